@@ -1,0 +1,321 @@
+//! What only Linux has: unnamed files and their links, procfs, inotify and pidfds.
+
+#![allow(unsafe_code, reason = "the door to the operating system")]
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, renameat2};
+use nix::libc;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
+use nix::sys::signal::kill;
+use nix::sys::stat::Mode;
+use nix::sys::statfs::{self, FsType, fstatfs};
+use nix::time::ClockId;
+use nix::unistd::linkat;
+
+use super::unix::{nanos, retry};
+use super::{Identity, Liveness, Now, Sys, Woken};
+use crate::judge::FileSystem;
+use crate::record::Pid;
+
+/// Counts suspension, unlike CLOCK_MONOTONIC. clock_gettime(2)
+pub(super) const CLOCK_SINCE_BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
+
+/// File systems that one kernel alone reaches, by statfs(2) type. The first five were tested
+/// (`tests/filesystems.sh`); the others are of the same kind. Whatever is not listed is not local.
+const LOCAL: [FsType; 9] = [
+    statfs::EXT4_SUPER_MAGIC,
+    statfs::TMPFS_MAGIC,
+    statfs::OVERLAYFS_SUPER_MAGIC,
+    statfs::XFS_SUPER_MAGIC,
+    statfs::BTRFS_SUPER_MAGIC,
+    statfs::F2FS_SUPER_MAGIC,
+    FsType(0x8584_58f6),           // ramfs
+    FsType(0x2fc1_2fc1),           // zfs
+    FsType(0xca45_1a4e_u32 as _), // bcachefs
+];
+
+pub(super) fn file_system(dir: &File) -> io::Result<FileSystem> {
+    let found = retry(|| fstatfs(dir))?.filesystem_type();
+    Ok(if LOCAL.contains(&found) { FileSystem::Local } else { FileSystem::NotLocal })
+}
+
+pub(super) fn create_unnamed(dir: &File, mode: Mode) -> io::Result<File> {
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
+    match retry(|| openat(dir, ".", flags, mode)) {
+        Ok(file) => Ok(file.into()),
+        // What kernels and file systems without O_TMPFILE were seen to answer. open(2)
+        Err(Errno::EOPNOTSUPP | Errno::EISDIR | Errno::EINVAL | Errno::ENOSYS) => unsupported(),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// By AT_EMPTY_PATH, which older kernels permit to the privileged only (ENOENT), else by the name
+/// that the descriptor has in procfs. linkat(2)
+pub(super) fn link(file: &File, dir: &File, name: &OsStr) -> io::Result<()> {
+    let by_descriptor = || linkat(file, "", dir, name, AtFlags::AT_EMPTY_PATH);
+    let in_procfs = format!("/proc/self/fd/{}", file.as_raw_fd());
+    let by_name =
+        || linkat(AT_FDCWD, in_procfs.as_str(), dir, name, AtFlags::AT_SYMLINK_FOLLOW);
+    let outcome = match retry(by_descriptor) {
+        Err(Errno::ENOENT | Errno::EINVAL) => retry(by_name),
+        outcome => outcome,
+    };
+    outcome.or_else(|error| match error {
+        // EPERM, EMLINK: no links here. EXDEV, ENOENT: no procfs, or another's.
+        Errno::EPERM
+        | Errno::EMLINK
+        | Errno::EXDEV
+        | Errno::ENOENT
+        | Errno::ENOSYS
+        | Errno::EINVAL
+        | Errno::EOPNOTSUPP => unsupported(),
+        error => Err(error.into()),
+    })
+}
+
+pub(super) fn rename_noreplace(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    match retry(|| renameat2(dir, from, dir, to, RenameFlags::RENAME_NOREPLACE)) {
+        Err(Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
+            // protected_hardlinks refuses this for another user's file; then the aside stays.
+            retry(|| linkat(dir, from, dir, to, AtFlags::empty()))?;
+            let flags = nix::unistd::UnlinkatFlags::NoRemoveDir;
+            Ok(retry(|| nix::unistd::unlinkat(dir, from, flags))?)
+        }
+        outcome => Ok(outcome?),
+    }
+}
+
+fn unsupported<T>() -> io::Result<T> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// The boot id cannot change while this process lives.
+pub(super) fn boot_id() -> Option<[u8; 16]> {
+    static BOOT_ID: OnceLock<Option<[u8; 16]>> = OnceLock::new();
+    *BOOT_ID.get_or_init(|| {
+        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+        let id: crate::record::WriterId = text.trim_ascii_end().parse().ok()?;
+        Some(*id.as_bytes())
+    })
+}
+
+/// This process's identity, read once in each process: the page that remembers it is wiped in a
+/// forked child, also by clone(2) called directly, and also where the child has its parent's pid in
+/// a new pid namespace. madvise(2), MADV_WIPEONFORK
+pub(super) fn identity() -> io::Result<Identity> {
+    static PAGE: OnceLock<Option<Page>> = OnceLock::new();
+    let page = PAGE.get_or_init(|| Page::new().ok());
+    if let Some(identity) = page.as_ref().and_then(Page::get) {
+        return Ok(identity);
+    }
+    let pid = Pid::new(std::process::id()).expect("pids are positive numbers below 2^22");
+    let stat = std::fs::read("/proc/self/stat").ok().and_then(|stat| parse_stat(&stat));
+    let identity = Identity { pid, start_ticks: stat.map_or(0, |stat| stat.start_ticks) };
+    if let Some(page) = page {
+        page.set(identity);
+    }
+    Ok(identity)
+}
+
+/// Two numbers in memory that reads as zeros in a forked child.
+struct Page(NonNull<[AtomicU64; 2]>);
+
+// SAFETY: the pointer is to atomics in a mapping that is never unmapped.
+unsafe impl Send for Page {}
+// SAFETY: as above; atomics may be shared.
+unsafe impl Sync for Page {}
+
+impl Page {
+    fn new() -> nix::Result<Page> {
+        let len = std::num::NonZeroUsize::new(4096).expect("4096 is not zero");
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new private mapping at an address of the kernel's choice overlaps nothing.
+        let page = unsafe { mmap_anonymous(None, len, protection, MapFlags::MAP_PRIVATE)? };
+        // SAFETY: the advice concerns the mapping just made, which nobody else knows.
+        unsafe { madvise(page, len.get(), MmapAdvise::MADV_WIPEONFORK)? };
+        Ok(Page(page.cast()))
+    }
+
+    fn cells(&self) -> &[AtomicU64; 2] {
+        // SAFETY: the mapping is page-aligned, longer than two atomics, zero-initialised (a valid
+        // value for them), never unmapped, and only ever accessed through these atomics.
+        unsafe { self.0.as_ref() }
+    }
+
+    fn get(&self) -> Option<Identity> {
+        let [pid, start_ticks] = self.cells();
+        let pid = u32::try_from(pid.load(Ordering::Acquire)).ok().and_then(Pid::new)?;
+        Some(Identity { pid, start_ticks: start_ticks.load(Ordering::Relaxed) })
+    }
+
+    /// The pid last: whoever sees it sees the ticks.
+    fn set(&self, identity: Identity) {
+        let [pid, start_ticks] = self.cells();
+        start_ticks.store(identity.start_ticks, Ordering::Relaxed);
+        pid.store(identity.pid.get().into(), Ordering::Release);
+    }
+}
+
+/// What kill(2) and /proc/pid/stat together say.
+pub(super) fn process(pid: Pid) -> Liveness {
+    let raw = pid.get().cast_signed();
+    if kill(nix::unistd::Pid::from_raw(raw), None) == Err(Errno::ESRCH) {
+        return Liveness::Dead;
+    }
+    // EPERM says that it exists; a /proc that hides it leaves everything else unknown.
+    let stat = std::fs::read(format!("/proc/{raw}/stat")).ok().and_then(|stat| parse_stat(&stat));
+    let Some(stat) = stat else { return Liveness::Unknown };
+    // A process whose main thread has exited shows Z with more than one thread, and lives.
+    if matches!(stat.state, b'Z' | b'X' | b'x') && stat.num_threads <= 1 {
+        return Liveness::Dead;
+    }
+    let now: Now = super::Host.now();
+    let started = Duration::from_nanos(stat.start_ticks.saturating_mul(nanos_per_tick()));
+    let started_ns = now.booted_ns().saturating_add(nanos(started));
+    Liveness::Alive { start_ticks: stat.start_ticks, started_ns }
+}
+
+fn nanos_per_tick() -> u64 {
+    use nix::unistd::{SysconfVar, sysconf};
+    let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|n| n.try_into().ok());
+    // 100 is what every Linux architecture but alpha and ia64 tells user space.
+    1_000_000_000 / per_second.unwrap_or(100)
+}
+
+/// The fields of /proc/pid/stat that matter here. proc_pid_stat(5)
+struct ProcStat {
+    state: u8,
+    num_threads: u64,
+    start_ticks: u64,
+}
+
+fn parse_stat(stat: &[u8]) -> Option<ProcStat> {
+    // Field 2, the command's name, may contain spaces and parentheses: the last one ends it.
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = stat.get(name_end + 2..)?.split(|byte| *byte == b' ');
+    let state = *fields.next()?.first()?;
+    let mut number = |skipped| std::str::from_utf8(fields.nth(skipped)?).ok()?.parse().ok();
+    let num_threads = number(20 - 4)?;
+    let start_ticks = number(22 - 21)?;
+    Some(ProcStat { state, num_threads, start_ticks })
+}
+
+/// An inotify instance on one lock file, and perhaps a pidfd on its holder.
+#[derive(Debug)]
+pub(crate) struct Watch {
+    events: Inotify,
+    process: Option<OwnedFd>,
+}
+
+/// IN_ATTRIB is the unlink of a release (the link count changes while a descriptor keeps the inode),
+/// IN_CLOSE_WRITE a dead holder's descriptor; the others a break, and a holder that unlinked while
+/// nobody else had the file open. inotify(7)
+const END_OF_HOLD: AddWatchFlags = AddWatchFlags::IN_ATTRIB
+    .union(AddWatchFlags::IN_CLOSE_WRITE)
+    .union(AddWatchFlags::IN_DELETE_SELF)
+    .union(AddWatchFlags::IN_MOVE_SELF);
+
+pub(super) fn watch(file: &File, process: Option<Pid>) -> io::Result<Watch> {
+    let events = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+    // By descriptor: the name may stand for another file by now.
+    let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
+    events.add_watch(opened.as_str(), END_OF_HOLD)?;
+    Ok(Watch { events, process: process.and_then(|pid| pidfd_open(pid).ok()) })
+}
+
+/// pidfd_open(2), which nix does not have.
+fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
+    let flags: libc::c_uint = 0;
+    // SAFETY: the call takes two integers and returns a new descriptor or -1; it touches no memory.
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.get().cast_signed(), flags) };
+    let fd = Errno::result(fd)?;
+    let fd = fd.try_into().map_err(io::Error::other)?;
+    // SAFETY: the kernel has just made this descriptor, close-on-exec, and nobody else owns it.
+    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+}
+
+pub(super) fn wait(watch: &mut Watch, timeout: Duration) -> Woken {
+    let start = Instant::now();
+    loop {
+        let left = timeout.saturating_sub(start.elapsed());
+        let mut ready = vec![PollFd::new(watch.events.as_fd(), PollFlags::POLLIN)];
+        ready.extend(watch.process.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+        match poll(&mut ready, poll_timeout(left)) {
+            Err(Errno::EINTR) => {}
+            Ok(0) if left.is_zero() => return Woken::Timeout,
+            // poll(2) takes 24 days at the most; a longer wait goes round again.
+            Ok(0) => {}
+            Ok(_) => {
+                let [event, process @ ..] = ready.as_slice() else { continue };
+                let event = event.any() == Some(true);
+                if process.iter().any(|fd| fd.any() == Some(true)) {
+                    // It stays readable for ever: left in the set, a forked child that keeps the
+                    // lock would make this a busy loop.
+                    watch.process = None;
+                    return Woken::ProcessEnded;
+                }
+                if event {
+                    drain(&watch.events);
+                    return Woken::FileEvent;
+                }
+            }
+            // No memory: sleep instead of spinning, and let the caller look.
+            Err(_) => {
+                std::thread::sleep(left.min(Duration::from_millis(100)));
+                return Woken::Timeout;
+            }
+        }
+    }
+}
+
+/// Up to the next millisecond, lest the last fraction of one become a busy loop.
+fn poll_timeout(left: Duration) -> PollTimeout {
+    let millis = left.as_nanos().div_ceil(1_000_000);
+    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+}
+
+fn drain(events: &Inotify) {
+    while events.read_events().is_ok_and(|events| !events.is_empty()) {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A command may be called ") S 1 (": whoever takes the first parenthesis reads its pid as state.
+    #[test]
+    fn a_hostile_command_name_does_not_move_the_fields() {
+        let stat = b"7 () Z 1 (x) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 4242 9 9\n";
+        let stat = parse_stat(stat).expect("the line has all its fields");
+        assert_eq!((stat.state, stat.num_threads, stat.start_ticks), (b'S', 3, 4242));
+    }
+
+    #[test]
+    fn a_forked_child_has_an_identity_of_its_own() {
+        let mine = identity().expect("procfs is mounted");
+        assert_eq!(identity().expect("procfs is mounted"), mine, "it does not change");
+        // SAFETY: the child makes system calls and exits; it allocates only what identity() reads.
+        match unsafe { nix::unistd::fork() }.expect("there is room for one process") {
+            nix::unistd::ForkResult::Child => {
+                let differs = identity().is_ok_and(|child| child.pid != mine.pid);
+                // SAFETY: _exit(2) ends the child without running the harness's handlers.
+                unsafe { libc::_exit(i32::from(!differs)) }
+            }
+            nix::unistd::ForkResult::Parent { child } => {
+                let status = nix::sys::wait::waitpid(child, None).expect("the child is ours");
+                assert_eq!(status, nix::sys::wait::WaitStatus::Exited(child, 0));
+            }
+        }
+    }
+}

@@ -1,0 +1,68 @@
+//! What stands in for `linux` on other Unixes: exclusive create, no stamp, polling.
+//!
+//! Compiled and tested on Linux with `--cfg rvlf_portable`; on other systems untested.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::fcntl::AtFlags;
+use nix::sys::signal::kill;
+use nix::sys::stat::Mode;
+use nix::time::ClockId;
+use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+
+use super::unix::retry;
+use super::{Identity, Liveness, Woken};
+use crate::judge::FileSystem;
+use crate::record::Pid;
+
+pub(super) const CLOCK_SINCE_BOOT: ClockId = ClockId::CLOCK_MONOTONIC;
+
+/// There is no portable way to tell: not known to be local.
+pub(super) fn file_system(_dir: &File) -> io::Result<FileSystem> {
+    Ok(FileSystem::NotLocal)
+}
+
+pub(super) fn create_unnamed(_dir: &File, _mode: Mode) -> io::Result<File> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn link(_file: &File, _dir: &File, _name: &OsStr) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn rename_noreplace(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    retry(|| linkat(dir, from, dir, to, AtFlags::empty()))?;
+    Ok(retry(|| unlinkat(dir, from, UnlinkatFlags::NoRemoveDir))?)
+}
+
+pub(super) fn boot_id() -> Option<[u8; 16]> {
+    None
+}
+
+pub(super) fn identity() -> io::Result<Identity> {
+    let pid = Pid::new(std::process::id()).expect("pids are positive numbers below 2^31");
+    Ok(Identity { pid, start_ticks: 0 })
+}
+
+pub(super) fn process(pid: Pid) -> Liveness {
+    match kill(nix::unistd::Pid::from_raw(pid.get().cast_signed()), None) {
+        Err(Errno::ESRCH) => Liveness::Dead,
+        _ => Liveness::Unknown,
+    }
+}
+
+/// No events: nobody can make one.
+#[derive(Debug)]
+pub(crate) enum Watch {}
+
+pub(super) fn watch(_file: &File, _process: Option<Pid>) -> io::Result<Watch> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+pub(super) fn wait(watch: &mut Watch, _timeout: Duration) -> Woken {
+    match *watch {}
+}

@@ -1,0 +1,309 @@
+//! [`Sys`] over nix and std, for every Unix. What only Linux has is in `linux`, what stands in for it
+//! elsewhere in `portable`.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{File, TryLockError};
+use std::io;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::Path;
+use std::time::{Duration, UNIX_EPOCH};
+
+use nix::dir::Dir;
+use nix::errno::Errno;
+use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::time::{ClockId, clock_gettime};
+use nix::unistd::{UnlinkatFlags, gethostname, unlinkat};
+use rand::TryRng;
+use rand::rngs::SysRng;
+
+use super::{
+    Access, Extent, FileId, FileKind, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Sys,
+    Woken, platform,
+};
+use crate::judge::FileSystem;
+use crate::record::{Hostname, Pid};
+
+/// The operating system that this program runs on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Host;
+
+/// How every lock file is opened: never through a link, never into a child, never waiting.
+const SAFE: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK);
+
+/// A lease break is the only thing that makes a non-blocking open of a regular file fail with
+/// EWOULDBLOCK; the lease's holder is told to give way, usually within milliseconds. fcntl(2)
+const LEASE_RETRIES: u32 = 50;
+const LEASE_PAUSE: Duration = Duration::from_millis(10);
+
+impl Sys for Host {
+    type Dir = File;
+    type File = File;
+    type Watch = platform::Watch;
+
+    fn open_dir(&self, path: &Path) -> io::Result<File> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        Ok(nix::fcntl::open(path, flags, Mode::empty())?.into())
+    }
+
+    fn file_system(&self, dir: &File) -> io::Result<FileSystem> {
+        platform::file_system(dir)
+    }
+
+    fn list(&self, dir: &File) -> io::Result<Vec<OsString>> {
+        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let mut dir = Dir::openat(dir, ".", flags, Mode::empty())?;
+        dir.iter().map(|entry| Ok(os_string(entry?.file_name().to_bytes()))).collect()
+    }
+
+    fn stat_at(&self, dir: &File, name: &OsStr) -> io::Result<Stat> {
+        Ok(to_stat(&fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?))
+    }
+
+    fn open(&self, dir: &File, name: &OsStr, access: Access) -> io::Result<File> {
+        let flags = match access {
+            Access::Read => OFlag::O_RDONLY,
+            Access::ReadWrite => OFlag::O_RDWR,
+        };
+        let mut retries = 0;
+        loop {
+            match openat(dir, name, flags | SAFE, Mode::empty()) {
+                Ok(file) => return Ok(file.into()),
+                Err(Errno::EINTR) => {}
+                Err(Errno::EWOULDBLOCK) if retries < LEASE_RETRIES => {
+                    retries += 1;
+                    std::thread::sleep(LEASE_PAUSE);
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    fn create(&self, dir: &File, name: &OsStr, mode: u32) -> io::Result<File> {
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | SAFE;
+        let file = retry(|| openat(dir, name, flags, to_mode(mode)))?;
+        Ok(file.into())
+    }
+
+    fn create_unnamed(&self, dir: &File, mode: u32) -> io::Result<File> {
+        platform::create_unnamed(dir, to_mode(mode))
+    }
+
+    fn link(&self, file: &File, dir: &File, name: &OsStr) -> io::Result<()> {
+        platform::link(file, dir, name)
+    }
+
+    fn rename(&self, dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        Ok(retry(|| renameat(dir, from, dir, to))?)
+    }
+
+    fn rename_noreplace(&self, dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        platform::rename_noreplace(dir, from, to)
+    }
+
+    fn unlink(&self, dir: &File, name: &OsStr) -> io::Result<()> {
+        Ok(retry(|| unlinkat(dir, name, UnlinkatFlags::NoRemoveDir))?)
+    }
+
+    fn sync_dir(&self, dir: &File) -> io::Result<()> {
+        // Some network file systems have nothing to sync in a directory and say EINVAL. fsync(2)
+        retry_io(|| dir.sync_all()).or_else(|error| match error.kind() {
+            io::ErrorKind::InvalidInput => Ok(()),
+            _ => Err(error),
+        })
+    }
+
+    fn stat(&self, file: &File) -> io::Result<Stat> {
+        let stat = file.metadata()?;
+        let born = stat.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        Ok(Stat {
+            id: FileId { dev: stat.dev(), ino: stat.ino() },
+            kind: to_kind(SFlag::from_bits_truncate(stat.mode() as nix::libc::mode_t)),
+            links: stat.nlink(),
+            uid: stat.uid(),
+            mtime_ns: unix_ns(stat.mtime(), stat.mtime_nsec()),
+            born_ns: born.map(nanos),
+        })
+    }
+
+    fn read(&self, file: &File) -> io::Result<Head> {
+        Head::read(|buffer| {
+            let mut len = 0;
+            while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
+                match retry_io(|| file.read_at(rest, len as u64))? {
+                    0 => break,
+                    n => len += n,
+                }
+            }
+            Ok(len)
+        })
+    }
+
+    fn write(&self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let written = retry_io(|| file.write_at(bytes, offset))?;
+        if written == bytes.len() {
+            Ok(())
+        } else {
+            // A disk that fills up in the middle. A second write could be seen as two halves.
+            Err(io::Error::new(io::ErrorKind::WriteZero, "the record was written in part"))
+        }
+    }
+
+    fn flock(&self, file: &File, operation: Flock) -> io::Result<Flocked> {
+        loop {
+            let outcome = match operation {
+                Flock::Shared => file.try_lock_shared(),
+                Flock::Exclusive => file.try_lock(),
+                Flock::Unlock => file.unlock().map_err(TryLockError::Error),
+            };
+            return match outcome {
+                Ok(()) => Ok(Flocked::Done),
+                Err(TryLockError::WouldBlock) => Ok(Flocked::WouldBlock),
+                Err(TryLockError::Error(error)) => match Errno::from_raw(raw(&error)) {
+                    Errno::EINTR => continue,
+                    Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL | Errno::ENOLCK => {
+                        Ok(Flocked::Unsupported)
+                    }
+                    _ => Err(error),
+                },
+            };
+        }
+    }
+
+    fn sync(&self, file: &File, extent: Extent) -> io::Result<()> {
+        retry_io(|| match extent {
+            Extent::All => file.sync_all(),
+            Extent::Data => file.sync_data(),
+        })
+    }
+
+    fn hostname(&self) -> Hostname {
+        // gethostname(2) can only fail for a buffer that is too short, and nix brings its own.
+        let name = gethostname().unwrap_or_default();
+        Hostname::truncated(name.as_bytes())
+    }
+
+    fn is_host_alias(&self, name: &Hostname) -> bool {
+        let exported = std::env::var_os("HOSTNAME").map(OsStringExt::into_vec);
+        let configured = std::fs::read("/etc/hostname").map(|name| name.trim_ascii().to_vec()).ok();
+        let real = gethostname().ok().map(OsStringExt::into_vec);
+        [exported, configured, real].iter().flatten().any(|alias| {
+            let recorded = name.as_bytes();
+            let cut = alias.get(..DEPLOYED_HOSTNAME_LEN);
+            recorded == Hostname::truncated(alias).as_bytes() || Some(recorded) == cut
+        })
+    }
+
+    fn boot_id(&self) -> Option<[u8; 16]> {
+        platform::boot_id()
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        platform::identity()
+    }
+
+    fn process(&self, pid: Pid) -> Liveness {
+        platform::process(pid)
+    }
+
+    fn random(&self) -> io::Result<[u8; 16]> {
+        let mut bytes = [0; 16];
+        SysRng.try_fill_bytes(&mut bytes).map_err(io::Error::other)?;
+        Ok(bytes)
+    }
+
+    fn now(&self) -> Now {
+        Now {
+            realtime_ns: nanos(clock(ClockId::CLOCK_REALTIME)),
+            since_boot: clock(platform::CLOCK_SINCE_BOOT),
+        }
+    }
+
+    fn watch(&self, file: &File, process: Option<Pid>) -> io::Result<platform::Watch> {
+        platform::watch(file, process)
+    }
+
+    fn wait(&self, watch: Option<&mut platform::Watch>, timeout: Duration) -> Woken {
+        match watch {
+            Some(watch) => platform::wait(watch, timeout),
+            None => {
+                std::thread::sleep(timeout);
+                Woken::Timeout
+            }
+        }
+    }
+}
+
+/// Deployed clients cut host names at 62 bytes, one less than fits.
+const DEPLOYED_HOSTNAME_LEN: usize = 62;
+
+fn clock(id: ClockId) -> Duration {
+    let time = clock_gettime(id).map(Duration::from);
+    time.expect("clock_gettime fails only for clocks that the kernel does not have")
+}
+
+fn to_mode(mode: u32) -> Mode {
+    Mode::from_bits_truncate(mode as nix::libc::mode_t)
+}
+
+#[allow(clippy::unnecessary_cast, reason = "the fields' types differ between Unixes")]
+fn to_stat(stat: &FileStat) -> Stat {
+    Stat {
+        id: FileId { dev: stat.st_dev as u64, ino: stat.st_ino as u64 },
+        kind: to_kind(SFlag::from_bits_truncate(stat.st_mode)),
+        links: stat.st_nlink as u64,
+        uid: stat.st_uid,
+        mtime_ns: unix_ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        born_ns: None,
+    }
+}
+
+fn to_kind(mode: SFlag) -> FileKind {
+    match mode & SFlag::S_IFMT {
+        SFlag::S_IFREG => FileKind::Regular,
+        SFlag::S_IFDIR => FileKind::Directory,
+        SFlag::S_IFLNK => FileKind::Symlink,
+        SFlag::S_IFIFO => FileKind::Fifo,
+        SFlag::S_IFSOCK => FileKind::Socket,
+        _ => FileKind::Device,
+    }
+}
+
+/// Unix time in nanoseconds; what lies before 1970 counts as 1970.
+fn unix_ns(seconds: i64, nanos: i64) -> u64 {
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(nanos).unwrap_or(0))
+}
+
+/// A length of time in nanoseconds; u64 reaches for 584 years.
+pub(super) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+pub(super) fn os_string(bytes: &[u8]) -> OsString {
+    OsString::from_vec(bytes.to_vec())
+}
+
+fn raw(error: &io::Error) -> i32 {
+    error.raw_os_error().unwrap_or(0)
+}
+
+/// Repeats a call that a signal interrupted.
+pub(super) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+    loop {
+        match call() {
+            Err(Errno::EINTR) => {}
+            outcome => return outcome,
+        }
+    }
+}
+
+fn retry_io<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            outcome => return outcome,
+        }
+    }
+}
