@@ -201,7 +201,10 @@ impl StalePolicy {
     /// Nothing is ever stale: a dead holder's lock waits for a person.
     #[must_use]
     pub const fn never() -> StalePolicy {
-        StalePolicy { never: true, ..StalePolicy::new() }
+        StalePolicy {
+            never: true,
+            ..StalePolicy::new()
+        }
     }
 
     /// Sets how old a malformed file must be to be stale (rows 3 and 4).
@@ -226,6 +229,10 @@ impl StalePolicy {
     pub const fn cross_host_age(mut self, age: Duration) -> StalePolicy {
         self.cross_host_age = age;
         self
+    }
+
+    pub(crate) const fn malformed_limit(&self) -> Duration {
+        self.malformed_grace
     }
 
     pub(crate) const fn cross_host_limit(&self) -> Duration {
@@ -313,6 +320,8 @@ pub enum Reason {
     OtherHost,
     /// No row: it changed hands as often as we looked.
     Contended,
+    /// No row: the lock file may not be read by this user.
+    Unreadable,
 }
 
 impl Reason {
@@ -320,7 +329,7 @@ impl Reason {
     #[must_use]
     pub const fn row(self) -> u8 {
         match self {
-            Reason::Contended => 0,
+            Reason::Contended | Reason::Unreadable => 0,
             Reason::Foreign | Reason::Unsupported => 1,
             Reason::KernelLock | Reason::KernelLockOutlivesProcess => 2,
             Reason::BeingWritten => 3,
@@ -367,6 +376,7 @@ impl fmt::Display for Reason {
             Reason::HostAlias => "it names this host by an alias, and its process and age decide",
             Reason::OtherHost => "it names another host, where only age decides",
             Reason::Contended => "it changed hands as often as it was looked at",
+            Reason::Unreadable => "this user may not read the lock file",
         })
     }
 }
@@ -458,11 +468,17 @@ fn trusted_age(evidence: &Evidence, policy: &StalePolicy) -> Age {
 }
 
 const fn held(reason: Reason) -> Verdict {
-    Verdict::Held { reason, stale_in: None }
+    Verdict::Held {
+        reason,
+        stale_in: None,
+    }
 }
 
 const fn held_until(reason: Reason, stale_in: Duration) -> Verdict {
-    Verdict::Held { reason, stale_in: Some(stale_in) }
+    Verdict::Held {
+        reason,
+        stale_in: Some(stale_in),
+    }
 }
 
 const fn stale(reason: Reason) -> Verdict {

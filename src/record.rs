@@ -41,7 +41,11 @@ pub struct Field {
 impl Field {
     /// The field that begins where this one ends, so that a wrong size moves everything behind it.
     const fn then(self, name: &'static str, size: usize) -> Field {
-        Field { name, offset: self.offset + self.size, size }
+        Field {
+            name,
+            offset: self.offset + self.size,
+            size,
+        }
     }
 
     /// The bytes that the field occupies in a record.
@@ -51,7 +55,11 @@ impl Field {
     }
 }
 
-const MAGIC_FIELD: Field = Field { name: "magic", offset: 0, size: 4 };
+const MAGIC_FIELD: Field = Field {
+    name: "magic",
+    offset: 0,
+    size: 4,
+};
 const PID_FIELD: Field = MAGIC_FIELD.then("pid", 4);
 const HOSTNAME_FIELD: Field = PID_FIELD.then("hostname", 64);
 const TIMESTAMP_FIELD: Field = HOSTNAME_FIELD.then("timestamp_ns", 8);
@@ -151,7 +159,11 @@ impl Hostname {
     pub fn truncated(name: &[u8]) -> Hostname {
         let mut bytes = [0; Hostname::MAX_LEN];
         let mut len = 0;
-        for (to, from) in bytes.iter_mut().zip(name).take_while(|(_, from)| **from != 0) {
+        for (to, from) in bytes
+            .iter_mut()
+            .zip(name)
+            .take_while(|(_, from)| **from != 0)
+        {
             *to = *from;
             len += 1;
         }
@@ -161,7 +173,9 @@ impl Hostname {
     /// The name's bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len.into()).expect("len counts bytes of the array")
+        self.bytes
+            .get(..self.len.into())
+            .expect("len counts bytes of the array")
     }
 }
 
@@ -169,7 +183,11 @@ impl fmt::Display for Hostname {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for chunk in self.as_bytes().utf8_chunks() {
             for c in chunk.valid().chars() {
-                if c.is_control() { write!(f, "{}", c.escape_unicode())? } else { write!(f, "{c}")? }
+                if c.is_control() {
+                    write!(f, "{}", c.escape_unicode())?
+                } else {
+                    write!(f, "{c}")?
+                }
             }
             if !chunk.invalid().is_empty() {
                 f.write_str("\u{fffd}")?;
@@ -256,7 +274,11 @@ impl core::str::FromStr for WriterId {
             };
             *byte = u8::try_from(high << 4 | low).expect("two hexadecimal digits make a byte");
         }
-        digits.next().is_none().then_some(WriterId(bytes)).ok_or(ParseWriterIdError)
+        digits
+            .next()
+            .is_none()
+            .then_some(WriterId(bytes))
+            .ok_or(ParseWriterIdError)
     }
 }
 
@@ -296,8 +318,14 @@ impl KernelStamp {
     pub fn inode_key(boot_id: &[u8; 16], dev: u64, ino: u64) -> u64 {
         const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
         const PRIME: u64 = 0x0000_0100_0000_01b3;
-        let bytes = boot_id.iter().copied().chain(dev.to_le_bytes()).chain(ino.to_le_bytes());
-        bytes.fold(OFFSET_BASIS, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(PRIME))
+        let bytes = boot_id
+            .iter()
+            .copied()
+            .chain(dev.to_le_bytes())
+            .chain(ino.to_le_bytes());
+        bytes.fold(OFFSET_BASIS, |hash, byte| {
+            (hash ^ u64::from(byte)).wrapping_mul(PRIME)
+        })
     }
 
     fn to_bytes(self) -> [u8; KernelStamp::SIZE] {
@@ -398,7 +426,13 @@ impl Record {
             let (_, slack) = field.split_at_mut(KernelStamp::START);
             slack.copy_from_slice(&stamp.to_bytes());
         }
-        Record { pid, hostname: field, timestamp_ns, writer_id, checksum: Checksum::IsoHdlc }
+        Record {
+            pid,
+            hostname: field,
+            timestamp_ns,
+            writer_id,
+            checksum: Checksum::IsoHdlc,
+        }
     }
 
     /// The process that holds the lock, numbered in its own pid namespace.
@@ -434,7 +468,11 @@ impl Record {
     /// The kernel stamp, if the record carries one.
     #[must_use]
     pub fn stamp(&self) -> Option<KernelStamp> {
-        let terminated = self.hostname.iter().take(KernelStamp::START).any(|byte| *byte == 0);
+        let terminated = self
+            .hostname
+            .iter()
+            .take(KernelStamp::START)
+            .any(|byte| *byte == 0);
         let slack = self.hostname.get(KernelStamp::START..)?;
         terminated.then(|| KernelStamp::from_bytes(slack))?
     }
@@ -442,7 +480,11 @@ impl Record {
     /// The same record at another time, as a refresh writes it.
     #[must_use]
     pub fn refreshed(&self, timestamp_ns: u64) -> Record {
-        Record { timestamp_ns, checksum: Checksum::IsoHdlc, ..*self }
+        Record {
+            timestamp_ns,
+            checksum: Checksum::IsoHdlc,
+            ..*self
+        }
     }
 
     /// The record's 104 bytes.
@@ -474,7 +516,9 @@ impl Record {
             return Err(if is_beginning(bytes) {
                 DecodeError::Short { found: bytes.len() }
             } else {
-                DecodeError::Foreign { first: first_bytes(bytes) }
+                DecodeError::Foreign {
+                    first: first_bytes(bytes),
+                }
             });
         };
         let layout: &Layout = bytemuck::from_bytes(whole);
@@ -482,7 +526,9 @@ impl Record {
             return Err(if bytes.len() == RECORD_LEN && is_zero(bytes) {
                 DecodeError::Short { found: RECORD_LEN }
             } else {
-                DecodeError::Foreign { first: first_bytes(bytes) }
+                DecodeError::Foreign {
+                    first: first_bytes(bytes),
+                }
             });
         }
         let found = u32::from_le_bytes(layout.lock_version);
@@ -542,7 +588,10 @@ fn is_zero(bytes: &[u8]) -> bool {
 }
 
 fn first_bytes(bytes: &[u8]) -> FirstBytes {
-    let mut first = FirstBytes { bytes: [0; FirstBytes::MAX_LEN], len: 0 };
+    let mut first = FirstBytes {
+        bytes: [0; FirstBytes::MAX_LEN],
+        len: 0,
+    };
     for (to, from) in first.bytes.iter_mut().zip(bytes) {
         *to = *from;
         first.len += 1;
@@ -566,7 +615,9 @@ impl FirstBytes {
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len.into()).expect("len counts bytes of the array")
+        self.bytes
+            .get(..self.len.into())
+            .expect("len counts bytes of the array")
     }
 }
 
@@ -627,7 +678,10 @@ impl fmt::Display for DecodeError {
                 write!(f, "RVLF record of unsupported version {found}")
             }
             DecodeError::BadChecksum { stored, computed } => {
-                write!(f, "corrupt record: checksum {stored:#010x}, computed {computed:#010x}")
+                write!(
+                    f,
+                    "corrupt record: checksum {stored:#010x}, computed {computed:#010x}"
+                )
             }
             DecodeError::BadPid { found } => write!(f, "corrupt record: pid {found} out of range"),
         }
@@ -657,7 +711,11 @@ mod tests {
         }
         for len in 0..bytes.len() {
             let bytes = bytes.get(..len).expect("len is below the length");
-            assert_eq!(bitwise::crc32c(bytes), ::crc32c::crc32c(bytes), "length {len}");
+            assert_eq!(
+                bitwise::crc32c(bytes),
+                ::crc32c::crc32c(bytes),
+                "length {len}"
+            );
         }
     }
 }

@@ -23,8 +23,8 @@ use nix::sys::statfs::{self, FsType, fstatfs};
 use nix::time::ClockId;
 use nix::unistd::linkat;
 
-use super::unix::{nanos, retry};
-use super::{Identity, Liveness, Now, Sys, Woken};
+use super::unix::retry;
+use super::{Identity, Liveness, Now, Sys, Woken, nanos};
 use crate::judge::FileSystem;
 use crate::record::Pid;
 
@@ -40,14 +40,18 @@ const LOCAL: [FsType; 9] = [
     statfs::XFS_SUPER_MAGIC,
     statfs::BTRFS_SUPER_MAGIC,
     statfs::F2FS_SUPER_MAGIC,
-    FsType(0x8584_58f6),           // ramfs
-    FsType(0x2fc1_2fc1),           // zfs
+    FsType(0x8584_58f6),          // ramfs
+    FsType(0x2fc1_2fc1),          // zfs
     FsType(0xca45_1a4e_u32 as _), // bcachefs
 ];
 
 pub(super) fn file_system(dir: &File) -> io::Result<FileSystem> {
     let found = retry(|| fstatfs(dir))?.filesystem_type();
-    Ok(if LOCAL.contains(&found) { FileSystem::Local } else { FileSystem::NotLocal })
+    Ok(if LOCAL.contains(&found) {
+        FileSystem::Local
+    } else {
+        FileSystem::NotLocal
+    })
 }
 
 pub(super) fn create_unnamed(dir: &File, mode: Mode) -> io::Result<File> {
@@ -65,8 +69,15 @@ pub(super) fn create_unnamed(dir: &File, mode: Mode) -> io::Result<File> {
 pub(super) fn link(file: &File, dir: &File, name: &OsStr) -> io::Result<()> {
     let by_descriptor = || linkat(file, "", dir, name, AtFlags::AT_EMPTY_PATH);
     let in_procfs = format!("/proc/self/fd/{}", file.as_raw_fd());
-    let by_name =
-        || linkat(AT_FDCWD, in_procfs.as_str(), dir, name, AtFlags::AT_SYMLINK_FOLLOW);
+    let by_name = || {
+        linkat(
+            AT_FDCWD,
+            in_procfs.as_str(),
+            dir,
+            name,
+            AtFlags::AT_SYMLINK_FOLLOW,
+        )
+    };
     let outcome = match retry(by_descriptor) {
         Err(Errno::ENOENT | Errno::EINVAL) => retry(by_name),
         outcome => outcome,
@@ -120,8 +131,13 @@ pub(super) fn identity() -> io::Result<Identity> {
         return Ok(identity);
     }
     let pid = Pid::new(std::process::id()).expect("pids are positive numbers below 2^22");
-    let stat = std::fs::read("/proc/self/stat").ok().and_then(|stat| parse_stat(&stat));
-    let identity = Identity { pid, start_ticks: stat.map_or(0, |stat| stat.start_ticks) };
+    let stat = std::fs::read("/proc/self/stat")
+        .ok()
+        .and_then(|stat| parse_stat(&stat));
+    let identity = Identity {
+        pid,
+        start_ticks: stat.map_or(0, |stat| stat.start_ticks),
+    };
     if let Some(page) = page {
         page.set(identity);
     }
@@ -155,8 +171,13 @@ impl Page {
 
     fn get(&self) -> Option<Identity> {
         let [pid, start_ticks] = self.cells();
-        let pid = u32::try_from(pid.load(Ordering::Acquire)).ok().and_then(Pid::new)?;
-        Some(Identity { pid, start_ticks: start_ticks.load(Ordering::Relaxed) })
+        let pid = u32::try_from(pid.load(Ordering::Acquire))
+            .ok()
+            .and_then(Pid::new)?;
+        Some(Identity {
+            pid,
+            start_ticks: start_ticks.load(Ordering::Relaxed),
+        })
     }
 
     /// The pid last: whoever sees it sees the ticks.
@@ -174,8 +195,12 @@ pub(super) fn process(pid: Pid) -> Liveness {
         return Liveness::Dead;
     }
     // EPERM says that it exists; a /proc that hides it leaves everything else unknown.
-    let stat = std::fs::read(format!("/proc/{raw}/stat")).ok().and_then(|stat| parse_stat(&stat));
-    let Some(stat) = stat else { return Liveness::Unknown };
+    let stat = std::fs::read(format!("/proc/{raw}/stat"))
+        .ok()
+        .and_then(|stat| parse_stat(&stat));
+    let Some(stat) = stat else {
+        return Liveness::Unknown;
+    };
     // A process whose main thread has exited shows Z with more than one thread, and lives.
     if matches!(stat.state, b'Z' | b'X' | b'x') && stat.num_threads <= 1 {
         return Liveness::Dead;
@@ -183,12 +208,18 @@ pub(super) fn process(pid: Pid) -> Liveness {
     let now: Now = super::Host.now();
     let started = Duration::from_nanos(stat.start_ticks.saturating_mul(nanos_per_tick()));
     let started_ns = now.booted_ns().saturating_add(nanos(started));
-    Liveness::Alive { start_ticks: stat.start_ticks, started_ns }
+    Liveness::Alive {
+        start_ticks: stat.start_ticks,
+        started_ns,
+    }
 }
 
 fn nanos_per_tick() -> u64 {
     use nix::unistd::{SysconfVar, sysconf};
-    let per_second = sysconf(SysconfVar::CLK_TCK).ok().flatten().and_then(|n| n.try_into().ok());
+    let per_second = sysconf(SysconfVar::CLK_TCK)
+        .ok()
+        .flatten()
+        .and_then(|n| n.try_into().ok());
     // 100 is what every Linux architecture but alpha and ia64 tells user space.
     1_000_000_000 / per_second.unwrap_or(100)
 }
@@ -208,7 +239,11 @@ fn parse_stat(stat: &[u8]) -> Option<ProcStat> {
     let mut number = |skipped| std::str::from_utf8(fields.nth(skipped)?).ok()?.parse().ok();
     let num_threads = number(20 - 4)?;
     let start_ticks = number(22 - 21)?;
-    Some(ProcStat { state, num_threads, start_ticks })
+    Some(ProcStat {
+        state,
+        num_threads,
+        start_ticks,
+    })
 }
 
 /// An inotify instance on one lock file, and perhaps a pidfd on its holder.
@@ -231,7 +266,10 @@ pub(super) fn watch(file: &File, process: Option<Pid>) -> io::Result<Watch> {
     // By descriptor: the name may stand for another file by now.
     let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
     events.add_watch(opened.as_str(), END_OF_HOLD)?;
-    Ok(Watch { events, process: process.and_then(|pid| pidfd_open(pid).ok()) })
+    Ok(Watch {
+        events,
+        process: process.and_then(|pid| pidfd_open(pid).ok()),
+    })
 }
 
 /// pidfd_open(2), which nix does not have.
@@ -250,14 +288,21 @@ pub(super) fn wait(watch: &mut Watch, timeout: Duration) -> Woken {
     loop {
         let left = timeout.saturating_sub(start.elapsed());
         let mut ready = vec![PollFd::new(watch.events.as_fd(), PollFlags::POLLIN)];
-        ready.extend(watch.process.iter().map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)));
+        ready.extend(
+            watch
+                .process
+                .iter()
+                .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)),
+        );
         match poll(&mut ready, poll_timeout(left)) {
             Err(Errno::EINTR) => {}
             Ok(0) if left.is_zero() => return Woken::Timeout,
             // poll(2) takes 24 days at the most; a longer wait goes round again.
             Ok(0) => {}
             Ok(_) => {
-                let [event, process @ ..] = ready.as_slice() else { continue };
+                let [event, process @ ..] = ready.as_slice() else {
+                    continue;
+                };
                 let event = event.any() == Some(true);
                 if process.iter().any(|fd| fd.any() == Some(true)) {
                     // It stays readable for ever: left in the set, a forked child that keeps the
@@ -298,13 +343,20 @@ mod tests {
     fn a_hostile_command_name_does_not_move_the_fields() {
         let stat = b"7 () Z 1 (x) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 4242 9 9\n";
         let stat = parse_stat(stat).expect("the line has all its fields");
-        assert_eq!((stat.state, stat.num_threads, stat.start_ticks), (b'S', 3, 4242));
+        assert_eq!(
+            (stat.state, stat.num_threads, stat.start_ticks),
+            (b'S', 3, 4242)
+        );
     }
 
     #[test]
     fn a_forked_child_has_an_identity_of_its_own() {
         let mine = identity().expect("procfs is mounted");
-        assert_eq!(identity().expect("procfs is mounted"), mine, "it does not change");
+        assert_eq!(
+            identity().expect("procfs is mounted"),
+            mine,
+            "it does not change"
+        );
         // SAFETY: the child makes system calls and exits; it allocates only what identity() reads.
         match unsafe { nix::unistd::fork() }.expect("there is room for one process") {
             nix::unistd::ForkResult::Child => {

@@ -20,7 +20,11 @@ use crate::record::{Hostname, Pid, RECORD_LEN};
 #[cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
 #[path = "linux.rs"]
 mod platform;
-#[cfg(all(unix, any(not(target_os = "linux"), rvlf_portable), not(rvlf_unsupported)))]
+#[cfg(all(
+    unix,
+    any(not(target_os = "linux"), rvlf_portable),
+    not(rvlf_unsupported)
+))]
 #[path = "portable.rs"]
 mod platform;
 #[cfg(feature = "unstable-sim")]
@@ -106,7 +110,9 @@ impl Head {
     }
 
     pub(crate) fn bytes(&self) -> &[u8] {
-        self.bytes.get(..self.len).expect("a read cannot return more than the buffer holds")
+        self.bytes
+            .get(..self.len)
+            .expect("a read cannot return more than the buffer holds")
     }
 }
 
@@ -171,9 +177,13 @@ pub(crate) struct Now {
 
 impl Now {
     pub(crate) fn booted_ns(&self) -> u64 {
-        let since_boot = u64::try_from(self.since_boot.as_nanos()).unwrap_or(u64::MAX);
-        self.realtime_ns.saturating_sub(since_boot)
+        self.realtime_ns.saturating_sub(nanos(self.since_boot))
     }
+}
+
+/// A length of time in nanoseconds; u64 reaches for 584 years.
+pub(crate) fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
 }
 
 /// Why a wait ended.

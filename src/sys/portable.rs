@@ -45,7 +45,10 @@ pub(super) fn boot_id() -> Option<[u8; 16]> {
 
 pub(super) fn identity() -> io::Result<Identity> {
     let pid = Pid::new(std::process::id()).expect("pids are positive numbers below 2^31");
-    Ok(Identity { pid, start_ticks: 0 })
+    Ok(Identity {
+        pid,
+        start_ticks: 0,
+    })
 }
 
 pub(super) fn process(pid: Pid) -> Liveness {

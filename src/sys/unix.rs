@@ -20,7 +20,7 @@ use rand::rngs::SysRng;
 
 use super::{
     Access, Extent, FileId, FileKind, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Sys,
-    Woken, platform,
+    Woken, nanos, platform,
 };
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
@@ -30,7 +30,9 @@ use crate::record::{Hostname, Pid};
 pub(crate) struct Host;
 
 /// How every lock file is opened: never through a link, never into a child, never waiting.
-const SAFE: OFlag = OFlag::O_NOFOLLOW.union(OFlag::O_CLOEXEC).union(OFlag::O_NONBLOCK);
+const SAFE: OFlag = OFlag::O_NOFOLLOW
+    .union(OFlag::O_CLOEXEC)
+    .union(OFlag::O_NONBLOCK);
 
 /// A lease break is the only thing that makes a non-blocking open of a regular file fail with
 /// EWOULDBLOCK; the lease's holder is told to give way, usually within milliseconds. fcntl(2)
@@ -54,7 +56,9 @@ impl Sys for Host {
     fn list(&self, dir: &File) -> io::Result<Vec<OsString>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let mut dir = Dir::openat(dir, ".", flags, Mode::empty())?;
-        dir.iter().map(|entry| Ok(os_string(entry?.file_name().to_bytes()))).collect()
+        dir.iter()
+            .map(|entry| Ok(os_string(entry?.file_name().to_bytes())))
+            .collect()
     }
 
     fn stat_at(&self, dir: &File, name: &OsStr) -> io::Result<Stat> {
@@ -116,9 +120,15 @@ impl Sys for Host {
 
     fn stat(&self, file: &File) -> io::Result<Stat> {
         let stat = file.metadata()?;
-        let born = stat.created().ok().and_then(|time| time.duration_since(UNIX_EPOCH).ok());
+        let born = stat
+            .created()
+            .ok()
+            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
         Ok(Stat {
-            id: FileId { dev: stat.dev(), ino: stat.ino() },
+            id: FileId {
+                dev: stat.dev(),
+                ino: stat.ino(),
+            },
             kind: to_kind(SFlag::from_bits_truncate(stat.mode() as nix::libc::mode_t)),
             links: stat.nlink(),
             uid: stat.uid(),
@@ -146,7 +156,10 @@ impl Sys for Host {
             Ok(())
         } else {
             // A disk that fills up in the middle. A second write could be seen as two halves.
-            Err(io::Error::new(io::ErrorKind::WriteZero, "the record was written in part"))
+            Err(io::Error::new(
+                io::ErrorKind::WriteZero,
+                "the record was written in part",
+            ))
         }
     }
 
@@ -186,7 +199,9 @@ impl Sys for Host {
 
     fn is_host_alias(&self, name: &Hostname) -> bool {
         let exported = std::env::var_os("HOSTNAME").map(OsStringExt::into_vec);
-        let configured = std::fs::read("/etc/hostname").map(|name| name.trim_ascii().to_vec()).ok();
+        let configured = std::fs::read("/etc/hostname")
+            .map(|name| name.trim_ascii().to_vec())
+            .ok();
         let real = gethostname().ok().map(OsStringExt::into_vec);
         [exported, configured, real].iter().flatten().any(|alias| {
             let recorded = name.as_bytes();
@@ -209,7 +224,9 @@ impl Sys for Host {
 
     fn random(&self) -> io::Result<[u8; 16]> {
         let mut bytes = [0; 16];
-        SysRng.try_fill_bytes(&mut bytes).map_err(io::Error::other)?;
+        SysRng
+            .try_fill_bytes(&mut bytes)
+            .map_err(io::Error::other)?;
         Ok(bytes)
     }
 
@@ -247,10 +264,16 @@ fn to_mode(mode: u32) -> Mode {
     Mode::from_bits_truncate(mode as nix::libc::mode_t)
 }
 
-#[allow(clippy::unnecessary_cast, reason = "the fields' types differ between Unixes")]
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "the fields' types differ between Unixes"
+)]
 fn to_stat(stat: &FileStat) -> Stat {
     Stat {
-        id: FileId { dev: stat.st_dev as u64, ino: stat.st_ino as u64 },
+        id: FileId {
+            dev: stat.st_dev as u64,
+            ino: stat.st_ino as u64,
+        },
         kind: to_kind(SFlag::from_bits_truncate(stat.st_mode)),
         links: stat.st_nlink as u64,
         uid: stat.st_uid,
@@ -273,12 +296,9 @@ fn to_kind(mode: SFlag) -> FileKind {
 /// Unix time in nanoseconds; what lies before 1970 counts as 1970.
 fn unix_ns(seconds: i64, nanos: i64) -> u64 {
     let seconds = u64::try_from(seconds).unwrap_or(0);
-    seconds.saturating_mul(1_000_000_000).saturating_add(u64::try_from(nanos).unwrap_or(0))
-}
-
-/// A length of time in nanoseconds; u64 reaches for 584 years.
-pub(super) fn nanos(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::try_from(nanos).unwrap_or(0))
 }
 
 pub(super) fn os_string(bytes: &[u8]) -> OsString {

@@ -7,9 +7,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{
-    Access, Extent, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Sys, Woken,
-};
+use super::{Access, Extent, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Sys, Woken};
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
 
@@ -27,7 +25,10 @@ impl Sys for Host {
     type Watch = Never;
 
     fn open_dir(&self, _path: &Path) -> io::Result<Never> {
-        Err(io::Error::new(io::ErrorKind::Unsupported, "rvlf knows Unix systems only"))
+        Err(io::Error::new(
+            io::ErrorKind::Unsupported,
+            "rvlf knows Unix systems only",
+        ))
     }
 
     fn file_system(&self, dir: &Never) -> io::Result<FileSystem> {
@@ -119,7 +120,10 @@ impl Sys for Host {
     }
 
     fn now(&self) -> Now {
-        Now { realtime_ns: 0, since_boot: Duration::ZERO }
+        Now {
+            realtime_ns: 0,
+            since_boot: Duration::ZERO,
+        }
     }
 
     fn watch(&self, file: &Never, _process: Option<Pid>) -> io::Result<Never> {

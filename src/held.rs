@@ -1,0 +1,379 @@
+//! A held lock over any kernel: what `WriterLock` is to users, this is to the simulated kernel.
+
+use std::io;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use crate::holder::Holder;
+use crate::judge::{FileSystem, StalePolicy};
+use crate::keepalive::Refresh;
+use crate::loss::{LossReason, Lost};
+use crate::protocol::{
+    Attempt, Displaced, Obstacle, Place, Published, Refusal, Terms, Whereabouts, lock,
+};
+use crate::record::{REFRESHED, Record};
+use crate::sys::{Check, Extent, FileId, Flock, Host, Identity, Sys};
+use crate::trace;
+use crate::wait::{self, Look, Waited};
+
+/// A held lock.
+pub(crate) struct Held<S: Sys> {
+    pub(crate) place: Place<S>,
+    pub(crate) id: FileId,
+    /// Who acquired it: a forked child that has a copy of this must not release it.
+    process: Identity,
+    displaced: Option<Displaced>,
+    /// After how long without a refresh a lock that no kernel witnesses counts as lost.
+    patience: Duration,
+    on_lost: Option<OnLost>,
+    /// The descriptor that carries the kernel lock; taken by whoever closes it. Held during I/O.
+    file: Mutex<Option<S::File>>,
+    /// Never held during I/O.
+    status: Mutex<Status>,
+}
+
+pub(crate) type OnLost = Arc<dyn Fn(&Lost) + Send + Sync>;
+
+#[derive(Clone, Copy, Debug)]
+struct Status {
+    record: Record,
+    /// Time since boot of the latest successful refresh, or of the acquisition.
+    refreshed_at: Duration,
+    /// Sticky: after it nothing at the path is ours.
+    loss: Option<LossReason>,
+}
+
+/// How an acquisition ended that met no obstacle.
+pub(crate) enum Acquisition<S: Sys> {
+    Held(Arc<Held<S>>),
+    Refused(Box<Holder>),
+}
+
+/// Why something that needs the lock was not done.
+#[derive(Debug)]
+pub(crate) enum Setback {
+    Lost(LossReason),
+    Io {
+        operation: &'static str,
+        source: io::Error,
+    },
+}
+
+impl From<Obstacle> for Setback {
+    fn from(obstacle: Obstacle) -> Setback {
+        match obstacle {
+            Obstacle::Io { operation, source } => Setback::Io { operation, source },
+            // What lies at the path now is not even a record.
+            Obstacle::Foreign(_) | Obstacle::UnsupportedVersion(_) => {
+                Setback::Lost(LossReason::Replaced(None))
+            }
+        }
+    }
+}
+
+impl<S: Sys> Held<S> {
+    /// Attempts until `timeout` has passed; at least once.
+    pub(crate) fn acquire(
+        place: Place<S>,
+        terms: &Terms,
+        timeout: Duration,
+        on_lost: Option<OnLost>,
+    ) -> Result<Acquisition<S>, Obstacle> {
+        let process = place.sys.identity();
+        let process = process.map_err(|source| Obstacle::Io {
+            operation: "identify this process",
+            source,
+        })?;
+        let mut displaced = None;
+        let waited = wait::until(&place, timeout, || {
+            Ok(match place.attempt(terms, &mut displaced)? {
+                Attempt::Held(published) => Look::Done(published),
+                Attempt::Refused(refusal) => Look::NotYet(refusal),
+            })
+        })?;
+        Ok(match waited {
+            Waited::TimedOut(Refusal { holder, .. }) => Acquisition::Refused(holder),
+            Waited::Done(published) => {
+                let held = Held::new(place, *published, process, terms, on_lost);
+                Acquisition::Held(Arc::new(held))
+            }
+        })
+    }
+
+    fn new(
+        place: Place<S>,
+        published: Published<S::File>,
+        process: Identity,
+        terms: &Terms,
+        on_lost: Option<OnLost>,
+    ) -> Held<S> {
+        let Published {
+            file,
+            id,
+            record,
+            displaced,
+        } = published;
+        let refreshed_at = place.sys.now().since_boot;
+        // A deployed client elsewhere goes by 300 s, whatever our policy says.
+        let robbed_after = terms
+            .policy
+            .cross_host_limit()
+            .min(StalePolicy::CROSS_HOST_AGE);
+        Held {
+            place,
+            id,
+            process,
+            displaced,
+            patience: robbed_after / 2,
+            on_lost,
+            file: Mutex::new(Some(file)),
+            status: Mutex::new(Status {
+                record,
+                refreshed_at,
+                loss: None,
+            }),
+        }
+    }
+
+    pub(crate) fn record(&self) -> Record {
+        lock(&self.status).record
+    }
+
+    pub(crate) fn displaced(&self) -> Option<&Displaced> {
+        self.displaced.as_ref()
+    }
+
+    /// What is known without I/O. In a forked child: without locks, which a thread that the child
+    /// does not have may hold.
+    pub(crate) fn known_loss(&self) -> Option<LossReason> {
+        if self.is_forked() {
+            return Some(LossReason::Forked);
+        }
+        let Status {
+            refreshed_at, loss, ..
+        } = *lock(&self.status);
+        let silence = || self.place.sys.now().since_boot.saturating_sub(refreshed_at);
+        let expired =
+            || self.place.file_system == FileSystem::NotLocal && silence() > self.patience;
+        loss.or_else(|| expired().then(|| self.lose(LossReason::RefreshFailed)))
+    }
+
+    fn is_forked(&self) -> bool {
+        self.place
+            .sys
+            .identity()
+            .is_ok_and(|process| process != self.process)
+    }
+
+    /// Looks whether the lock is still ours. An I/O error alone is no loss.
+    pub(crate) fn check(&self) -> Result<(), LossReason> {
+        match self.known_loss() {
+            Some(loss) => return Err(loss),
+            None => self.check_descriptor()?,
+        }
+        match self.place.whereabouts(self.id) {
+            Ok(whereabouts) => self.note(whereabouts),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Foreign code may have closed our descriptor, and with it dropped the kernel lock.
+    fn check_descriptor(&self) -> Result<(), LossReason> {
+        // Where a refresh is under way it looks for itself, and may hang with its mount.
+        let Ok(file) = self.file.try_lock() else {
+            return Ok(());
+        };
+        match file.as_ref() {
+            Some(file) if !self.is_own(file) => Err(self.lose(LossReason::DescriptorClosed)),
+            _ => Ok(()),
+        }
+    }
+
+    fn is_own(&self, file: &S::File) -> bool {
+        // An I/O error of a network mount proves nothing; EBADF comes as one that has no other use.
+        match self.place.sys.stat(file) {
+            Ok(stat) => stat.id == self.id,
+            Err(error) => !is_bad_descriptor(&error),
+        }
+    }
+
+    fn note(&self, whereabouts: Whereabouts) -> Result<(), LossReason> {
+        match whereabouts {
+            Whereabouts::Ours => Ok(()),
+            Whereabouts::Absent => Err(self.lose(LossReason::Removed)),
+            Whereabouts::Replaced(record) => Err(self.lose(LossReason::Replaced(record))),
+        }
+    }
+
+    /// Makes a loss sticky, and tells of it once.
+    fn lose(&self, reason: LossReason) -> LossReason {
+        let mut status = lock(&self.status);
+        if let Some(earlier) = status.loss {
+            return earlier;
+        }
+        status.loss = Some(reason);
+        drop(status);
+        trace::lost(self.place.lock_path(), &reason);
+        if let Some(on_lost) = self.on_lost.clone() {
+            let lost = self.lost(reason);
+            // Off the scheduling thread: a callback that blocks must not stop the refreshes of
+            // other locks. Without a thread to be had it runs here rather than not at all.
+            let in_thread = (on_lost.clone(), lost.clone());
+            let spawned = std::thread::Builder::new()
+                .name("rvlf-on-lost".into())
+                .spawn(move || (in_thread.0)(&in_thread.1));
+            if spawned.is_err() {
+                on_lost(&lost);
+            }
+        }
+        reason
+    }
+
+    pub(crate) fn lost(&self, reason: LossReason) -> Lost {
+        Lost {
+            lock_path: self.place.lock_path().to_owned(),
+            reason,
+        }
+    }
+
+    /// Writes the time into the record, through the descriptor: it cannot touch a successor's file.
+    pub(crate) fn refresh(&self) -> Result<(), Setback> {
+        if let Some(loss) = self.known_loss() {
+            return Err(Setback::Lost(loss));
+        }
+        let file = lock(&self.file);
+        let Some(file) = file.as_ref() else {
+            return Err(Setback::Lost(LossReason::Removed));
+        };
+        // The number may belong to another file by now: a blind write corrupted a database once.
+        if !self.is_own(file) {
+            return Err(Setback::Lost(self.lose(LossReason::DescriptorClosed)));
+        }
+        self.write_time(file)?;
+        // The path, too: what is refreshed may be a file that somebody has put aside.
+        let whereabouts = self.place.whereabouts(self.id).unwrap_or(Whereabouts::Ours);
+        self.note(whereabouts).map_err(Setback::Lost)
+    }
+
+    fn write_time(&self, file: &S::File) -> Result<(), Setback> {
+        let sys = &self.place.sys;
+        let record = self.record().refreshed(sys.now().realtime_ns);
+        let bytes = record.encode();
+        let refreshed = bytes
+            .get(REFRESHED)
+            .expect("the refreshed fields lie in the record");
+        sys.write(file, REFRESHED.start as u64, refreshed)
+            .map_err(|source| Setback::Io {
+                operation: "refresh the record",
+                source,
+            })?;
+        // A local page cache is coherent; a remote one must be told.
+        if self.place.file_system == FileSystem::NotLocal {
+            sys.sync(file, Extent::Data).map_err(|source| Setback::Io {
+                operation: "sync the record",
+                source,
+            })?;
+        }
+        let mut status = lock(&self.status);
+        status.record = record;
+        status.refreshed_at = sys.now().since_boot;
+        Ok(())
+    }
+
+    /// Unlinks the lock file if it is ours, then closes it. A second call does nothing.
+    ///
+    /// After an I/O error the lock is still held; after a loss nothing at the path is touched.
+    pub(crate) fn release(&self) -> Result<(), Setback> {
+        if self.is_forked() {
+            self.close_in_child();
+            return Err(Setback::Lost(LossReason::Forked));
+        }
+        let mut file = lock(&self.file);
+        if file.is_none() {
+            return Ok(());
+        }
+        let outcome = match self.known_loss() {
+            Some(loss) => Err(loss),
+            None => self.note(self.place.unlink_own(self.id)?),
+        };
+        if let Some(file) = file.take() {
+            self.close(file);
+        }
+        outcome.map_err(Setback::Lost)
+    }
+
+    /// A forked child shares the open file description: its close leaves the parent's kernel lock
+    /// alone, an unlock would free it.
+    fn close_in_child(&self) {
+        // A thread of the parent may hold the mutex for ever in here: then the descriptor stays
+        // open until the child ends.
+        if let Ok(mut file) = self.file.try_lock()
+            && let Some(file) = file.take()
+        {
+            if self.place.sys.omits(Check::CloseOnly) {
+                let _ = self.place.sys.flock(&file, Flock::Unlock);
+            }
+            self.close(file);
+        }
+    }
+
+    fn close(&self, file: S::File) {
+        if self.is_own(&file) {
+            drop(file);
+        } else {
+            // The descriptor was closed behind our back: the number is somebody else's to close.
+            std::mem::forget(file);
+        }
+    }
+}
+
+/// EBADF. It has no [`io::ErrorKind`] of its own.
+fn is_bad_descriptor(error: &io::Error) -> bool {
+    const EBADF: i32 = 9;
+    error.raw_os_error() == Some(EBADF)
+}
+
+impl<S: Sys> Drop for Held<S> {
+    fn drop(&mut self) {
+        let _ = self.release();
+        // An error left the file open; closing it gives the kernel lock up.
+        if let Ok(Some(file)) = self.file.get_mut().map(Option::take) {
+            self.close(file);
+        }
+    }
+}
+
+impl<S: Sys> Refresh for Held<S> {
+    fn refresh_in_background(&self) -> bool {
+        match self.refresh() {
+            Ok(()) => true,
+            Err(Setback::Lost(_)) => false,
+            Err(Setback::Io { source, .. }) => {
+                // EIO, ESTALE and their like may pass: the next tick tries again.
+                trace::refresh_failed(self.place.lock_path(), &source);
+                true
+            }
+        }
+    }
+}
+
+#[cfg(all(unix, not(rvlf_unsupported)))]
+impl Held<Host> {
+    /// A second descriptor of the open lock file, close-on-exec.
+    pub(crate) fn try_clone_descriptor(&self) -> io::Result<std::os::fd::OwnedFd> {
+        let released = || io::Error::other("the lock is not held any more");
+        let file = lock(&self.file);
+        let file = file
+            .as_ref()
+            .filter(|file| self.is_own(file))
+            .ok_or_else(released)?;
+        file.try_clone().map(Into::into)
+    }
+}
+
+#[cfg(all(unix, rvlf_unsupported))]
+impl Held<Host> {
+    pub(crate) fn try_clone_descriptor(&self) -> io::Result<std::os::fd::OwnedFd> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+}

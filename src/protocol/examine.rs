@@ -1,0 +1,456 @@
+//! Examine: open, read and judge what lies at the lock path, and change nothing.
+
+use std::io;
+use std::time::Duration;
+
+use super::acquire::ROUNDS;
+use super::{DOUBTS, During, Obstacle, Outcome, Place, Refusal, lock, present};
+use crate::holder::{FileFacts, Foreign, Holder};
+use crate::judge::{
+    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, StalePolicy, Stamp,
+    judge,
+};
+use crate::record::{DecodeError, Hostname, KernelStamp, RECORD_LEN, Record};
+use crate::sys::{Access, FileId, FileKind, Flock, Head, Identity, Liveness, Now, Stat, Sys};
+
+/// A torn checksum is re-read this often: a refresh in place may be seen half done.
+const REREADS: u32 = 3;
+
+/// What lies at the lock path.
+pub(crate) enum Found<S: Sys> {
+    Nothing,
+    /// A regular file that this user may not read.
+    Unreadable(Refusal),
+    /// It was another file whenever we looked.
+    Contended,
+    Lock(Box<Examined<S>>),
+}
+
+/// A lock file that was read and judged. The shared kernel lock is held until it is dropped.
+pub(crate) struct Examined<S: Sys> {
+    pub(super) opened: Opened<S>,
+    pub(super) head: Head,
+    pub(crate) holder: Holder,
+}
+
+/// An open lock file of somebody else's. Dropping it unlocks before it closes, so that a child
+/// forked meanwhile keeps nothing.
+pub(super) struct Opened<S: Sys> {
+    pub(super) sys: S,
+    pub(super) file: S::File,
+    pub(super) stat: Stat,
+}
+
+impl<S: Sys> Drop for Opened<S> {
+    fn drop(&mut self) {
+        // The close that follows unlocks as well, unless a child was forked: nothing to report.
+        let _ = self.sys.flock(&self.file, Flock::Unlock);
+    }
+}
+
+impl<S: Sys> Examined<S> {
+    pub(crate) fn id(&self) -> FileId {
+        self.opened.stat.id
+    }
+
+    pub(crate) fn into_refusal(self) -> Refusal {
+        Refusal {
+            id: Some(self.id()),
+            holder: Box::new(self.holder),
+        }
+    }
+}
+
+enum Existing<S: Sys> {
+    None,
+    Unreadable(u32),
+    Changed,
+    Opened(Opened<S>),
+}
+
+/// On whose behalf a lock file is examined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asker {
+    /// Somebody who only wants to know, and creates nothing.
+    Observer,
+    /// Somebody who wants the lock.
+    Contender,
+    /// A contender that is about to break it, and takes no earlier reading of the server's clock.
+    Breaker,
+}
+
+/// A malformed file, watched: what stays unchanged on our own monotonic clock ages by it, so that a
+/// clock set back cannot keep a torn file for ever.
+#[derive(Default)]
+pub(crate) struct Torn {
+    seen: Option<(FileId, u64, Head)>,
+    since: Duration,
+    looks: u32,
+    /// In all, over all files: an attempt that only ever meets torn files ends.
+    pub(super) waited: Duration,
+}
+
+impl Torn {
+    fn unchanged_for(&mut self, stat: &Stat, head: &Head, since_boot: Duration) -> Duration {
+        let seen = Some((stat.id, stat.mtime_ns, *head));
+        if self.seen != seen {
+            *self = Torn {
+                seen,
+                since: since_boot,
+                looks: 0,
+                ..*self
+            };
+        }
+        since_boot.saturating_sub(self.since)
+    }
+
+    /// 1, 2, 4 .. 64 ms: a write takes microseconds, so the first looks come soon.
+    pub(super) fn pause(&mut self, left: Duration) -> Duration {
+        let pause = Duration::from_millis(1 << self.looks.min(6));
+        self.looks += 1;
+        // Row 3 ends only when the age has reached the grace.
+        let pause = pause.min(left.max(Duration::from_millis(1)));
+        self.waited += pause;
+        pause
+    }
+}
+
+/// What the file server's clock showed at a moment of ours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ServerClock {
+    server_ns: u64,
+    since_boot: Duration,
+}
+
+impl<S: Sys> Place<S> {
+    /// Opens, reads and judges what lies at the lock path.
+    ///
+    /// An error for what can never be a lock; nothing at the path is ever changed.
+    pub(crate) fn examine(
+        &self,
+        policy: &StalePolicy,
+        torn: &mut Torn,
+        asker: Asker,
+    ) -> Outcome<Found<S>> {
+        for _ in 0..ROUNDS {
+            let opened = match self.open_existing()? {
+                Existing::None => return Ok(Found::Nothing),
+                Existing::Unreadable(uid) => {
+                    let facts = FileFacts {
+                        uid,
+                        ..FileFacts::UNKNOWN
+                    };
+                    let holder = Box::new(Holder::unseen(Reason::Unreadable, facts));
+                    return Ok(Found::Unreadable(Refusal { holder, id: None }));
+                }
+                Existing::Changed => continue,
+                Existing::Opened(opened) => opened,
+            };
+            if let Some(examined) = self.examine_opened(opened, policy, torn, asker)? {
+                return Ok(Found::Lock(Box::new(examined)));
+            }
+        }
+        Ok(Found::Contended)
+    }
+
+    fn open_existing(&self) -> Outcome<Existing<S>> {
+        let Some(stat) = present(self.sys.stat_at(&self.dir, &self.name)).during("stat")? else {
+            return Ok(Existing::None);
+        };
+        refuse_irregular(&stat)?;
+        let file = match self.open_for_flock() {
+            Ok(file) => file,
+            Err(error) => match error.kind() {
+                // Released between the stat and the open.
+                io::ErrorKind::NotFound => return Ok(Existing::Changed),
+                io::ErrorKind::PermissionDenied => return Ok(Existing::Unreadable(stat.uid)),
+                _ => return Err(error).during("open"),
+            },
+        };
+        // A FIFO may have taken the regular file's place before the open.
+        let stat = self.sys.stat(&file).during("stat")?;
+        let opened = Opened {
+            sys: self.sys.clone(),
+            file,
+            stat,
+        };
+        refuse_irregular(&opened.stat)?;
+        Ok(Existing::Opened(opened))
+    }
+
+    /// Read-only on local file systems: there every close of a descriptor open for writing is an
+    /// IN_CLOSE_WRITE that would wake all waiters, who would wake one another for ever. Elsewhere
+    /// for writing if we may: NFS answers EBADF to LOCK_EX on a read-only descriptor.
+    fn open_for_flock(&self) -> io::Result<S::File> {
+        if self.file_system == FileSystem::NotLocal {
+            match self.sys.open(&self.dir, &self.name, Access::ReadWrite) {
+                Err(error) if is_refusal(&error) => {}
+                outcome => return outcome,
+            }
+        }
+        self.sys.open(&self.dir, &self.name, Access::Read)
+    }
+
+    /// `None` if the path names another inode by now: also when the kernel lock is held, for the
+    /// holder may just have released.
+    fn examine_opened(
+        &self,
+        opened: Opened<S>,
+        policy: &StalePolicy,
+        torn: &mut Torn,
+        asker: Asker,
+    ) -> Outcome<Option<Examined<S>>> {
+        let mut doubts = DOUBTS.into_iter();
+        loop {
+            let kernel_lock = self.flock(&opened.file, Flock::Shared)?;
+            let Some(stat) = self.stat_if_named(opened.stat.id)? else {
+                return Ok(None);
+            };
+            let head = self.read_settled(&opened.file)?;
+            let examined = self.judge_head(head, &stat, kernel_lock, policy, torn, asker)?;
+            let outlived = examined.verdict.reason() == Reason::KernelLockOutlivesProcess;
+            if let Some(pause) = doubts.next().filter(|_| outlived) {
+                self.sys.wait(None, pause);
+                continue;
+            }
+            let held_for = self.time_since(opened.stat.born_ns);
+            let facts = FileFacts {
+                held_for,
+                ..examined.facts
+            };
+            let holder = Holder { facts, ..examined };
+            return Ok(Some(Examined {
+                opened,
+                head,
+                holder,
+            }));
+        }
+    }
+
+    /// The file's head. A bad checksum is read again: the holder may be refreshing in place.
+    fn read_settled(&self, file: &S::File) -> Outcome<Head> {
+        let mut head = self.sys.read(file).during("read")?;
+        for _ in 0..REREADS {
+            if !matches!(
+                Record::decode(head.bytes()),
+                Err(DecodeError::BadChecksum { .. })
+            ) {
+                break;
+            }
+            self.sys.wait(None, Duration::from_millis(1));
+            head = self.sys.read(file).during("read")?;
+        }
+        Ok(head)
+    }
+
+    pub(super) fn judge_head(
+        &self,
+        head: Head,
+        stat: &Stat,
+        kernel_lock: KernelLock,
+        policy: &StalePolicy,
+        torn: &mut Torn,
+        asker: Asker,
+    ) -> Outcome<Holder> {
+        let record = Record::decode(head.bytes());
+        match &record {
+            Err(DecodeError::Foreign { first }) => {
+                return Err(Obstacle::Foreign(Foreign::Content(*first)));
+            }
+            Err(DecodeError::UnsupportedVersion { found }) => {
+                return Err(Obstacle::UnsupportedVersion(*found));
+            }
+            _ => {}
+        }
+        let now = self.sys.now();
+        let unchanged_for = torn.unchanged_for(stat, &head, now.since_boot);
+        let mtime_age = match kernel_lock {
+            KernelLock::HeldElsewhere => Duration::ZERO,
+            _ => self
+                .mtime_age(stat, &record, &now, asker)?
+                .max(unchanged_for),
+        };
+        let evidence = self.evidence(&record, stat, kernel_lock, mtime_age, &now);
+        Ok(Holder {
+            evidence: Some(evidence),
+            verdict: judge(&evidence, policy),
+            facts: FileFacts {
+                uid: stat.uid,
+                has_trailing_bytes: head.bytes().len() > RECORD_LEN,
+                held_for: None,
+            },
+            is_this_process: record.is_ok_and(|record| self.is_own(&record, stat.id)),
+            record: record.map_err(Some),
+        })
+    }
+
+    fn evidence(
+        &self,
+        record: &Result<Record, DecodeError>,
+        stat: &Stat,
+        kernel_lock: KernelLock,
+        mtime_age: Duration,
+        now: &Now,
+    ) -> Evidence {
+        let unread = Evidence {
+            content: record
+                .as_ref()
+                .map_or_else(Content::from, |_| Content::Valid),
+            kernel_lock,
+            file_system: self.file_system,
+            stamp: Stamp::Absent,
+            host: HostMatch::Other,
+            process: Process::Unknown,
+            timestamp_age: Age::Past(Duration::ZERO),
+            mtime_age,
+            predates_boot: false,
+        };
+        let Ok(record) = record else { return unread };
+        let stamp = self.stamp(record, stat.id);
+        let host = self.host_match(&record.hostname());
+        Evidence {
+            stamp,
+            host,
+            // The pid means nothing here unless this host or this kernel gave it.
+            process: match (stamp, host) {
+                (Stamp::Different { .. } | Stamp::Absent, HostMatch::Other) => Process::Unknown,
+                _ => self.process(record),
+            },
+            timestamp_age: Age::at(now.realtime_ns, record.timestamp_ns()),
+            predates_boot: record.timestamp_ns() < now.booted_ns(),
+            ..unread
+        }
+    }
+
+    fn stamp(&self, record: &Record, id: FileId) -> Stamp {
+        match record.stamp() {
+            None => Stamp::Absent,
+            Some(KernelStamp {
+                inode_key,
+                start_ticks,
+            }) => {
+                if self.inode_key(id) == Some(inode_key) {
+                    Stamp::Same { start_ticks }
+                } else {
+                    Stamp::Different { start_ticks }
+                }
+            }
+        }
+    }
+
+    pub(super) fn inode_key(&self, id: FileId) -> Option<u64> {
+        Some(KernelStamp::inode_key(&self.sys.boot_id()?, id.dev, id.ino))
+    }
+
+    fn host_match(&self, recorded: &Hostname) -> HostMatch {
+        if *recorded == self.sys.hostname() {
+            HostMatch::Same
+        } else if self.sys.is_host_alias(recorded) {
+            HostMatch::Alias
+        } else {
+            HostMatch::Other
+        }
+    }
+
+    fn process(&self, record: &Record) -> Process {
+        /// The process's start is known to a clock tick and the boot's time to the clock's steps:
+        /// a second's difference does not make a pid look reused.
+        const SLACK: u64 = 1_000_000_000;
+        match self.sys.process(record.pid()) {
+            Liveness::Alive {
+                start_ticks,
+                started_ns,
+            } => Process::Alive {
+                start_ticks,
+                started_after_timestamp: started_ns > record.timestamp_ns().saturating_add(SLACK),
+            },
+            Liveness::Dead => Process::Dead,
+            Liveness::Unknown => Process::Unknown,
+        }
+    }
+
+    fn is_own(&self, record: &Record, id: FileId) -> bool {
+        let own = self.sys.identity().ok();
+        let stamped = record.stamp().map(|stamp| stamp.start_ticks);
+        own.is_some_and(|Identity { pid, start_ticks }| {
+            pid == record.pid()
+                && matches!(self.stamp(record, id), Stamp::Same { .. })
+                && stamped == Some(start_ticks)
+        })
+    }
+
+    /// Age of the file's mtime by the clock that set it.
+    ///
+    /// A local file system uses this machine's. Elsewhere the server's clock may differ by hours; it
+    /// shows in the mtime of a probe file. Where no probe may be made, a contender sees no age at
+    /// all (doubt reads as held), and an observer, who changes nothing, takes this machine's clock.
+    fn mtime_age(
+        &self,
+        stat: &Stat,
+        record: &Result<Record, DecodeError>,
+        now: &Now,
+        asker: Asker,
+    ) -> Outcome<Duration> {
+        let by_this_clock = Age::at(now.realtime_ns, stat.mtime_ns).or_zero();
+        let unstamped = record.is_ok_and(|record| record.stamp().is_none());
+        if self.file_system == FileSystem::Local || asker == Asker::Observer || unstamped {
+            return Ok(by_this_clock);
+        }
+        let known = *lock(&self.server_clock);
+        let clock = match known.filter(|_| asker != Asker::Breaker) {
+            Some(clock) => clock,
+            None => match self.probe_server_clock() {
+                Ok(clock) => *lock(&self.server_clock).insert(clock),
+                Err(_) => return Ok(Duration::ZERO),
+            },
+        };
+        let passed = crate::sys::nanos(now.since_boot.saturating_sub(clock.since_boot));
+        Ok(Age::at(clock.server_ns.saturating_add(passed), stat.mtime_ns).or_zero())
+    }
+
+    fn probe_server_clock(&self) -> io::Result<ServerClock> {
+        let name = self.aside_name()?;
+        let probe = self.sys.create(&self.dir, &name, 0o600)?;
+        let stat = self.sys.stat(&probe);
+        self.sys.unlink(&self.dir, &name)?;
+        Ok(ServerClock {
+            server_ns: stat?.mtime_ns,
+            since_boot: self.sys.now().since_boot,
+        })
+    }
+
+    fn time_since(&self, born_ns: Option<u64>) -> Option<Duration> {
+        born_ns.map(|born_ns| Age::at(self.sys.now().realtime_ns, born_ns).or_zero())
+    }
+
+    /// Watches the inode `id` and the process of `holder`. `None` if the path names another one by
+    /// now, or events do not arrive here.
+    pub(crate) fn watch(&self, id: FileId, holder: &Holder) -> Option<S::Watch> {
+        if self.file_system == FileSystem::NotLocal {
+            // inotify reports nothing that another mount did.
+            return None;
+        }
+        let file = self.sys.open(&self.dir, &self.name, Access::Read).ok()?;
+        if self.sys.stat(&file).ok()?.id != id {
+            return None;
+        }
+        let process = holder.record().filter(|_| holder.process_lives());
+        let process = process.map(Record::pid);
+        self.sys.watch(&file, process).ok()
+    }
+}
+
+fn refuse_irregular(stat: &Stat) -> Outcome<()> {
+    match stat.kind {
+        FileKind::Regular => Ok(()),
+        kind => Err(Obstacle::Foreign(Foreign::Kind(kind))),
+    }
+}
+
+/// Whether an open for writing failed because of permissions alone.
+fn is_refusal(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
+    )
+}

@@ -1,0 +1,209 @@
+//! Publish, examine, break, release: written once, over [`Sys`].
+//!
+//! ```text
+//!             linkat / O_EXCL                    unlink, then close
+//!   absent ------------------> held -----------------------------------> absent
+//!     ^                          | holder dies
+//!     |   rename aside, unlink   v
+//!     +------------------------ left behind
+//! ```
+//!
+//! The source is `spec/protocol.md`; section names in comments are its headings. Two facts carry the
+//! exclusion: linkat(2) and O_EXCL let one of many publish, and whoever breaks holds the kernel lock
+//! exclusively and has looked again at what it is about to break.
+
+mod acquire;
+mod breaking;
+mod examine;
+mod publish;
+mod release;
+
+use std::ffi::OsString;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::holder::{FileFacts, Foreign, Holder};
+use crate::judge::{FileSystem, KernelLock, Reason, StalePolicy};
+use crate::sys::{FileId, FileKind, Flock, Flocked, Stat, Sys};
+
+pub(crate) use acquire::Attempt;
+pub(crate) use breaking::{BreakAttempt, Displaced};
+pub(crate) use examine::{Asker, Found, Torn};
+pub(crate) use publish::Published;
+pub(crate) use release::Whereabouts;
+
+use examine::ServerClock;
+
+/// How long a deployed client may take from reading a stale record to unlinking what is at the path
+/// by then, and how long a breaker may take to put back what it caught by mistake.
+pub(crate) const SETTLE: Duration = Duration::from_millis(10);
+
+/// A kernel lock held by nobody alive belongs to a breaker or an examiner, who need microseconds;
+/// pauses of 1, 2, 4 .. 32 ms outlast them on a loaded machine before we believe it. Also how long a
+/// publisher by exclusive create waits for an examiner.
+const DOUBTS: [Duration; 6] = pauses();
+
+const fn pauses() -> [Duration; 6] {
+    let ms = Duration::from_millis;
+    [ms(1), ms(2), ms(4), ms(8), ms(16), ms(32)]
+}
+
+/// What keeps an operation from being done, apart from a holder.
+#[derive(Debug)]
+pub(crate) enum Obstacle {
+    Foreign(Foreign),
+    UnsupportedVersion(u32),
+    Io {
+        operation: &'static str,
+        source: io::Error,
+    },
+}
+
+type Outcome<T> = Result<T, Obstacle>;
+
+/// Names the operation that failed.
+trait During<T> {
+    fn during(self, operation: &'static str) -> Outcome<T>;
+}
+
+impl<T> During<T> for io::Result<T> {
+    fn during(self, operation: &'static str) -> Outcome<T> {
+        self.map_err(|source| Obstacle::Io { operation, source })
+    }
+}
+
+/// `None` for a name that is not there.
+fn present<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// How a lock is published and what counts as stale.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    pub(crate) policy: StalePolicy,
+    pub(crate) sync: bool,
+    /// Permission bits, before the umask.
+    pub(crate) mode: u32,
+}
+
+/// The lock path of one resource, reached through its directory's handle: a later chdir or a renamed
+/// parent cannot make us miss the file.
+#[derive(Debug)]
+pub(crate) struct Place<S: Sys> {
+    pub(crate) sys: S,
+    dir: S::Dir,
+    name: OsString,
+    resource_path: PathBuf,
+    lock_path: PathBuf,
+    pub(crate) file_system: FileSystem,
+    /// The file server's clock, as the mtime of a probe file told it.
+    server_clock: Mutex<Option<ServerClock>>,
+}
+
+impl<S: Sys> Place<S> {
+    /// Opens the directory of `resource`. `shared` says that other kernels reach it too.
+    pub(crate) fn open(sys: S, resource: &Path, shared: bool) -> Outcome<Place<S>> {
+        let lock_path = lock_path_for(resource);
+        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the path names no file");
+        let name = lock_path
+            .file_name()
+            .filter(|_| resource.file_name().is_some());
+        let name = name
+            .ok_or_else(invalid)
+            .during("name the lock file")?
+            .to_owned();
+        let parent = match resource.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let dir = sys.open_dir(parent).during("open the directory")?;
+        let found = sys.file_system(&dir).during("ask for the file system")?;
+        Ok(Place {
+            sys,
+            dir,
+            name,
+            resource_path: resource.to_owned(),
+            lock_path,
+            file_system: if shared { FileSystem::NotLocal } else { found },
+            server_clock: Mutex::new(None),
+        })
+    }
+
+    pub(crate) fn resource_path(&self) -> &Path {
+        &self.resource_path
+    }
+
+    pub(crate) fn lock_path(&self) -> &Path {
+        &self.lock_path
+    }
+
+    /// What the resource's own name stands for, if it exists: its kind and number of links.
+    pub(crate) fn resource_links(&self) -> Outcome<Option<(FileKind, u64)>> {
+        let name = self
+            .resource_path
+            .file_name()
+            .expect("open refuses paths without a name");
+        let stat = present(self.sys.stat_at(&self.dir, name)).during("stat the data file")?;
+        Ok(stat.map(|stat| (stat.kind, stat.links)))
+    }
+
+    /// The path's stat, if it names the inode `id`.
+    pub(super) fn stat_if_named(&self, id: FileId) -> Outcome<Option<Stat>> {
+        let stat = present(self.sys.stat_at(&self.dir, &self.name)).during("stat")?;
+        Ok(stat.filter(|stat| stat.id == id))
+    }
+
+    pub(super) fn flock(&self, file: &S::File, operation: Flock) -> Outcome<KernelLock> {
+        match self.sys.flock(file, operation).during("flock")? {
+            Flocked::Done => Ok(KernelLock::Free),
+            Flocked::WouldBlock => Ok(KernelLock::HeldElsewhere),
+            // Every local file system has it. One that says no (ENOLCK) would leave the deaths that
+            // it should witness to be guessed.
+            Flocked::Unsupported if self.file_system == FileSystem::Local => {
+                Err(io::ErrorKind::Unsupported.into()).during("flock")
+            }
+            Flocked::Unsupported => Ok(KernelLock::Unsupported),
+        }
+    }
+}
+
+/// Who was in the way, and the inode to watch.
+pub(crate) struct Refusal {
+    pub(crate) holder: Box<Holder>,
+    pub(crate) id: Option<FileId>,
+}
+
+impl Refusal {
+    pub(crate) fn contended() -> Refusal {
+        let holder = Holder::unseen(Reason::Contended, FileFacts::UNKNOWN);
+        Refusal {
+            holder: Box::new(holder),
+            id: None,
+        }
+    }
+}
+
+/// A lock without poisoning: what the mutexes here protect is replaced as a whole.
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The lock path of a data file: its name with `.lock` appended. Lexical: links are not resolved.
+///
+/// ```
+/// # use std::path::Path;
+/// assert_eq!(rvlf::lock_path_for("data/store.rvf"), Path::new("data/store.rvf.lock"));
+/// ```
+#[must_use]
+pub fn lock_path_for(resource: impl AsRef<Path>) -> PathBuf {
+    let resource = resource.as_ref();
+    let mut name = resource.file_name().unwrap_or_default().to_owned();
+    name.push(".lock");
+    resource.with_file_name(name)
+}

@@ -1,0 +1,264 @@
+//! Publish: the whole record appears at once, or not at all.
+
+use std::io;
+use std::time::Duration;
+
+use super::{DOUBTS, Displaced, During, Outcome, Place, SETTLE, Terms, present};
+use crate::judge::{FileSystem, KernelLock};
+use crate::record::{KernelStamp, Record, WriterId};
+use crate::sys::{Access, Check, Extent, FileId, Flock, Head, Identity, Sys};
+
+/// How long a network mount may take until all creators of one name see one file.
+const READ_BACK_DELAY: Duration = Duration::from_millis(100);
+
+/// A lock file that this process has just published.
+#[derive(Debug)]
+pub(crate) struct Published<F> {
+    pub(crate) file: F,
+    pub(crate) id: FileId,
+    pub(crate) record: Record,
+    /// What was broken on the way.
+    pub(crate) displaced: Option<Displaced>,
+}
+
+enum Linked<S: Sys> {
+    Done(Option<Box<Published<S::File>>>),
+    Unsupported,
+}
+
+impl<S: Sys> Place<S> {
+    /// Puts a record at the lock path, all of it at once. `None` if somebody else was first.
+    pub(super) fn publish(
+        &self,
+        terms: &Terms,
+        displaced: Option<Displaced>,
+    ) -> Outcome<Option<Box<Published<S::File>>>> {
+        let linked = if self.sys.omits(Check::LinkedPublish) {
+            Err(io::ErrorKind::Unsupported.into())
+        } else {
+            self.sys.create_unnamed(&self.dir, terms.mode)
+        };
+        let published = match linked {
+            Ok(file) => match self.publish_linked(file, terms)? {
+                Linked::Done(published) => published,
+                Linked::Unsupported => self.publish_exclusive(terms)?,
+            },
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                self.publish_exclusive(terms)?
+            }
+            Err(error) => return Err(error).during("create the lock file"),
+        };
+        let Some(mut published) = published else {
+            return Ok(None);
+        };
+        published.displaced = displaced;
+        if self.has_settled(&published)? {
+            Ok(Some(published))
+        } else {
+            Ok(None)
+        }
+    }
+
+    /// Linked publish: an unnamed file is locked, written, and only then given its name.
+    fn publish_linked(&self, file: S::File, terms: &Terms) -> Outcome<Linked<S>> {
+        let id = self.sys.stat(&file).during("stat")?.id;
+        // Nobody else can have opened a file without a name.
+        let stamped = self.flock(&file, Flock::Exclusive)? == KernelLock::Free;
+        let record = self.new_record(id, stamped)?;
+        self.sys
+            .write(&file, 0, &record.encode())
+            .during("write the record")?;
+        let journaled = self.file_system == FileSystem::Local;
+        if terms.sync && !journaled {
+            self.sys
+                .sync(&file, Extent::Data)
+                .during("sync the record")?;
+        }
+        match self.sys.link(&file, &self.dir, &self.name) {
+            Ok(()) => {}
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                return Ok(Linked::Unsupported);
+            }
+            Err(error) => {
+                self.lost_the_race(error, "link the lock file")?;
+                return Ok(Linked::Done(None));
+            }
+        }
+        let published = Box::new(Published {
+            file,
+            id,
+            record,
+            displaced: None,
+        });
+        if terms.sync {
+            // On a local file system one fsync after the link makes record and name durable together;
+            // synced before the link, a power loss made the lock vanish.
+            let synced = if journaled {
+                self.sys.sync(&published.file, Extent::All)
+            } else {
+                self.sys.sync_dir(&self.dir)
+            };
+            self.or_withdraw(&published, synced, "sync the lock file")?;
+        }
+        Ok(Linked::Done(Some(published)))
+    }
+
+    /// Exclusive create: for a moment the file is empty, and deployed clients delete empty files.
+    fn publish_exclusive(&self, terms: &Terms) -> Outcome<Option<Box<Published<S::File>>>> {
+        let file = match self.sys.create(&self.dir, &self.name, terms.mode) {
+            Ok(file) => file,
+            Err(error) => {
+                self.lost_the_race(error, "create the lock file")?;
+                return Ok(None);
+            }
+        };
+        let id = match self.sys.stat(&file) {
+            Ok(stat) => stat.id,
+            // Without its identity the file cannot be told from a successor's: it stays, torn, and
+            // the next contender breaks it after the grace.
+            Err(error) => return Err(error).during("stat"),
+        };
+        match self.fill(&file, id, terms) {
+            Ok(Some(record)) => {
+                // A deployed client deletes what it takes for a short file.
+                let ours = self.stat_if_named(id)?.is_some();
+                let published = Published {
+                    file,
+                    id,
+                    record,
+                    displaced: None,
+                };
+                Ok(ours.then(|| Box::new(published)))
+            }
+            Ok(None) => {
+                self.withdraw(id);
+                Ok(None)
+            }
+            Err(obstacle) => {
+                self.withdraw(id);
+                Err(obstacle)
+            }
+        }
+    }
+
+    /// Locks, writes and syncs a file that has its name already. `None` if an examiner does not let
+    /// go of it.
+    fn fill(&self, file: &S::File, id: FileId, terms: &Terms) -> Outcome<Option<Record>> {
+        let mut doubts = DOUBTS.into_iter();
+        let stamped = loop {
+            match self.flock(file, Flock::Exclusive)? {
+                KernelLock::Free => break true,
+                KernelLock::Unsupported => break false,
+                KernelLock::HeldElsewhere => match doubts.next() {
+                    Some(pause) => self.sys.wait(None, pause),
+                    None => return Ok(None),
+                },
+            };
+        };
+        let record = self.new_record(id, stamped)?;
+        self.sys
+            .write(file, 0, &record.encode())
+            .during("write the record")?;
+        if terms.sync {
+            self.sys
+                .sync(file, Extent::Data)
+                .during("sync the record")?;
+            self.sys.sync_dir(&self.dir).during("sync the directory")?;
+        }
+        Ok(Some(record))
+    }
+
+    fn new_record(&self, id: FileId, stamped: bool) -> Outcome<Record> {
+        let Identity { pid, start_ticks } = self.sys.identity().during("identify this process")?;
+        let writer_id = WriterId::from_random(self.sys.random().during("draw a writer id")?);
+        // Without start ticks a contender could not tell this process from a later one.
+        let stamp = self.inode_key(id).filter(|_| stamped && start_ticks > 0);
+        let stamp = stamp.map(|inode_key| KernelStamp {
+            inode_key,
+            start_ticks,
+        });
+        let now = self.sys.now().realtime_ns;
+        Ok(Record::new(
+            pid,
+            &self.sys.hostname(),
+            now,
+            writer_id,
+            stamp,
+        ))
+    }
+
+    /// `Ok` if the error means that somebody else was first: EEXIST, and on some network mounts
+    /// EPERM or EACCES with the file there.
+    fn lost_the_race(&self, error: io::Error, operation: &'static str) -> Outcome<()> {
+        let exists = || self.sys.stat_at(&self.dir, &self.name).is_ok();
+        match error.kind() {
+            io::ErrorKind::AlreadyExists => Ok(()),
+            io::ErrorKind::PermissionDenied if exists() => Ok(()),
+            _ => Err(error).during(operation),
+        }
+    }
+
+    /// Whether what we published is still there after those who may have been about to remove it,
+    /// or to create the same name on another mount, are done.
+    fn has_settled(&self, published: &Published<S::File>) -> Outcome<bool> {
+        if published
+            .displaced
+            .is_some_and(|displaced| displaced.known_to_deployed)
+        {
+            self.sys.wait(None, SETTLE);
+            let named = self.stat_if_named(published.id);
+            if self.or_withdraw_outcome(published, named)?.is_none() {
+                return Ok(false);
+            }
+        }
+        if self.file_system == FileSystem::Local {
+            return Ok(true);
+        }
+        self.sys.wait(None, READ_BACK_DELAY);
+        let found = self.read_path();
+        let found = self.or_withdraw(published, found, "read the lock file back")?;
+        let Some(head) = found else { return Ok(false) };
+        match Record::decode(head.bytes()) {
+            Ok(record) => Ok(record.writer_id() == published.record.writer_id()),
+            // A lock that others cannot read is no lock.
+            Err(error) => {
+                let outcome = Err(io::Error::other(error));
+                self.or_withdraw(published, outcome, "read the lock file back")
+            }
+        }
+    }
+
+    /// What the path holds, opened afresh.
+    pub(super) fn read_path(&self) -> io::Result<Option<Head>> {
+        match present(self.sys.open(&self.dir, &self.name, Access::Read))? {
+            Some(file) => self.sys.read(&file).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    fn or_withdraw<T>(
+        &self,
+        published: &Published<S::File>,
+        outcome: io::Result<T>,
+        operation: &'static str,
+    ) -> Outcome<T> {
+        self.or_withdraw_outcome(published, outcome.during(operation))
+    }
+
+    /// A failed publish leaves nothing behind.
+    fn or_withdraw_outcome<T>(
+        &self,
+        published: &Published<S::File>,
+        outcome: Outcome<T>,
+    ) -> Outcome<T> {
+        outcome.inspect_err(|_| self.withdraw(published.id))
+    }
+
+    /// Removes our own inode from the path, and no other. The error that led here is the one to
+    /// report, not a second one.
+    fn withdraw(&self, id: FileId) {
+        if let Ok(Some(_)) = self.stat_if_named(id) {
+            let _ = self.sys.unlink(&self.dir, &self.name);
+        }
+    }
+}
