@@ -150,6 +150,7 @@ impl fmt::Display for Holder {
                 write!(f, "{} by pid {pid} on {host}", self.verb())?;
             }
             Err(Some(error)) => write!(f, "{}: {error}", self.verb())?,
+            Err(None) if self.verdict.reason() == Reason::Contended => f.write_str("held")?,
             Err(None) => write!(f, "held by a process of user {}", self.facts.uid)?,
         }
         if let Some(time) = self.held_for() {
