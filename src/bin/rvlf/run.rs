@@ -114,6 +114,10 @@ fn run_locked(args: Run) -> io::Result<u8> {
         release(lock);
         return Ok(exit::by_signal(signal as i32));
     }
+    if let Err(lost) = lock.check() {
+        text::complain(&lost);
+        return Ok(exit::OWN_FAILURE);
+    }
     Ok(run_holding(lock, &args, &events))
 }
 

@@ -58,7 +58,9 @@ pub fn watched<T: Send + 'static>(
                 line.clear();
                 if is_being_acquired(data) {
                     // The lock file is there already: the work is about to return, and what it
-                    // returns releases the lock when it is dropped.
+                    // returns releases the lock when it is dropped. (If the holder releases between
+                    // this look and our exit, a record of ours may stay behind; the kernel witnesses
+                    // our end, and the next contender recovers it at once.)
                     drop(worker.join());
                 }
                 return Ok(Ended::By(signal));
