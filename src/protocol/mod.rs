@@ -189,6 +189,12 @@ impl Refusal {
     }
 }
 
+/// Between 3/4 and 5/4 of `pause`, so that many contenders do not come all at once.
+pub(crate) fn jittered<S: Sys>(sys: &S, pause: Duration) -> Duration {
+    let random = sys.random().map_or(0x80, |[byte, ..]| byte);
+    pause * (192 + u32::from(random) / 2) / 256
+}
+
 /// A lock without poisoning: what the mutexes here protect is replaced as a whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
