@@ -11,7 +11,7 @@ use crate::judge::{
     judge,
 };
 use crate::record::{DecodeError, Hostname, KernelStamp, RECORD_LEN, Record};
-use crate::sys::{Access, FileId, FileKind, Flock, Head, Identity, Liveness, Now, Stat, Sys};
+use crate::sys::{Access, FileId, FileKind, Flock, Head, Liveness, Now, Stat, Sys};
 
 /// A torn checksum is re-read this often: a refresh in place may be seen half done.
 const REREADS: u32 = 3;
@@ -369,14 +369,16 @@ impl<S: Sys> Place<S> {
         }
     }
 
+    /// Exact where there is a stamp. Without one (no procfs, long host names) two containers of one
+    /// name may both hold pid 1: there only a system that has no stamps at all goes by pid and host.
     fn is_own(&self, record: &Record, id: FileId) -> bool {
-        let own = self.sys.identity().ok();
-        let stamped = record.stamp().map(|stamp| stamp.start_ticks);
-        own.is_some_and(|Identity { pid, start_ticks }| {
-            pid == record.pid()
-                && matches!(self.stamp(record, id), Stamp::Same { .. })
-                && stamped == Some(start_ticks)
-        })
+        let Ok(own) = self.sys.identity() else { return false };
+        let same_writer = match self.stamp(record, id) {
+            Stamp::Same { start_ticks } => start_ticks == own.start_ticks,
+            Stamp::Different { .. } => false,
+            Stamp::Absent => own.start_ticks == 0 && record.hostname() == self.sys.hostname(),
+        };
+        same_writer && record.pid() == own.pid
     }
 
     /// Age of the file's mtime by the clock that set it.
