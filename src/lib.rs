@@ -123,3 +123,8 @@ pub use options::{AcquireError, DEFAULT_KEEPALIVE, Durability, LockOptions};
 pub use protocol::lock_path_for;
 #[cfg(feature = "std")]
 pub use sys::FileKind;
+
+/// The README's example, compiled.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+struct Readme;

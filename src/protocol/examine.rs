@@ -137,7 +137,7 @@ impl<S: Sys> Place<S> {
                 Existing::None => return Ok(Found::Nothing),
                 Existing::Unreadable(uid) => {
                     let facts = FileFacts {
-                        uid,
+                        uid: Some(uid),
                         ..FileFacts::UNKNOWN
                     };
                     let holder = Box::new(Holder::unseen(Reason::Unreadable, facts));
@@ -285,7 +285,7 @@ impl<S: Sys> Place<S> {
             evidence: Some(evidence),
             verdict: judge(&evidence, policy),
             facts: FileFacts {
-                uid: stat.uid,
+                uid: Some(stat.uid),
                 has_trailing_bytes: head.bytes().len() > RECORD_LEN,
                 held_for: None,
             },
