@@ -90,9 +90,10 @@ def first_row(e, policy):
     if e["content"] in ("short", "corrupt"):
         left = policy["malformed_grace_ms"] - mtime_age
         return (3, left) if left > 0 else (4, AT_ONCE)
-    if stamp and kernel_was_asked and e["file_system"] == "local":
+    same_inode = stamp and kernel_was_asked and stamp["inode"] == "same"
+    if same_inode and e["file_system"] == "local":
         return (5, same_host - age) if same_process and age <= same_host else (6, AT_ONCE)
-    if stamp and kernel_was_asked and stamp["inode"] == "same" and not (same_process or unknown):
+    if same_inode and not (same_process or unknown):
         return 7, same_host - age
     if stamp and e["host"] == "same" and e["predates_boot"]:
         return 8, same_host - younger_age
@@ -129,9 +130,8 @@ def inode_key(file, boot_id=BOOT_ID):
     return f"{fnv1a_64(boot_id.bytes + struct.pack('<QQ', file.st_dev, file.st_ino)):016x}"
 
 def host_relation(recorded):
-    readable = os.access("/etc/hostname", os.R_OK)
-    configured = read("/etc/hostname").strip() if readable else b"unknown"
-    names = OWN_HOSTNAME, configured, os.environb.get(b"HOSTNAME", configured)
+    configured = read("/etc/hostname").strip() if os.access("/etc/hostname", os.R_OK) else b""
+    names = OWN_HOSTNAME, configured, os.environb.get(b"HOSTNAME", configured), b"unknown", b""
     cuts = [name[:length] for name in names for length in (63, 62)]  # 62: deployed clients
     return "same" if recorded == OWN_HOSTNAME[:63] else "alias" if recorded in cuts else "other"
 
