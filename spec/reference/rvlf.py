@@ -115,11 +115,11 @@ def read(path):
     return Path(path).read_bytes()
 
 OWN_HOSTNAME = os.fsencode(os.uname().nodename)
-LOCAL_TYPES = b"ext2 ext3 ext4 xfs btrfs tmpfs overlay".split()  # seen by one kernel only
+LOCAL_TYPES = b"ext2 ext3 ext4 tmpfs overlay xfs btrfs f2fs ramfs zfs bcachefs".split()
 BOOT_ID = uuid.UUID(read("/proc/sys/kernel/random/boot_id").decode().strip())
 
 def is_local(fd):
-    """By the type of the very mount that the file is on; what cannot be found is not local."""
+    """Do we know that one kernel alone writes here? By the type of the very mount it is on."""
     mount_id = read(f"/proc/self/fdinfo/{fd}").partition(b"mnt_id:")[2].split()[0]
     mounts = [line.split() for line in read("/proc/self/mountinfo").splitlines()]
     types = {mount[0]: mount[mount.index(b"-") + 1] for mount in mounts}
@@ -129,11 +129,11 @@ def inode_key(file, boot_id=BOOT_ID):
     return f"{fnv1a_64(boot_id.bytes + struct.pack('<QQ', file.st_dev, file.st_ino)):016x}"
 
 def host_relation(recorded):
-    def matches(name):  # cut as this specification cuts, or as deployed clients do
-        return recorded in (name[:63], name[:62])
-    configured = read("/etc/hostname").strip() if os.path.exists("/etc/hostname") else b"unknown"
-    alias = matches(configured) or matches(os.environb.get(b"HOSTNAME", configured))
-    return "same" if matches(OWN_HOSTNAME) else "alias" if alias else "other"
+    readable = os.access("/etc/hostname", os.R_OK)
+    configured = read("/etc/hostname").strip() if readable else b"unknown"
+    names = OWN_HOSTNAME, configured, os.environb.get(b"HOSTNAME", configured)
+    cuts = [name[:length] for name in names for length in (63, 62)]  # 62: deployed clients
+    return "same" if recorded == OWN_HOSTNAME[:63] else "alias" if recorded in cuts else "other"
 
 def process_fields(pid):
     """State, threads, start ticks: fields 3, 20, 22, counted behind the name in parentheses."""
