@@ -164,6 +164,14 @@ impl LockOptions {
         }
     }
 
+    pub(crate) fn policy(&self) -> StalePolicy {
+        self.stale_policy
+    }
+
+    pub(crate) fn place(&self, resource: &Path) -> Result<Place<Host>, Obstacle> {
+        Place::open(Host, resource, self.shared_storage)
+    }
+
     fn attempt(
         &self,
         resource: &Path,
@@ -171,7 +179,7 @@ impl LockOptions {
     ) -> Result<Result<WriterLock, (PathBuf, Box<Holder>)>, AcquireError> {
         let lock_path = crate::protocol::lock_path_for(resource);
         let fail = |obstacle| AcquireError::new(obstacle, &lock_path);
-        let place = Place::open(Host, resource, self.shared_storage).map_err(fail)?;
+        let place = self.place(resource).map_err(fail)?;
         if self.refuse_aliases {
             refuse_alias(&place)?;
         }

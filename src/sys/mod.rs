@@ -6,6 +6,11 @@
 //!
 //! `cfg(target_os)` and `unsafe` live here and nowhere else.
 
+#![cfg_attr(
+    any(not(unix), rvlf_unsupported),
+    allow(dead_code, reason = "open_dir ends it all")
+)]
+
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;

@@ -199,15 +199,20 @@ impl Sys for Host {
 
     fn is_host_alias(&self, name: &Hostname) -> bool {
         let exported = std::env::var_os("HOSTNAME").map(OsStringExt::into_vec);
-        let configured = std::fs::read("/etc/hostname")
-            .map(|name| name.trim_ascii().to_vec())
-            .ok();
+        let configured = match std::fs::read("/etc/hostname") {
+            Ok(name) => name.trim_ascii().to_vec(),
+            // What deployed clients record then.
+            Err(_) => b"unknown".to_vec(),
+        };
         let real = gethostname().ok().map(OsStringExt::into_vec);
-        [exported, configured, real].iter().flatten().any(|alias| {
-            let recorded = name.as_bytes();
-            let cut = alias.get(..DEPLOYED_HOSTNAME_LEN);
-            recorded == Hostname::truncated(alias).as_bytes() || Some(recorded) == cut
-        })
+        [exported, Some(configured), real]
+            .iter()
+            .flatten()
+            .any(|alias| {
+                let recorded = name.as_bytes();
+                let cut = alias.get(..DEPLOYED_HOSTNAME_LEN);
+                recorded == Hostname::truncated(alias).as_bytes() || Some(recorded) == cut
+            })
     }
 
     fn boot_id(&self) -> Option<[u8; 16]> {
