@@ -22,14 +22,14 @@ pub struct Holder {
 /// What the file itself says, apart from its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileFacts {
-    pub(crate) uid: u32,
+    pub(crate) uid: Option<u32>,
     pub(crate) has_trailing_bytes: bool,
     pub(crate) held_for: Option<Duration>,
 }
 
 impl FileFacts {
     pub(crate) const UNKNOWN: FileFacts = FileFacts {
-        uid: 0,
+        uid: None,
         has_trailing_bytes: false,
         held_for: None,
     };
@@ -91,9 +91,9 @@ impl Holder {
             .or_else(|| self.timestamp_age().map(Age::or_zero))
     }
 
-    /// The user who owns the lock file.
+    /// The user who owns the lock file, if it stayed long enough to be looked at.
     #[must_use]
-    pub fn uid(&self) -> u32 {
+    pub fn uid(&self) -> Option<u32> {
         self.facts.uid
     }
 
@@ -150,8 +150,10 @@ impl fmt::Display for Holder {
                 write!(f, "{} by pid {pid} on {host}", self.verb())?;
             }
             Err(Some(error)) => write!(f, "{}: {error}", self.verb())?,
-            Err(None) if self.verdict.reason() == Reason::Contended => f.write_str("held")?,
-            Err(None) => write!(f, "held by a process of user {}", self.facts.uid)?,
+            Err(None) => match self.facts.uid {
+                Some(uid) => write!(f, "held by a process of user {uid}")?,
+                None => f.write_str("held")?,
+            },
         }
         if let Some(time) = self.held_for() {
             write!(f, " for {} s", time.as_secs())?;

@@ -7,10 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::holder::{Foreign, Holder};
-use crate::judge::StalePolicy;
-use crate::protocol::{Asker, BreakAttempt, Found, Obstacle, Place, Refusal, Torn, lock_path_for};
+use crate::options::LockOptions;
+use crate::protocol::{Asker, BreakAttempt, Found, Obstacle, Refusal, Torn, lock_path_for};
 use crate::record::WriterId;
-use crate::sys::Host;
 use crate::wait::{self, Look, Waited};
 
 /// What lies at a lock path, judged.
@@ -56,7 +55,7 @@ impl Error for InspectError {
     }
 }
 
-/// Looks at the lock of the data file `resource` with the default [`StalePolicy`].
+/// Looks at the lock of the data file `resource`, by the default [`LockOptions`].
 ///
 /// Creates and changes nothing, and looks like no holder to anybody. The answer is true for the
 /// moment of the look only. Does not block, but for 63 ms where a dead holder's kernel lock lingers.
@@ -69,30 +68,7 @@ impl Error for InspectError {
 /// The directory or the lock file cannot be looked at. A file that may not be read is no error but
 /// [`LockState::Held`].
 pub fn inspect(resource: impl AsRef<Path>) -> Result<LockState, InspectError> {
-    inspect_with(resource, &StalePolicy::new())
-}
-
-/// As [`inspect`], judged by `policy`.
-///
-/// # Errors
-///
-/// As [`inspect`].
-pub fn inspect_with(
-    resource: impl AsRef<Path>,
-    policy: &StalePolicy,
-) -> Result<LockState, InspectError> {
-    let resource = resource.as_ref();
-    let outcome = Place::open(Host, resource, false).and_then(|place| {
-        Ok(
-            match place.examine(policy, &mut Torn::default(), Asker::Observer)? {
-                Found::Nothing => LockState::Free,
-                Found::Unreadable(refusal) => LockState::Held(*refusal.holder),
-                Found::Contended => LockState::Held(*Refusal::contended().holder),
-                Found::Lock(examined) => classify(examined.holder.clone()),
-            },
-        )
-    });
-    to_state(outcome, lock_path_for(resource))
+    LockOptions::new().inspect(resource)
 }
 
 /// What can never be a lock is a state to report, not an error.
@@ -122,11 +98,85 @@ fn classify(holder: Holder) -> LockState {
     }
 }
 
-/// Waits up to `timeout` until the lock of `resource` can be obtained: free, or left behind.
-///
-/// Blocks the calling thread, as [`WriterLock::acquire`](crate::WriterLock::acquire) does. Creates
-/// and changes nothing. When it returns, somebody else may have the lock already. Returns the state
-/// of the last look: anything but [`LockState::Held`], or that when the time was over.
+/// Looking and breaking by a [`stale_policy`](LockOptions::stale_policy). The other options have no
+/// meaning here.
+impl LockOptions {
+    /// As the function [`inspect`], by these options.
+    ///
+    /// # Errors
+    ///
+    /// As [`inspect`].
+    pub fn inspect(&self, resource: impl AsRef<Path>) -> Result<LockState, InspectError> {
+        let resource = resource.as_ref();
+        let policy = self.policy();
+        let outcome = self.place(resource).and_then(|place| {
+            Ok(
+                match place.examine(&policy, &mut Torn::default(), Asker::Observer)? {
+                    Found::Nothing => LockState::Free,
+                    Found::Unreadable(refusal) => LockState::Held(*refusal.holder),
+                    Found::Contended => LockState::Held(*Refusal::contended().holder),
+                    Found::Lock(examined) => classify(examined.holder.clone()),
+                },
+            )
+        });
+        to_state(outcome, lock_path_for(resource))
+    }
+
+    /// Waits up to `timeout` until the lock of `resource` can be obtained: free, or left behind.
+    ///
+    /// Blocks the calling thread, as [`acquire`](LockOptions::acquire) does. Creates and changes
+    /// nothing. When it returns, somebody else may have the lock already. Returns the state of the
+    /// last look: [`LockState::Held`] when the time was over.
+    ///
+    /// # Errors
+    ///
+    /// As [`inspect`].
+    pub fn wait_until_free(
+        &self,
+        resource: impl AsRef<Path>,
+        timeout: Duration,
+    ) -> Result<LockState, InspectError> {
+        let resource = resource.as_ref();
+        let policy = self.policy();
+        let outcome = self.place(resource).and_then(|place| {
+            wait::until(&place, timeout, || {
+                let mut torn = Torn::default();
+                Ok(match place.examine(&policy, &mut torn, Asker::Observer)? {
+                    Found::Nothing => Look::Done(LockState::Free),
+                    Found::Unreadable(refusal) => Look::NotYet(refusal),
+                    Found::Contended => Look::NotYet(Refusal::contended()),
+                    Found::Lock(examined) if examined.holder.verdict().is_stale() => {
+                        Look::Done(classify(examined.holder.clone()))
+                    }
+                    Found::Lock(examined) => Look::NotYet(examined.into_refusal()),
+                })
+            })
+        });
+        let outcome = outcome.map(|waited| match waited {
+            Waited::Done(state) => state,
+            Waited::TimedOut(refusal) => classify(*refusal.holder),
+        });
+        to_state(outcome, lock_path_for(resource))
+    }
+
+    /// As the function [`break_stale`], by these options.
+    ///
+    /// # Errors
+    ///
+    /// See [`BreakError`].
+    pub fn break_stale(&self, resource: impl AsRef<Path>) -> Result<Option<Holder>, BreakError> {
+        let resource = resource.as_ref();
+        let outcome = self.place(resource).and_then(|place| {
+            let attempt = place.break_stale(&self.policy())?;
+            place.sweep();
+            Ok(attempt)
+        });
+        to_broken(outcome, lock_path_for(resource))
+    }
+}
+
+/// Waits up to `timeout` until the lock of `resource` can be obtained, by the default options; see
+/// [`LockOptions::wait_until_free`].
 ///
 /// # Errors
 ///
@@ -135,27 +185,7 @@ pub fn wait_until_free(
     resource: impl AsRef<Path>,
     timeout: Duration,
 ) -> Result<LockState, InspectError> {
-    let resource = resource.as_ref();
-    let policy = StalePolicy::new();
-    let outcome = Place::open(Host, resource, false).and_then(|place| {
-        wait::until(&place, timeout, || {
-            let mut torn = Torn::default();
-            Ok(match place.examine(&policy, &mut torn, Asker::Observer)? {
-                Found::Nothing => Look::Done(LockState::Free),
-                Found::Unreadable(refusal) => Look::NotYet(refusal),
-                Found::Contended => Look::NotYet(Refusal::contended()),
-                Found::Lock(examined) if examined.holder.verdict().is_stale() => {
-                    Look::Done(classify(examined.holder.clone()))
-                }
-                Found::Lock(examined) => Look::NotYet(examined.into_refusal()),
-            })
-        })
-    });
-    let outcome = outcome.map(|waited| match waited {
-        Waited::Done(state) => state,
-        Waited::TimedOut(refusal) => classify(*refusal.holder),
-    });
-    to_state(outcome, lock_path_for(resource))
+    LockOptions::new().wait_until_free(resource, timeout)
 }
 
 /// Why a lock was not broken.
@@ -240,7 +270,7 @@ impl Error for BreakError {
 
 /// Removes the lock of `resource` if its holder is dead, and litter of breakers that died.
 ///
-/// Returns whose lock was removed; `None` if there was none. Judged by the default [`StalePolicy`],
+/// Returns whose lock was removed; `None` if there was none. Judged by the default [`LockOptions`],
 /// and again under the exclusive kernel lock, so a live holder is never robbed. Blocks as long as
 /// [`WriterLock::try_acquire`](crate::WriterLock::try_acquire) may.
 ///
@@ -248,12 +278,7 @@ impl Error for BreakError {
 ///
 /// See [`BreakError`].
 pub fn break_stale(resource: impl AsRef<Path>) -> Result<Option<Holder>, BreakError> {
-    let policy = StalePolicy::new();
-    break_by(resource.as_ref(), |place| {
-        let outcome = place.break_stale(&policy)?;
-        place.sweep();
-        Ok(outcome)
-    })
+    LockOptions::new().break_stale(resource)
 }
 
 /// Removes the lock of `resource`, also a live holder's, if its record bears `writer_id`.
@@ -272,15 +297,17 @@ pub fn force_break(
     resource: impl AsRef<Path>,
     writer_id: WriterId,
 ) -> Result<Option<Holder>, BreakError> {
-    break_by(resource.as_ref(), |place| place.force_break(writer_id))
+    let resource = resource.as_ref();
+    let outcome = LockOptions::new().place(resource);
+    let outcome = outcome.and_then(|place| place.force_break(writer_id));
+    to_broken(outcome, lock_path_for(resource))
 }
 
-fn break_by(
-    resource: &Path,
-    how: impl FnOnce(&Place<Host>) -> Result<BreakAttempt, Obstacle>,
+fn to_broken(
+    outcome: Result<BreakAttempt, Obstacle>,
+    lock_path: PathBuf,
 ) -> Result<Option<Holder>, BreakError> {
-    let lock_path = lock_path_for(resource);
-    match Place::open(Host, resource, false).and_then(|place| how(&place)) {
+    match outcome {
         Ok(BreakAttempt::Nothing) => Ok(None),
         Ok(BreakAttempt::Removed(holder)) => Ok(Some(*holder)),
         Ok(BreakAttempt::Refused(Refusal { holder, .. })) => {
@@ -308,7 +335,7 @@ fn break_by(
 /// The directory cannot be opened.
 pub fn sweep(directory: impl AsRef<Path>) -> Result<usize, InspectError> {
     let directory = directory.as_ref();
-    let place = Place::open(Host, &directory.join("any"), false);
+    let place = LockOptions::new().place(&directory.join("any"));
     place
         .map(|place| place.sweep())
         .map_err(|obstacle| match obstacle {

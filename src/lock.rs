@@ -28,7 +28,7 @@ use crate::sys::child::{self, Farewell};
 /// reports. A panic that unwinds drops it.
 ///
 /// **Fork**: the lock stays with the process that acquired it. In a forked child every method
-/// reports [`LossReason::Forked`], and dropping the copy only closes it; but as long as the child
+/// reports [`LossReason::Forked`](crate::LossReason::Forked), and dropping the copy only closes it; but as long as the child
 /// lives and has not closed it, the kernel counts the lock as held. **Exec** closes the descriptor
 /// without releasing: others recover the lock within 30 s. **A crash**: on a local file system others
 /// recover it at once, elsewhere by age (`spec/protocol.md#judge`).

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::judge::Verdict;
-use crate::protocol::{Obstacle, Place, Refusal};
+use crate::protocol::{Obstacle, Place, Refusal, jittered};
 use crate::sys::{Sys, Woken};
 
 /// The net under the events: a contender that dies while it holds the kernel lock makes none.
@@ -78,12 +78,6 @@ fn stale_in(refusal: &Refusal) -> Option<Duration> {
         Verdict::Held { stale_in, .. } => stale_in,
         Verdict::Stale { .. } => Some(Duration::ZERO),
     }
-}
-
-/// Between 3/4 and 5/4 of `pause`, so that many waiters do not come all at once.
-fn jittered<S: Sys>(sys: &S, pause: Duration) -> Duration {
-    let random = sys.random().map_or(0x80, |[byte, ..]| byte);
-    pause * (192 + u32::from(random) / 2) / 256
 }
 
 /// When to look again if nothing happens.

@@ -1,7 +1,9 @@
 //! Acquire: examine, break what is stale, publish; from the start again when somebody was quicker.
 
 use super::breaking::{Broken, busy};
-use super::{Asker, DOUBTS, Displaced, Found, Outcome, Place, Published, Refusal, Terms, Torn};
+use super::{
+    Asker, DOUBTS, Displaced, Found, Outcome, Place, Published, Refusal, Terms, Torn, jittered,
+};
 use crate::judge::{Reason, Verdict};
 use crate::sys::Sys;
 
@@ -60,7 +62,7 @@ impl<S: Sys> Place<S> {
                         Broken::Busy => {
                             refusal = busy(holder, id);
                             match doubts.next() {
-                                Some(pause) => self.sys.wait(None, pause),
+                                Some(pause) => self.sys.wait(None, jittered(&self.sys, pause)),
                                 None => break,
                             };
                         }

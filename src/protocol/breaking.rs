@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::examine::{Examined, Opened};
-use super::{Asker, DOUBTS, During, Found, Outcome, Place, Refusal, Torn, present};
+use super::{Asker, DOUBTS, During, Found, Outcome, Place, Refusal, Torn, jittered, present};
 use crate::holder::Holder;
 use crate::judge::{Age, KernelLock, Reason, StalePolicy, Verdict};
 use crate::record::{DecodeError, Record, WriterId};
@@ -164,7 +164,7 @@ impl<S: Sys> Place<S> {
                 Broken::Changed => {}
                 Broken::Busy => {
                     refusal = busy(holder, id);
-                    self.sys.wait(None, pause);
+                    self.sys.wait(None, jittered(&self.sys, pause));
                 }
             }
         }

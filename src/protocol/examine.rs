@@ -11,7 +11,7 @@ use crate::judge::{
     judge,
 };
 use crate::record::{DecodeError, Hostname, KernelStamp, RECORD_LEN, Record};
-use crate::sys::{Access, FileId, FileKind, Flock, Head, Identity, Liveness, Now, Stat, Sys};
+use crate::sys::{Access, FileId, FileKind, Flock, Head, Liveness, Now, Stat, Sys};
 
 /// A torn checksum is re-read this often: a refresh in place may be seen half done.
 const REREADS: u32 = 3;
@@ -137,7 +137,7 @@ impl<S: Sys> Place<S> {
                 Existing::None => return Ok(Found::Nothing),
                 Existing::Unreadable(uid) => {
                     let facts = FileFacts {
-                        uid,
+                        uid: Some(uid),
                         ..FileFacts::UNKNOWN
                     };
                     let holder = Box::new(Holder::unseen(Reason::Unreadable, facts));
@@ -206,7 +206,9 @@ impl<S: Sys> Place<S> {
             let Some(stat) = self.stat_if_named(opened.stat.id)? else {
                 return Ok(None);
             };
-            let head = self.read_settled(&opened.file)?;
+            let Some(head) = self.read_settled(&opened.file)? else {
+                return Ok(None);
+            };
             let examined = self.judge_head(head, &stat, kernel_lock, policy, torn, asker)?;
             let outlived = examined.verdict.reason() == Reason::KernelLockOutlivesProcess;
             if let Some(pause) = doubts.next().filter(|_| outlived) {
@@ -227,18 +229,24 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// The file's head. A bad checksum is read again: the holder may be refreshing in place.
-    fn read_settled(&self, file: &S::File) -> Outcome<Head> {
-        let mut head = self.sys.read(file).during("read")?;
+    /// The file's head; `None` if another host has removed the file, of which NFS tells with ESTALE.
+    fn read_settled(&self, file: &S::File) -> Outcome<Option<Head>> {
+        match self.reread(file) {
+            Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => Ok(None),
+            outcome => outcome.during("read").map(Some),
+        }
+    }
+
+    /// A bad checksum is read again: the holder may be refreshing in place.
+    fn reread(&self, file: &S::File) -> io::Result<Head> {
+        let mut head = self.sys.read(file)?;
         for _ in 0..REREADS {
-            if !matches!(
-                Record::decode(head.bytes()),
-                Err(DecodeError::BadChecksum { .. })
-            ) {
+            let record = Record::decode(head.bytes());
+            if !matches!(record, Err(DecodeError::BadChecksum { .. })) {
                 break;
             }
             self.sys.wait(None, Duration::from_millis(1));
-            head = self.sys.read(file).during("read")?;
+            head = self.sys.read(file)?;
         }
         Ok(head)
     }
@@ -263,19 +271,21 @@ impl<S: Sys> Place<S> {
             _ => {}
         }
         let now = self.sys.now();
-        let unchanged_for = torn.unchanged_for(stat, &head, now.since_boot);
-        let mtime_age = match kernel_lock {
-            KernelLock::HeldElsewhere => Duration::ZERO,
-            _ => self
-                .mtime_age(stat, &record, &now, asker)?
-                .max(unchanged_for),
+        let mtime_age = match (kernel_lock, &record) {
+            (KernelLock::HeldElsewhere, _) => Duration::ZERO,
+            (_, Ok(_)) => self.mtime_age(stat, &record, &now, asker),
+            (_, Err(_)) => {
+                let unchanged_for = torn.unchanged_for(stat, &head, now.since_boot);
+                self.mtime_age(stat, &record, &now, asker)
+                    .max(unchanged_for)
+            }
         };
         let evidence = self.evidence(&record, stat, kernel_lock, mtime_age, &now);
         Ok(Holder {
             evidence: Some(evidence),
             verdict: judge(&evidence, policy),
             facts: FileFacts {
-                uid: stat.uid,
+                uid: Some(stat.uid),
                 has_trailing_bytes: head.bytes().len() > RECORD_LEN,
                 held_for: None,
             },
@@ -369,14 +379,18 @@ impl<S: Sys> Place<S> {
         }
     }
 
+    /// Exact where there is a stamp. Without one (no procfs, long host names) two containers of one
+    /// name may both hold pid 1: there only a system that has no stamps at all goes by pid and host.
     fn is_own(&self, record: &Record, id: FileId) -> bool {
-        let own = self.sys.identity().ok();
-        let stamped = record.stamp().map(|stamp| stamp.start_ticks);
-        own.is_some_and(|Identity { pid, start_ticks }| {
-            pid == record.pid()
-                && matches!(self.stamp(record, id), Stamp::Same { .. })
-                && stamped == Some(start_ticks)
-        })
+        let Ok(own) = self.sys.identity() else {
+            return false;
+        };
+        let same_writer = match self.stamp(record, id) {
+            Stamp::Same { start_ticks } => start_ticks == own.start_ticks,
+            Stamp::Different { .. } => false,
+            Stamp::Absent => own.start_ticks == 0 && record.hostname() == self.sys.hostname(),
+        };
+        same_writer && record.pid() == own.pid
     }
 
     /// Age of the file's mtime by the clock that set it.
@@ -390,22 +404,22 @@ impl<S: Sys> Place<S> {
         record: &Result<Record, DecodeError>,
         now: &Now,
         asker: Asker,
-    ) -> Outcome<Duration> {
+    ) -> Duration {
         let by_this_clock = Age::at(now.realtime_ns, stat.mtime_ns).or_zero();
         let unstamped = record.is_ok_and(|record| record.stamp().is_none());
         if self.file_system == FileSystem::Local || asker == Asker::Observer || unstamped {
-            return Ok(by_this_clock);
+            return by_this_clock;
         }
         let known = *lock(&self.server_clock);
         let clock = match known.filter(|_| asker != Asker::Breaker) {
             Some(clock) => clock,
             None => match self.probe_server_clock() {
                 Ok(clock) => *lock(&self.server_clock).insert(clock),
-                Err(_) => return Ok(Duration::ZERO),
+                Err(_) => return Duration::ZERO,
             },
         };
         let passed = crate::sys::nanos(now.since_boot.saturating_sub(clock.since_boot));
-        Ok(Age::at(clock.server_ns.saturating_add(passed), stat.mtime_ns).or_zero())
+        Age::at(clock.server_ns.saturating_add(passed), stat.mtime_ns).or_zero()
     }
 
     fn probe_server_clock(&self) -> io::Result<ServerClock> {

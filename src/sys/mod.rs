@@ -6,6 +6,11 @@
 //!
 //! `cfg(target_os)` and `unsafe` live here and nowhere else.
 
+#![cfg_attr(
+    any(not(unix), rvlf_unsupported),
+    allow(dead_code, reason = "open_dir ends it all")
+)]
+
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
@@ -158,6 +163,10 @@ pub(crate) struct Identity {
     pub(crate) pid: Pid,
     /// Field 22 of /proc/self/stat; 0 where there is none.
     pub(crate) start_ticks: u64,
+    /// Larger in a forked child than in its parent: as pid 1 of a new pid namespace, forked in the
+    /// tick in which its parent began, the child has both other numbers of its parent. 0 where it
+    /// cannot be told.
+    pub(crate) generation: u64,
 }
 
 /// What is known of a process with a given pid.
