@@ -119,6 +119,11 @@ fn puppet() {
         match next_cue().as_str() {
             "try" => say(take(WriterLock::try_acquire(&data), &mut held)),
             "acquire" => say(take(WriterLock::acquire(&data, PATIENCE), &mut held)),
+            "inspect" => say(format_args!("{:?}", rvlf::inspect(&data))),
+            "break" => say(match rvlf::break_stale(&data) {
+                Ok(removed) => format!("broken {}", removed.is_some()),
+                Err(error) => format!("error {error}"),
+            }),
             "check" => match held.as_ref().map(WriterLock::check) {
                 Some(outcome) => say(format_args!("{outcome:?}")),
                 None => say("nothing held"),
