@@ -22,6 +22,8 @@ use crate::record::{Hostname, Pid, RECORD_LEN};
 
 // `--cfg rvlf_portable` and `--cfg rvlf_unsupported` build what other systems get, so that it is
 // compiled, linted and (portable) tested on Linux too.
+#[cfg(unix)]
+pub(crate) mod child;
 #[cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
 #[path = "linux.rs"]
 mod platform;
