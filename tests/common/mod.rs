@@ -119,6 +119,11 @@ fn puppet() {
         match next_cue().as_str() {
             "try" => say(take(WriterLock::try_acquire(&data), &mut held)),
             "acquire" => say(take(WriterLock::acquire(&data, PATIENCE), &mut held)),
+            "inspect" => say(format_args!("{:?}", rvlf::inspect(&data))),
+            "break" => say(match rvlf::break_stale(&data) {
+                Ok(removed) => format!("broken {}", removed.is_some()),
+                Err(error) => format!("error {error}"),
+            }),
             "check" => match held.as_ref().map(WriterLock::check) {
                 Some(outcome) => say(format_args!("{outcome:?}")),
                 None => say("nothing held"),
@@ -257,6 +262,15 @@ impl Actor {
             Err(RecvTimeoutError::Disconnected) => {
                 panic!("the child has ended: {:?}", self.child.wait())
             }
+        }
+    }
+
+    /// What the role says next; `None` if it has ended instead.
+    pub fn hear_or_end(&mut self) -> Option<String> {
+        match self.said.recv_timeout(PATIENCE) {
+            Ok(text) => Some(text),
+            Err(RecvTimeoutError::Timeout) => panic!("the child says nothing: it hangs"),
+            Err(RecvTimeoutError::Disconnected) => None,
         }
     }
 
