@@ -12,7 +12,6 @@ Left out: exclusive create, waiting, litter, directory descriptors, acquiring wh
 import errno, fcntl, json, os, stat, struct, subprocess, sys, time, uuid, zlib
 from contextlib import suppress
 from pathlib import Path
-
 # ---- The record: format.md -------------------------------------------------------------------
 MAGIC, STAMP_TAG, LOCK_VERSION, PID_MAX = b"FLVR", b"RVK1", 1, 2**31 - 1
 FIELDS = {"magic": 0x00, "pid": 0x04, "hostname": 0x08, "timestamp_ns": 0x48, "writer_id": 0x50,
@@ -216,6 +215,7 @@ def look(path):
                 raise Refused(f"{path} is not a regular file; find out whose it is", NOT_OURS)
             fd = os.open(path, os.O_RDONLY | OPEN)
         except FileNotFoundError:
+            os.stat(os.path.dirname(path))  # without a directory that is an error, and not free
             return None
         seen = Seen(path, fd, fcntl.LOCK_SH)
         if names(path, fd):

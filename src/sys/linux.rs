@@ -113,13 +113,20 @@ fn unsupported<T>() -> io::Result<T> {
 
 /// The boot id cannot change while this process lives; that it could not be read may.
 pub(super) fn boot_id() -> Option<[u8; 16]> {
+    read_boot_id().ok().flatten()
+}
+
+/// `None` where there is no procfs.
+fn read_boot_id() -> io::Result<Option<[u8; 16]>> {
     static BOOT_ID: OnceLock<[u8; 16]> = OnceLock::new();
     if let Some(known) = BOOT_ID.get() {
-        return Some(*known);
+        return Ok(Some(*known));
     }
-    let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    let id: crate::record::WriterId = text.trim_ascii_end().parse().ok()?;
-    Some(*BOOT_ID.get_or_init(|| *id.as_bytes()))
+    let text = in_procfs(std::fs::read("/proc/sys/kernel/random/boot_id"))?;
+    let text = text.and_then(|text| String::from_utf8(text).ok());
+    let id: Option<crate::record::WriterId> =
+        text.and_then(|text| text.trim_ascii_end().parse().ok());
+    Ok(id.map(|id| *BOOT_ID.get_or_init(|| *id.as_bytes())))
 }
 
 /// This process's identity, read once in each process: the page that remembers it is wiped in a
@@ -133,6 +140,8 @@ pub(super) fn identity() -> io::Result<Identity> {
     }
     let pid = Pid::new(std::process::id()).expect("pids are positive numbers below 2^22");
     let start_ticks = own_start_ticks()?;
+    // Both together make the stamp: a shortage is reported here, before anything is published.
+    read_boot_id()?;
     Ok(page.map_or(
         Identity {
             pid,
@@ -145,18 +154,21 @@ pub(super) fn identity() -> io::Result<Identity> {
 
 /// 0 where there is no procfs.
 fn own_start_ticks() -> io::Result<u64> {
-    match std::fs::read("/proc/self/stat") {
-        Ok(stat) => Ok(parse_stat(&stat).map_or(0, |stat| stat.start_ticks)),
-        // This passes. Taken for "no procfs" it would cost every later lock its stamp.
-        Err(error) if is_shortage(&error) => Err(error),
-        Err(_) => Ok(0),
-    }
+    let stat = in_procfs(std::fs::read("/proc/self/stat"))?;
+    let stat = stat.and_then(|stat| parse_stat(&stat));
+    Ok(stat.map_or(0, |stat| stat.start_ticks))
 }
 
-/// Whether a call failed for want of descriptors or memory, and may succeed the next time.
-fn is_shortage(error: &io::Error) -> bool {
-    let errno = error.raw_os_error().map(Errno::from_raw);
-    matches!(errno, Some(Errno::EMFILE | Errno::ENFILE | Errno::ENOMEM))
+/// `None` if procfs is not there, or not for us. Everything else passes (too many open files): taken
+/// for "no procfs" it would cost every later lock of this process its stamp.
+fn in_procfs<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Ok(None),
+            _ => Err(error),
+        },
+    }
 }
 
 /// Three numbers in memory that reads as zeros in a forked child.

@@ -265,6 +265,15 @@ impl Actor {
         }
     }
 
+    /// What the role says next; `None` if it has ended instead.
+    pub fn hear_or_end(&mut self) -> Option<String> {
+        match self.said.recv_timeout(PATIENCE) {
+            Ok(text) => Some(text),
+            Err(RecvTimeoutError::Timeout) => panic!("the child says nothing: it hangs"),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
     /// What the role has said by now that was not heard yet.
     pub fn heard_nothing(&self) -> bool {
         self.said.try_recv().is_err()

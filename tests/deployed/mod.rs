@@ -310,6 +310,30 @@ pub fn while_it_writes_we_say_held_and_by_whom(start: &Start) {
     }
 }
 
+#[cfg(feature = "cli")]
+fn the_command_says_held_by(record: &Record, row: u8, data: &Path) {
+    let mut status = Command::new(env!("CARGO_BIN_EXE_rvlf"));
+    let status = status.args(["status", "--json"]).arg(data).output();
+    let status = status.expect("the command was built for this test");
+    assert_eq!(
+        status.status.code(),
+        Some(1),
+        "the exit status of a lock that is held"
+    );
+    let said: serde_json::Value = serde_json::from_slice(&status.stdout).expect("one JSON object");
+    let expected = serde_json::json!({
+        "state": "held",
+        "row": row,
+        "pid": record.pid().get(),
+        "hostname": record.hostname().to_string(),
+        "timestamp_ns": record.timestamp_ns().to_string(),
+    });
+    let field = |name: &str| said.get(name).or_else(|| said.get("record")?.get(name));
+    for (name, expected) in expected.as_object().expect("it is one") {
+        assert_eq!(field(name), Some(expected), "{name} in {said}");
+    }
+}
+
 // The stamp lies where deployed clients expect nothing. One that took it for a part of the name, or
 // for damage, would take our lock.
 pub fn while_we_hold_its_create_and_open_fail(start: &Start) {
