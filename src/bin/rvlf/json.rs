@@ -52,7 +52,7 @@ pub fn of_lock(resource: &Path, state: &LockState) -> Value {
             "timestamp_age_ms".into(),
             json!(holder.and_then(Holder::timestamp_age).map(signed_millis)),
         ),
-        ("uid".into(), json!(holder.map(Holder::uid))),
+        ("uid".into(), json!(holder.and_then(Holder::uid))),
         (
             "trailing_bytes".into(),
             json!(holder.map(Holder::has_trailing_bytes)),

@@ -8,7 +8,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use jiff::{Timestamp, tz::TimeZone};
 use rvlf::{Age, Holder, LockState, Reason, Verdict, lock_path_for};
 
-use crate::{duration, text};
+use crate::{duration, exit, text};
 
 /// Who holds or left the lock, since when.
 pub fn who(state: &LockState) -> String {
@@ -16,10 +16,16 @@ pub fn who(state: &LockState) -> String {
         LockState::Free => "free".into(),
         LockState::Held(holder) => held_by(holder),
         LockState::Stale(holder) => left_by(holder),
-        LockState::Malformed(holder) => match holder.decode_error() {
-            Some(error) => format!("malformed: {error}"),
-            None => "malformed".into(),
-        },
+        LockState::Malformed(holder) => {
+            let class = match exit::of_state(state) {
+                exit::HELD => "held, being written",
+                _ => "malformed",
+            };
+            match holder.decode_error() {
+                Some(error) => format!("{class}: {error}"),
+                None => class.into(),
+            }
+        }
         LockState::UnsupportedVersion(found) => format!("an RVLF lock of version {found}"),
         LockState::Foreign(found) => format!("not an RVLF lock but {found}"),
         _ => "in a state that this program does not know".into(),
@@ -27,13 +33,11 @@ pub fn who(state: &LockState) -> String {
 }
 
 fn held_by(holder: &Holder) -> String {
-    let who = match (holder.record(), holder.decode_error()) {
-        (Some(record), _) => format!("held by pid {} on {}", record.pid(), record.hostname()),
-        (None, Some(error)) => format!("held, {error}"),
-        (None, None) if holder.verdict().reason() == Reason::Unreadable => {
-            format!("held by a process of user {}", holder.uid())
-        }
-        (None, None) => "held".into(),
+    let who = match (holder.record(), holder.decode_error(), holder.uid()) {
+        (Some(record), ..) => format!("held by pid {} on {}", record.pid(), record.hostname()),
+        (None, Some(error), _) => format!("held, {error}"),
+        (None, None, Some(uid)) => format!("held by a process of user {uid}"),
+        (None, None, None) => "held".into(),
     };
     match holder.held_for() {
         Some(time) => format!("{who} for {}", duration::words(time)),
@@ -170,9 +174,9 @@ fn label(f: &mut fmt::Formatter<'_>, name: &str, value: impl Display) -> fmt::Re
 }
 
 fn style(state: &LockState) -> Style {
-    let color = match state {
-        LockState::Free => AnsiColor::Green,
-        LockState::Held(_) => AnsiColor::Yellow,
+    let color = match exit::of_state(state) {
+        exit::DONE => AnsiColor::Green,
+        exit::HELD => AnsiColor::Yellow,
         _ => AnsiColor::Red,
     };
     color.on_default()
