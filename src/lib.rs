@@ -62,7 +62,7 @@
 //! |---|---|
 //! | `std` (default) | the lock itself; nix, rand and crc32c as dependencies |
 //! | `cli` | the command `rvlf` |
-//! | `table` | [`table`]: many writers, disjoint scopes, one file; serde and serde_json |
+//! | `table` | the module `table`: many writers, disjoint scopes, one file; serde and serde_json |
 //! | `tracing` | events for breaks, losses and failed refreshes |
 //! | `unstable-sim` | the simulated kernel of the tests; no stability promise |
 //!

@@ -93,9 +93,9 @@ pub enum TableError {
     Parse {
         /// The table.
         path: PathBuf,
-        /// Line of the first offence, from 1.
+        /// The line in which the parser stopped, from 1.
         line: usize,
-        /// Column of the first offence, from 1; 0 for the line's end.
+        /// How many bytes of that line it had read.
         column: usize,
         /// What the parser said.
         source: serde_json::Error,

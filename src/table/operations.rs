@@ -179,10 +179,14 @@ impl Table {
                 // Denied to the child that it was delegated to: still the parent's to give.
                 || !children(entry).any(|child| child.scope().conflict(wanted).is_some())
         };
-        overlapping
-            .into_iter()
-            .filter(|conflict| really_has(conflict.entry))
-            .collect()
+        let mut deepest = overlapping.clone();
+        deepest.retain(|conflict| really_has(conflict.entry));
+        // In a circle of parents everybody has given everything away: then all of them are meant.
+        if deepest.is_empty() {
+            overlapping
+        } else {
+            deepest
+        }
     }
 
     /// Adds an entry that nobody has delegated.
