@@ -12,7 +12,6 @@ Left out: exclusive create, waiting, litter, directory descriptors, acquiring wh
 import errno, fcntl, json, os, stat, struct, subprocess, sys, time, uuid, zlib
 from contextlib import suppress
 from pathlib import Path
-
 # ---- The record: format.md -------------------------------------------------------------------
 MAGIC, STAMP_TAG, LOCK_VERSION, PID_MAX = b"FLVR", b"RVK1", 1, 2**31 - 1
 FIELDS = {"magic": 0x00, "pid": 0x04, "hostname": 0x08, "timestamp_ns": 0x48, "writer_id": 0x50,
@@ -90,9 +89,10 @@ def first_row(e, policy):
     if e["content"] in ("short", "corrupt"):
         left = policy["malformed_grace_ms"] - mtime_age
         return (3, left) if left > 0 else (4, AT_ONCE)
-    if stamp and kernel_was_asked and e["file_system"] == "local":
+    same_inode = stamp and kernel_was_asked and stamp["inode"] == "same"
+    if same_inode and e["file_system"] == "local":
         return (5, same_host - age) if same_process and age <= same_host else (6, AT_ONCE)
-    if stamp and kernel_was_asked and stamp["inode"] == "same" and not (same_process or unknown):
+    if same_inode and not (same_process or unknown):
         return 7, same_host - age
     if stamp and e["host"] == "same" and e["predates_boot"]:
         return 8, same_host - younger_age
@@ -129,9 +129,8 @@ def inode_key(file, boot_id=BOOT_ID):
     return f"{fnv1a_64(boot_id.bytes + struct.pack('<QQ', file.st_dev, file.st_ino)):016x}"
 
 def host_relation(recorded):
-    readable = os.access("/etc/hostname", os.R_OK)
-    configured = read("/etc/hostname").strip() if readable else b"unknown"
-    names = OWN_HOSTNAME, configured, os.environb.get(b"HOSTNAME", configured)
+    configured = read("/etc/hostname").strip() if os.access("/etc/hostname", os.R_OK) else b""
+    names = OWN_HOSTNAME, configured, os.environb.get(b"HOSTNAME", configured), b"unknown", b""
     cuts = [name[:length] for name in names for length in (63, 62)]  # 62: deployed clients
     return "same" if recorded == OWN_HOSTNAME[:63] else "alias" if recorded in cuts else "other"
 
@@ -216,6 +215,7 @@ def look(path):
                 raise Refused(f"{path} is not a regular file; find out whose it is", NOT_OURS)
             fd = os.open(path, os.O_RDONLY | OPEN)
         except FileNotFoundError:
+            os.stat(os.path.dirname(path))  # without a directory that is an error, and not free
             return None
         seen = Seen(path, fd, fcntl.LOCK_SH)
         if names(path, fd):

@@ -107,8 +107,8 @@ pub(crate) struct Place<S: Sys> {
 }
 
 impl<S: Sys> Place<S> {
-    /// Opens the directory of `resource`. `shared` says that other kernels reach it too.
-    pub(crate) fn open(sys: S, resource: &Path, shared: bool) -> Outcome<Place<S>> {
+    /// Opens the directory of `resource`.
+    pub(crate) fn open(sys: S, resource: &Path) -> Outcome<Place<S>> {
         let lock_path = lock_path_for(resource);
         let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the path names no file");
         let name = lock_path
@@ -123,14 +123,14 @@ impl<S: Sys> Place<S> {
             _ => Path::new("."),
         };
         let dir = sys.open_dir(parent).during("open the directory")?;
-        let found = sys.file_system(&dir).during("ask for the file system")?;
+        let file_system = sys.file_system(&dir).during("ask for the file system")?;
         Ok(Place {
             sys,
             dir,
             name,
             resource_path: resource.to_owned(),
             lock_path,
-            file_system: if shared { FileSystem::NotLocal } else { found },
+            file_system,
             server_clock: Mutex::new(None),
         })
     }

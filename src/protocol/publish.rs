@@ -178,7 +178,9 @@ impl<S: Sys> Place<S> {
     }
 
     fn new_record(&self, id: FileId, stamped: bool) -> Outcome<Recorded> {
-        let Identity { pid, start_ticks } = self.sys.identity().during("identify this process")?;
+        let Identity {
+            pid, start_ticks, ..
+        } = self.sys.identity().during("identify this process")?;
         let writer_id = WriterId::from_random(self.sys.random().during("draw a writer id")?);
         // Without start ticks a contender could not tell this process from a later one.
         let stamp = self.inode_key(id).filter(|_| stamped && start_ticks > 0);
