@@ -40,9 +40,11 @@ mod unix;
 mod unsupported;
 
 #[cfg(all(unix, not(rvlf_unsupported)))]
+pub(crate) use platform::close_spare_watch;
+#[cfg(all(unix, not(rvlf_unsupported)))]
 pub(crate) use unix::Host;
 #[cfg(any(not(unix), rvlf_unsupported))]
-pub(crate) use unsupported::Host;
+pub(crate) use unsupported::{Host, close_spare_watch};
 
 /// The longest piece of a lock file that is ever read: one byte more than a record shows whether
 /// something follows it.
