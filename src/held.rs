@@ -1,7 +1,7 @@
 //! A held lock over any kernel: what `WriterLock` is to users, this is to the simulated kernel.
 
 use std::io;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::holder::Holder;
@@ -9,7 +9,7 @@ use crate::judge::{FileSystem, StalePolicy};
 use crate::keepalive::Refresh;
 use crate::loss::{LossReason, Lost};
 use crate::protocol::{
-    Attempt, Displaced, Obstacle, Place, Published, Refusal, Terms, Whereabouts, lock,
+    Attempt, Displaced, Obstacle, Place, Published, Refusal, Terms, Whereabouts, lock, try_lock,
 };
 use crate::record::{REFRESHED, Record};
 use crate::sys::{Check, Extent, FileId, Flock, Host, Identity, Sys};
@@ -37,7 +37,7 @@ pub(crate) type OnLost = Arc<dyn Fn(&Lost) + Send + Sync>;
 #[derive(Clone, Copy, Debug)]
 struct Status {
     record: Record,
-    /// Time since boot of the latest successful refresh, or of the acquisition.
+    /// Time since boot that belongs to the record's timestamp.
     refreshed_at: Duration,
     /// Sticky: after it nothing at the path is ours.
     loss: Option<LossReason>,
@@ -111,9 +111,9 @@ impl<S: Sys> Held<S> {
             file,
             id,
             record,
+            recorded_at,
             displaced,
         } = published;
-        let refreshed_at = place.sys.now().since_boot;
         // A deployed client elsewhere goes by 300 s, whatever our policy says.
         let robbed_after = terms
             .policy
@@ -129,7 +129,7 @@ impl<S: Sys> Held<S> {
             file: Mutex::new(Some(file)),
             status: Mutex::new(Status {
                 record,
-                refreshed_at,
+                refreshed_at: recorded_at,
                 loss: None,
             }),
         }
@@ -159,10 +159,10 @@ impl<S: Sys> Held<S> {
     }
 
     fn is_forked(&self) -> bool {
-        self.place
-            .sys
-            .identity()
-            .is_ok_and(|process| process != self.process)
+        // It was known when the lock was acquired: what cannot tell it now (no descriptor left to
+        // read procfs with) is a forked child, where it was forgotten.
+        let own = self.place.sys.identity();
+        !own.is_ok_and(|process| process == self.process)
     }
 
     /// Looks whether the lock is still ours. An I/O error alone is no loss.
@@ -180,7 +180,7 @@ impl<S: Sys> Held<S> {
     /// Foreign code may have closed our descriptor, and with it dropped the kernel lock.
     fn check_descriptor(&self) -> Result<(), LossReason> {
         // Where a refresh is under way it looks for itself, and may hang with its mount.
-        let Ok(file) = self.file.try_lock() else {
+        let Some(file) = try_lock(&self.file) else {
             return Ok(());
         };
         match file.as_ref() {
@@ -257,7 +257,9 @@ impl<S: Sys> Held<S> {
 
     fn write_time(&self, file: &S::File) -> Result<(), Setback> {
         let sys = &self.place.sys;
-        let record = self.record().refreshed(sys.now().realtime_ns);
+        // Read before the write, which may hang: others judge by the time that it carries.
+        let now = sys.now();
+        let record = self.record().refreshed(now.realtime_ns);
         let bytes = record.encode();
         let refreshed = bytes
             .get(REFRESHED)
@@ -276,7 +278,7 @@ impl<S: Sys> Held<S> {
         }
         let mut status = lock(&self.status);
         status.record = record;
-        status.refreshed_at = sys.now().since_boot;
+        status.refreshed_at = now.since_boot;
         Ok(())
     }
 
@@ -307,7 +309,7 @@ impl<S: Sys> Held<S> {
     fn close_in_child(&self) {
         // A thread of the parent may hold the mutex for ever in here: then the descriptor stays
         // open until the child ends.
-        if let Ok(mut file) = self.file.try_lock()
+        if let Some(mut file) = try_lock(&self.file)
             && let Some(file) = file.take()
         {
             if self.place.sys.omits(Check::CloseOnly) {
@@ -337,7 +339,8 @@ impl<S: Sys> Drop for Held<S> {
     fn drop(&mut self) {
         let _ = self.release();
         // An error left the file open; closing it gives the kernel lock up.
-        if let Ok(Some(file)) = self.file.get_mut().map(Option::take) {
+        let file = self.file.get_mut().unwrap_or_else(PoisonError::into_inner);
+        if let Some(file) = file.take() {
             self.close(file);
         }
     }

@@ -98,8 +98,7 @@ fn classify(holder: Holder) -> LockState {
     }
 }
 
-/// Looking and breaking, with [`stale_policy`](LockOptions::stale_policy) and
-/// [`shared_storage`](LockOptions::shared_storage) taken into account. The other options have no
+/// Looking and breaking by a [`stale_policy`](LockOptions::stale_policy). The other options have no
 /// meaning here.
 impl LockOptions {
     /// As the function [`inspect`], by these options.

@@ -415,11 +415,13 @@ fn by_table(e: &Evidence, p: &StalePolicy) -> Verdict {
 /// Rows 5 to 9: the writer promised flock and refreshes, and there is no flock.
 #[rustfmt::skip]
 fn stamped(e: &Evidence, p: &StalePolicy, same_inode: bool, written_by: u64) -> Verdict {
-    // The kernel is a witness only where it alone reaches the file and was really asked; where it
-    // could not be asked, the stamp cannot vouch for the inode either.
+    // The kernel is a witness only where it was really asked, about the very inode that the writer
+    // promised to lock, and on a file system that it alone reaches. A directory exported to others,
+    // or reached through an overlay and past it, looks local, but the stamp names another inode: a
+    // writer there lives as long as it refreshes.
     let asked = e.kernel_lock == KernelLock::Free;
-    let witness = asked && e.file_system == FileSystem::Local;
     let same_inode = asked && same_inode;
+    let witness = same_inode && e.file_system == FileSystem::Local;
     let same_host = e.host == HostMatch::Same;
     let (writer_lives, writer_gone) = match e.process {
         Process::Alive { start_ticks, .. } => (start_ticks == written_by, start_ticks != written_by),

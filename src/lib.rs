@@ -14,8 +14,8 @@
 //! - **Several hosts: time decides.** On network file systems a holder that is paused for minutes can
 //!   be judged dead by others while it lives. Call [`WriterLock::check`] right before each commit,
 //!   and store the [`writer_id`](WriterLock::writer_id) with the data.
-//! - **Local directories that other kernels reach**, exported over NFS or shared with virtual
-//!   machines, unless every contender says so ([`LockOptions::shared_storage`]).
+//!   The same holds for a local directory that is exported to other kernels, or reached both through
+//!   an overlay and past it.
 //! - **Two names for one data file.** The lock path follows from the name
 //!   ([`LockOptions::refuse_aliases`]).
 //! - **Deployed RVF clients** exclude us as far as their own protocol goes: one that read a stale
@@ -62,6 +62,7 @@
 //! |---|---|
 //! | `std` (default) | the lock itself; nix, rand and crc32c as dependencies |
 //! | `cli` | the command `rvlf` |
+//! | `table` | the module `table`: many writers, disjoint scopes, one file; serde and serde_json |
 //! | `tracing` | events for breaks, losses and failed refreshes |
 //! | `unstable-sim` | the simulated kernel of the tests; no stability promise |
 //!
@@ -93,6 +94,8 @@ mod protocol;
 mod record;
 #[cfg(feature = "std")]
 mod sys;
+#[cfg(feature = "table")]
+pub mod table;
 #[cfg(feature = "std")]
 mod trace;
 #[cfg(feature = "std")]

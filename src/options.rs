@@ -56,7 +56,6 @@ pub struct LockOptions {
     durability: Durability,
     mode: u32,
     on_lost: Option<OnLost>,
-    shared_storage: bool,
     refuse_aliases: bool,
 }
 
@@ -69,7 +68,6 @@ impl LockOptions {
             durability: Durability::Sync,
             mode: 0o666,
             on_lost: None,
-            shared_storage: false,
             refuse_aliases: false,
         }
     }
@@ -109,17 +107,6 @@ impl LockOptions {
     /// Called once, on a thread of its own, when a refresh or a check finds the lock lost.
     pub fn on_lost(mut self, callback: impl Fn(&Lost) + Send + Sync + 'static) -> LockOptions {
         self.on_lost = Some(Arc::new(callback));
-        self
-    }
-
-    /// Says that other kernels write here, too, although the file system looks local: a directory
-    /// that this machine exports over NFS or SMB, or shares with its virtual machines. Default: no.
-    ///
-    /// Locks are then judged, published and refreshed as on a network file system. Without this a
-    /// holder on such a client can be robbed by a contender on the server, whose kernel does not see
-    /// the client's kernel lock.
-    pub fn shared_storage(mut self, shared: bool) -> LockOptions {
-        self.shared_storage = shared;
         self
     }
 
@@ -169,7 +156,7 @@ impl LockOptions {
     }
 
     pub(crate) fn place(&self, resource: &Path) -> Result<Place<Host>, Obstacle> {
-        Place::open(Host, resource, self.shared_storage)
+        Place::open(Host, resource)
     }
 
     fn attempt(
@@ -234,7 +221,6 @@ impl fmt::Debug for LockOptions {
             .field("durability", &self.durability)
             .field("mode", &format_args!("{:#o}", self.mode))
             .field("on_lost", &self.on_lost.is_some())
-            .field("shared_storage", &self.shared_storage)
             .field("refuse_aliases", &self.refuse_aliases)
             .finish()
     }

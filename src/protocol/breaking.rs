@@ -120,27 +120,30 @@ impl<S: Sys> Place<S> {
                     .during("unlink the aside")?;
                 Ok(true)
             }
-            Ok(false) => {
-                self.put_back(&aside);
-                Ok(false)
-            }
+            Ok(false) => self.put_back(&aside).map(|()| false),
             Err(error) => {
-                self.put_back(&aside);
+                // The first error is the one to report.
+                let _ = self.put_back(&aside);
                 Err(error).during("stat the aside")
             }
         }
     }
 
     /// Gives a lock that was caught by mistake its name again. Where somebody else has published
-    /// meanwhile, the one caught is lost, and its holder will notice.
-    fn put_back(&self, aside: &OsStr) {
+    /// meanwhile, the one caught is lost, and its holder will notice. Where it cannot be put back
+    /// the aside stays, and this is an error: to go on would be to take the lock of a live holder.
+    fn put_back(&self, aside: &OsStr) -> Outcome<()> {
         let outcome = if self.sys.omits(Check::PutBackNoReplace) {
             self.sys.rename(&self.dir, aside, &self.name)
         } else {
             self.sys.rename_noreplace(&self.dir, aside, &self.name)
         };
-        if outcome.is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
-            let _ = self.sys.unlink(&self.dir, aside);
+        match outcome {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let _ = self.sys.unlink(&self.dir, aside);
+                Ok(())
+            }
+            outcome => outcome.during("put back the lock file"),
         }
     }
 

@@ -21,7 +21,7 @@ mod release;
 use std::ffi::OsString;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
 use std::time::Duration;
 
 use crate::holder::{FileFacts, Foreign, Holder};
@@ -107,8 +107,8 @@ pub(crate) struct Place<S: Sys> {
 }
 
 impl<S: Sys> Place<S> {
-    /// Opens the directory of `resource`. `shared` says that other kernels reach it too.
-    pub(crate) fn open(sys: S, resource: &Path, shared: bool) -> Outcome<Place<S>> {
+    /// Opens the directory of `resource`.
+    pub(crate) fn open(sys: S, resource: &Path) -> Outcome<Place<S>> {
         let lock_path = lock_path_for(resource);
         let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the path names no file");
         let name = lock_path
@@ -123,14 +123,14 @@ impl<S: Sys> Place<S> {
             _ => Path::new("."),
         };
         let dir = sys.open_dir(parent).during("open the directory")?;
-        let found = sys.file_system(&dir).during("ask for the file system")?;
+        let file_system = sys.file_system(&dir).during("ask for the file system")?;
         Ok(Place {
             sys,
             dir,
             name,
             resource_path: resource.to_owned(),
             lock_path,
-            file_system: if shared { FileSystem::NotLocal } else { found },
+            file_system,
             server_clock: Mutex::new(None),
         })
     }
@@ -198,6 +198,15 @@ pub(crate) fn jittered<S: Sys>(sys: &S, pause: Duration) -> Duration {
 /// A lock without poisoning: what the mutexes here protect is replaced as a whole.
 pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The same without waiting: `None` while another thread has it.
+pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
+    match mutex.try_lock() {
+        Ok(guard) => Some(guard),
+        Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
+        Err(TryLockError::WouldBlock) => None,
+    }
 }
 
 /// The lock path of a data file: its name with `.lock` appended. Lexical: links are not resolved.

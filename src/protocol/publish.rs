@@ -17,9 +17,14 @@ pub(crate) struct Published<F> {
     pub(crate) file: F,
     pub(crate) id: FileId,
     pub(crate) record: Record,
+    /// Time since boot that belongs to the record's timestamp.
+    pub(crate) recorded_at: Duration,
     /// What was broken on the way.
     pub(crate) displaced: Option<Displaced>,
 }
+
+/// A record, and the time since boot that belongs to its timestamp.
+type Recorded = (Record, Duration);
 
 enum Linked<S: Sys> {
     Done(Option<Box<Published<S::File>>>),
@@ -33,10 +38,10 @@ impl<S: Sys> Place<S> {
         terms: &Terms,
         displaced: Option<Displaced>,
     ) -> Outcome<Option<Box<Published<S::File>>>> {
-        let linked = if self.sys.omits(Check::LinkedPublish) {
-            Err(io::ErrorKind::Unsupported.into())
-        } else {
+        let linked = if self.may_link() {
             self.sys.create_unnamed(&self.dir, terms.mode)
+        } else {
+            Err(io::ErrorKind::Unsupported.into())
         };
         let published = match linked {
             Ok(file) => match self.publish_linked(file, terms)? {
@@ -59,21 +64,21 @@ impl<S: Sys> Place<S> {
         }
     }
 
+    /// Only where it was tried: a network mount that had O_TMPFILE deleted the linked file when its
+    /// holder died, and kept a name that nobody could open or take (JuiceFS 1.4).
+    fn may_link(&self) -> bool {
+        self.file_system == FileSystem::Local && !self.sys.omits(Check::LinkedPublish)
+    }
+
     /// Linked publish: an unnamed file is locked, written, and only then given its name.
     fn publish_linked(&self, file: S::File, terms: &Terms) -> Outcome<Linked<S>> {
         let id = self.sys.stat(&file).during("stat")?.id;
         // Nobody else can have opened a file without a name.
         let stamped = self.flock(&file, Flock::Exclusive)? == KernelLock::Free;
-        let record = self.new_record(id, stamped)?;
+        let (record, recorded_at) = self.new_record(id, stamped)?;
         self.sys
             .write(&file, 0, &record.encode())
             .during("write the record")?;
-        let journaled = self.file_system == FileSystem::Local;
-        if terms.sync && !journaled {
-            self.sys
-                .sync(&file, Extent::Data)
-                .during("sync the record")?;
-        }
         match self.sys.link(&file, &self.dir, &self.name) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
@@ -88,16 +93,13 @@ impl<S: Sys> Place<S> {
             file,
             id,
             record,
+            recorded_at,
             displaced: None,
         });
         if terms.sync {
-            // On a local file system one fsync after the link makes record and name durable together;
-            // synced before the link, a power loss made the lock vanish.
-            let synced = if journaled {
-                self.sys.sync(&published.file, Extent::All)
-            } else {
-                self.sys.sync_dir(&self.dir)
-            };
+            // One fsync after the link makes record and name durable together; synced before the
+            // link, a power loss made the lock vanish.
+            let synced = self.sys.sync(&published.file, Extent::All);
             self.or_withdraw(&published, synced, "sync the lock file")?;
         }
         Ok(Linked::Done(Some(published)))
@@ -118,18 +120,19 @@ impl<S: Sys> Place<S> {
             // the next contender breaks it after the grace.
             Err(error) => return Err(error).during("stat"),
         };
-        match self.fill(&file, id, terms) {
-            Ok(Some(record)) => {
-                // A deployed client deletes what it takes for a short file.
-                let ours = self.stat_if_named(id)?.is_some();
-                let published = Published {
-                    file,
-                    id,
-                    record,
-                    displaced: None,
-                };
-                Ok(ours.then(|| Box::new(published)))
-            }
+        // A deployed client deletes what it takes for a short file: look whether it is still there.
+        let filled = self.fill(&file, id, terms).and_then(|filled| {
+            let named = self.stat_if_named(id)?;
+            Ok(filled.filter(|_| named.is_some()))
+        });
+        match filled {
+            Ok(Some((record, recorded_at))) => Ok(Some(Box::new(Published {
+                file,
+                id,
+                record,
+                recorded_at,
+                displaced: None,
+            }))),
             Ok(None) => {
                 self.withdraw(id);
                 Ok(None)
@@ -143,7 +146,7 @@ impl<S: Sys> Place<S> {
 
     /// Locks, writes and syncs a file that has its name already. `None` if an examiner does not let
     /// go of it.
-    fn fill(&self, file: &S::File, id: FileId, terms: &Terms) -> Outcome<Option<Record>> {
+    fn fill(&self, file: &S::File, id: FileId, terms: &Terms) -> Outcome<Option<Recorded>> {
         let mut doubts = DOUBTS.into_iter();
         let stamped = loop {
             match self.flock(file, Flock::Exclusive)? {
@@ -155,7 +158,7 @@ impl<S: Sys> Place<S> {
                 },
             };
         };
-        let record = self.new_record(id, stamped)?;
+        let (record, recorded_at) = self.new_record(id, stamped)?;
         self.sys
             .write(file, 0, &record.encode())
             .during("write the record")?;
@@ -165,11 +168,13 @@ impl<S: Sys> Place<S> {
                 .during("sync the record")?;
             self.sys.sync_dir(&self.dir).during("sync the directory")?;
         }
-        Ok(Some(record))
+        Ok(Some((record, recorded_at)))
     }
 
-    fn new_record(&self, id: FileId, stamped: bool) -> Outcome<Record> {
-        let Identity { pid, start_ticks } = self.sys.identity().during("identify this process")?;
+    fn new_record(&self, id: FileId, stamped: bool) -> Outcome<Recorded> {
+        let Identity {
+            pid, start_ticks, ..
+        } = self.sys.identity().during("identify this process")?;
         let writer_id = WriterId::from_random(self.sys.random().during("draw a writer id")?);
         // Without start ticks a contender could not tell this process from a later one.
         let stamp = self.inode_key(id).filter(|_| stamped && start_ticks > 0);
@@ -177,14 +182,10 @@ impl<S: Sys> Place<S> {
             inode_key,
             start_ticks,
         });
-        let now = self.sys.now().realtime_ns;
-        Ok(Record::new(
-            pid,
-            &self.sys.hostname(),
-            now,
-            writer_id,
-            stamp,
-        ))
+        let hostname = self.sys.hostname();
+        let now = self.sys.now();
+        let record = Record::new(pid, &hostname, now.realtime_ns, writer_id, stamp);
+        Ok((record, now.since_boot))
     }
 
     /// `Ok` if the error means that somebody else was first: EEXIST, and on some network mounts

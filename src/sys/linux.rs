@@ -114,14 +114,22 @@ fn unsupported<T>() -> io::Result<T> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
-/// The boot id cannot change while this process lives.
+/// The boot id cannot change while this process lives; that it could not be read may.
 pub(super) fn boot_id() -> Option<[u8; 16]> {
-    static BOOT_ID: OnceLock<Option<[u8; 16]>> = OnceLock::new();
-    *BOOT_ID.get_or_init(|| {
-        let text = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-        let id: crate::record::WriterId = text.trim_ascii_end().parse().ok()?;
-        Some(*id.as_bytes())
-    })
+    read_boot_id().ok().flatten()
+}
+
+/// `None` where there is no procfs.
+fn read_boot_id() -> io::Result<Option<[u8; 16]>> {
+    static BOOT_ID: OnceLock<[u8; 16]> = OnceLock::new();
+    if let Some(known) = BOOT_ID.get() {
+        return Ok(Some(*known));
+    }
+    let text = in_procfs(std::fs::read("/proc/sys/kernel/random/boot_id"))?;
+    let text = text.and_then(|text| String::from_utf8(text).ok());
+    let id: Option<crate::record::WriterId> =
+        text.and_then(|text| text.trim_ascii_end().parse().ok());
+    Ok(id.map(|id| *BOOT_ID.get_or_init(|| *id.as_bytes())))
 }
 
 /// This process's identity, read once in each process: the page that remembers it is wiped in a
@@ -129,26 +137,45 @@ pub(super) fn boot_id() -> Option<[u8; 16]> {
 /// a new pid namespace. madvise(2), MADV_WIPEONFORK
 pub(super) fn identity() -> io::Result<Identity> {
     static PAGE: OnceLock<Option<Page>> = OnceLock::new();
-    let page = PAGE.get_or_init(|| Page::new().ok());
-    if let Some(identity) = page.as_ref().and_then(Page::get) {
+    let page = PAGE.get_or_init(|| Page::new().ok()).as_ref();
+    if let Some(identity) = page.and_then(Page::get) {
         return Ok(identity);
     }
     let pid = Pid::new(std::process::id()).expect("pids are positive numbers below 2^22");
-    let stat = std::fs::read("/proc/self/stat")
-        .ok()
-        .and_then(|stat| parse_stat(&stat));
-    let identity = Identity {
-        pid,
-        start_ticks: stat.map_or(0, |stat| stat.start_ticks),
-    };
-    if let Some(page) = page {
-        page.set(identity);
-    }
-    Ok(identity)
+    let start_ticks = own_start_ticks()?;
+    // Both together make the stamp: a shortage is reported here, before anything is published.
+    read_boot_id()?;
+    Ok(page.map_or(
+        Identity {
+            pid,
+            start_ticks,
+            generation: 0,
+        },
+        |page| page.set(pid, start_ticks),
+    ))
 }
 
-/// Two numbers in memory that reads as zeros in a forked child.
-struct Page(NonNull<[AtomicU64; 2]>);
+/// 0 where there is no procfs.
+fn own_start_ticks() -> io::Result<u64> {
+    let stat = in_procfs(std::fs::read("/proc/self/stat"))?;
+    let stat = stat.and_then(|stat| parse_stat(&stat));
+    Ok(stat.map_or(0, |stat| stat.start_ticks))
+}
+
+/// `None` if procfs is not there, or not for us. Everything else passes (too many open files): taken
+/// for "no procfs" it would cost every later lock of this process its stamp.
+fn in_procfs<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+/// Three numbers in memory that reads as zeros in a forked child.
+struct Page(NonNull<[AtomicU64; 3]>);
 
 // SAFETY: the pointer is to atomics in a mapping that is never unmapped.
 unsafe impl Send for Page {}
@@ -166,28 +193,39 @@ impl Page {
         Ok(Page(page.cast()))
     }
 
-    fn cells(&self) -> &[AtomicU64; 2] {
-        // SAFETY: the mapping is page-aligned, longer than two atomics, zero-initialised (a valid
+    fn cells(&self) -> &[AtomicU64; 3] {
+        // SAFETY: the mapping is page-aligned, longer than three atomics, zero-initialised (a valid
         // value for them), never unmapped, and only ever accessed through these atomics.
         unsafe { self.0.as_ref() }
     }
 
     fn get(&self) -> Option<Identity> {
-        let [pid, start_ticks] = self.cells();
+        let [pid, start_ticks, generation] = self.cells();
         let pid = u32::try_from(pid.load(Ordering::Acquire))
             .ok()
             .and_then(Pid::new)?;
         Some(Identity {
             pid,
             start_ticks: start_ticks.load(Ordering::Relaxed),
+            generation: generation.load(Ordering::Relaxed),
         })
     }
 
-    /// The pid last: whoever sees it sees the ticks.
-    fn set(&self, identity: Identity) {
-        let [pid, start_ticks] = self.cells();
-        start_ticks.store(identity.start_ticks, Ordering::Relaxed);
-        pid.store(identity.pid.get().into(), Ordering::Release);
+    /// The pid last: whoever sees it sees the others.
+    fn set(&self, own_pid: Pid, own_start_ticks: u64) -> Identity {
+        // Not wiped: a child counts on from its parent's last number.
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let [pid, start_ticks, generation] = self.cells();
+        let next = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        // Another thread of this process may have been first: one process, one number.
+        let known = generation.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
+        start_ticks.store(own_start_ticks, Ordering::Relaxed);
+        pid.store(own_pid.get().into(), Ordering::Release);
+        Identity {
+            pid: own_pid,
+            start_ticks: own_start_ticks,
+            generation: known.map_or_else(|earlier| earlier, |_| next),
+        }
     }
 }
 
@@ -275,7 +313,8 @@ mod tests {
         // SAFETY: the child makes system calls and exits; it allocates only what identity() reads.
         match unsafe { nix::unistd::fork() }.expect("there is room for one process") {
             nix::unistd::ForkResult::Child => {
-                let differs = identity().is_ok_and(|child| child.pid != mine.pid);
+                // The pid may be the same in a new pid namespace; this never is.
+                let differs = identity().is_ok_and(|child| child.generation > mine.generation);
                 // SAFETY: _exit(2) ends the child without running the harness's handlers.
                 unsafe { nix::libc::_exit(i32::from(!differs)) }
             }

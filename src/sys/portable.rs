@@ -48,6 +48,7 @@ pub(super) fn identity() -> io::Result<Identity> {
     Ok(Identity {
         pid,
         start_ticks: 0,
+        generation: 0,
     })
 }
 

@@ -1,0 +1,67 @@
+"""Checks an implementation (decode, encode, judge, and the hash functions) against spec/vectors."""
+import json
+import uuid
+import zlib
+from types import SimpleNamespace
+
+SAMPLE = SimpleNamespace(st_dev=0xFE00, st_ino=1310723)
+SAMPLE_BOOT_ID = uuid.UUID("0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0")
+JUDGE_ROWS = set(range(1, 14))
+
+
+def run(directory, implementation):
+    """Prints every mismatch; the result is an exit status."""
+    index = json.loads((directory / "index.json").read_bytes())
+    cases = json.loads((directory / "judge.json").read_bytes())
+    failures = [*check_values(implementation), *check_coverage(directory, index, cases),
+                *check_records(directory, index, implementation),
+                *check_judge(cases, implementation)]
+    print("\n".join(failures) or f"{len(index)} records and {len(cases)} judge vectors pass")
+    return 1 if failures else 0
+
+
+def check_values(implementation):
+    """The check values that format.md gives."""
+    expected = {
+        "CRC-32/ISO-HDLC": (zlib.crc32(b"123456789"), 0xCBF43926),
+        "CRC-32C": (implementation.crc32c(b"123456789"), 0xE3069283),
+        "FNV-1a-64": (implementation.fnv1a_64(b"foobar"), 0x85944171F73967E8),
+        "inode_key": (implementation.inode_key(SAMPLE, SAMPLE_BOOT_ID), "748ca8adc9bcf6cc"),
+    }
+    return [f"{name}: got {got}, expected {want}"
+            for name, (got, want) in expected.items() if got != want]
+
+
+def check_coverage(directory, index, cases):
+    """A record without an expectation, or a row without a vector, would pass unseen."""
+    listed = {entry["file"] for entry in index}
+    found = {path.relative_to(directory).as_posix() for path in directory.rglob("*.bin")}
+    covered = {case["row"] for case in cases}
+    return ([f"{name}: not both in index.json and on disk" for name in sorted(listed ^ found)]
+            + [f"judge.json: no vector for row {row}" for row in sorted(JUDGE_ROWS - covered)])
+
+
+def check_records(directory, index, implementation):
+    for expected in index:
+        path = directory / expected["file"]
+        data = path.read_bytes() if path.exists() else b""
+        got = {"file": expected["file"], **implementation.decode(data)}
+        if got != expected:
+            yield f"{expected['file']}: expected {expected}, got {got}"
+        elif is_canonical(got, data) and implementation.encode(got) != data[:104]:
+            yield f"{expected['file']}: does not encode to the same bytes"
+
+
+def is_canonical(record, data):
+    """Valid, the checksum is the one that writers write, and the fields explain every byte."""
+    if record["class"] != "valid" or record["checksum"] != "iso-hdlc":
+        return False
+    name_end, field_end = 8 + len(record["hostname_hex"]) // 2, 0x34 if record["stamp"] else 0x48
+    return not any(data[name_end:field_end])
+
+
+def check_judge(cases, implementation):
+    for case in cases:
+        got = implementation.judge(case["evidence"], case["policy"])
+        if got != case["verdict"] or got["row"] != case["row"]:
+            yield f"judge.json, {case['name']}: expected {case['verdict']}, got {got}"

@@ -1,0 +1,399 @@
+#!/usr/bin/env python3
+"""The RVLF lock in plain Python (3.9, standard library), written from format.md and protocol.md.
+
+  rvlf.py status DATA [--json]       who holds the lock of DATA
+  rvlf.py dump LOCKFILE              the bytes, field by field
+  rvlf.py run DATA -- COMMAND...     run COMMAND while holding the lock
+  rvlf.py hold DATA SECONDS          hold the lock; prints when it got it and when it gave it up
+  rvlf.py vectors DIRECTORY          check this implementation against the vectors
+
+Left out: exclusive create, waiting, litter, directory descriptors, acquiring where not local.
+"""
+import errno, fcntl, json, os, stat, struct, subprocess, sys, time, uuid, zlib
+from contextlib import suppress
+from pathlib import Path
+# ---- The record: format.md -------------------------------------------------------------------
+MAGIC, STAMP_TAG, LOCK_VERSION, PID_MAX = b"FLVR", b"RVK1", 1, 2**31 - 1
+FIELDS = {"magic": 0x00, "pid": 0x04, "hostname": 0x08, "timestamp_ns": 0x48, "writer_id": 0x50,
+          "lock_version": 0x60, "checksum": 0x64, "end": 0x68}
+RECORD = struct.Struct("<4sI64sQ16sII")  # the fields in this order
+STAMP = struct.Struct("<4sQQ")           # tag, inode_key, start_ticks
+STAMP_AT, COVERED_LEN, READ_LEN = 44, 100, 105  # in the hostname field; by the checksum; at most
+
+def crc32c(data):
+    crc = 0xFFFFFFFF
+    for bit in range(len(data) * 8):
+        crc ^= data[bit // 8] >> bit % 8 & 1
+        crc = crc >> 1 ^ 0x82F63B78 * (crc & 1)
+    return crc ^ 0xFFFFFFFF
+
+def fnv1a_64(data):
+    digest = 0xCBF29CE484222325
+    for byte in data:
+        digest = (digest ^ byte) * 0x100000001B3 % 2**64
+    return digest
+CHECKSUMS = {"iso-hdlc": zlib.crc32, "crc-32c": crc32c}
+
+def decode(data):
+    """The class, tested in the order that is law, and the fields, as in vectors/index.json."""
+    data = data[:READ_LEN]
+    is_prefix = len(data) < RECORD.size and data[:4] == MAGIC[:len(data)]
+    if is_prefix or (len(data) <= RECORD.size and not any(data)):
+        return {"class": "short"}
+    if data[:4] != MAGIC:
+        return {"class": "foreign"}
+    _, pid, field, timestamp_ns, writer_id, version, stored = RECORD.unpack_from(data)
+    if version != LOCK_VERSION:
+        return {"class": "unsupported", "lock_version": version}
+    body = data[:COVERED_LEN]
+    fitting = [name for name, checksum in CHECKSUMS.items() if checksum(body) == stored]
+    if not fitting:
+        return {"class": "corrupt", "why": "checksum"}
+    if not 1 <= pid <= PID_MAX:
+        return {"class": "corrupt", "why": "pid"}
+    hostname = field.partition(b"\0")[0]
+    tag, key, start_ticks = STAMP.unpack_from(field, STAMP_AT)
+    stamped = len(hostname) < STAMP_AT and tag == STAMP_TAG
+    return {"class": "valid", "pid": pid, "hostname_hex": hostname[:63].hex(),
+            "timestamp_ns": str(timestamp_ns), "writer_id": str(uuid.UUID(bytes=writer_id)),
+            "checksum": fitting[0], "trailing_bytes": len(data) > RECORD.size,
+            "stamp": {"inode_key": f"{key:016x}", "start_ticks": start_ticks} if stamped else None}
+
+def encode(record):
+    field, stamp = bytes.fromhex(record["hostname_hex"]).ljust(64, b"\0"), record["stamp"]
+    if stamp:
+        key = int(stamp["inode_key"], 16)
+        field = field[:STAMP_AT] + STAMP.pack(STAMP_TAG, key, stamp["start_ticks"])
+    fields = (MAGIC, record["pid"], field, int(record["timestamp_ns"]),
+              uuid.UUID(record["writer_id"]).bytes, LOCK_VERSION)
+    return RECORD.pack(*fields, zlib.crc32(RECORD.pack(*fields, 0)[:COVERED_LEN]))
+
+# ---- The judge: protocol.md, section 5 -------------------------------------------------------
+POLICY = {"malformed_grace_ms": 2000, "same_host_age_ms": 30000, "cross_host_age_ms": 300000,
+          "never": False}
+AT_ONCE, NOT_BY_AGE = -1, None
+def first_row(e, policy):
+    """The first matching row, and how long until age alone makes it stale; below 0: stale now."""
+    same_host, cross_host = policy["same_host_age_ms"], policy["cross_host_age_ms"]
+    mtime_age, trusted = e["mtime_age_ms"], e["timestamp_age_ms"] >= -cross_host
+    age = e["timestamp_age_ms"] if trusted else mtime_age  # below 0: it lies ahead of our clock
+    younger_age = min(age, mtime_age)                      # both exceed when the younger one does
+    stamp, process, kernel_was_asked = e["stamp"], e["process"], e["kernel_lock"] == "free"
+    dead, unknown = process["state"] == "dead", process["state"] == "unknown"
+    same_process = stamp and process.get("start_ticks") == stamp["start_ticks"]
+    if e["content"] in ("foreign", "unsupported"):
+        return 1, NOT_BY_AGE
+    if e["kernel_lock"] == "held-elsewhere":
+        return 2, NOT_BY_AGE
+    if e["content"] in ("short", "corrupt"):
+        left = policy["malformed_grace_ms"] - mtime_age
+        return (3, left) if left > 0 else (4, AT_ONCE)
+    same_inode = stamp and kernel_was_asked and stamp["inode"] == "same"
+    if same_inode and e["file_system"] == "local":
+        return (5, same_host - age) if same_process and age <= same_host else (6, AT_ONCE)
+    if same_inode and not (same_process or unknown):
+        return 7, same_host - age
+    if stamp and e["host"] == "same" and e["predates_boot"]:
+        return 8, same_host - younger_age
+    if stamp:
+        return 9, cross_host - younger_age
+    if e["host"] == "same":
+        return (11, same_host - age) if dead else (10, NOT_BY_AGE)
+    if e["host"] == "alias":
+        return 12, cross_host - age if dead else NOT_BY_AGE
+    return 13, cross_host - age
+
+def judge(evidence, policy=POLICY):
+    row, left = first_row(evidence, policy)
+    stale = left is not None and left < 0 and not policy["never"]
+    return {"state": "stale" if stale else "held", "row": row,
+            "stale_in_ms": None if stale or policy["never"] else left}
+
+# ---- Evidence: protocol.md, section 4 --------------------------------------------------------
+def read(path):
+    return Path(path).read_bytes()
+
+OWN_HOSTNAME = os.fsencode(os.uname().nodename)
+LOCAL_TYPES = b"ext2 ext3 ext4 tmpfs overlay xfs btrfs f2fs ramfs zfs bcachefs".split()
+BOOT_ID = uuid.UUID(read("/proc/sys/kernel/random/boot_id").decode().strip())
+
+def is_local(fd):
+    """Do we know that one kernel alone writes here? By the type of the very mount it is on."""
+    mount_id = read(f"/proc/self/fdinfo/{fd}").partition(b"mnt_id:")[2].split()[0]
+    mounts = [line.split() for line in read("/proc/self/mountinfo").splitlines()]
+    types = {mount[0]: mount[mount.index(b"-") + 1] for mount in mounts}
+    return types.get(mount_id) in LOCAL_TYPES
+
+def inode_key(file, boot_id=BOOT_ID):
+    return f"{fnv1a_64(boot_id.bytes + struct.pack('<QQ', file.st_dev, file.st_ino)):016x}"
+
+def host_relation(recorded):
+    configured = read("/etc/hostname").strip() if os.access("/etc/hostname", os.R_OK) else b""
+    names = OWN_HOSTNAME, configured, os.environb.get(b"HOSTNAME", configured), b"unknown", b""
+    cuts = [name[:length] for name in names for length in (63, 62)]  # 62: deployed clients
+    return "same" if recorded == OWN_HOSTNAME[:63] else "alias" if recorded in cuts else "other"
+
+def process_fields(pid):
+    """State, threads, start ticks: fields 3, 20, 22, counted behind the name in parentheses."""
+    fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return fields[0], int(fields[17]), int(fields[19])
+
+def process_evidence(pid):
+    try:
+        with suppress(PermissionError):  # it exists, and is somebody else's
+            os.kill(pid, 0)
+        state, threads, start_ticks = process_fields(pid)
+    except ProcessLookupError:
+        return {"state": "dead"}
+    except OSError:
+        return {"state": "unknown"}
+    if state in (b"Z", b"X") and threads == 1:  # with more threads, only the main one has exited
+        return {"state": "dead"}
+    return {"state": "alive", "start_ticks": start_ticks}
+
+def flock(fd, how):
+    try:
+        fcntl.flock(fd, how | fcntl.LOCK_NB)
+        return "free"
+    except OSError as error:  # ENOLCK, EOPNOTSUPP and the like mean that nobody can be asked
+        return "held-elsewhere" if isinstance(error, BlockingIOError) else "unsupported"
+
+def gather(fd, record, kernel_lock):
+    now, file = time.time_ns(), os.fstat(fd)
+    evidence = {"content": record["class"], "kernel_lock": kernel_lock,
+                "file_system": "local" if is_local(fd) else "not-local", "stamp": None,
+                "host": "other", "process": {"state": "unknown"}, "timestamp_age_ms": 0,
+                "mtime_age_ms": max(0, now - file.st_mtime_ns) // 10**6, "predates_boot": False}
+    if record["class"] == "valid":
+        timestamp, stamp = int(record["timestamp_ns"]), record["stamp"]
+        evidence.update(host=host_relation(bytes.fromhex(record["hostname_hex"])),
+                        process=process_evidence(record["pid"]),
+                        timestamp_age_ms=(now - timestamp) // 10**6,
+                        predates_boot=now - timestamp > time.clock_gettime_ns(time.CLOCK_BOOTTIME))
+        if stamp:
+            inode = "same" if stamp["inode_key"] == inode_key(file) else "different"
+            evidence["stamp"] = {"inode": inode, "start_ticks": stamp["start_ticks"]}
+    return evidence
+
+# ---- The lock: protocol.md, sections 3 and 6 to 8 --------------------------------------------
+OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
+SETTLE, REFRESH, ROUNDS = 0.010, 10.0, 16  # seconds, and attempts
+HELD, NOT_OURS, IO_ERROR = 1, 4, 5         # exit statuses
+
+class Refused(Exception):
+    """A sentence, and one of these or another exit status."""
+
+def private_path(lock_path):
+    return os.path.join(os.path.dirname(lock_path), ".rvlf-" + os.urandom(8).hex())
+
+def names(path, fd):
+    with suppress(FileNotFoundError):
+        return os.path.samestat(os.lstat(path), os.fstat(fd))
+    return False
+
+class Seen:
+    """One look at an open lock file: kernel lock, content, evidence, verdict."""
+    def __init__(self, path, fd, how):
+        self.path, self.fd, self.kernel_lock = path, fd, flock(fd, how)
+        self.data = os.pread(fd, READ_LEN, 0)
+        self.record = decode(self.data)
+        self.evidence = gather(fd, self.record, self.kernel_lock)
+        self.verdict = judge(self.evidence)
+        self.row, self.stale = self.verdict["row"], self.verdict["state"] == "stale"
+
+    def close(self):
+        if self.kernel_lock == "free":
+            fcntl.flock(self.fd, fcntl.LOCK_UN)  # a child forked meanwhile keeps nothing
+        os.close(self.fd)
+
+def look(path):
+    """Open, lock and read the file that the path names, before and after. None: there is none."""
+    while True:
+        try:
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                raise Refused(f"{path} is not a regular file; find out whose it is", NOT_OURS)
+            fd = os.open(path, os.O_RDONLY | OPEN)
+        except FileNotFoundError:
+            os.stat(os.path.dirname(path))  # without a directory that is an error, and not free
+            return None
+        seen = Seen(path, fd, fcntl.LOCK_SH)
+        if names(path, fd):
+            return seen
+        seen.close()
+
+def examine(path):
+    """A breaker holds flock for microseconds, and a refresh can tear one read: look again then."""
+    for pause_ms in (1, 2, 4, 8, 16, 32, 0):
+        seen = look(path)
+        dead_but_held = seen and seen.row == 2 and seen.evidence["process"]["state"] == "dead"
+        if not (pause_ms and seen and (dead_but_held or seen.record["class"] == "corrupt")):
+            return seen
+        seen.close()
+        time.sleep(pause_ms / 1000)
+
+def break_stale(seen):
+    """Under the exclusive kernel lock look again, rename aside, verify the catch, remove it."""
+    again = Seen(seen.path, seen.fd, fcntl.LOCK_EX)
+    if not again.stale or again.data != seen.data or not names(seen.path, seen.fd):
+        return False
+    aside = private_path(seen.path)
+    os.rename(seen.path, aside)
+    caught = names(aside, seen.fd)
+    if not caught:
+        with suppress(FileExistsError):  # a third writer's: then the one that we caught has lost
+            os.link(aside, seen.path)
+    os.unlink(aside)
+    return caught
+
+class Lock:
+    """A held lock: flock lasts as long as the descriptor, and is never given up by LOCK_UN."""
+    def __init__(self, path, fd):
+        may_stamp = flock(fd, fcntl.LOCK_EX) == "free" and len(OWN_HOSTNAME) < STAMP_AT
+        stamp = {"inode_key": inode_key(os.fstat(fd)), "start_ticks": process_fields("self")[2]}
+        self.path, self.fd = path, fd
+        self.record = {"pid": os.getpid(), "hostname_hex": OWN_HOSTNAME[:63].hex(),
+                       "timestamp_ns": str(time.time_ns()), "writer_id": str(uuid.uuid4()),
+                       "stamp": stamp if may_stamp else None}
+
+    def is_ours(self):
+        if not names(self.path, self.fd):
+            time.sleep(SETTLE)  # somebody may be putting our file back
+        return names(self.path, self.fd)
+
+    def refresh(self):
+        """Through the descriptor, which cannot reach a successor's file. False: lost."""
+        ours, start = self.is_ours(), FIELDS["timestamp_ns"]
+        if ours:
+            self.record["timestamp_ns"] = str(time.time_ns())
+            os.pwrite(self.fd, encode(self.record)[start:], start)
+        return ours
+
+    def release(self):
+        """Unlink, then close. False: lost, and what is there now is somebody else's."""
+        ours = self.is_ours()
+        if ours:
+            os.unlink(self.path)
+        os.close(self.fd)
+        return ours
+
+def publish(path, directory):
+    """The whole record appears at once, or not at all. None: somebody else was first."""
+    private = private_path(path)
+    fd = os.open(private, os.O_CREAT | os.O_EXCL | os.O_RDWR | OPEN, 0o666)
+    try:
+        lock = Lock(path, fd)
+        if os.write(fd, encode(lock.record)) < RECORD.size:
+            raise OSError(errno.ENOSPC, "the record was cut short", path)
+        os.fsync(fd)
+        os.link(private, path)
+        os.fsync(directory)
+        return lock
+    except FileExistsError:
+        os.close(fd)
+        return None
+    finally:
+        os.unlink(private)
+
+def acquire(resource):
+    path, settle = os.path.abspath(resource) + ".lock", 0
+    directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
+    if not is_local(directory):
+        raise OSError(errno.EOPNOTSUPP, "other kernels may write here; use rvlf", path)
+    for _ in range(ROUNDS):
+        seen = examine(path)
+        if seen is None:
+            lock = publish(path, directory)
+            time.sleep(settle)  # a deployed client may be about to unlink what we have replaced
+            if lock and lock.is_ours():
+                return lock
+            continue
+        settle = SETTLE if seen.stale and break_stale(seen) else settle
+        seen.close()
+        if seen.row == 3:
+            time.sleep(seen.verdict["stale_in_ms"] / 1000)
+        elif not seen.stale:
+            why = SENTENCE.format(**status_of(resource))
+            raise Refused(why, NOT_OURS if seen.row == 1 else HELD)
+    raise Refused(f"{path} changed hands {ROUNDS} times in a row; try again", HELD)
+
+# ---- The command -----------------------------------------------------------------------------
+SENTENCE = "{lock_path}: {state} (row {row} of the judge table), record: {record}"
+STATUS_EXIT = {"free": 0, "held": 1, "stale": 3, "malformed": 4, "foreign": 4, "unsupported": 4}
+
+def status_of(resource):
+    status = {"resource_path": resource, "lock_path": resource + ".lock", "state": "free",
+              "row": None, "trailing_bytes": None, "record": None}
+    try:
+        seen = examine(os.path.abspath(resource) + ".lock")
+    except PermissionError:
+        return {**status, "state": "held"}  # unreadable: doubt reads as held
+    except Refused:
+        return {**status, "state": "foreign", "row": 1}
+    if seen:
+        seen.close()
+        state = {1: seen.record["class"], 4: "malformed"}.get(seen.row, seen.verdict["state"])
+        status.update(state=state, row=seen.row)
+        if seen.record.pop("class") == "valid":
+            hostname = bytes.fromhex(seen.record["hostname_hex"]).decode("utf-8", "replace")
+            status["trailing_bytes"] = seen.record.pop("trailing_bytes")
+            status["record"] = {"hostname": hostname, **seen.record}
+    return status
+
+def run_status(*arguments):
+    resource, = (argument for argument in arguments if argument != "--json")
+    status = status_of(resource)
+    print(json.dumps(status) if "--json" in arguments else SENTENCE.format(**status))
+    return STATUS_EXIT[status["state"]]
+
+def run_dump(lock_file):
+    data, fields = read(lock_file)[:READ_LEN], list(FIELDS)
+    for name, end in zip(fields, fields[1:]):
+        print(f"0x{FIELDS[name]:02x}  {name:<12}  {data[FIELDS[name]:FIELDS[end]].hex()}")
+    print(json.dumps(decode(data)))
+    return 0 if decode(data)["class"] == "valid" else 4
+
+def run_hold(resource, seconds):
+    lock, end = acquire(resource), time.monotonic() + float(seconds)
+    print("held", lock.record["writer_id"], time.monotonic_ns(), flush=True)
+    while (left := end - time.monotonic()) > 0 and lock.refresh():
+        time.sleep(min(left, REFRESH))
+    print("released", lock.record["writer_id"], time.monotonic_ns(), flush=True)
+    return 0 if lock.release() else IO_ERROR
+
+def run_run(resource, dashes, program, *arguments):
+    lock = acquire(resource)
+    env = {**os.environ, "RVLF_LOCK_PATH": lock.path, "RVLF_WRITER_ID": lock.record["writer_id"]}
+    try:  # the command inherits the flock: if we are killed, the lock lasts until it has ended
+        child = subprocess.Popen([program, *arguments], env=env, pass_fds=[lock.fd])
+    except OSError as error:
+        lock.release()
+        raise Refused(error, 127 if error.errno == errno.ENOENT else 126)
+    while child.poll() is None:
+        with suppress(subprocess.TimeoutExpired):
+            child.wait(REFRESH)
+        if not lock.refresh():
+            child.terminate()
+    lock.release()
+    return child.returncode if child.returncode >= 0 else 128 - child.returncode
+
+def run_vectors(directory):
+    import check_vectors
+    return check_vectors.run(Path(directory), sys.modules[__name__])
+
+def main(verb="", *arguments):
+    verbs = {"status": run_status, "dump": run_dump, "run": run_run, "hold": run_hold,
+             "vectors": run_vectors}
+    try:
+        return verbs[verb](*arguments)
+    except (KeyError, TypeError, ValueError) as error:
+        message, exit_status = f"{error!r}\n{__doc__}", 2
+    except Refused as refused:
+        message, exit_status = refused.args
+    except OSError as error:
+        message, exit_status = error, IO_ERROR
+    print(f"rvlf.py: {message}", file=sys.stderr)
+    in_run = {HELD: 75, NOT_OURS: 125, IO_ERROR: 125}
+    return in_run.get(exit_status, exit_status) if verb == "run" else exit_status
+
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:]))
