@@ -55,6 +55,8 @@ pub(crate) fn until<S: Sys, T>(
         }
         if refusal.id.is_none() || refusal.id != watched {
             watched = refusal.id;
+            // First, so that the next one can take what it leaves.
+            drop(watch.take());
             watch = refusal.id.and_then(|id| place.watch(id, &refusal.holder));
             pace = Pace::new();
             if watch.is_some() {
