@@ -440,20 +440,22 @@ impl<S: Sys> Place<S> {
         born_ns.map(|born_ns| Age::at(self.sys.now().realtime_ns, born_ns).or_zero())
     }
 
-    /// Watches the inode `id` and the process of `holder`. `None` if the path names another one by
-    /// now, or events do not arrive here.
-    pub(crate) fn watch(&self, id: FileId, holder: &Holder) -> Option<S::Watch> {
+    /// Watches the inode `id` and the process of `holder`. `None` if the path does not name it any
+    /// more; an error where events do not arrive.
+    pub(crate) fn watch(&self, id: FileId, holder: &Holder) -> io::Result<Option<S::Watch>> {
         if self.file_system == FileSystem::NotLocal {
             // inotify reports nothing that another mount did.
-            return None;
+            return Err(io::ErrorKind::Unsupported.into());
         }
-        let file = self.sys.open(&self.dir, &self.name, Access::Read).ok()?;
-        if self.sys.stat(&file).ok()?.id != id {
-            return None;
+        let Some(file) = present(self.sys.open(&self.dir, &self.name, Access::Read))? else {
+            return Ok(None);
+        };
+        if self.sys.stat(&file)?.id != id {
+            return Ok(None);
         }
         let process = holder.record().filter(|_| holder.process_lives());
         let process = process.map(Record::pid);
-        self.sys.watch(&file, process).ok()
+        self.sys.watch(&file, process).map(Some)
     }
 }
 
