@@ -39,12 +39,16 @@ pub(super) struct Opened<S: Sys> {
     pub(super) sys: S,
     pub(super) file: S::File,
     pub(super) stat: Stat,
+    /// Whether the kernel lock was ever obtained: a waiter, who was refused, has nothing to unlock.
+    pub(super) locked: bool,
 }
 
 impl<S: Sys> Drop for Opened<S> {
     fn drop(&mut self) {
-        // The close that follows unlocks as well, unless a child was forked: nothing to report.
-        let _ = self.sys.flock(&self.file, Flock::Unlock);
+        if self.locked {
+            // The close that follows unlocks as well, unless a child was forked: nothing to report.
+            let _ = self.sys.flock(&self.file, Flock::Unlock);
+        }
     }
 }
 
@@ -173,6 +177,7 @@ impl<S: Sys> Place<S> {
             sys: self.sys.clone(),
             file,
             stat,
+            locked: false,
         };
         refuse_irregular(&opened.stat)?;
         Ok(Existing::Opened(opened))
@@ -195,7 +200,7 @@ impl<S: Sys> Place<S> {
     /// holder may just have released.
     fn examine_opened(
         &self,
-        opened: Opened<S>,
+        mut opened: Opened<S>,
         policy: &StalePolicy,
         torn: &mut Torn,
         asker: Asker,
@@ -203,6 +208,7 @@ impl<S: Sys> Place<S> {
         let mut doubts = DOUBTS.into_iter();
         loop {
             let kernel_lock = self.flock(&opened.file, Flock::Shared)?;
+            opened.locked |= kernel_lock == KernelLock::Free;
             let Some(stat) = self.stat_if_named(opened.stat.id)? else {
                 return Ok(None);
             };
