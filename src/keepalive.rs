@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::protocol::lock;
-use crate::sys::{Host, Identity, Sys};
+use crate::sys::{Host, Identity, Sys, close_spare_watch};
 
 /// A held lock, as the keepalive sees it.
 pub(crate) trait Refresh: Send + Sync {
@@ -170,9 +170,12 @@ struct State {
     wakes_at: Option<Duration>,
 }
 
-/// How long a thread without work stays: longer than the default interval. A program that acquires
-/// and releases again and again would else start a thread each time, which costs more than the lock.
-const IDLE: Duration = Duration::from_secs(30);
+/// How long the scheduling thread stays when nothing is held. A program that acquires and releases
+/// again and again would else start a thread each time, which costs more than the lock.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// How long a worker without work stays: longer than the default interval.
+const WORKER_IDLE: Duration = Duration::from_secs(30);
 
 impl Keepalive {
     fn of_this_process() -> io::Result<&'static Keepalive> {
@@ -241,11 +244,13 @@ impl Keepalive {
                 drop(state);
                 due.into_iter()
                     .for_each(|(key, job)| self.refresh(key, job));
+                // Somebody holds: the wait for that may have left something that is slow to close.
+                close_spare_watch();
                 state = lock(&self.state);
                 continue;
             }
             let next_due = state.schedule.next_due();
-            let idle_end = ends_at.unwrap_or(now.saturating_add(IDLE));
+            let idle_end = ends_at.unwrap_or(now.saturating_add(LINGER));
             ends_at = next_due.is_none().then_some(idle_end);
             // The lock that asked for this moment may be released by now. Waking then for nothing
             // costs less than being told of an earlier moment by every acquisition that follows.
@@ -253,7 +258,8 @@ impl Keepalive {
             let moments = [asked, next_due, ends_at].into_iter().flatten();
             state.wakes_at = moments.filter(|at| *at > now).min();
             let Some(wakes_at) = state.wakes_at else {
-                return;
+                drop(state);
+                return close_spare_watch();
             };
             state = wait_timeout(&self.changed, state, wakes_at.saturating_sub(now));
         }
@@ -303,7 +309,7 @@ impl Keepalive {
 
     fn work(&self, device: u64, jobs: &Receiver<(Key, Job)>) {
         loop {
-            match jobs.recv_timeout(IDLE) {
+            match jobs.recv_timeout(WORKER_IDLE) {
                 Ok((key, job)) => self.refresh_here(key, &job),
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {

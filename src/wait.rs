@@ -55,6 +55,8 @@ pub(crate) fn until<S: Sys, T>(
         }
         if refusal.id.is_none() || refusal.id != watched {
             watched = refusal.id;
+            // First, so that the next one can take what it leaves.
+            drop(watch.take());
             watch = refusal.id.and_then(|id| place.watch(id, &refusal.holder));
             pace = Pace::new();
             if watch.is_some() {
@@ -82,26 +84,30 @@ fn stale_in(refusal: &Refusal) -> Option<Duration> {
 
 /// When to look again if nothing happens.
 #[derive(Debug)]
-struct Pace {
+pub(crate) struct Pace {
     /// The next pause after an event.
     recheck: Option<Duration>,
     poll: Duration,
 }
 
 impl Pace {
-    fn new() -> Pace {
+    pub(crate) fn new() -> Pace {
         Pace {
             recheck: None,
             poll: POLL_FIRST,
         }
     }
 
-    fn event(&mut self) {
+    pub(crate) fn event(&mut self) {
         self.recheck = Some(RECHECK_FIRST);
     }
 
     /// The net, or sooner: after an event, or when age could change the verdict.
-    fn until_next_look<S: Sys>(&mut self, sys: &S, stale_in: Option<Duration>) -> Duration {
+    pub(crate) fn until_next_look<S: Sys>(
+        &mut self,
+        sys: &S,
+        stale_in: Option<Duration>,
+    ) -> Duration {
         if let Some(pause) = self.recheck {
             self.recheck = Some(pause * 2).filter(|next| *next <= RECHECK_LAST);
             return pause;
@@ -111,7 +117,7 @@ impl Pace {
         stale_in.unwrap_or(Duration::MAX).min(jittered(sys, SAFETY))
     }
 
-    fn until_next_poll<S: Sys>(&mut self, sys: &S) -> Duration {
+    pub(crate) fn until_next_poll<S: Sys>(&mut self, sys: &S) -> Duration {
         let pause = self.poll;
         self.poll = (pause * 2).min(POLL_LAST);
         jittered(sys, pause)

@@ -38,10 +38,10 @@ impl<S: Sys> Place<S> {
         terms: &Terms,
         displaced: Option<Displaced>,
     ) -> Outcome<Option<Box<Published<S::File>>>> {
-        let linked = if self.sys.omits(Check::LinkedPublish) {
-            Err(io::ErrorKind::Unsupported.into())
-        } else {
+        let linked = if self.may_link() {
             self.sys.create_unnamed(&self.dir, terms.mode)
+        } else {
+            Err(io::ErrorKind::Unsupported.into())
         };
         let published = match linked {
             Ok(file) => match self.publish_linked(file, terms)? {
@@ -64,6 +64,12 @@ impl<S: Sys> Place<S> {
         }
     }
 
+    /// Only where it was tried: a network mount that had O_TMPFILE deleted the linked file when its
+    /// holder died, and kept a name that nobody could open or take (JuiceFS 1.4).
+    fn may_link(&self) -> bool {
+        self.file_system == FileSystem::Local && !self.sys.omits(Check::LinkedPublish)
+    }
+
     /// Linked publish: an unnamed file is locked, written, and only then given its name.
     fn publish_linked(&self, file: S::File, terms: &Terms) -> Outcome<Linked<S>> {
         let id = self.sys.stat(&file).during("stat")?.id;
@@ -73,19 +79,11 @@ impl<S: Sys> Place<S> {
         self.sys
             .write(&file, 0, &record.encode())
             .during("write the record")?;
-        let journaled = self.file_system == FileSystem::Local;
-        if terms.sync && !journaled {
-            self.sys
-                .sync(&file, Extent::Data)
-                .during("sync the record")?;
-        }
         match self.sys.link(&file, &self.dir, &self.name) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 return Ok(Linked::Unsupported);
             }
-            // A network file system may repeat a link whose reply was lost, and find our own.
-            Err(_) if !journaled && matches!(self.stat_if_named(id), Ok(Some(_))) => {}
             Err(error) => {
                 self.lost_the_race(error, "link the lock file")?;
                 return Ok(Linked::Done(None));
@@ -99,13 +97,9 @@ impl<S: Sys> Place<S> {
             displaced: None,
         });
         if terms.sync {
-            // On a local file system one fsync after the link makes record and name durable together;
-            // synced before the link, a power loss made the lock vanish.
-            let synced = if journaled {
-                self.sys.sync(&published.file, Extent::All)
-            } else {
-                self.sys.sync_dir(&self.dir)
-            };
+            // One fsync after the link makes record and name durable together; synced before the
+            // link, a power loss made the lock vanish.
+            let synced = self.sys.sync(&published.file, Extent::All);
             self.or_withdraw(&published, synced, "sync the lock file")?;
         }
         Ok(Linked::Done(Some(published)))

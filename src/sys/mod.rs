@@ -40,11 +40,17 @@ pub mod sim;
 mod unix;
 #[cfg(any(not(unix), rvlf_unsupported))]
 mod unsupported;
+#[cfg(feature = "table")]
+mod whole;
 
+#[cfg(all(unix, not(rvlf_unsupported)))]
+pub(crate) use platform::close_spare_watch;
 #[cfg(all(unix, not(rvlf_unsupported)))]
 pub(crate) use unix::Host;
 #[cfg(any(not(unix), rvlf_unsupported))]
-pub(crate) use unsupported::Host;
+pub(crate) use unsupported::{Host, close_spare_watch};
+#[cfg(feature = "table")]
+pub(crate) use whole::WholeFiles;
 
 /// The longest piece of a lock file that is ever read: one byte more than a record shows whether
 /// something follows it.
