@@ -137,24 +137,39 @@ impl<S: Sys> Place<S> {
         asker: Asker,
     ) -> Outcome<Found<S>> {
         for _ in 0..ROUNDS {
-            let opened = match self.open_existing()? {
-                Existing::None => return Ok(Found::Nothing),
-                Existing::Unreadable(uid) => {
-                    let facts = FileFacts {
-                        uid: Some(uid),
-                        ..FileFacts::UNKNOWN
-                    };
-                    let holder = Box::new(Holder::unseen(Reason::Unreadable, facts));
-                    return Ok(Found::Unreadable(Refusal { holder, id: None }));
-                }
-                Existing::Changed => continue,
-                Existing::Opened(opened) => opened,
-            };
-            if let Some(examined) = self.examine_opened(opened, policy, torn, asker)? {
-                return Ok(Found::Lock(Box::new(examined)));
+            match self.look(policy, torn, asker) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(obstacle) if obstacle.is_gone() => {}
+                Err(obstacle) => return Err(obstacle),
             }
         }
         Ok(Found::Contended)
+    }
+
+    /// `None` if the path names another file by now.
+    fn look(
+        &self,
+        policy: &StalePolicy,
+        torn: &mut Torn,
+        asker: Asker,
+    ) -> Outcome<Option<Found<S>>> {
+        Ok(match self.open_existing()? {
+            Existing::None => Some(Found::Nothing),
+            Existing::Unreadable(uid) => {
+                let facts = FileFacts {
+                    uid: Some(uid),
+                    ..FileFacts::UNKNOWN
+                };
+                let holder = Box::new(Holder::unseen(Reason::Unreadable, facts));
+                Some(Found::Unreadable(Refusal { holder, id: None }))
+            }
+            Existing::Changed => None,
+            Existing::Opened(opened) => {
+                let examined = self.examine_opened(opened, policy, torn, asker)?;
+                examined.map(|examined| Found::Lock(Box::new(examined)))
+            }
+        })
     }
 
     fn open_existing(&self) -> Outcome<Existing<S>> {
@@ -212,9 +227,7 @@ impl<S: Sys> Place<S> {
             let Some(stat) = self.stat_if_named(opened.stat.id)? else {
                 return Ok(None);
             };
-            let Some(head) = self.read_settled(&opened.file)? else {
-                return Ok(None);
-            };
+            let head = self.reread(&opened.file).during("read")?;
             let examined = self.judge_head(head, &stat, kernel_lock, policy, torn, asker)?;
             let outlived = examined.verdict.reason() == Reason::KernelLockOutlivesProcess;
             if let Some(pause) = doubts.next().filter(|_| outlived) {
@@ -232,14 +245,6 @@ impl<S: Sys> Place<S> {
                 head,
                 holder,
             }));
-        }
-    }
-
-    /// The file's head; `None` if another host has removed the file, of which NFS tells with ESTALE.
-    fn read_settled(&self, file: &S::File) -> Outcome<Option<Head>> {
-        match self.reread(file) {
-            Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => Ok(None),
-            outcome => outcome.during("read").map(Some),
         }
     }
 

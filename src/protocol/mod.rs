@@ -62,6 +62,21 @@ pub(crate) enum Obstacle {
     },
 }
 
+impl Obstacle {
+    fn is_gone(&self) -> bool {
+        matches!(self, Obstacle::Io { source, .. } if is_gone(source))
+    }
+}
+
+/// Whether a call on an open file says that another host has removed it: ESTALE on NFS, ENOENT on
+/// FUSE mounts.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle
+    )
+}
+
 type Outcome<T> = Result<T, Obstacle>;
 
 /// Names the operation that failed.
