@@ -73,8 +73,8 @@ fn append(path: &Path, text: &str, pause: Duration) -> Outcome<Receipt> {
     })
 }
 
-/// Cuts off what was never committed, and goes to the end of the rest. Returns the number of the last
-/// entry (0 if there is none) and how many bytes were cut off.
+/// Cuts off what was never committed, and goes to the end of the rest. Returns the number of the
+/// last entry (0 if there is none) and how many bytes were cut off.
 fn recover(log: &mut File) -> Outcome<(u64, u64)> {
     const TWO_LONG_ENTRIES: u64 = 8192;
     const NOT_OURS: &str = "this is not a log that append_log wrote: nothing was changed";

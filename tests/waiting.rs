@@ -68,8 +68,8 @@ fn ends() -> [(&'static str, End); 4] {
     ]
 }
 
-// Event-driven waiting is only as good as the event that nobody thought of: each way in which a hold
-// can end must reach the waiter, at whatever moment of its going to sleep.
+// Event-driven waiting is only as good as the event that nobody thought of: each way in which a
+// hold can end must reach the waiter, at whatever moment of its going to sleep.
 #[test]
 fn every_end_of_a_hold_wakes_the_waiter() {
     let mut chance = Chance::new();
@@ -130,9 +130,9 @@ fn a_waiter_in_another_container_is_woken_too() {
     }
 }
 
-// `kill -9`, five hundred times, with somebody waiting. The kernel tells of the closed file before it
-// lets go of its lock, and procfs shows the dead alive for a while after: a waiter that looks once
-// per event sleeps through the rest.
+// `kill -9`, five hundred times, with somebody waiting. The kernel tells of the closed file before
+// it lets go of its lock, and procfs shows the dead alive for a while after: a waiter that looks
+// once per event sleeps through the rest.
 #[test]
 fn five_hundred_killed_holders_are_five_hundred_recoveries() {
     let dir = common::scratch();
@@ -192,9 +192,9 @@ fn player() {
     }
 }
 
-// The lost wake-up: the waiter sees the lock held, the holder releases, the waiter begins to listen,
-// and nothing ever happens again. Two thousand hand-overs, the release at every offset of the
-// waiter's going to sleep.
+// The lost wake-up: the waiter sees the lock held, the holder releases, the waiter begins to
+// listen, and nothing ever happens again. Two thousand hand-overs, the release at every offset of
+// the waiter's going to sleep.
 #[test]
 fn two_thousand_hand_overs_lose_no_wake_up() {
     let dir = common::scratch();
@@ -273,9 +273,9 @@ fn contenders_of_a_lock_that_never_rests_do_not_oversleep() {
     );
 }
 
-// File systems give the number of a removed inode to the next file at once. A waiter is woken by the
-// end of a hold, finds another holder's file under the number that it watches already, and would
-// sleep on at a watch that can never report again.
+// File systems give the number of a removed inode to the next file at once. A waiter is woken by
+// the end of a hold, finds another holder's file under the number that it watches already, and
+// would sleep on at a watch that can never report again.
 #[test]
 fn a_next_holders_file_with_the_same_inode_number_is_watched_afresh() {
     let mut reused = 0;
@@ -313,8 +313,8 @@ fn a_next_holders_file_with_the_same_inode_number_is_watched_afresh() {
     println!("{reused} of 60 files had their predecessor's inode number");
 }
 
-// Age is the only thing that ends some holds. The waiter knows when, and must not oversleep it until
-// its next look.
+// Age is the only thing that ends some holds. The waiter knows when, and must not oversleep it
+// until its next look.
 #[test]
 fn a_waiter_is_there_when_age_makes_the_lock_stale() {
     let dir = common::scratch();
@@ -347,8 +347,8 @@ fn keeps_by_a_child() {
     }
 }
 
-// The holder dies, its child keeps the kernel lock. A pidfd that has fired stays readable: polled on,
-// it made 267,083 wake-ups in 1.7 s in a trial.
+// The holder dies, its child keeps the kernel lock. A pidfd that has fired stays readable: polled
+// on, it made 267,083 wake-ups in 1.7 s in a trial.
 #[test]
 fn a_dead_holder_whose_child_keeps_the_lock_makes_no_busy_loop() {
     let dir = common::scratch();
@@ -497,7 +497,8 @@ fn sixty_four_waiters_sleep_together_and_all_get_the_lock() {
 
 // ---------------------------------------------------------------- not waited for
 
-// A user's text file at the lock path will lie there tomorrow. An hour's timeout must not hide that.
+// A user's text file at the lock path will lie there tomorrow. An hour's timeout must not hide
+// that.
 #[test]
 fn only_holders_are_waited_for() {
     let dir = common::scratch();
