@@ -311,6 +311,11 @@ impl Actor {
         self.child.kill().expect("the child is ours");
     }
 
+    /// How the role has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child is ours")
+    }
+
     /// Waits until the role ends by itself.
     pub fn wait(&mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
