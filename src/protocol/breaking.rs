@@ -65,6 +65,19 @@ impl<S: Sys> Place<S> {
         policy: &StalePolicy,
         torn: &mut Torn,
     ) -> Outcome<Broken> {
+        match self.break_examined(examined, policy, torn) {
+            // A breaker on another host was quicker.
+            Err(obstacle) if obstacle.is_gone() => Ok(Broken::Changed),
+            outcome => outcome,
+        }
+    }
+
+    fn break_examined(
+        &self,
+        examined: Examined<S>,
+        policy: &StalePolicy,
+        torn: &mut Torn,
+    ) -> Outcome<Broken> {
         // Breakers A and B both judged it stale. A breaks it and publishes. B, without this lock or
         // the looks that follow, would rename A's live lock aside, and C could publish meanwhile.
         let file = &examined.opened.file;
@@ -234,6 +247,7 @@ impl<S: Sys> Place<S> {
             sys: self.sys.clone(),
             file,
             stat,
+            locked: true,
         };
         // An aside whose kernel lock is held is a live lock that was caught by mistake.
         let free = matches!(

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{DOUBTS, Displaced, During, Outcome, Place, SETTLE, Terms, present};
+use super::{DOUBTS, Displaced, During, Outcome, Place, SETTLE, Terms, is_gone, present};
 use crate::judge::{FileSystem, KernelLock};
 use crate::record::{KernelStamp, Record, WriterId};
 use crate::sys::{Access, Check, Extent, FileId, Flock, Head, Identity, Sys};
@@ -116,6 +116,7 @@ impl<S: Sys> Place<S> {
         };
         let id = match self.sys.stat(&file) {
             Ok(stat) => stat.id,
+            Err(error) if is_gone(&error) => return Ok(None),
             // Without its identity the file cannot be told from a successor's: it stays, torn, and
             // the next contender breaks it after the grace.
             Err(error) => return Err(error).during("stat"),
@@ -137,6 +138,7 @@ impl<S: Sys> Place<S> {
                 self.withdraw(id);
                 Ok(None)
             }
+            Err(obstacle) if obstacle.is_gone() => Ok(None),
             Err(obstacle) => {
                 self.withdraw(id);
                 Err(obstacle)
@@ -216,7 +218,10 @@ impl<S: Sys> Place<S> {
             return Ok(true);
         }
         self.sys.wait(None, READ_BACK_DELAY);
-        let found = self.read_path();
+        let found = match self.read_path() {
+            Err(error) if is_gone(&error) => Ok(None),
+            found => found,
+        };
         let found = self.or_withdraw(published, found, "read the lock file back")?;
         let Some(head) = found else { return Ok(false) };
         match Record::decode(head.bytes()) {
