@@ -159,10 +159,10 @@ impl<S: Sys> Held<S> {
     }
 
     fn is_forked(&self) -> bool {
-        self.place
-            .sys
-            .identity()
-            .is_ok_and(|process| process != self.process)
+        // It was known when the lock was acquired: what cannot tell it now (no descriptor left to
+        // read procfs with) is a forked child, where it was forgotten.
+        let own = self.place.sys.identity();
+        !own.is_ok_and(|process| process == self.process)
     }
 
     /// Looks whether the lock is still ours. An I/O error alone is no loss.

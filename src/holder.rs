@@ -152,7 +152,7 @@ impl fmt::Display for Holder {
             Err(Some(error)) => write!(f, "{}: {error}", self.verb())?,
             Err(None) => match self.facts.uid {
                 Some(uid) => write!(f, "held by a process of user {uid}")?,
-                None => f.write_str("held by others in turn")?,
+                None => f.write_str("held")?,
             },
         }
         if let Some(time) = self.held_for() {

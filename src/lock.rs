@@ -4,6 +4,8 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+#[cfg(unix)]
+use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +15,8 @@ use crate::loss::Lost;
 use crate::options::{AcquireError, LockOptions};
 use crate::record::{Record, WriterId};
 use crate::sys::Host;
+#[cfg(unix)]
+use crate::sys::child::{self, Farewell};
 
 /// The writer lock of one data file, held until it is released or dropped.
 ///
@@ -206,6 +210,49 @@ impl WriterLock {
     #[cfg(unix)]
     pub fn try_clone_descriptor(&self) -> io::Result<std::os::fd::OwnedFd> {
         self.held.try_clone_descriptor()
+    }
+
+    /// Lends the lock to the child that `command` will spawn: the child inherits a descriptor of the
+    /// lock file, and the kernel counts the lock as held until the child and everybody to whom it
+    /// passes the descriptor on have ended, also when this process is killed.
+    ///
+    /// On Linux the child is sent SIGTERM when the thread that spawned it ends: with this process
+    /// gone nobody refreshes the record. Spawn it from a thread that outlives it, in the process that
+    /// made this call.
+    ///
+    /// Releasing the lock removes its file whether the child has ended or not: wait for the child
+    /// first. `command` has a descriptor of its own until it is dropped.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("log");
+    /// let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// let mut command = std::process::Command::new("true");
+    /// lock.lend_to(&mut command)?;
+    /// assert!(command.status()?.success());
+    /// lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`try_clone_descriptor`](WriterLock::try_clone_descriptor).
+    #[cfg(unix)]
+    pub fn lend_to(&self, command: &mut Command) -> io::Result<()> {
+        child::inherit(command, self.try_clone_descriptor()?);
+        child::die_with_parent(command, Farewell::Terminate);
+        Ok(())
+    }
+
+    /// Withholds the lock from the child that `command` will spawn: when this process is killed the
+    /// lock is free at once, and whatever the child has started may go on without it.
+    ///
+    /// On Linux the child itself is killed (SIGKILL) when the thread that spawned it ends, for it
+    /// would write without the lock; the next holder may be there a moment earlier all the same.
+    /// Spawn it from a thread that outlives it, in the process that made this call.
+    #[cfg(unix)]
+    pub fn withhold_from(&self, command: &mut Command) {
+        child::die_with_parent(command, Farewell::Kill);
     }
 }
 

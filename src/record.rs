@@ -98,6 +98,10 @@ struct Layout {
     checksum: [u8; CHECKSUM_FIELD.size],
 }
 
+const _: () = {
+    let [.., last] = KernelStamp::FIELDS;
+    assert!(last.range().end == TIMESTAMP_FIELD.offset);
+};
 const _: () = assert!(core::mem::offset_of!(Layout, timestamp_ns) == TIMESTAMP_FIELD.offset);
 const _: () = assert!(core::mem::offset_of!(Layout, checksum) == CHECKSUM_FIELD.offset);
 const _: () = assert!(size_of::<Layout>() == RECORD_LEN && RECORD_LEN == 104);
@@ -308,6 +312,18 @@ impl KernelStamp {
     const SIZE: usize = 20;
     /// Where the stamp lies within the hostname field: at its end.
     const START: usize = HOSTNAME_FIELD.size - KernelStamp::SIZE;
+
+    /// The stamp's parts in the order of their bytes: a tag, which is ASCII `RVK1`, and the two
+    /// numbers. Offsets are those in the record.
+    pub const FIELDS: [Field; 3] = {
+        let tag = Field {
+            name: "stamp_tag",
+            offset: HOSTNAME_FIELD.offset + KernelStamp::START,
+            size: KernelStamp::TAG.len(),
+        };
+        let inode_key = tag.then("inode_key", 8);
+        [tag, inode_key, inode_key.then("start_ticks", 8)]
+    };
 
     /// The longest host name, in bytes, that leaves room for its NUL and the stamp.
     pub const MAX_HOSTNAME_LEN: usize = KernelStamp::START - 1;

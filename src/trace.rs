@@ -19,7 +19,7 @@ pub(crate) fn lost(lock_path: &Path, reason: &dyn std::fmt::Display) {
 
 #[cfg(feature = "tracing")]
 pub(crate) fn refresh_failed(lock_path: &Path, error: &dyn Error) {
-    tracing::warn!(lock_path = %lock_path.display(), error, "could not refresh a lock");
+    tracing::warn!(lock_path = %lock_path.display(), %error, "could not refresh a lock");
 }
 
 #[cfg(not(feature = "tracing"))]

@@ -12,7 +12,6 @@ Left out: exclusive create, waiting, litter, directory descriptors, acquiring wh
 import errno, fcntl, json, os, stat, struct, subprocess, sys, time, uuid, zlib
 from contextlib import suppress
 from pathlib import Path
-
 # ---- The record: format.md -------------------------------------------------------------------
 MAGIC, STAMP_TAG, LOCK_VERSION, PID_MAX = b"FLVR", b"RVK1", 1, 2**31 - 1
 FIELDS = {"magic": 0x00, "pid": 0x04, "hostname": 0x08, "timestamp_ns": 0x48, "writer_id": 0x50,
@@ -73,7 +72,6 @@ def encode(record):
 POLICY = {"malformed_grace_ms": 2000, "same_host_age_ms": 30000, "cross_host_age_ms": 300000,
           "never": False}
 AT_ONCE, NOT_BY_AGE = -1, None
-
 def first_row(e, policy):
     """The first matching row, and how long until age alone makes it stale; below 0: stale now."""
     same_host, cross_host = policy["same_host_age_ms"], policy["cross_host_age_ms"]
@@ -216,6 +214,7 @@ def look(path):
                 raise Refused(f"{path} is not a regular file; find out whose it is", NOT_OURS)
             fd = os.open(path, os.O_RDONLY | OPEN)
         except FileNotFoundError:
+            os.stat(os.path.dirname(path))  # without a directory that is an error, and not free
             return None
         seen = Seen(path, fd, fcntl.LOCK_SH)
         if names(path, fd):
@@ -323,7 +322,7 @@ STATUS_EXIT = {"free": 0, "held": 1, "stale": 3, "malformed": 4, "foreign": 4, "
 
 def status_of(resource):
     status = {"resource_path": resource, "lock_path": resource + ".lock", "state": "free",
-              "row": None, "record": None}
+              "row": None, "trailing_bytes": None, "record": None}
     try:
         seen = examine(os.path.abspath(resource) + ".lock")
     except PermissionError:
@@ -336,6 +335,7 @@ def status_of(resource):
         status.update(state=state, row=seen.row)
         if seen.record.pop("class") == "valid":
             hostname = bytes.fromhex(seen.record["hostname_hex"]).decode("utf-8", "replace")
+            status["trailing_bytes"] = seen.record.pop("trailing_bytes")
             status["record"] = {"hostname": hostname, **seen.record}
     return status
 

@@ -65,6 +65,19 @@ impl<S: Sys> Place<S> {
         policy: &StalePolicy,
         torn: &mut Torn,
     ) -> Outcome<Broken> {
+        match self.break_examined(examined, policy, torn) {
+            // A breaker on another host was quicker.
+            Err(obstacle) if obstacle.is_gone() => Ok(Broken::Changed),
+            outcome => outcome,
+        }
+    }
+
+    fn break_examined(
+        &self,
+        examined: Examined<S>,
+        policy: &StalePolicy,
+        torn: &mut Torn,
+    ) -> Outcome<Broken> {
         // Breakers A and B both judged it stale. A breaks it and publishes. B, without this lock or
         // the looks that follow, would rename A's live lock aside, and C could publish meanwhile.
         let file = &examined.opened.file;
@@ -120,27 +133,30 @@ impl<S: Sys> Place<S> {
                     .during("unlink the aside")?;
                 Ok(true)
             }
-            Ok(false) => {
-                self.put_back(&aside);
-                Ok(false)
-            }
+            Ok(false) => self.put_back(&aside).map(|()| false),
             Err(error) => {
-                self.put_back(&aside);
+                // The first error is the one to report.
+                let _ = self.put_back(&aside);
                 Err(error).during("stat the aside")
             }
         }
     }
 
     /// Gives a lock that was caught by mistake its name again. Where somebody else has published
-    /// meanwhile, the one caught is lost, and its holder will notice.
-    fn put_back(&self, aside: &OsStr) {
+    /// meanwhile, the one caught is lost, and its holder will notice. Where it cannot be put back
+    /// the aside stays, and this is an error: to go on would be to take the lock of a live holder.
+    fn put_back(&self, aside: &OsStr) -> Outcome<()> {
         let outcome = if self.sys.omits(Check::PutBackNoReplace) {
             self.sys.rename(&self.dir, aside, &self.name)
         } else {
             self.sys.rename_noreplace(&self.dir, aside, &self.name)
         };
-        if outcome.is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists) {
-            let _ = self.sys.unlink(&self.dir, aside);
+        match outcome {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                let _ = self.sys.unlink(&self.dir, aside);
+                Ok(())
+            }
+            outcome => outcome.during("put back the lock file"),
         }
     }
 
@@ -231,6 +247,7 @@ impl<S: Sys> Place<S> {
             sys: self.sys.clone(),
             file,
             stat,
+            locked: true,
         };
         // An aside whose kernel lock is held is a live lock that was caught by mistake.
         let free = matches!(

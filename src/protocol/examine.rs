@@ -39,12 +39,16 @@ pub(super) struct Opened<S: Sys> {
     pub(super) sys: S,
     pub(super) file: S::File,
     pub(super) stat: Stat,
+    /// Whether the kernel lock was ever obtained: a waiter, who was refused, has nothing to unlock.
+    pub(super) locked: bool,
 }
 
 impl<S: Sys> Drop for Opened<S> {
     fn drop(&mut self) {
-        // The close that follows unlocks as well, unless a child was forked: nothing to report.
-        let _ = self.sys.flock(&self.file, Flock::Unlock);
+        if self.locked {
+            // The close that follows unlocks as well, unless a child was forked: nothing to report.
+            let _ = self.sys.flock(&self.file, Flock::Unlock);
+        }
     }
 }
 
@@ -133,24 +137,39 @@ impl<S: Sys> Place<S> {
         asker: Asker,
     ) -> Outcome<Found<S>> {
         for _ in 0..ROUNDS {
-            let opened = match self.open_existing()? {
-                Existing::None => return Ok(Found::Nothing),
-                Existing::Unreadable(uid) => {
-                    let facts = FileFacts {
-                        uid: Some(uid),
-                        ..FileFacts::UNKNOWN
-                    };
-                    let holder = Box::new(Holder::unseen(Reason::Unreadable, facts));
-                    return Ok(Found::Unreadable(Refusal { holder, id: None }));
-                }
-                Existing::Changed => continue,
-                Existing::Opened(opened) => opened,
-            };
-            if let Some(examined) = self.examine_opened(opened, policy, torn, asker)? {
-                return Ok(Found::Lock(Box::new(examined)));
+            match self.look(policy, torn, asker) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(obstacle) if obstacle.is_gone() => {}
+                Err(obstacle) => return Err(obstacle),
             }
         }
         Ok(Found::Contended)
+    }
+
+    /// `None` if the path names another file by now.
+    fn look(
+        &self,
+        policy: &StalePolicy,
+        torn: &mut Torn,
+        asker: Asker,
+    ) -> Outcome<Option<Found<S>>> {
+        Ok(match self.open_existing()? {
+            Existing::None => Some(Found::Nothing),
+            Existing::Unreadable(uid) => {
+                let facts = FileFacts {
+                    uid: Some(uid),
+                    ..FileFacts::UNKNOWN
+                };
+                let holder = Box::new(Holder::unseen(Reason::Unreadable, facts));
+                Some(Found::Unreadable(Refusal { holder, id: None }))
+            }
+            Existing::Changed => None,
+            Existing::Opened(opened) => {
+                let examined = self.examine_opened(opened, policy, torn, asker)?;
+                examined.map(|examined| Found::Lock(Box::new(examined)))
+            }
+        })
     }
 
     fn open_existing(&self) -> Outcome<Existing<S>> {
@@ -173,6 +192,7 @@ impl<S: Sys> Place<S> {
             sys: self.sys.clone(),
             file,
             stat,
+            locked: false,
         };
         refuse_irregular(&opened.stat)?;
         Ok(Existing::Opened(opened))
@@ -195,7 +215,7 @@ impl<S: Sys> Place<S> {
     /// holder may just have released.
     fn examine_opened(
         &self,
-        opened: Opened<S>,
+        mut opened: Opened<S>,
         policy: &StalePolicy,
         torn: &mut Torn,
         asker: Asker,
@@ -203,12 +223,11 @@ impl<S: Sys> Place<S> {
         let mut doubts = DOUBTS.into_iter();
         loop {
             let kernel_lock = self.flock(&opened.file, Flock::Shared)?;
+            opened.locked |= kernel_lock == KernelLock::Free;
             let Some(stat) = self.stat_if_named(opened.stat.id)? else {
                 return Ok(None);
             };
-            let Some(head) = self.read_settled(&opened.file)? else {
-                return Ok(None);
-            };
+            let head = self.reread(&opened.file).during("read")?;
             let examined = self.judge_head(head, &stat, kernel_lock, policy, torn, asker)?;
             let outlived = examined.verdict.reason() == Reason::KernelLockOutlivesProcess;
             if let Some(pause) = doubts.next().filter(|_| outlived) {
@@ -226,14 +245,6 @@ impl<S: Sys> Place<S> {
                 head,
                 holder,
             }));
-        }
-    }
-
-    /// The file's head; `None` if another host has removed the file, of which NFS tells with ESTALE.
-    fn read_settled(&self, file: &S::File) -> Outcome<Option<Head>> {
-        match self.reread(file) {
-            Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => Ok(None),
-            outcome => outcome.during("read").map(Some),
         }
     }
 
@@ -406,8 +417,11 @@ impl<S: Sys> Place<S> {
         asker: Asker,
     ) -> Duration {
         let by_this_clock = Age::at(now.realtime_ns, stat.mtime_ns).or_zero();
-        let unstamped = record.is_ok_and(|record| record.stamp().is_none());
-        if self.file_system == FileSystem::Local || asker == Asker::Observer || unstamped {
+        // Rows 10 to 13 read the mtime only in place of a timestamp that lies ahead.
+        let unread = record.is_ok_and(|record| {
+            record.stamp().is_none() && record.timestamp_ns() <= now.realtime_ns
+        });
+        if self.file_system == FileSystem::Local || asker == Asker::Observer || unread {
             return by_this_clock;
         }
         let known = *lock(&self.server_clock);
@@ -437,20 +451,22 @@ impl<S: Sys> Place<S> {
         born_ns.map(|born_ns| Age::at(self.sys.now().realtime_ns, born_ns).or_zero())
     }
 
-    /// Watches the inode `id` and the process of `holder`. `None` if the path names another one by
-    /// now, or events do not arrive here.
-    pub(crate) fn watch(&self, id: FileId, holder: &Holder) -> Option<S::Watch> {
+    /// Watches the inode `id` and the process of `holder`. `None` if the path does not name it any
+    /// more; an error where events do not arrive.
+    pub(crate) fn watch(&self, id: FileId, holder: &Holder) -> io::Result<Option<S::Watch>> {
         if self.file_system == FileSystem::NotLocal {
             // inotify reports nothing that another mount did.
-            return None;
+            return Err(io::ErrorKind::Unsupported.into());
         }
-        let file = self.sys.open(&self.dir, &self.name, Access::Read).ok()?;
-        if self.sys.stat(&file).ok()?.id != id {
-            return None;
+        let Some(file) = present(self.sys.open(&self.dir, &self.name, Access::Read))? else {
+            return Ok(None);
+        };
+        if self.sys.stat(&file)?.id != id {
+            return Ok(None);
         }
         let process = holder.record().filter(|_| holder.process_lives());
         let process = process.map(Record::pid);
-        self.sys.watch(&file, process).ok()
+        self.sys.watch(&file, process).map(Some)
     }
 }
 

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{FileSystem, KernelLock, Reason, StalePolicy};
+use crate::record::{Record, WriterId};
 use crate::sys::{FileId, FileKind, Flock, Flocked, Stat, Sys};
 
 pub(crate) use acquire::Attempt;
@@ -59,6 +60,21 @@ pub(crate) enum Obstacle {
         operation: &'static str,
         source: io::Error,
     },
+}
+
+impl Obstacle {
+    fn is_gone(&self) -> bool {
+        matches!(self, Obstacle::Io { source, .. } if is_gone(source))
+    }
+}
+
+/// Whether a call on an open file says that another host has removed it: ESTALE on NFS, ENOENT on
+/// FUSE mounts.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle
+    )
 }
 
 type Outcome<T> = Result<T, Obstacle>;
@@ -179,7 +195,16 @@ pub(crate) struct Refusal {
     pub(crate) id: Option<FileId>,
 }
 
+/// One hold: its inode's number may belong to the next holder's file a moment later.
+pub(crate) type Hold = (FileId, Option<WriterId>);
+
 impl Refusal {
+    /// Which hold was in the way, if there is a file to watch.
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        let writer_id = self.holder.record().map(Record::writer_id);
+        self.id.map(|id| (id, writer_id))
+    }
+
     pub(crate) fn contended() -> Refusal {
         let holder = Holder::unseen(Reason::Contended, FileFacts::UNKNOWN);
         Refusal {

@@ -22,6 +22,8 @@ use crate::record::{Hostname, Pid, RECORD_LEN};
 
 // `--cfg rvlf_portable` and `--cfg rvlf_unsupported` build what other systems get, so that it is
 // compiled, linted and (portable) tested on Linux too.
+#[cfg(unix)]
+pub(crate) mod child;
 #[cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
 #[path = "linux.rs"]
 mod platform;
@@ -42,9 +44,11 @@ mod unsupported;
 mod whole;
 
 #[cfg(all(unix, not(rvlf_unsupported)))]
+pub(crate) use platform::close_spare_watch;
+#[cfg(all(unix, not(rvlf_unsupported)))]
 pub(crate) use unix::Host;
 #[cfg(any(not(unix), rvlf_unsupported))]
-pub(crate) use unsupported::Host;
+pub(crate) use unsupported::{Host, close_spare_watch};
 #[cfg(feature = "table")]
 pub(crate) use whole::WholeFiles;
 
@@ -165,6 +169,10 @@ pub(crate) struct Identity {
     pub(crate) pid: Pid,
     /// Field 22 of /proc/self/stat; 0 where there is none.
     pub(crate) start_ticks: u64,
+    /// Larger in a forked child than in its parent: as pid 1 of a new pid namespace, forked in the
+    /// tick in which its parent began, the child has both other numbers of its parent. 0 where it
+    /// cannot be told.
+    pub(crate) generation: u64,
 }
 
 /// What is known of a process with a given pid.

@@ -48,6 +48,7 @@ pub(super) fn identity() -> io::Result<Identity> {
     Ok(Identity {
         pid,
         start_ticks: 0,
+        generation: 0,
     })
 }
 
@@ -65,6 +66,8 @@ pub(crate) enum Watch {}
 pub(super) fn watch(_file: &File, _process: Option<Pid>) -> io::Result<Watch> {
     Err(io::ErrorKind::Unsupported.into())
 }
+
+pub(crate) fn close_spare_watch() {}
 
 pub(super) fn wait(watch: &mut Watch, _timeout: Duration) -> Woken {
     match *watch {}

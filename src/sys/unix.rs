@@ -46,7 +46,8 @@ impl Sys for Host {
 
     fn open_dir(&self, path: &Path) -> io::Result<File> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        Ok(nix::fcntl::open(path, flags, Mode::empty())?.into())
+        let dir = retry(|| nix::fcntl::open(path, flags, Mode::empty()))?;
+        Ok(dir.into())
     }
 
     fn file_system(&self, dir: &File) -> io::Result<FileSystem> {
@@ -55,14 +56,15 @@ impl Sys for Host {
 
     fn list(&self, dir: &File) -> io::Result<Vec<OsString>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let mut dir = Dir::openat(dir, ".", flags, Mode::empty())?;
+        let mut dir = retry(|| Dir::openat(dir, ".", flags, Mode::empty()))?;
         dir.iter()
             .map(|entry| Ok(os_string(entry?.file_name().to_bytes())))
             .collect()
     }
 
     fn stat_at(&self, dir: &File, name: &OsStr) -> io::Result<Stat> {
-        Ok(to_stat(&fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW)?))
+        let stat = retry(|| fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW))?;
+        Ok(to_stat(&stat))
     }
 
     fn open(&self, dir: &File, name: &OsStr, access: Access) -> io::Result<File> {
@@ -119,7 +121,8 @@ impl Sys for Host {
     }
 
     fn stat(&self, file: &File) -> io::Result<Stat> {
-        let stat = file.metadata()?;
+        // A network mount may be interrupted in any call, also in one that asks for a file's state.
+        let stat = retry_io(|| file.metadata())?;
         let born = stat
             .created()
             .ok()

@@ -1,0 +1,44 @@
+//! Any bytes: the same class and fields as the second reader finds, in a sentence that is safe to
+//! print, and nothing that depends on bytes behind the first 105.
+#![no_main]
+
+#[path = "../../tests/second/mod.rs"]
+mod second;
+
+use libfuzzer_sys::fuzz_target;
+use rvlf::{Checksum, DecodeError, RECORD_LEN, Record};
+use second::{Class, Fields, Polynomial};
+
+fuzz_target!(|bytes: &[u8]| {
+    let head = bytes.get(..RECORD_LEN + 1).unwrap_or(bytes);
+    assert_eq!(classify(bytes), second::classify(bytes));
+    assert_eq!(classify(head), classify(bytes));
+});
+
+fn classify(bytes: &[u8]) -> Class {
+    let outcome = Record::decode(bytes);
+    let sentence = match &outcome {
+        Ok(record) => format!("{} {record:?}", record.hostname()),
+        Err(error) => error.to_string(),
+    };
+    assert!(!sentence.contains(|c: char| c.is_control()), "{sentence:?}");
+    match outcome {
+        Ok(record) => Class::Valid(Box::new(Fields {
+            pid: record.pid().get(),
+            hostname: record.hostname().as_bytes().to_vec(),
+            timestamp_ns: record.timestamp_ns(),
+            writer_id: *record.writer_id().as_bytes(),
+            stamp: record
+                .stamp()
+                .map(|stamp| (stamp.inode_key, stamp.start_ticks)),
+            polynomial: match record.checksum() {
+                Checksum::IsoHdlc => Polynomial::Ieee,
+                _ => Polynomial::Castagnoli,
+            },
+        })),
+        Err(DecodeError::Short { .. }) => Class::Short,
+        Err(DecodeError::Foreign { .. }) => Class::Foreign,
+        Err(DecodeError::UnsupportedVersion { found }) => Class::Unsupported(found),
+        Err(_) => Class::Corrupt,
+    }
+}

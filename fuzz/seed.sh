@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# Seeds the corpora from the vectors. A target takes a record, or two bytes that say what is done with
+# it and then the record.
+set -euo pipefail
+cd "$(dirname "$0")"
+
+vectors=$(find ../spec/vectors -name '*.bin' | sort)
+mkdir -p corpus/decode corpus/roundtrip corpus/lock_path corpus/judge
+for vector in $vectors; do
+    name=$(basename "$vector" .bin)
+    cp "$vector" "corpus/decode/$name"
+    cp "$vector" "corpus/roundtrip/$name"
+    # A young and an old file, acquired, broken, and asked for by force; the same with flock held.
+    for what in '\x00\xe4' '\x00\xe5' '\x00\xe7' '\x04\xe4' '\x07\xe5'; do
+        { printf "$what"; cat "$vector"; } >"corpus/lock_path/$name-${what//[^0-9a-f]/}"
+    done
+done
+for kind in 3 5 6; do
+    printf "\\x0$kind\\xe4" >"corpus/lock_path/kind-$kind"
+done

@@ -1,0 +1,60 @@
+//! What a child process does between fork and exec: a few system calls, nothing that allocates or
+//! takes a lock, for another thread may have been in the middle of either.
+
+#![allow(unsafe_code, reason = "the door to the operating system")]
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+
+use nix::fcntl::{FcntlArg, FdFlag, fcntl};
+
+/// Lets the child of `command` inherit `descriptor`, and no other child: in this process it stays
+/// close-on-exec.
+pub(crate) fn inherit(command: &mut Command, descriptor: OwnedFd) {
+    let keep_on_exec = move || {
+        fcntl(&descriptor, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        Ok(())
+    };
+    // SAFETY: the closure makes one system call on a descriptor that it owns, which is
+    // async-signal-safe; it neither allocates nor locks.
+    unsafe { command.pre_exec(keep_on_exec) };
+}
+
+/// How a child is told that the thread which spawned it is gone.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    Terminate,
+    Kill,
+}
+
+/// Has the kernel signal the child of `command` when the thread that spawns it ends.
+#[cfg(target_os = "linux")]
+pub(crate) fn die_with_parent(command: &mut Command, farewell: Farewell) {
+    use nix::errno::Errno;
+    use nix::sys::prctl::set_pdeathsig;
+    use nix::sys::signal::Signal;
+    use nix::unistd::{getpid, getppid};
+
+    let signal = match farewell {
+        Farewell::Terminate => Signal::SIGTERM,
+        Farewell::Kill => Signal::SIGKILL,
+    };
+    let parent = getpid();
+    let ask = move || {
+        set_pdeathsig(signal)?;
+        // A parent that died before the call above sends nothing any more.
+        if getppid() != parent {
+            return Err(io::Error::from(Errno::ESRCH));
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes two system calls that are async-signal-safe on Linux, and builds its
+    // errors from a number without allocating; it takes no lock.
+    unsafe { command.pre_exec(ask) };
+}
+
+/// Only Linux (and FreeBSD, untested) has such a signal.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn die_with_parent(_command: &mut Command, _farewell: Farewell) {}
