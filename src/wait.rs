@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::judge::Verdict;
-use crate::protocol::{Obstacle, Place, Refusal, jittered};
+use crate::protocol::{Obstacle, Place, Refusal, Watched, jittered};
 use crate::sys::{Sys, Woken};
 
 /// The net under the events: a contender that dies while it holds the kernel lock makes none.
@@ -40,7 +40,7 @@ pub(crate) fn until<S: Sys, T>(
     mut look: impl FnMut() -> Result<Look<T>, Obstacle>,
 ) -> Result<Waited<T>, Obstacle> {
     let start = place.sys.now().since_boot;
-    let mut watched = None;
+    let mut waited_for = None;
     let mut watch = None;
     let mut pace = Pace::new();
     loop {
@@ -53,15 +53,21 @@ pub(crate) fn until<S: Sys, T>(
         if left.is_zero() {
             return Ok(Waited::TimedOut(refusal));
         }
-        if refusal.id.is_none() || refusal.id != watched {
-            watched = refusal.id;
+        let hold = refusal.hold();
+        if hold != waited_for {
+            waited_for = hold;
             // First, so that the next one can take what it leaves.
             drop(watch.take());
-            watch = refusal.id.and_then(|id| place.watch(id, &refusal.holder));
             pace = Pace::new();
-            if watch.is_some() {
-                // The holder may have released after our look and before the watch: look again.
-                continue;
+        }
+        if watch.is_none() {
+            match place.watch(&refusal) {
+                Watched::Quiet(armed) => watch = Some(armed),
+                Watched::LookAgain(armed) => {
+                    watch = armed;
+                    continue;
+                }
+                Watched::Unavailable => {}
             }
         }
         let pause = match watch {
@@ -69,7 +75,13 @@ pub(crate) fn until<S: Sys, T>(
             None => pace.until_next_poll(&place.sys),
         };
         match place.sys.wait(watch.as_mut(), pause.min(left)) {
-            Woken::FileEvent | Woken::ProcessEnded => pace.event(),
+            Woken::FileEvent => {
+                pace.event();
+                // A releases, B publishes, and the file system gives B's file the number of A's: by
+                // the number alone we would go on to watch a file that is gone.
+                drop(watch.take());
+            }
+            Woken::ProcessEnded => pace.event(),
             Woken::Timeout => {}
         }
     }

@@ -72,6 +72,16 @@ enum Existing<S: Sys> {
     Opened(Opened<S>),
 }
 
+/// What came of watching a lock.
+pub(crate) enum Watched<W> {
+    /// Nothing has changed since the look: sleep.
+    Quiet(W),
+    /// Something has, or may have.
+    LookAgain(Option<W>),
+    /// Events do not arrive here.
+    Unavailable,
+}
+
 /// On whose behalf a lock file is examined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asker {
@@ -446,20 +456,53 @@ impl<S: Sys> Place<S> {
         born_ns.map(|born_ns| Age::at(self.sys.now().realtime_ns, born_ns).or_zero())
     }
 
-    /// Watches the inode `id` and the process of `holder`. `None` if the path names another one by
-    /// now, or events do not arrive here.
-    pub(crate) fn watch(&self, id: FileId, holder: &Holder) -> Option<S::Watch> {
+    /// Watches the lock file and the process of whoever refused us.
+    pub(crate) fn watch(&self, refusal: &Refusal) -> Watched<S::Watch> {
+        let Some(id) = refusal.id else {
+            return Watched::Unavailable;
+        };
         if self.file_system == FileSystem::NotLocal {
             // inotify reports nothing that another mount did.
-            return None;
+            return Watched::Unavailable;
         }
-        let file = self.sys.open(&self.dir, &self.name, Access::Read).ok()?;
-        if self.sys.stat(&file).ok()?.id != id {
-            return None;
+        let file = match present(self.sys.open(&self.dir, &self.name, Access::Read)) {
+            Ok(Some(file)) => file,
+            Ok(None) => return Watched::LookAgain(None),
+            Err(_) => return Watched::Unavailable,
+        };
+        let Ok(stat) = self.sys.stat(&file) else {
+            return Watched::Unavailable;
+        };
+        if stat.id != id {
+            return Watched::LookAgain(None);
         }
+        let mut opened = Opened {
+            sys: self.sys.clone(),
+            file,
+            stat,
+            locked: false,
+        };
+        let holder = &refusal.holder;
         let process = holder.record().filter(|_| holder.process_lives());
-        let process = process.map(Record::pid);
-        self.sys.watch(&file, process).ok()
+        let Ok(watch) = self.sys.watch(&opened.file, process.map(Record::pid)) else {
+            return Watched::Unavailable;
+        };
+        // The holder may have released, or died, after our look and before the watch. Where the
+        // kernel lock is all that the verdict rests on, asking for it again is look enough; whoever
+        // holds this very file by now is watched.
+        let by_kernel_lock = holder.verdict.reason() == Reason::KernelLock;
+        if by_kernel_lock && self.is_still_held(&mut opened).unwrap_or(false) {
+            Watched::Quiet(watch)
+        } else {
+            Watched::LookAgain(Some(watch))
+        }
+    }
+
+    fn is_still_held(&self, opened: &mut Opened<S>) -> Outcome<bool> {
+        let kernel_lock = self.flock(&opened.file, Flock::Shared)?;
+        opened.locked = kernel_lock == KernelLock::Free;
+        let named = self.stat_if_named(opened.stat.id)?.is_some();
+        Ok(named && kernel_lock == KernelLock::HeldElsewhere)
     }
 }
 

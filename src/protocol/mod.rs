@@ -26,11 +26,12 @@ use std::time::Duration;
 
 use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{FileSystem, KernelLock, Reason, StalePolicy};
+use crate::record::{Record, WriterId};
 use crate::sys::{FileId, FileKind, Flock, Flocked, Stat, Sys};
 
 pub(crate) use acquire::Attempt;
 pub(crate) use breaking::{BreakAttempt, Displaced};
-pub(crate) use examine::{Asker, Found, Torn};
+pub(crate) use examine::{Asker, Found, Torn, Watched};
 pub(crate) use publish::Published;
 pub(crate) use release::Whereabouts;
 
@@ -180,6 +181,12 @@ pub(crate) struct Refusal {
 }
 
 impl Refusal {
+    /// Tells one hold from the next: the inode's number alone may be the same.
+    pub(crate) fn hold(&self) -> Option<(FileId, Option<WriterId>)> {
+        let writer_id = self.holder.record().map(Record::writer_id);
+        self.id.map(|id| (id, writer_id))
+    }
+
     pub(crate) fn contended() -> Refusal {
         let holder = Holder::unseen(Reason::Contended, FileFacts::UNKNOWN);
         Refusal {
