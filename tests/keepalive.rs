@@ -199,8 +199,6 @@ fn one_thread_refreshes_all_locks_and_ends_after_the_last() {
 /// Many short holds, each of which may be released in the middle of its refresh.
 fn comes_and_goes() {
     let data = directory().join("data");
-    let warm_up = every(1).try_acquire(&data).expect("nobody has it");
-    warm_up.release().expect("it is held");
     let open_files = || {
         fs::read_dir("/proc/self/fd")
             .expect("procfs is mounted")
@@ -217,7 +215,7 @@ fn comes_and_goes() {
             lock.release().expect("it is held");
         }
     }
-    common::until("no descriptor is left open", || open_files() == before);
+    common::until("no descriptor is left open", || open_files() <= before);
     assert!(common::names_in(&directory()).is_empty(), "no file is left");
 }
 

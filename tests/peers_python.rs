@@ -321,14 +321,14 @@ impl Worker {
             0 => std::thread::sleep(self.chance.micros(150_000)),
             1 => {
                 let unread = |path| fs::metadata(path).map_or(0, |file| file.len());
-                while unread(&self.log) == self.read as u64 && !actor.has_ended() {
+                while unread(&self.log) == self.read as u64 && !actor.ended().is_some() {
                     std::thread::sleep(Duration::from_micros(500));
                 }
             }
             _ => return None,
         }
         let now = monotonic_ns();
-        if actor.has_ended() {
+        if actor.ended().is_some() {
             return None;
         }
         let pid = Pid::from_raw(actor.pid().cast_signed());

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::examine::{Examined, Opened};
-use super::{Asker, DOUBTS, During, Found, Outcome, Place, Refusal, Torn, jittered, present};
+use super::{Asker, During, Found, Outcome, Place, Refusal, Torn, jittered, present};
 use crate::holder::Holder;
 use crate::judge::{Age, KernelLock, Reason, StalePolicy, Verdict};
 use crate::record::{DecodeError, Record, WriterId};
@@ -164,7 +164,7 @@ impl<S: Sys> Place<S> {
     pub(crate) fn break_stale(&self, policy: &StalePolicy) -> Outcome<BreakAttempt> {
         let mut torn = Torn::default();
         let mut refusal = Refusal::contended();
-        for pause in DOUBTS {
+        for pause in self.doubts.iter().copied() {
             let examined = match self.examine(policy, &mut torn, Asker::Contender)? {
                 Found::Nothing => return Ok(BreakAttempt::Nothing),
                 Found::Unreadable(refusal) => return Ok(BreakAttempt::Refused(refusal)),

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{DOUBTS, Displaced, During, Outcome, Place, SETTLE, Terms, is_gone, present};
+use super::{Displaced, During, Outcome, Place, SETTLE, Terms, is_gone, present};
 use crate::judge::{FileSystem, KernelLock};
 use crate::record::{KernelStamp, Record, WriterId};
 use crate::sys::{Access, Check, Extent, FileId, Flock, Head, Identity, Sys};
@@ -149,7 +149,7 @@ impl<S: Sys> Place<S> {
     /// Locks, writes and syncs a file that has its name already. `None` if an examiner does not let
     /// go of it.
     fn fill(&self, file: &S::File, id: FileId, terms: &Terms) -> Outcome<Option<Recorded>> {
-        let mut doubts = DOUBTS.into_iter();
+        let mut doubts = self.doubts.iter().copied();
         let stamped = loop {
             match self.flock(file, Flock::Exclusive)? {
                 KernelLock::Free => break true,
