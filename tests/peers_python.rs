@@ -321,7 +321,7 @@ impl Worker {
             0 => std::thread::sleep(self.chance.micros(150_000)),
             1 => {
                 let unread = |path| fs::metadata(path).map_or(0, |file| file.len());
-                while unread(&self.log) == self.read as u64 && !actor.ended().is_some() {
+                while unread(&self.log) == self.read as u64 && actor.ended().is_none() {
                     std::thread::sleep(Duration::from_micros(500));
                 }
             }
