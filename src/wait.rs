@@ -55,6 +55,8 @@ pub(crate) fn until<S: Sys, T>(
         }
         let hold = refusal.hold();
         if hold != waited_for {
+            // A releases, B publishes, and the file system gives B's file the number of A's: by the
+            // number alone we would go on watching a file that is gone.
             waited_for = hold;
             // First, so that the next one can take what it leaves.
             drop(watch.take());
@@ -77,9 +79,10 @@ pub(crate) fn until<S: Sys, T>(
         match place.sys.wait(watch.as_mut(), pause.min(left)) {
             Woken::FileEvent => {
                 pace.event();
-                // A releases, B publishes, and the file system gives B's file the number of A's: by
-                // the number alone we would go on to watch a file that is gone.
-                drop(watch.take());
+                if refusal.holder.record().is_none() {
+                    // Nothing but the number tells this file from the next, and it may be reused.
+                    drop(watch.take());
+                }
             }
             Woken::ProcessEnded => pace.event(),
             Woken::Timeout => {}
