@@ -53,12 +53,18 @@ pub(crate) fn until<S: Sys, T>(
         if left.is_zero() {
             return Ok(Waited::TimedOut(refusal));
         }
-        if refusal.id.is_none() || refusal.id != watched {
-            watched = refusal.id;
-            watch = refusal.id.and_then(|id| place.watch(id, &refusal.holder));
+        let hold = refusal.hold();
+        if hold.is_none() || hold != watched {
+            watched = hold;
+            // First, so that the next one can take what it leaves.
+            drop(watch.take());
             pace = Pace::new();
-            if watch.is_some() {
-                // The holder may have released after our look and before the watch: look again.
+            let armed = refusal.id.map(|id| place.watch(id, &refusal.holder));
+            if let Some(Ok(armed)) = armed {
+                // The holder may have released between our look and the watch: look again. Where
+                // another one's file was at the path, it is what the next look arms a watch for.
+                watched = hold.filter(|_| armed.is_some());
+                watch = armed;
                 continue;
             }
         }

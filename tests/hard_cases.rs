@@ -179,8 +179,8 @@ fn a_record_of_another_version_is_refused_and_left_alone() {
     assert_eq!(Snapshot::of(&lock_path), before);
 }
 
-// In /tmp anybody may put anything at our lock path: a FIFO would hang an open, a symlink would have
-// us create or overwrite a file elsewhere.
+// In /tmp anybody may put anything at our lock path: a FIFO would hang an open, a symlink would
+// have us create or overwrite a file elsewhere.
 #[test]
 fn links_directories_pipes_sockets_and_devices_are_refused_at_once() {
     let dir = common::scratch();
@@ -459,8 +459,8 @@ fn names_that_are_not_utf_8_and_relative_paths_are_locked_like_others() {
     assert!(common::names_in(dir.path()).is_empty());
 }
 
-/// Between acquiring and releasing: another working directory, the parent renamed, another directory
-/// with another lock in its place.
+/// Between acquiring and releasing: another working directory, the parent renamed, another
+/// directory with another lock in its place.
 fn moves_about() {
     let lock = WriterLock::try_acquire("parent/data").expect("nobody has it");
     fs::rename("parent", "renamed").expect("the directory is ours");
@@ -753,7 +753,7 @@ fn running_out_of_descriptors_is_an_error_that_passes() {
     );
 }
 
-// ---------------------------------------------------------------- records of the dead and the living
+// ---------------------------------------------------------------- records
 
 fn attempt(record: &Record, mtime_age: Duration) -> Result<WriterLock, AcquireError> {
     let dir = common::scratch();
@@ -814,7 +814,8 @@ fn records_of_deployed_clients_are_judged_by_pid_host_and_age() {
 
 fn stamped(pid: Pid, host: &Hostname, age: Duration, start_ticks: u64) -> Record {
     let stamp = KernelStamp {
-        // No inode of this kernel: that of another machine, of the last boot, or of a copy's source.
+        // No inode of this kernel: that of another machine, of the last boot, or of a copy's
+        // source.
         inode_key: 1,
         start_ticks,
     };

@@ -73,7 +73,8 @@ fn directory() -> PathBuf {
 // ---------------------------------------------------------------- refreshing
 
 // A record that is rewritten in place every few seconds is read by others at any moment. One torn
-// look must not make a live lock look corrupt: whoever looks looks again, and then it must be whole.
+// look must not make a live lock look corrupt: whoever looks looks again, and then it must be
+// whole.
 #[test]
 fn a_refreshed_record_is_whole_whenever_it_is_read() {
     const READS: usize = 20_000;
@@ -330,7 +331,8 @@ fn a_lost_lock_is_told_of_once_and_stays_lost() {
     }
 }
 
-// After a loss the path is somebody else's. A release or a drop that unlinks by name would rob them.
+// After a loss the path is somebody else's. A release or a drop that unlinks by name would rob
+// them.
 #[test]
 fn releasing_or_dropping_a_lost_lock_leaves_the_successors_file_alone() {
     for release in [true, false] {
@@ -434,7 +436,8 @@ fn closed_descriptor() {
         "keepalive" => {}
         "check" => drop(lock.check().expect_err("it looks at the descriptor")),
         "refresh" => drop(lock.refresh().expect_err("it looks before it writes")),
-        // The file at the path is still ours: whether it is released or was lost, the number is not.
+        // The file at the path is still ours: whether it is released or was lost, the number is
+        // not.
         "drop" => {}
         finder => panic!("no such finder: {finder}"),
     }

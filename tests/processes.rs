@@ -37,7 +37,8 @@ fn child_role() {
 /// What writers append: big enough to be torn, and written in pieces so that it would be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
-    /// Counts the entries of the file: two writers who read the same last entry give themselves away.
+    /// Counts the entries of the file: two writers who read the same last entry give themselves
+    /// away.
     sequence: u64,
     writer: u64,
     /// Counts the entries of the writer.

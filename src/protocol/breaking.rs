@@ -247,6 +247,7 @@ impl<S: Sys> Place<S> {
             sys: self.sys.clone(),
             file,
             stat,
+            locked: true,
         };
         // An aside whose kernel lock is held is a live lock that was caught by mistake.
         let free = matches!(

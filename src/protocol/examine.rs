@@ -39,12 +39,16 @@ pub(super) struct Opened<S: Sys> {
     pub(super) sys: S,
     pub(super) file: S::File,
     pub(super) stat: Stat,
+    /// Whether the kernel lock was ever obtained: a waiter, who was refused, has nothing to unlock.
+    pub(super) locked: bool,
 }
 
 impl<S: Sys> Drop for Opened<S> {
     fn drop(&mut self) {
-        // The close that follows unlocks as well, unless a child was forked: nothing to report.
-        let _ = self.sys.flock(&self.file, Flock::Unlock);
+        if self.locked {
+            // The close that follows unlocks as well, unless a child was forked: nothing to report.
+            let _ = self.sys.flock(&self.file, Flock::Unlock);
+        }
     }
 }
 
@@ -188,6 +192,7 @@ impl<S: Sys> Place<S> {
             sys: self.sys.clone(),
             file,
             stat,
+            locked: false,
         };
         refuse_irregular(&opened.stat)?;
         Ok(Existing::Opened(opened))
@@ -210,7 +215,7 @@ impl<S: Sys> Place<S> {
     /// holder may just have released.
     fn examine_opened(
         &self,
-        opened: Opened<S>,
+        mut opened: Opened<S>,
         policy: &StalePolicy,
         torn: &mut Torn,
         asker: Asker,
@@ -218,6 +223,7 @@ impl<S: Sys> Place<S> {
         let mut doubts = DOUBTS.into_iter();
         loop {
             let kernel_lock = self.flock(&opened.file, Flock::Shared)?;
+            opened.locked |= kernel_lock == KernelLock::Free;
             let Some(stat) = self.stat_if_named(opened.stat.id)? else {
                 return Ok(None);
             };
@@ -445,20 +451,22 @@ impl<S: Sys> Place<S> {
         born_ns.map(|born_ns| Age::at(self.sys.now().realtime_ns, born_ns).or_zero())
     }
 
-    /// Watches the inode `id` and the process of `holder`. `None` if the path names another one by
-    /// now, or events do not arrive here.
-    pub(crate) fn watch(&self, id: FileId, holder: &Holder) -> Option<S::Watch> {
+    /// Watches the inode `id` and the process of `holder`. `None` if the path does not name it any
+    /// more; an error where events do not arrive.
+    pub(crate) fn watch(&self, id: FileId, holder: &Holder) -> io::Result<Option<S::Watch>> {
         if self.file_system == FileSystem::NotLocal {
             // inotify reports nothing that another mount did.
-            return None;
+            return Err(io::ErrorKind::Unsupported.into());
         }
-        let file = self.sys.open(&self.dir, &self.name, Access::Read).ok()?;
-        if self.sys.stat(&file).ok()?.id != id {
-            return None;
+        let Some(file) = present(self.sys.open(&self.dir, &self.name, Access::Read))? else {
+            return Ok(None);
+        };
+        if self.sys.stat(&file)?.id != id {
+            return Ok(None);
         }
         let process = holder.record().filter(|_| holder.process_lives());
         let process = process.map(Record::pid);
-        self.sys.watch(&file, process).ok()
+        self.sys.watch(&file, process).map(Some)
     }
 }
 

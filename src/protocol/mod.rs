@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{FileSystem, KernelLock, Reason, StalePolicy};
+use crate::record::{Record, WriterId};
 use crate::sys::{FileId, FileKind, Flock, Flocked, Stat, Sys};
 
 pub(crate) use acquire::Attempt;
@@ -194,7 +195,16 @@ pub(crate) struct Refusal {
     pub(crate) id: Option<FileId>,
 }
 
+/// One hold: its inode's number may belong to the next holder's file a moment later.
+pub(crate) type Hold = (FileId, Option<WriterId>);
+
 impl Refusal {
+    /// Which hold was in the way, if there is a file to watch.
+    pub(crate) fn hold(&self) -> Option<Hold> {
+        let writer_id = self.holder.record().map(Record::writer_id);
+        self.id.map(|id| (id, writer_id))
+    }
+
     pub(crate) fn contended() -> Refusal {
         let holder = Holder::unseen(Reason::Contended, FileFacts::UNKNOWN);
         Refusal {

@@ -44,9 +44,11 @@ mod unsupported;
 mod whole;
 
 #[cfg(all(unix, not(rvlf_unsupported)))]
+pub(crate) use platform::close_spare_watch;
+#[cfg(all(unix, not(rvlf_unsupported)))]
 pub(crate) use unix::Host;
 #[cfg(any(not(unix), rvlf_unsupported))]
-pub(crate) use unsupported::Host;
+pub(crate) use unsupported::{Host, close_spare_watch};
 #[cfg(feature = "table")]
 pub(crate) use whole::WholeFiles;
 
