@@ -12,7 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
 use crate::protocol::lock;
-use crate::sys::{Host, Identity, Sys};
+use crate::sys::{Host, Identity, Sys, close_spare_watch};
 
 /// A held lock, as the keepalive sees it.
 pub(crate) trait Refresh: Send + Sync {
@@ -244,6 +244,8 @@ impl Keepalive {
                 drop(state);
                 due.into_iter()
                     .for_each(|(key, job)| self.refresh(key, job));
+                // Somebody holds: the wait for that may have left something that is slow to close.
+                close_spare_watch();
                 state = lock(&self.state);
                 continue;
             }
@@ -256,7 +258,8 @@ impl Keepalive {
             let moments = [asked, next_due, ends_at].into_iter().flatten();
             state.wakes_at = moments.filter(|at| *at > now).min();
             let Some(wakes_at) = state.wakes_at else {
-                return;
+                drop(state);
+                return close_spare_watch();
             };
             state = wait_timeout(&self.changed, state, wakes_at.saturating_sub(now));
         }

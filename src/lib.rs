@@ -62,6 +62,7 @@
 //! |---|---|
 //! | `std` (default) | the lock itself; nix, rand and crc32c as dependencies |
 //! | `cli` | the command `rvlf` |
+//! | `table` | the module `table`: many writers, disjoint scopes, one file; serde and serde_json |
 //! | `tracing` | events for breaks, losses and failed refreshes |
 //! | `unstable-sim` | the simulated kernel of the tests; no stability promise |
 //!
@@ -93,6 +94,8 @@ mod protocol;
 mod record;
 #[cfg(feature = "std")]
 mod sys;
+#[cfg(feature = "table")]
+pub mod table;
 #[cfg(feature = "std")]
 mod trace;
 #[cfg(feature = "std")]
@@ -123,6 +126,9 @@ pub use options::{AcquireError, DEFAULT_KEEPALIVE, Durability, LockOptions};
 pub use protocol::lock_path_for;
 #[cfg(feature = "std")]
 pub use sys::FileKind;
+#[cfg(feature = "unstable-sim")]
+#[doc(hidden)]
+pub use sys::sim;
 
 /// The README's example, compiled.
 #[cfg(all(doctest, feature = "std"))]

@@ -282,7 +282,7 @@ pub enum AcquireError {
 }
 
 impl AcquireError {
-    fn new(obstacle: Obstacle, lock_path: &Path) -> AcquireError {
+    pub(crate) fn new(obstacle: Obstacle, lock_path: &Path) -> AcquireError {
         let lock_path = lock_path.to_owned();
         match obstacle {
             Obstacle::Foreign(found) => AcquireError::Foreign { lock_path, found },

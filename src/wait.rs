@@ -56,6 +56,8 @@ pub(crate) fn until<S: Sys, T>(
         let hold = refusal.hold();
         if hold.is_none() || hold != watched {
             watched = hold;
+            // First, so that the next one can take what it leaves.
+            drop(watch.take());
             pace = Pace::new();
             let armed = refusal.id.map(|id| place.watch(id, &refusal.holder));
             if let Some(Ok(armed)) = armed {
@@ -65,7 +67,6 @@ pub(crate) fn until<S: Sys, T>(
                 watch = armed;
                 continue;
             }
-            watch = None;
         }
         let pause = match watch {
             Some(_) => pace.until_next_look(&place.sys, stale_in(&refusal)),
@@ -87,26 +88,30 @@ fn stale_in(refusal: &Refusal) -> Option<Duration> {
 
 /// When to look again if nothing happens.
 #[derive(Debug)]
-struct Pace {
+pub(crate) struct Pace {
     /// The next pause after an event.
     recheck: Option<Duration>,
     poll: Duration,
 }
 
 impl Pace {
-    fn new() -> Pace {
+    pub(crate) fn new() -> Pace {
         Pace {
             recheck: None,
             poll: POLL_FIRST,
         }
     }
 
-    fn event(&mut self) {
+    pub(crate) fn event(&mut self) {
         self.recheck = Some(RECHECK_FIRST);
     }
 
     /// The net, or sooner: after an event, or when age could change the verdict.
-    fn until_next_look<S: Sys>(&mut self, sys: &S, stale_in: Option<Duration>) -> Duration {
+    pub(crate) fn until_next_look<S: Sys>(
+        &mut self,
+        sys: &S,
+        stale_in: Option<Duration>,
+    ) -> Duration {
         if let Some(pause) = self.recheck {
             self.recheck = Some(pause * 2).filter(|next| *next <= RECHECK_LAST);
             return pause;
@@ -116,7 +121,7 @@ impl Pace {
         stale_in.unwrap_or(Duration::MAX).min(jittered(sys, SAFETY))
     }
 
-    fn until_next_poll<S: Sys>(&mut self, sys: &S) -> Duration {
+    pub(crate) fn until_next_poll<S: Sys>(&mut self, sys: &S) -> Duration {
         let pause = self.poll;
         self.poll = (pause * 2).min(POLL_LAST);
         jittered(sys, pause)

@@ -17,10 +17,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use rvlf::{Hostname, Record, WriterId};
 use serde_json::Value;
@@ -49,6 +50,7 @@ fn rvlf(dir: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Comman
         .env_remove("NO_COLOR")
         .env_remove("CLICOLOR_FORCE")
         .env("TZ", "UTC")
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -81,13 +83,9 @@ fn finish(mut command: Command) -> Said {
 }
 
 fn said(child: Child, shown: &str) -> Said {
-    let pid = child.id();
-    let (sender, receiver) = channel();
-    std::thread::spawn(move || sender.send(child.wait_with_output()));
-    let Ok(output) = receiver.recv_timeout(HANGS) else {
-        let _ = kill(Pid::from_raw(pid.cast_signed()), Signal::SIGKILL);
-        panic!("{shown} hangs");
-    };
+    let watchdog = Watchdog::over(&child);
+    let output = child.wait_with_output();
+    assert!(watchdog.was_quiet(), "{shown} hangs");
     let Output {
         status,
         stdout,
@@ -100,6 +98,32 @@ fn said(child: Child, shown: &str) -> Said {
     }
 }
 
+/// Kills the process group of a child that hangs, so that reading from it comes to an end.
+struct Watchdog {
+    stop: Sender<()>,
+    thread: JoinHandle<bool>,
+}
+
+impl Watchdog {
+    fn over(child: &Child) -> Watchdog {
+        let group = Pid::from_raw(child.id().cast_signed());
+        let (stop, stopped) = channel();
+        let thread = std::thread::spawn(move || {
+            let hangs = stopped.recv_timeout(HANGS) == Err(RecvTimeoutError::Timeout);
+            if hangs {
+                let _ = killpg(group, Signal::SIGKILL);
+            }
+            !hangs
+        });
+        Watchdog { stop, thread }
+    }
+
+    fn was_quiet(self) -> bool {
+        drop(self.stop);
+        self.thread.join().expect("it only waits")
+    }
+}
+
 fn ask(dir: &Path, args: &[&str]) -> Said {
     finish(rvlf(dir, args))
 }
@@ -107,6 +131,7 @@ fn ask(dir: &Path, args: &[&str]) -> Said {
 /// A running `rvlf run` whose command has said "ready".
 struct Holder {
     child: Child,
+    watchdog: Watchdog,
     input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
@@ -122,10 +147,12 @@ impl Holder {
             .stdin(Stdio::piped())
             .spawn()
             .expect("the command starts");
+        let watchdog = Watchdog::over(&child);
         let input = child.stdin.take();
         let output = BufReader::new(child.stdout.take().expect("standard output is piped"));
         let mut holder = Holder {
             child,
+            watchdog,
             input,
             output,
         };
@@ -162,6 +189,7 @@ impl Holder {
         self.output
             .read_to_string(&mut out)
             .expect("standard output is a pipe");
+        assert!(self.watchdog.was_quiet(), "rvlf run hangs");
         let said = said(self.child, "rvlf run");
         Said { out, ..said }
     }
@@ -416,6 +444,7 @@ fn a_signal_that_is_ignored_from_the_start_stays_ignored() {
     let mut command = Command::new("sh");
     command
         .args(["-c", outer, bin, inner])
+        .process_group(0)
         .current_dir(dir.path())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
@@ -543,7 +572,9 @@ fn break_removes_what_is_stale_and_by_force_only_the_lock_that_was_named() {
         "removed, and nothing left aside"
     );
 
-    let holder = Holder::start(path, &["--on-lost=warn"], &HOLD);
+    // A refresh would change the bytes that are compared.
+    let options = ["--no-keepalive", "--on-lost=warn"];
+    let holder = Holder::start(path, &options, &HOLD);
     let id = ask(path, &["status", "--json", "d.rvf"]).json()["record"]["writer_id"].clone();
     let id = id.as_str().expect("a writer id is text");
     let before = fs::read(path.join("d.rvf.lock")).expect("the lock file is there");
@@ -724,7 +755,8 @@ fn wait_returns_when_the_lock_is_free() {
 #[test]
 fn ctrl_c_while_waiting_leaves_nothing_behind() {
     let dir = dir();
-    let holder = Holder::start(dir.path(), &[], &HOLD);
+    // A refresh would change the bytes that are compared.
+    let holder = Holder::start(dir.path(), &["--no-keepalive"], &HOLD);
     let before = fs::read(dir.path().join("d.rvf.lock")).expect("the lock file is there");
     let waits: [&[&str]; 2] = [
         &["run", "--wait", "d.rvf", "--", "touch", "never"],
@@ -1353,7 +1385,7 @@ fn every_key_of_the_json_is_documented() {
     }
     holder.end();
     assert!(
-        found.contains("hostname_bytes"),
+        found.contains("hostname_hex"),
         "the odd ones are among them: {found:?}"
     );
     for key in found {
@@ -1369,6 +1401,7 @@ fn on_a_terminal(dir: &Path, line: &str, typed: impl FnOnce(&mut Terminal)) -> O
     let mut command = Command::new("script");
     command
         .args(["-qec", line, "/dev/null"])
+        .process_group(0)
         .current_dir(dir)
         .env("RVLF", env!("CARGO_BIN_EXE_rvlf"))
         .env("TERM", "xterm")
@@ -1381,6 +1414,7 @@ fn on_a_terminal(dir: &Path, line: &str, typed: impl FnOnce(&mut Terminal)) -> O
         skip("there is no script(1) here to make a terminal");
         return None;
     };
+    let watchdog = Watchdog::over(&child);
     let mut terminal = Terminal {
         keyboard: child.stdin.take().expect("standard input is piped"),
         screen: child.stdout.take().expect("standard output is piped"),
@@ -1389,6 +1423,7 @@ fn on_a_terminal(dir: &Path, line: &str, typed: impl FnOnce(&mut Terminal)) -> O
     typed(&mut terminal);
     terminal.read_until(None);
     child.wait().expect("ours");
+    assert!(watchdog.was_quiet(), "{line} hangs: {}", terminal.shown);
     Some(terminal.shown)
 }
 

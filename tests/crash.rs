@@ -16,8 +16,8 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
-use common::{Actor, OLD, Role};
-use rvlf::{BreakError, Holder, LockOptions, Record, StalePolicy, WriterLock, lock_path_for};
+use common::{Actor, OLD, Role, VERY_OLD};
+use rvlf::{AcquireError, BreakError, Holder, LockOptions, Record, WriterLock, lock_path_for};
 
 /// Everything that touches files and descriptors (flock, fsync and mmap included), and what else the
 /// library asks the kernel.
@@ -87,18 +87,15 @@ impl Scenario {
     }
 }
 
-/// Nothing is refreshed by a thread of its own, whose calls would be counted, too. On a file system
-/// that is not local age decides: `RVLF_TEST_ANY_AGE=yes` makes every age enough there, so that
-/// recovery is not waited for.
+/// Nothing is refreshed by a thread of its own, whose calls would be counted, too.
 fn options() -> LockOptions {
-    let options = WriterLock::options().keepalive(None);
-    if common::arg_or("ANY_AGE", "no") == "yes" {
-        let none = Duration::ZERO;
-        let policy = StalePolicy::new().same_host_age(none).cross_host_age(none);
-        options.stale_policy(policy)
-    } else {
-        options
-    }
+    WriterLock::options().keepalive(None)
+}
+
+/// Whether the directory for temporary files lies on a file system that is not local, as
+/// `tests/filesystems.sh` says: there age decides, and what is left behind has to grow old.
+fn is_remote() -> bool {
+    common::arg_or("REMOTE", "no") == "yes"
 }
 
 #[test]
@@ -296,12 +293,26 @@ impl Stage {
         names
     }
 
-    fn try_acquire(&self) -> Result<WriterLock, rvlf::AcquireError> {
+    fn try_acquire(&self) -> Result<WriterLock, AcquireError> {
         options().try_acquire(self.data())
+    }
+
+    /// Sets what a dead holder left back by more than every threshold.
+    fn grow_old(&self) {
+        let Ok(left) = fs::read(self.lock_path()) else {
+            return;
+        };
+        if Record::decode(&left).is_ok() {
+            common::backdate(&self.data(), VERY_OLD);
+        }
+        common::age_mtime(&self.lock_path(), VERY_OLD);
     }
 
     /// Whoever comes next gets the lock in one attempt and can give it back.
     fn assert_recovers(&self, when: &str) {
+        if is_remote() {
+            self.grow_old();
+        }
         match self.try_acquire() {
             Ok(lock) => {
                 lock.check()
@@ -320,10 +331,9 @@ impl Stage {
     /// A crash leaves one aside at the most, and whoever breaks next removes it.
     fn assert_litter_is_swept(&self, when: &str) {
         let litter = self.litter();
-        assert!(
-            litter.len() <= 1,
-            "{when}: one deed has one aside: {litter:?}"
-        );
+        // On a remote mount a probe of the server's clock, too, and its second reading.
+        let most = if is_remote() { 3 } else { 1 };
+        assert!(litter.len() <= most, "{when}: so much litter: {litter:?}");
         if litter.is_empty() {
             return;
         }
@@ -643,6 +653,8 @@ impl Stage {
                 victim.kill();
             }
             (Deed::Break | Deed::ForceBreak, "removed" | "error") => victim.kill(),
+            // Without flock nobody can be sure on a remote mount: doubt reads as held.
+            (Deed::Reclaim, "held") if is_remote() => victim.kill(),
             (Deed::Contend | Deed::ContendDeployed, "held" | "error") => victim.kill(),
             (Deed::Wait, "timeout" | "error") => victim.kill(),
             (Deed::BreakLive, "error") => victim.kill(),

@@ -95,6 +95,47 @@ fn every_end_of_a_hold_wakes_the_waiter() {
     }
 }
 
+// A releases, B acquires before the waiter has looked, and ext4 gives B's lock file the inode number
+// of A's. A waiter that goes by the number alone goes on watching A's file, which is gone, and sleeps
+// through B's release.
+#[test]
+fn a_waiter_follows_the_lock_to_its_next_holder_under_the_same_inode_number() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = common::scratch();
+    let data = dir.path().join("data");
+    let inode = || {
+        fs::metadata(lock_path_for(&data))
+            .expect("it is held")
+            .ino()
+    };
+    for _ in 0..100 {
+        let first = WriterLock::try_acquire(&data).expect("it is free");
+        let waiter = wait_in_thread(WriterLock::options(), &data, PATIENCE);
+        std::thread::sleep(Duration::from_millis(50));
+        let number = inode();
+        first.release().expect("it is held");
+        let second = WriterLock::try_acquire(&data);
+        let reused = second.is_ok() && inode() == number;
+        if reused {
+            // The looks that follow an event are over by then.
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        let ended = Instant::now();
+        drop(second);
+        let (outcome, at, _) = waiter.join().expect("it does not panic");
+        outcome.expect("it is free").release().expect("it is held");
+        if reused {
+            let slept = at.duration_since(ended);
+            assert!(
+                slept < BY_ITSELF / 2,
+                "the release of the second hold wakes it: {slept:?}"
+            );
+            return;
+        }
+    }
+    common::skip("the file system did not give out an inode number again");
+}
+
 #[test]
 fn a_waiter_in_another_container_is_woken_too() {
     if let Some(reason) = common::no_containers() {

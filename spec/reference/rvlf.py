@@ -72,7 +72,6 @@ def encode(record):
 POLICY = {"malformed_grace_ms": 2000, "same_host_age_ms": 30000, "cross_host_age_ms": 300000,
           "never": False}
 AT_ONCE, NOT_BY_AGE = -1, None
-
 def first_row(e, policy):
     """The first matching row, and how long until age alone makes it stale; below 0: stale now."""
     same_host, cross_host = policy["same_host_age_ms"], policy["cross_host_age_ms"]
@@ -323,7 +322,7 @@ STATUS_EXIT = {"free": 0, "held": 1, "stale": 3, "malformed": 4, "foreign": 4, "
 
 def status_of(resource):
     status = {"resource_path": resource, "lock_path": resource + ".lock", "state": "free",
-              "row": None, "record": None}
+              "row": None, "trailing_bytes": None, "record": None}
     try:
         seen = examine(os.path.abspath(resource) + ".lock")
     except PermissionError:
@@ -336,6 +335,7 @@ def status_of(resource):
         status.update(state=state, row=seen.row)
         if seen.record.pop("class") == "valid":
             hostname = bytes.fromhex(seen.record["hostname_hex"]).decode("utf-8", "replace")
+            status["trailing_bytes"] = seen.record.pop("trailing_bytes")
             status["record"] = {"hostname": hostname, **seen.record}
     return status
 

@@ -1,9 +1,7 @@
 //! Acquire: examine, break what is stale, publish; from the start again when somebody was quicker.
 
 use super::breaking::{Broken, busy};
-use super::{
-    Asker, DOUBTS, Displaced, Found, Outcome, Place, Published, Refusal, Terms, Torn, jittered,
-};
+use super::{Asker, Displaced, Found, Outcome, Place, Published, Refusal, Terms, Torn, jittered};
 use crate::judge::{Reason, Verdict};
 use crate::sys::Sys;
 
@@ -29,9 +27,12 @@ impl<S: Sys> Place<S> {
     ) -> Outcome<Attempt<S::File>> {
         let mut torn = Torn::default();
         let mut refusal = Refusal::contended();
-        let mut doubts = DOUBTS.into_iter();
+        let mut doubts = self.doubts.iter().copied();
         let mut rounds = 0;
+        let this = self.sys.begin_loop();
         while rounds < ROUNDS {
+            let memory = (&torn, &refusal.holder, doubts.len(), &displaced);
+            self.sys.begin_round(this, &(memory, &self.server_clock));
             rounds += 1;
             let examined = match self.examine(&terms.policy, &mut torn, Asker::Contender)? {
                 Found::Nothing => match self.publish(terms, *displaced)? {

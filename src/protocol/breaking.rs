@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::examine::{Examined, Opened};
-use super::{Asker, DOUBTS, During, Found, Outcome, Place, Refusal, Torn, jittered, present};
+use super::{Asker, During, Found, Outcome, Place, Refusal, Torn, jittered, present};
 use crate::holder::Holder;
 use crate::judge::{Age, KernelLock, Reason, StalePolicy, Verdict};
 use crate::record::{DecodeError, Record, WriterId};
@@ -60,6 +60,19 @@ impl<S: Sys> Place<S> {
     /// Removes the examined lock if, looked at again under the exclusive kernel lock, it is still
     /// the file that was judged, and still stale.
     pub(super) fn break_lock(
+        &self,
+        examined: Examined<S>,
+        policy: &StalePolicy,
+        torn: &mut Torn,
+    ) -> Outcome<Broken> {
+        match self.break_examined(examined, policy, torn) {
+            // A breaker on another host was quicker.
+            Err(obstacle) if obstacle.is_gone() => Ok(Broken::Changed),
+            outcome => outcome,
+        }
+    }
+
+    fn break_examined(
         &self,
         examined: Examined<S>,
         policy: &StalePolicy,
@@ -151,7 +164,7 @@ impl<S: Sys> Place<S> {
     pub(crate) fn break_stale(&self, policy: &StalePolicy) -> Outcome<BreakAttempt> {
         let mut torn = Torn::default();
         let mut refusal = Refusal::contended();
-        for pause in DOUBTS {
+        for pause in self.doubts.iter().copied() {
             let examined = match self.examine(policy, &mut torn, Asker::Contender)? {
                 Found::Nothing => return Ok(BreakAttempt::Nothing),
                 Found::Unreadable(refusal) => return Ok(BreakAttempt::Refused(refusal)),
@@ -234,6 +247,7 @@ impl<S: Sys> Place<S> {
             sys: self.sys.clone(),
             file,
             stat,
+            locked: true,
         };
         // An aside whose kernel lock is held is a live lock that was caught by mistake.
         let free = matches!(

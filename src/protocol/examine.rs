@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::acquire::ROUNDS;
-use super::{DOUBTS, During, Obstacle, Outcome, Place, Refusal, lock, present};
+use super::{During, Obstacle, Outcome, Place, Refusal, lock, present};
 use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{
     Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, StalePolicy, Stamp,
@@ -39,12 +39,16 @@ pub(super) struct Opened<S: Sys> {
     pub(super) sys: S,
     pub(super) file: S::File,
     pub(super) stat: Stat,
+    /// Whether the kernel lock was ever obtained: a waiter, who was refused, has nothing to unlock.
+    pub(super) locked: bool,
 }
 
 impl<S: Sys> Drop for Opened<S> {
     fn drop(&mut self) {
-        // The close that follows unlocks as well, unless a child was forked: nothing to report.
-        let _ = self.sys.flock(&self.file, Flock::Unlock);
+        if self.locked {
+            // The close that follows unlocks as well, unless a child was forked: nothing to report.
+            let _ = self.sys.flock(&self.file, Flock::Unlock);
+        }
     }
 }
 
@@ -81,7 +85,7 @@ pub(crate) enum Asker {
 
 /// A malformed file, watched: what stays unchanged on our own monotonic clock ages by it, so that a
 /// clock set back cannot keep a torn file for ever.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Torn {
     seen: Option<(FileId, u64, Head)>,
     since: Duration,
@@ -132,25 +136,42 @@ impl<S: Sys> Place<S> {
         torn: &mut Torn,
         asker: Asker,
     ) -> Outcome<Found<S>> {
+        let this = self.sys.begin_loop();
         for _ in 0..ROUNDS {
-            let opened = match self.open_existing()? {
-                Existing::None => return Ok(Found::Nothing),
-                Existing::Unreadable(uid) => {
-                    let facts = FileFacts {
-                        uid: Some(uid),
-                        ..FileFacts::UNKNOWN
-                    };
-                    let holder = Box::new(Holder::unseen(Reason::Unreadable, facts));
-                    return Ok(Found::Unreadable(Refusal { holder, id: None }));
-                }
-                Existing::Changed => continue,
-                Existing::Opened(opened) => opened,
-            };
-            if let Some(examined) = self.examine_opened(opened, policy, torn, asker)? {
-                return Ok(Found::Lock(Box::new(examined)));
+            self.sys.begin_round(this, &(&*torn, &self.server_clock));
+            match self.look(policy, torn, asker) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(obstacle) if obstacle.is_gone() => {}
+                Err(obstacle) => return Err(obstacle),
             }
         }
         Ok(Found::Contended)
+    }
+
+    /// `None` if the path names another file by now.
+    fn look(
+        &self,
+        policy: &StalePolicy,
+        torn: &mut Torn,
+        asker: Asker,
+    ) -> Outcome<Option<Found<S>>> {
+        Ok(match self.open_existing()? {
+            Existing::None => Some(Found::Nothing),
+            Existing::Unreadable(uid) => {
+                let facts = FileFacts {
+                    uid: Some(uid),
+                    ..FileFacts::UNKNOWN
+                };
+                let holder = Box::new(Holder::unseen(Reason::Unreadable, facts));
+                Some(Found::Unreadable(Refusal { holder, id: None }))
+            }
+            Existing::Changed => None,
+            Existing::Opened(opened) => {
+                let examined = self.examine_opened(opened, policy, torn, asker)?;
+                examined.map(|examined| Found::Lock(Box::new(examined)))
+            }
+        })
     }
 
     fn open_existing(&self) -> Outcome<Existing<S>> {
@@ -173,6 +194,7 @@ impl<S: Sys> Place<S> {
             sys: self.sys.clone(),
             file,
             stat,
+            locked: false,
         };
         refuse_irregular(&opened.stat)?;
         Ok(Existing::Opened(opened))
@@ -195,20 +217,22 @@ impl<S: Sys> Place<S> {
     /// holder may just have released.
     fn examine_opened(
         &self,
-        opened: Opened<S>,
+        mut opened: Opened<S>,
         policy: &StalePolicy,
         torn: &mut Torn,
         asker: Asker,
     ) -> Outcome<Option<Examined<S>>> {
-        let mut doubts = DOUBTS.into_iter();
+        let mut doubts = self.doubts.iter().copied();
+        let this = self.sys.begin_loop();
         loop {
+            let memory = (&*torn, doubts.len(), opened.locked, &self.server_clock);
+            self.sys.begin_round(this, &memory);
             let kernel_lock = self.flock(&opened.file, Flock::Shared)?;
+            opened.locked |= kernel_lock == KernelLock::Free;
             let Some(stat) = self.stat_if_named(opened.stat.id)? else {
                 return Ok(None);
             };
-            let Some(head) = self.read_settled(&opened.file)? else {
-                return Ok(None);
-            };
+            let head = self.reread(&opened.file).during("read")?;
             let examined = self.judge_head(head, &stat, kernel_lock, policy, torn, asker)?;
             let outlived = examined.verdict.reason() == Reason::KernelLockOutlivesProcess;
             if let Some(pause) = doubts.next().filter(|_| outlived) {
@@ -226,14 +250,6 @@ impl<S: Sys> Place<S> {
                 head,
                 holder,
             }));
-        }
-    }
-
-    /// The file's head; `None` if another host has removed the file, of which NFS tells with ESTALE.
-    fn read_settled(&self, file: &S::File) -> Outcome<Option<Head>> {
-        match self.reread(file) {
-            Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => Ok(None),
-            outcome => outcome.during("read").map(Some),
         }
     }
 

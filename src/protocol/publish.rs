@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{DOUBTS, Displaced, During, Outcome, Place, SETTLE, Terms, present};
+use super::{Displaced, During, Outcome, Place, SETTLE, Terms, is_gone, present};
 use crate::judge::{FileSystem, KernelLock};
 use crate::record::{KernelStamp, Record, WriterId};
 use crate::sys::{Access, Check, Extent, FileId, Flock, Head, Identity, Sys};
@@ -38,10 +38,10 @@ impl<S: Sys> Place<S> {
         terms: &Terms,
         displaced: Option<Displaced>,
     ) -> Outcome<Option<Box<Published<S::File>>>> {
-        let linked = if self.sys.omits(Check::LinkedPublish) {
-            Err(io::ErrorKind::Unsupported.into())
-        } else {
+        let linked = if self.may_link() {
             self.sys.create_unnamed(&self.dir, terms.mode)
+        } else {
+            Err(io::ErrorKind::Unsupported.into())
         };
         let published = match linked {
             Ok(file) => match self.publish_linked(file, terms)? {
@@ -64,6 +64,12 @@ impl<S: Sys> Place<S> {
         }
     }
 
+    /// Only where it was tried: a network mount that had O_TMPFILE deleted the linked file when its
+    /// holder died, and kept a name that nobody could open or take (JuiceFS 1.4).
+    fn may_link(&self) -> bool {
+        self.file_system == FileSystem::Local && !self.sys.omits(Check::LinkedPublish)
+    }
+
     /// Linked publish: an unnamed file is locked, written, and only then given its name.
     fn publish_linked(&self, file: S::File, terms: &Terms) -> Outcome<Linked<S>> {
         let id = self.sys.stat(&file).during("stat")?.id;
@@ -73,19 +79,11 @@ impl<S: Sys> Place<S> {
         self.sys
             .write(&file, 0, &record.encode())
             .during("write the record")?;
-        let journaled = self.file_system == FileSystem::Local;
-        if terms.sync && !journaled {
-            self.sys
-                .sync(&file, Extent::Data)
-                .during("sync the record")?;
-        }
         match self.sys.link(&file, &self.dir, &self.name) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 return Ok(Linked::Unsupported);
             }
-            // A network file system may repeat a link whose reply was lost, and find our own.
-            Err(_) if !journaled && matches!(self.stat_if_named(id), Ok(Some(_))) => {}
             Err(error) => {
                 self.lost_the_race(error, "link the lock file")?;
                 return Ok(Linked::Done(None));
@@ -99,13 +97,9 @@ impl<S: Sys> Place<S> {
             displaced: None,
         });
         if terms.sync {
-            // On a local file system one fsync after the link makes record and name durable together;
-            // synced before the link, a power loss made the lock vanish.
-            let synced = if journaled {
-                self.sys.sync(&published.file, Extent::All)
-            } else {
-                self.sys.sync_dir(&self.dir)
-            };
+            // One fsync after the link makes record and name durable together; synced before the
+            // link, a power loss made the lock vanish.
+            let synced = self.sys.sync(&published.file, Extent::All);
             self.or_withdraw(&published, synced, "sync the lock file")?;
         }
         Ok(Linked::Done(Some(published)))
@@ -122,6 +116,7 @@ impl<S: Sys> Place<S> {
         };
         let id = match self.sys.stat(&file) {
             Ok(stat) => stat.id,
+            Err(error) if is_gone(&error) => return Ok(None),
             // Without its identity the file cannot be told from a successor's: it stays, torn, and
             // the next contender breaks it after the grace.
             Err(error) => return Err(error).during("stat"),
@@ -143,6 +138,7 @@ impl<S: Sys> Place<S> {
                 self.withdraw(id);
                 Ok(None)
             }
+            Err(obstacle) if obstacle.is_gone() => Ok(None),
             Err(obstacle) => {
                 self.withdraw(id);
                 Err(obstacle)
@@ -153,7 +149,7 @@ impl<S: Sys> Place<S> {
     /// Locks, writes and syncs a file that has its name already. `None` if an examiner does not let
     /// go of it.
     fn fill(&self, file: &S::File, id: FileId, terms: &Terms) -> Outcome<Option<Recorded>> {
-        let mut doubts = DOUBTS.into_iter();
+        let mut doubts = self.doubts.iter().copied();
         let stamped = loop {
             match self.flock(file, Flock::Exclusive)? {
                 KernelLock::Free => break true,
@@ -222,7 +218,10 @@ impl<S: Sys> Place<S> {
             return Ok(true);
         }
         self.sys.wait(None, READ_BACK_DELAY);
-        let found = self.read_path();
+        let found = match self.read_path() {
+            Err(error) if is_gone(&error) => Ok(None),
+            found => found,
+        };
         let found = self.or_withdraw(published, found, "read the lock file back")?;
         let Some(head) = found else { return Ok(false) };
         match Record::decode(head.bytes()) {

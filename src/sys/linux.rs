@@ -1,21 +1,18 @@
-//! What only Linux has: unnamed files and their links, procfs, inotify and pidfds.
+//! What only Linux has: unnamed files and their links, and procfs. `inotify` has the waiting.
 
 #![allow(unsafe_code, reason = "the door to the operating system")]
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::AsRawFd;
 use std::ptr::NonNull;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, renameat2};
-use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
 use nix::sys::signal::kill;
 use nix::sys::stat::Mode;
@@ -24,9 +21,15 @@ use nix::time::ClockId;
 use nix::unistd::linkat;
 
 use super::unix::retry;
-use super::{Identity, Liveness, Now, Sys, Woken, nanos};
+use super::{Identity, Liveness, Now, Sys, nanos};
 use crate::judge::FileSystem;
 use crate::record::Pid;
+
+#[path = "inotify.rs"]
+mod inotify;
+
+pub(crate) use inotify::{Watch, close_spare_watch};
+pub(super) use inotify::{wait, watch};
 
 /// Counts suspension, unlike CLOCK_MONOTONIC. clock_gettime(2)
 pub(super) const CLOCK_SINCE_BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
@@ -233,10 +236,7 @@ pub(super) fn process(pid: Pid) -> Liveness {
         return Liveness::Dead;
     }
     // EPERM says that it exists; a /proc that hides it leaves everything else unknown.
-    let stat = std::fs::read(format!("/proc/{raw}/stat"))
-        .ok()
-        .and_then(|stat| parse_stat(&stat));
-    let Some(stat) = stat else {
+    let Some(stat) = read_stat(&format!("/proc/{raw}/stat")) else {
         return Liveness::Unknown;
     };
     // A process whose main thread has exited shows Z with more than one thread, and lives.
@@ -269,6 +269,15 @@ struct ProcStat {
     start_ticks: u64,
 }
 
+/// One read: procfs gives the line at once, and 1 KiB is three times what it takes. Every waiter
+/// comes by here at every hand-over, and reading until nothing more comes takes eight calls.
+fn read_stat(path: &str) -> Option<ProcStat> {
+    let mut line = [0; 1024];
+    let mut file = File::open(path).ok()?;
+    let len = file.read(&mut line).ok()?;
+    parse_stat(line.get(..len)?)
+}
+
 fn parse_stat(stat: &[u8]) -> Option<ProcStat> {
     // Field 2, the command's name, may contain spaces and parentheses: the last one ends it.
     let name_end = stat.iter().rposition(|byte| *byte == b')')?;
@@ -282,94 +291,6 @@ fn parse_stat(stat: &[u8]) -> Option<ProcStat> {
         num_threads,
         start_ticks,
     })
-}
-
-/// An inotify instance on one lock file, and perhaps a pidfd on its holder.
-#[derive(Debug)]
-pub(crate) struct Watch {
-    events: Inotify,
-    process: Option<OwnedFd>,
-}
-
-/// IN_ATTRIB is the unlink of a release (the link count changes while a descriptor keeps the inode),
-/// IN_CLOSE_WRITE a dead holder's descriptor; the others a break, and a holder that unlinked while
-/// nobody else had the file open. inotify(7)
-const END_OF_HOLD: AddWatchFlags = AddWatchFlags::IN_ATTRIB
-    .union(AddWatchFlags::IN_CLOSE_WRITE)
-    .union(AddWatchFlags::IN_DELETE_SELF)
-    .union(AddWatchFlags::IN_MOVE_SELF);
-
-pub(super) fn watch(file: &File, process: Option<Pid>) -> io::Result<Watch> {
-    let events = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
-    // By descriptor: the name may stand for another file by now.
-    let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
-    events.add_watch(opened.as_str(), END_OF_HOLD)?;
-    Ok(Watch {
-        events,
-        process: process.and_then(|pid| pidfd_open(pid).ok()),
-    })
-}
-
-/// pidfd_open(2), which nix does not have.
-fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
-    let flags: libc::c_uint = 0;
-    // SAFETY: the call takes two integers and returns a new descriptor or -1; it touches no memory.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.get().cast_signed(), flags) };
-    let fd = Errno::result(fd)?;
-    let fd = fd.try_into().map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made this descriptor, close-on-exec, and nobody else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
-}
-
-pub(super) fn wait(watch: &mut Watch, timeout: Duration) -> Woken {
-    let start = Instant::now();
-    loop {
-        let left = timeout.saturating_sub(start.elapsed());
-        let mut ready = vec![PollFd::new(watch.events.as_fd(), PollFlags::POLLIN)];
-        ready.extend(
-            watch
-                .process
-                .iter()
-                .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)),
-        );
-        match poll(&mut ready, poll_timeout(left)) {
-            Err(Errno::EINTR) => {}
-            Ok(0) if left.is_zero() => return Woken::Timeout,
-            // poll(2) takes 24 days at the most; a longer wait goes round again.
-            Ok(0) => {}
-            Ok(_) => {
-                let [event, process @ ..] = ready.as_slice() else {
-                    continue;
-                };
-                let event = event.any() == Some(true);
-                if process.iter().any(|fd| fd.any() == Some(true)) {
-                    // It stays readable for ever: left in the set, a forked child that keeps the
-                    // lock would make this a busy loop.
-                    watch.process = None;
-                    return Woken::ProcessEnded;
-                }
-                if event {
-                    drain(&watch.events);
-                    return Woken::FileEvent;
-                }
-            }
-            // No memory: sleep instead of spinning, and let the caller look.
-            Err(_) => {
-                std::thread::sleep(left.min(Duration::from_millis(100)));
-                return Woken::Timeout;
-            }
-        }
-    }
-}
-
-/// Up to the next millisecond, lest the last fraction of one become a busy loop.
-fn poll_timeout(left: Duration) -> PollTimeout {
-    let millis = left.as_nanos().div_ceil(1_000_000);
-    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
-}
-
-fn drain(events: &Inotify) {
-    while events.read_events().is_ok_and(|events| !events.is_empty()) {}
 }
 
 #[cfg(test)]
@@ -401,7 +322,7 @@ mod tests {
                 // The pid may be the same in a new pid namespace; this never is.
                 let differs = identity().is_ok_and(|child| child.generation > mine.generation);
                 // SAFETY: _exit(2) ends the child without running the harness's handlers.
-                unsafe { libc::_exit(i32::from(!differs)) }
+                unsafe { nix::libc::_exit(i32::from(!differs)) }
             }
             nix::unistd::ForkResult::Parent { child } => {
                 let status = nix::sys::wait::waitpid(child, None).expect("the child is ours");

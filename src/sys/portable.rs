@@ -67,6 +67,8 @@ pub(super) fn watch(_file: &File, _process: Option<Pid>) -> io::Result<Watch> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+pub(crate) fn close_spare_watch() {}
+
 pub(super) fn wait(watch: &mut Watch, _timeout: Duration) -> Woken {
     match *watch {}
 }

@@ -137,3 +137,5 @@ impl Sys for Host {
         }
     }
 }
+
+pub(crate) fn close_spare_watch() {}

@@ -93,9 +93,7 @@ fn of_record(record: &Record) -> Value {
     let hostname = record.hostname();
     let hostname = hostname.as_bytes();
     object.insert("hostname".into(), json!(String::from_utf8_lossy(hostname)));
-    if std::str::from_utf8(hostname).is_err() {
-        object.insert("hostname_bytes".into(), json!(hex(hostname)));
-    }
+    object.insert("hostname_hex".into(), json!(hex(hostname)));
     let checksum = match record.checksum() {
         Checksum::IsoHdlc => "iso-hdlc",
         Checksum::Crc32c => "crc-32c",

@@ -30,7 +30,7 @@ use clap::{CommandFactory, Parser, Subcommand};
 /// A lock is the file DATA.lock: a record of 104 bytes that says who is writing. It is compatible with
 /// the locks of the RVF vector store, and recovers by itself when the writer dies.
 #[derive(Parser)]
-#[command(name = "rvlf", version, after_help = HELP, disable_help_subcommand = true)]
+#[command(name = "rvlf", version, after_help = HELP)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -1,0 +1,112 @@
+//! What the allocation table asks of the operating system beyond [`Sys`]: whole files instead of
+//! heads, and whose they are.
+
+use std::io;
+use std::path::Path;
+
+use super::Sys;
+
+/// Five calls more, for files that are read and written as a whole.
+pub(crate) trait WholeFiles: Sys {
+    /// Makes `path` and what is missing above it, with permission bits `mode` less the umask. What
+    /// is there is left alone.
+    fn create_dirs(&self, path: &Path, mode: u32) -> io::Result<()>;
+    fn read_all(&self, file: &Self::File) -> io::Result<Vec<u8>>;
+    /// From the beginning. After an error some of it may be written.
+    fn write_all(&self, file: &Self::File, bytes: &[u8]) -> io::Result<()>;
+    /// Gives `to` the permission bits and the user and group of `from`.
+    fn copy_access(&self, from: &Self::File, to: &Self::File) -> io::Result<()>;
+    /// Names the pid namespace of this process on this boot of this kernel.
+    fn pid_namespace(&self) -> Option<u64>;
+}
+
+#[cfg(all(unix, not(rvlf_unsupported)))]
+mod host {
+    use std::fs::{DirBuilder, File};
+    use std::io;
+    use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, fchown};
+    use std::path::Path;
+
+    use super::super::Host;
+    use super::WholeFiles;
+
+    impl WholeFiles for Host {
+        fn create_dirs(&self, path: &Path, mode: u32) -> io::Result<()> {
+            DirBuilder::new().recursive(true).mode(mode).create(path)
+        }
+
+        fn read_all(&self, file: &File) -> io::Result<Vec<u8>> {
+            // At given offsets: a forked child shares the position, and may read at the same time.
+            const PIECE: usize = 64 * 1024;
+            let mut bytes = Vec::new();
+            loop {
+                let len = bytes.len();
+                bytes.resize(len + PIECE, 0);
+                let (_, rest) = bytes.split_at_mut(len);
+                match file.read_at(rest, len as u64) {
+                    Ok(n) => {
+                        bytes.truncate(len + n);
+                        if n == 0 {
+                            return Ok(bytes);
+                        }
+                    }
+                    Err(error) if error.kind() == io::ErrorKind::Interrupted => bytes.truncate(len),
+                    Err(error) => return Err(error),
+                }
+            }
+        }
+
+        fn write_all(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
+            file.write_all_at(bytes, 0)
+        }
+
+        fn copy_access(&self, from: &File, to: &File) -> io::Result<()> {
+            let (wanted, found) = (from.metadata()?, to.metadata()?);
+            let (uid, gid) = (wanted.uid(), wanted.gid());
+            if (uid, gid) != (found.uid(), found.gid()) {
+                // Only root gives files away; within a group the group is what others need.
+                fchown(to, Some(uid), Some(gid)).or_else(|_| fchown(to, None, Some(gid)))?;
+            }
+            // After the change of owner, which takes bits away. chown(2)
+            to.set_permissions(wanted.permissions())
+        }
+
+        fn pid_namespace(&self) -> Option<u64> {
+            // Other systems have no procfs, or none with this in it.
+            let namespace = std::fs::metadata("/proc/self/ns/pid").ok()?;
+            Some(namespace.ino())
+        }
+    }
+}
+
+#[cfg(any(not(unix), rvlf_unsupported))]
+mod host {
+    use std::io;
+    use std::path::Path;
+
+    use super::super::Host;
+    use super::super::unsupported::Never;
+    use super::WholeFiles;
+
+    impl WholeFiles for Host {
+        fn create_dirs(&self, _path: &Path, _mode: u32) -> io::Result<()> {
+            Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn read_all(&self, file: &Never) -> io::Result<Vec<u8>> {
+            match *file {}
+        }
+
+        fn write_all(&self, file: &Never, _bytes: &[u8]) -> io::Result<()> {
+            match *file {}
+        }
+
+        fn copy_access(&self, from: &Never, _to: &Never) -> io::Result<()> {
+            match *from {}
+        }
+
+        fn pid_namespace(&self) -> Option<u64> {
+            None
+        }
+    }
+}

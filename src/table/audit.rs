@@ -1,0 +1,180 @@
+//! What is wrong with a table: crashes leave dead entries, and other writers anything.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::allocation::{Entry, Table};
+use super::scope::{ScopeRule, tidy};
+
+/// Something that a table should not contain. `Display` gives a sentence.
+///
+/// [`Table`]'s own operations make none of these; a table that another program has written, or
+/// somebody has edited, may contain them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Problem {
+    /// Two entries may write the same paths, and neither has its scope from the other.
+    Overlap {
+        /// One entry, and its rule.
+        one: (String, ScopeRule),
+        /// The other entry, and its rule.
+        other: (String, ScopeRule),
+    },
+    /// Two entries bear one name.
+    DuplicateName {
+        /// The name.
+        name: String,
+    },
+    /// Two entries write one segment.
+    DuplicateSegment {
+        /// The segment.
+        segment: String,
+        /// The entries, in their order.
+        names: [String; 2],
+    },
+    /// The parent of an entry is not there.
+    DanglingParent {
+        /// The entry.
+        name: String,
+        /// Its parent's name.
+        parent: String,
+    },
+    /// Following the parents of an entry leads in a circle.
+    Circle {
+        /// The entry.
+        name: String,
+    },
+    /// A rule's path is relative: what it claims depends on who reads it.
+    RelativePath {
+        /// The entry.
+        name: String,
+        /// The path.
+        target: PathBuf,
+    },
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Problem::Overlap { one, other } => write!(
+                f,
+                "{:?} and {:?} may write the same paths: {} and {}",
+                one.0, other.0, one.1, other.1
+            ),
+            Problem::DuplicateName { name } => write!(f, "two entries are called {name:?}"),
+            Problem::DuplicateSegment { segment, names } => {
+                let [one, other] = names;
+                write!(f, "{one:?} and {other:?} both write segment {segment:?}")
+            }
+            Problem::DanglingParent { name, parent } => {
+                write!(
+                    f,
+                    "{name:?} was delegated by {parent:?}, which is not there"
+                )
+            }
+            Problem::Circle { name } => {
+                write!(
+                    f,
+                    "{name:?} has its scope, by way of its parents, from itself"
+                )
+            }
+            Problem::RelativePath { name, target } => {
+                write!(f, "{name:?} claims a relative path, {}", target.display())
+            }
+        }
+    }
+}
+
+impl Table {
+    /// What is wrong with the table, whoever lives or is dead.
+    ///
+    /// Takes time in proportion to the table and to the number of overlaps.
+    #[must_use]
+    pub fn problems(&self) -> Vec<Problem> {
+        let mut problems = self.duplicates();
+        for entry in &self.allocations {
+            problems.extend(self.parent_problem(entry));
+            let relative = entry.scope_allow.iter().chain(&entry.scope_deny);
+            let relative = relative.filter(|rule| !rule.target.is_absolute());
+            problems.extend(relative.map(|rule| Problem::RelativePath {
+                name: entry.pod_name.clone(),
+                target: rule.target.clone(),
+            }));
+        }
+        problems.extend(self.overlaps());
+        problems
+    }
+
+    fn duplicates(&self) -> Vec<Problem> {
+        let mut names = HashMap::new();
+        let mut segments = HashMap::new();
+        let mut problems = Vec::new();
+        for entry in &self.allocations {
+            let name = entry.pod_name.as_str();
+            if names.insert(name, ()).is_some() {
+                problems.push(Problem::DuplicateName { name: name.into() });
+            }
+            let Some(segment) = entry.segment_id.as_deref() else {
+                continue;
+            };
+            if let Some(earlier) = segments.insert(segment, name) {
+                problems.push(Problem::DuplicateSegment {
+                    segment: segment.into(),
+                    names: [earlier.into(), name.into()],
+                });
+            }
+        }
+        problems
+    }
+
+    fn parent_problem(&self, entry: &Entry) -> Option<Problem> {
+        let parent = entry.delegated_from.as_deref()?;
+        let name = entry.pod_name.clone();
+        if self.find(parent).is_none() {
+            let parent = parent.to_owned();
+            return Some(Problem::DanglingParent { name, parent });
+        }
+        let circular = self.lineage(parent).contains(name.as_str());
+        circular.then_some(Problem::Circle { name })
+    }
+
+    /// Two rules overlap only if the target of one is the other's or lies above it. In the order of
+    /// their targets everything above a rule has come before it and is still on the stack.
+    fn overlaps(&self) -> Vec<Problem> {
+        let mut writes: Vec<(PathBuf, &Entry, &ScopeRule)> = { self.allocations.iter() }
+            .flat_map(|entry| entry.scope_allow.iter().map(move |rule| (entry, rule)))
+            .filter(|(_, rule)| rule.is_write())
+            .map(|(entry, rule)| (tidy(&rule.target), entry, rule))
+            .collect();
+        writes.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+
+        let mut above: Vec<&(PathBuf, &Entry, &ScopeRule)> = Vec::new();
+        let mut problems = Vec::new();
+        for write in &writes {
+            let (target, entry, rule) = write;
+            while above.pop_if(|(top, ..)| !target.starts_with(top)).is_some() {}
+            for (_, other, other_rule) in &above {
+                if rule.overlaps(other_rule) && self.both_may_write(entry, other) {
+                    problems.push(Problem::Overlap {
+                        one: (other.pod_name.clone(), (*other_rule).clone()),
+                        other: (entry.pod_name.clone(), (*rule).clone()),
+                    });
+                }
+            }
+            above.push(write);
+        }
+        problems
+    }
+
+    fn both_may_write(&self, one: &Entry, other: &Entry) -> bool {
+        !std::ptr::eq(one, other)
+            && one.scope().conflict(&other.scope()).is_some()
+            && !self
+                .lineage(&one.pod_name)
+                .contains(other.pod_name.as_str())
+            && !self
+                .lineage(&other.pod_name)
+                .contains(one.pod_name.as_str())
+    }
+}
