@@ -383,6 +383,15 @@ fn a_callback_that_blocks_stops_no_other_locks_refreshes() {
     drop(release);
 }
 
+// Whoever never wants to hear of refreshes again says so with the longest time there is.
+#[test]
+fn the_longest_interval_is_no_overflow() {
+    let dir = common::scratch();
+    let options = WriterLock::options().keepalive(Some(Duration::MAX));
+    let lock = options.try_acquire(dir.path().join("data"));
+    lock.expect("nobody has it").release().expect("it is held");
+}
+
 // ---------------------------------------------------------------- a descriptor that is not ours
 
 /// The number under which this process has the lock file open.
