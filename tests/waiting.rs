@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::{Actor, Chance, Contained, PATIENCE, Role};
 use rvlf::{
@@ -602,4 +602,20 @@ fn waiting_until_free_creates_and_takes_nothing() {
         ["data.lock"],
         "it is left to the next holder"
     );
+}
+
+// An attempt to acquire breaks a torn file that stays as it is for two seconds, also where a clock
+// that was set back makes it look young. Whoever only waits for that must not wait for the clock.
+#[test]
+fn a_torn_file_from_the_future_is_waited_for_by_our_own_clock() {
+    let dir = common::scratch();
+    let data = dir.path().join("data");
+    fs::write(lock_path_for(&data), "").expect("the directory is ours");
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    common::set_mtime(&lock_path_for(&data), tomorrow);
+    let state = wait_until_free(&data, PATIENCE).expect("it can be looked at");
+    let LockState::Malformed(torn) = state else {
+        panic!("the file is empty: {state:?}");
+    };
+    assert!(torn.verdict().is_stale(), "it can be had: {torn}");
 }
