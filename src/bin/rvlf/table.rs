@@ -1,6 +1,6 @@
 //! `rvlf table`: the allocation table, seen and put right by a person.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -143,47 +143,41 @@ fn list(path: &Path, as_json: bool) -> Result<u8, Failure> {
     if looked.table.allocations.is_empty() {
         writeln!(stdout(), "{}: no entries", text::path(path))?;
     }
-    let mut tree = Tree {
-        looked: &looked,
-        shown: HashSet::new(),
-    };
-    let is_root = |entry: &Entry| match &entry.delegated_from {
-        Some(parent) => looked.table.find(parent).is_none(),
-        None => true,
-    };
-    for (index, entry) in looked.table.allocations.iter().enumerate() {
-        if is_root(entry) {
-            tree.show(index, entry, 0)?;
-        }
-    }
-    // What is left goes round in a circle of parents.
-    for (index, entry) in looked.table.allocations.iter().enumerate() {
-        tree.show(index, entry, 0)?;
-    }
+    show_tree(&looked)?;
     Ok(exit::DONE)
 }
 
-struct Tree<'a> {
-    looked: &'a Snapshot,
-    shown: HashSet<usize>,
-}
-
-impl Tree<'_> {
-    fn show(&mut self, index: usize, entry: &Entry, depth: usize) -> io::Result<()> {
-        if !self.shown.insert(index) {
-            return Ok(());
-        }
-        let liveness = self.looked.liveness.get(index);
-        let liveness = *liveness.expect("a snapshot looks at every entry");
-        show_entry(entry, liveness, depth)?;
-        let entries = self.looked.table.allocations.iter().enumerate();
-        for (index, child) in entries {
-            if child.delegated_from.as_deref() == Some(&entry.pod_name) {
-                self.show(index, child, depth + 1)?;
+/// Each entry below its parent; last those whose parents go round in a circle.
+fn show_tree(looked: &Snapshot) -> io::Result<()> {
+    let entries = &looked.table.allocations;
+    let names: HashSet<&str> = entries
+        .iter()
+        .map(|entry| entry.pod_name.as_str())
+        .collect();
+    let mut children: HashMap<&str, Vec<usize>> = HashMap::new();
+    let mut roots = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        match entry.delegated_from.as_deref() {
+            Some(parent) if names.contains(parent) => {
+                children.entry(parent).or_default().push(index);
             }
+            _ => roots.push(index),
         }
-        Ok(())
     }
+    let mut shown = HashSet::new();
+    for root in roots.into_iter().chain(0..entries.len()) {
+        let mut next = vec![(root, 0)];
+        while let Some((index, depth)) = next.pop() {
+            let judged = entries.get(index).zip(looked.liveness.get(index));
+            let Some((entry, liveness)) = judged.filter(|_| shown.insert(index)) else {
+                continue;
+            };
+            show_entry(entry, *liveness, depth)?;
+            let below = children.get(entry.pod_name.as_str()).into_iter().flatten();
+            next.extend(below.rev().map(|child| (*child, depth + 1)));
+        }
+    }
+    Ok(())
 }
 
 fn show_entry(entry: &Entry, liveness: Liveness, depth: usize) -> io::Result<()> {
