@@ -166,8 +166,8 @@ impl LockOptions {
         resource: &Path,
         timeout: Duration,
     ) -> Result<Result<WriterLock, (PathBuf, Box<Holder>)>, AcquireError> {
-        let lock_path = crate::protocol::lock_path_for(resource);
-        let fail = |obstacle| AcquireError::new(obstacle, &lock_path);
+        let lock_path = || crate::protocol::lock_path_for(resource);
+        let fail = |obstacle| AcquireError::new(obstacle, &lock_path());
         let place = self.place(resource).map_err(fail)?;
         if self.refuse_aliases {
             refuse_alias(&place)?;
@@ -179,7 +179,7 @@ impl LockOptions {
         };
         match Held::acquire(place, &terms, timeout, self.on_lost.clone()).map_err(fail)? {
             Acquisition::Held(held) => self.keep(held).map(Ok),
-            Acquisition::Refused(holder) => Ok(Err((lock_path, holder))),
+            Acquisition::Refused(holder) => Ok(Err((lock_path(), holder))),
         }
     }
 

@@ -71,15 +71,10 @@ pub(super) fn create_unnamed(dir: &File, mode: Mode) -> io::Result<File> {
 /// that the descriptor has in procfs. linkat(2)
 pub(super) fn link(file: &File, dir: &File, name: &OsStr) -> io::Result<()> {
     let by_descriptor = || linkat(file, "", dir, name, AtFlags::AT_EMPTY_PATH);
-    let in_procfs = format!("/proc/self/fd/{}", file.as_raw_fd());
     let by_name = || {
-        linkat(
-            AT_FDCWD,
-            in_procfs.as_str(),
-            dir,
-            name,
-            AtFlags::AT_SYMLINK_FOLLOW,
-        )
+        let in_procfs = format!("/proc/self/fd/{}", file.as_raw_fd());
+        let follow = AtFlags::AT_SYMLINK_FOLLOW;
+        linkat(AT_FDCWD, in_procfs.as_str(), dir, name, follow)
     };
     let outcome = match retry(by_descriptor) {
         Err(Errno::ENOENT | Errno::EINVAL) => retry(by_name),
