@@ -95,6 +95,22 @@ until_true() {
     done
 }
 
+# Sets $library, for `at`.
+need_faketime() {
+    library=$(find /usr/lib -name libfaketime.so.1 2>/dev/null | head -n 1)
+    if [[ -z $library ]]; then
+        need faketime libfaketime
+        library=$(find /usr/lib -name libfaketime.so.1 2>/dev/null | head -n 1)
+    fi
+    [[ -n $library ]] || skip "libfaketime is missing"
+}
+
+# at STEP COMMAND...: runs the command with a wall clock that is off by STEP.
+at() {
+    env LD_PRELOAD="$library" FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 \
+        FAKETIME="$1" "${@:2}"
+}
+
 # ---------------------------------------------------------------- holders and contenders
 
 # start_holder PATH [WRAPPER...]: holds the lock until it is told to end, or killed.
@@ -343,6 +359,15 @@ END
             skip "sshfs does not mount: $(tail -n 1 "$base/log")"
     done
     remote_promises "$base/one" "$base/two" 2
+    # A record of another machine, whose clock lags by years; its file was written just now, by the
+    # server's clock. To a contender whose own clock is an hour fast it would look an hour old.
+    need_faketime
+    cp spec/vectors/synthetic/stamped.bin "$base/one/fresh.lock"
+    refused "$base/one/fresh" at +1h
+    [[ -z $(ls -A "$base/one" | grep -v '^fresh.lock$' || true) ]] || violation "litter: $(ls -A "$base/one")"
+    touch -d '1 hour ago' "$base/one/fresh.lock"
+    acquired "$base/one/fresh" at -1h
+    proven "the age of a file is told by the server's clock: a contender an hour off robs nobody"
 }
 
 # O_EXCL lies here: several creators of one name win. The read-back has to notice.
@@ -474,18 +499,9 @@ place_reboot() {
 }
 
 place_clock_steps() {
-    local library dir=$work/clock_steps step
-    library=$(find /usr/lib -name libfaketime.so.1 2>/dev/null | head -n 1)
-    if [[ -z $library ]]; then
-        need faketime libfaketime
-        library=$(find /usr/lib -name libfaketime.so.1 2>/dev/null | head -n 1)
-    fi
-    [[ -n $library ]] || skip "libfaketime is missing"
+    local dir=$work/clock_steps step
+    need_faketime
     mkdir "$dir"
-    at() {
-        env LD_PRELOAD="$library" FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 \
-            FAKETIME="$1" "${@:2}"
-    }
     for step in -3650d -1h -40s +40s +1h +3650d; do
         start_holder "$dir/data"
         refused "$dir/data" at "$step"

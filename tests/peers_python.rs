@@ -16,6 +16,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
 use common::{Actor, Chance, Role, arg, monotonic_ns, next_cue, number, say, scratch, set_mtime};
@@ -42,8 +43,7 @@ fn spec() -> PathBuf {
 /// The reference; `None`, and the reason was told, where it cannot run.
 fn reference() -> Option<PathBuf> {
     let program = spec().join("reference/rvlf.py");
-    let answer = Command::new("python3").arg("--version").output();
-    if !answer.is_ok_and(|output| output.status.success()) {
+    if interpreter().is_none() {
         common::skip("no python3 here");
         return None;
     }
@@ -61,8 +61,27 @@ fn reference() -> Option<PathBuf> {
     Some(program)
 }
 
+/// The program behind the name python3, which may be a script that takes its time to find it.
+fn interpreter() -> Option<&'static PathBuf> {
+    static INTERPRETER: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let find = || {
+        let mut command = Command::new("python3");
+        let output = command
+            .args(["-c", "import sys; print(sys.executable)"])
+            .output();
+        let output = output.ok().filter(|output| output.status.success())?;
+        let path = String::from_utf8(output.stdout).ok()?;
+        Some(PathBuf::from(path.trim_end()))
+    };
+    INTERPRETER.get_or_init(find).as_ref()
+}
+
+fn python3() -> Command {
+    Command::new(interpreter().expect("tests without it were skipped"))
+}
+
 fn python(program: &Path, verb: &str, data: &Path) -> Command {
-    let mut command = Command::new("python3");
+    let mut command = python3();
     command.arg(program).arg(verb).arg(data);
     command
 }
@@ -119,7 +138,7 @@ fn stay() {
 #[test]
 fn the_reference_passes_every_vector() {
     let Some(program) = reference() else { return };
-    let mut command = Command::new("python3");
+    let mut command = python3();
     command.arg("-B").arg(program).arg("vectors");
     let output = command.arg(spec().join("vectors")).output();
     let output = output.expect("python3 has run before");
@@ -181,7 +200,7 @@ struct Worker {
 }
 
 impl Worker {
-    const TURNS: usize = 20;
+    const TURNS: usize = 16;
 
     fn new(contender: Contender, program: &Path, data: &Path, seed: u64) -> Worker {
         let log = data.with_extension(format!("log-{seed}"));
@@ -228,7 +247,8 @@ impl Worker {
                 // The log is its standard output.
                 let mut command = Command::new("sh");
                 command
-                    .args(["-c", r#"exec python3 "$1" hold "$2" "$3" >>"$4""#, "sh"])
+                    .args(["-c", r#"exec "$0" "$1" hold "$2" "$3" >>"$4""#])
+                    .args([python3().get_program()])
                     .args([&self.program, &self.data])
                     .arg(seconds)
                     .arg(&self.log);
@@ -301,14 +321,14 @@ impl Worker {
             0 => std::thread::sleep(self.chance.micros(150_000)),
             1 => {
                 let unread = |path| fs::metadata(path).map_or(0, |file| file.len());
-                while unread(&self.log) == self.read as u64 && !actor.has_ended() {
+                while unread(&self.log) == self.read as u64 && actor.ended().is_none() {
                     std::thread::sleep(Duration::from_micros(500));
                 }
             }
             _ => return None,
         }
         let now = monotonic_ns();
-        if actor.has_ended() {
+        if actor.ended().is_some() {
             return None;
         }
         let pid = Pid::from_raw(actor.pid().cast_signed());
@@ -744,7 +764,7 @@ fn dump_has_the_fields_of_the_text() {
         );
     }
     let Some(program) = reference() else { return };
-    let mut command = Command::new("python3");
+    let mut command = python3();
     command.arg(program).arg("dump");
     let text = dump(command);
     for (name, _) in &fields {

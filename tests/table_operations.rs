@@ -647,7 +647,8 @@ fn universe() -> Vec<PathBuf> {
 
 fn to_rules(rules: &[(u8, bool)]) -> Vec<ScopeRule> {
     let rule = |(target, recursive): &(u8, bool)| {
-        let rule = ScopeRule::write(TARGETS[usize::from(*target)]);
+        let rule =
+            ScopeRule::write({ TARGETS.get(usize::from(*target)) }.expect("steps name these"));
         if *recursive { rule } else { rule.shallow() }
     };
     rules.iter().map(rule).collect()

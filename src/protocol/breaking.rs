@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::examine::{Examined, Opened};
-use super::{Asker, DOUBTS, During, Found, Outcome, Place, Refusal, Torn, jittered, present};
+use super::{Asker, During, Found, Outcome, Place, Refusal, Torn, jittered, present};
 use crate::holder::Holder;
 use crate::judge::{Age, KernelLock, Reason, StalePolicy, Verdict};
 use crate::record::{DecodeError, Record, WriterId};
@@ -154,7 +154,11 @@ impl<S: Sys> Place<S> {
             self.sys.rename_noreplace(&self.dir, aside, &self.name)
         };
         match outcome {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // Somebody else's program may have put its own file there between our look and our
+            // rename: that is never removed, under whatever name.
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists && self.holds_ours(aside) =>
+            {
                 let _ = self.sys.unlink(&self.dir, aside);
                 Ok(())
             }
@@ -162,11 +166,17 @@ impl<S: Sys> Place<S> {
         }
     }
 
+    fn holds_ours(&self, aside: &OsStr) -> bool {
+        let file = self.sys.open(&self.dir, aside, Access::Read);
+        let head = file.and_then(|file| self.sys.read(&file));
+        head.is_ok_and(|head| is_ours(&head))
+    }
+
     /// Removes the lock if it is stale. `Ok(None)` if nothing is there (any more).
     pub(crate) fn break_stale(&self, policy: &StalePolicy) -> Outcome<BreakAttempt> {
         let mut torn = Torn::default();
         let mut refusal = Refusal::contended();
-        for pause in DOUBTS {
+        for pause in self.doubts.iter().copied() {
             let examined = match self.examine(policy, &mut torn, Asker::Contender)? {
                 Found::Nothing => return Ok(BreakAttempt::Nothing),
                 Found::Unreadable(refusal) => return Ok(BreakAttempt::Refused(refusal)),

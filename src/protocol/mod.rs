@@ -44,7 +44,7 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(10);
 /// A kernel lock held by nobody alive belongs to a breaker or an examiner, who need microseconds;
 /// pauses of 1, 2, 4 .. 32 ms outlast them on a loaded machine before we believe it. Also how long a
 /// publisher by exclusive create waits for an examiner.
-const DOUBTS: [Duration; 6] = pauses();
+pub(crate) const DOUBTS: [Duration; 6] = pauses();
 
 const fn pauses() -> [Duration; 6] {
     let ms = Duration::from_millis;
@@ -118,6 +118,8 @@ pub(crate) struct Place<S: Sys> {
     resource_path: PathBuf,
     lock_path: PathBuf,
     pub(crate) file_system: FileSystem,
+    /// [`DOUBTS`]; fewer where schedules are searched exhaustively.
+    pub(crate) doubts: &'static [Duration],
     /// The file server's clock, as the mtime of a probe file told it.
     server_clock: Mutex<Option<ServerClock>>,
 }
@@ -147,6 +149,7 @@ impl<S: Sys> Place<S> {
             resource_path: resource.to_owned(),
             lock_path,
             file_system,
+            doubts: &DOUBTS,
             server_clock: Mutex::new(None),
         })
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{DOUBTS, Displaced, During, Outcome, Place, SETTLE, Terms, is_gone};
+use super::{Displaced, During, Outcome, Place, SETTLE, Terms, is_gone};
 use crate::judge::{FileSystem, KernelLock};
 use crate::record::{DecodeError, KernelStamp, Record, WriterId};
 use crate::sys::{Check, Extent, FileId, Flock, Head, Identity, Sys};
@@ -157,7 +157,7 @@ impl<S: Sys> Place<S> {
         writer_id: WriterId,
         terms: &Terms,
     ) -> Outcome<Option<Recorded>> {
-        let mut doubts = DOUBTS.into_iter();
+        let mut doubts = self.doubts.iter().copied();
         let stamped = loop {
             match self.flock(file, Flock::Exclusive)? {
                 KernelLock::Free => break true,

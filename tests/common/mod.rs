@@ -327,9 +327,9 @@ impl Actor {
         self.child.kill().expect("the child is ours");
     }
 
-    pub fn has_ended(&mut self) -> bool {
-        let status = self.child.try_wait().expect("the child is ours");
-        status.is_some()
+    /// How the role has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child is ours")
     }
 
     /// Waits until the role ends by itself.
