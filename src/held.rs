@@ -177,7 +177,7 @@ impl<S: Sys> Held<S> {
             Some(loss) => return Err(loss),
             None => self.check_descriptor()?,
         }
-        match self.place.whereabouts(self.id) {
+        match self.whereabouts() {
             Ok(whereabouts) => self.note(whereabouts),
             Err(_) => Ok(()),
         }
@@ -201,6 +201,10 @@ impl<S: Sys> Held<S> {
             Ok(stat) => stat.id == self.id,
             Err(error) => !is_bad_descriptor(&error),
         }
+    }
+
+    fn whereabouts(&self) -> Result<Whereabouts, Obstacle> {
+        self.place.whereabouts(self.id, self.record().writer_id())
     }
 
     fn note(&self, whereabouts: Whereabouts) -> Result<(), LossReason> {
@@ -253,7 +257,7 @@ impl<S: Sys> Held<S> {
         }
         self.write_time(file)?;
         // The path, too: what is refreshed may be a file that somebody has put aside.
-        let whereabouts = self.place.whereabouts(self.id).unwrap_or(Whereabouts::Ours);
+        let whereabouts = self.whereabouts().unwrap_or(Whereabouts::Ours);
         self.note(whereabouts).map_err(Setback::Lost)
     }
 
@@ -298,7 +302,7 @@ impl<S: Sys> Held<S> {
         }
         let outcome = match self.known_loss() {
             Some(loss) => Err(loss),
-            None => self.note(self.place.unlink_own(self.id)?),
+            None => self.note(self.place.unlink_own(self.id, self.record().writer_id())?),
         };
         if let Some(file) = file.take() {
             self.close(file);

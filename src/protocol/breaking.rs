@@ -91,7 +91,8 @@ impl<S: Sys> Place<S> {
         }
         let id = examined.id();
         if !self.sys.omits(Check::Identity) {
-            let Some(stat) = self.stat_if_named(id)? else {
+            let named = self.stat_if_it(&self.name, id, |head| *head == examined.head);
+            let Some(stat) = named.during("read")? else {
                 return Ok(Broken::Changed);
             };
             let head = self.sys.read(file).during("read")?;
@@ -103,7 +104,8 @@ impl<S: Sys> Place<S> {
                 return Ok(Broken::Changed);
             }
         }
-        if !self.remove_if(|aside| Ok(self.sys.stat_at(&self.dir, aside)?.id == id))? {
+        let is_it = |caught: &Head| *caught == examined.head;
+        if !self.remove_if(|aside| Ok(self.stat_if_it(aside, id, is_it)?.is_some()))? {
             return Ok(Broken::Changed);
         }
         let displaced = examined.displaced();

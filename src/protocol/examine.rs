@@ -254,7 +254,7 @@ impl<S: Sys> Place<S> {
     }
 
     /// A bad checksum is read again: the holder may be refreshing in place.
-    fn reread(&self, file: &S::File) -> io::Result<Head> {
+    pub(super) fn reread(&self, file: &S::File) -> io::Result<Head> {
         let mut head = self.sys.read(file)?;
         for _ in 0..REREADS {
             let record = Record::decode(head.bytes());
