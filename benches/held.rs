@@ -1,1 +1,2 @@
+//! Ten thousand locks in one process: being measured.
 fn main() {}

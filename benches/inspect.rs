@@ -1,1 +1,2 @@
+//! Being measured.
 fn main() {}

@@ -22,6 +22,8 @@ pub(crate) struct Held<S: Sys> {
     pub(crate) id: FileId,
     /// Who acquired it: a forked child that has a copy of this must not release it.
     process: Identity,
+    /// As it was published, for a forked child, which must not wait for `status`.
+    published: Record,
     displaced: Option<Displaced>,
     /// After how long without a refresh a lock that no kernel witnesses counts as lost.
     patience: Duration,
@@ -123,6 +125,7 @@ impl<S: Sys> Held<S> {
             place,
             id,
             process,
+            published: record,
             displaced,
             patience: robbed_after / 2,
             on_lost,
@@ -136,6 +139,9 @@ impl<S: Sys> Held<S> {
     }
 
     pub(crate) fn record(&self) -> Record {
+        if self.is_forked() {
+            return self.published;
+        }
         lock(&self.status).record
     }
 
@@ -365,6 +371,10 @@ impl Held<Host> {
     /// A second descriptor of the open lock file, close-on-exec.
     pub(crate) fn try_clone_descriptor(&self) -> io::Result<std::os::fd::OwnedFd> {
         let released = || io::Error::other("the lock is not held any more");
+        // In a forked child the file may be locked by a thread that the child does not have.
+        if self.known_loss().is_some() {
+            return Err(released());
+        }
         let file = lock(&self.file);
         let file = file
             .as_ref()

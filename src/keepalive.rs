@@ -50,7 +50,8 @@ impl<T: Clone> Schedule<T> {
     /// acquired together are not refreshed together.
     fn insert(&mut self, now: Duration, interval: Duration, phase: u8, item: T) -> Key {
         self.last_key += 1;
-        let first = interval * (u32::from(phase) + 1) / 256;
+        // Divided first: the longest interval times anything would overflow.
+        let first = interval / 256 * (u32::from(phase) + 1);
         self.put(
             now.saturating_add(first),
             self.last_key,

@@ -319,6 +319,27 @@ fn a_torn_file_is_recovered_when_nobody_can_be_writing_it_any_more() {
     }
 }
 
+// One attempt answers within two seconds, whatever the policy: with a grace of an hour it slept for
+// an hour, and with the longest one for ever.
+#[test]
+fn a_long_grace_does_not_make_one_attempt_long() {
+    let dir = common::scratch();
+    let data = dir.path().join("data");
+    File::create_new(lock_path_for(&data)).expect("nothing is there");
+    let (sender, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let patient = StalePolicy::new().malformed_grace(Duration::MAX);
+        let options = WriterLock::options().stale_policy(patient);
+        // The test may have failed.
+        let _ = sender.send(options.try_acquire(&data));
+    });
+    let outcome = answer.recv_timeout(common::PATIENCE);
+    assert_held(
+        outcome.expect("one attempt does not wait for ever"),
+        Reason::BeingWritten,
+    );
+}
+
 // Deployed clients create the file and write it in a second step. Whoever breaks what is empty for
 // a moment lets two writers in.
 #[test]

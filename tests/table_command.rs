@@ -5,39 +5,23 @@
 //! unasked, and releases what is alive only when it is told twice.
 #![cfg(all(feature = "table", feature = "cli", target_os = "linux"))]
 
-#[path = "../src/bin/rvlf/table.rs"]
-#[allow(dead_code, reason = "`run` is for the command itself")]
-mod table;
 mod table_support;
 
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
-use clap::Parser;
 use rvlf::table::{Allocation, TableGuard};
 use table_support::{PATIENCE, claim, place};
 
-#[derive(Parser)]
-struct Command {
-    #[command(flatten)]
-    table: table::Table,
-}
-
-/// Exit status, output and complaints of `rvlf table --table PATH WORDS`.
-fn rvlf_table(path: &Path, words: &[&str]) -> (u8, String, String) {
-    let path = path
-        .to_str()
-        .expect("temporary directories are named in ASCII");
-    let words = ["rvlf table", "--table", path].iter().chain(words);
-    let command = Command::try_parse_from(words).expect("the command line is right");
-    let (mut out, mut complaints) = (Vec::new(), Vec::new());
-    let status = table::obey(&command.table, &mut out, &mut complaints);
+/// Exit status, output and complaints of `rvlf table WORDS`, the table named by the environment.
+fn rvlf_table(path: &Path, words: &[&str]) -> (i32, String, String) {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rvlf"));
+    command.arg("table").args(words).env("RVLF_TABLE", path);
+    let output = command.output().expect("the command was built");
     let text = |bytes| String::from_utf8(bytes).expect("the command writes UTF-8");
-    (
-        status.expect("a vector takes all"),
-        text(out),
-        text(complaints),
-    )
+    let status = output.status.code().expect("nobody kills it");
+    (status, text(output.stdout), text(output.stderr))
 }
 
 /// A parent that lives, a placeholder of its, and an entry whose process is dead.
@@ -212,4 +196,30 @@ fn what_is_no_table_is_told_and_left_alone() {
             "{complaints}"
         );
     }
+}
+
+#[test]
+fn the_table_is_named_or_the_command_says_how_to_name_it() {
+    let (_dir, path) = place();
+    let _parent = populated(&path);
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rvlf"));
+    command.args(["table", "list"]).env_clear();
+    let output = command.output().expect("the command was built");
+    let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{complaint}");
+    assert!(
+        complaint.contains("set RVLF_TABLE or XDG_RUNTIME_DIR"),
+        "{complaint}"
+    );
+
+    let other = path.with_file_name("other.json");
+    let named = path
+        .to_str()
+        .expect("temporary directories are named in ASCII");
+    let (status, out, _) = rvlf_table(&other, &["list", "--table", named]);
+    assert_eq!(status, 0);
+    assert!(
+        out.starts_with("parent "),
+        "the argument comes first: {out}"
+    );
 }

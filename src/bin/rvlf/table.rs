@@ -1,25 +1,20 @@
 //! `rvlf table`: the allocation table, seen and put right by a person.
 
-use std::collections::HashSet;
-use std::error::Error;
-use std::fmt::{self, Display, Write as _};
+use std::collections::{HashMap, HashSet};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use anstream::stdout;
 use clap::{Args, Subcommand, ValueHint};
 use rvlf::table::{Entry, Liveness, Snapshot, TableError, TableGuard, default_path, snapshot};
 use serde_json::json;
 
+use crate::text::Plain;
+use crate::{exit, text};
+
 /// How long a change waits for the table: operations take milliseconds, a person no longer than this.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-const DONE: u8 = 0;
-const HELD: u8 = 1;
-const USAGE: u8 = 2;
-const STALE: u8 = 3;
-const NOT_A_TABLE: u8 = 4;
-const IO: u8 = 5;
 
 /// Show and repair an allocation table: who holds which part of a data set
 ///
@@ -82,27 +77,18 @@ EXIT STATUS
   5  the operating system failed";
 
 pub fn run(args: &Table) -> io::Result<u8> {
-    obey(args, &mut io::stdout().lock(), &mut io::stderr().lock())
-}
-
-/// What goes to `complaints` is about the command, what goes to `out` is the answer.
-pub fn obey(args: &Table, out: &mut dyn Write, complaints: &mut dyn Write) -> io::Result<u8> {
     let done = default_path(args.path.as_deref()).map_err(Failure::Table);
     let done = done.and_then(|path| match &args.verb {
-        Verb::List { json } => list(&path, *json, out),
-        Verb::Check => check(&path, out),
-        Verb::Reclaim { dry_run } => reclaim(&path, *dry_run, out),
-        Verb::Release { force, name } => release(&path, name, *force, out),
+        Verb::List { json } => list(&path, *json),
+        Verb::Check => check(&path),
+        Verb::Reclaim { dry_run } => reclaim(&path, *dry_run),
+        Verb::Release { force, name } => release(&path, name, *force),
     });
     match done {
         Ok(status) => Ok(status),
         Err(Failure::Output(error)) => Err(error),
-        Err(Failure::Alive(message)) => {
-            writeln!(complaints, "rvlf: {}", Plain(&message))?;
-            Ok(HELD)
-        }
         Err(Failure::Table(error)) => {
-            writeln!(complaints, "rvlf: {}", Plain(&with_causes(&error)))?;
+            text::complain(&error);
             Ok(status_of(&error))
         }
     }
@@ -111,8 +97,6 @@ pub fn obey(args: &Table, out: &mut dyn Write, complaints: &mut dyn Write) -> io
 enum Failure {
     Output(io::Error),
     Table(TableError),
-    /// Somebody alive has it.
-    Alive(String),
 }
 
 impl From<io::Error> for Failure {
@@ -129,43 +113,20 @@ impl From<TableError> for Failure {
 
 fn status_of(error: &TableError) -> u8 {
     match error {
-        TableError::Timeout { .. } | TableError::Replaced { .. } => HELD,
-        TableError::NoPath | TableError::UnknownName { .. } => USAGE,
-        TableError::Parse { .. } | TableError::NotRegular { .. } => NOT_A_TABLE,
-        _ => IO,
+        TableError::Timeout { .. } | TableError::Replaced { .. } => exit::HELD,
+        TableError::NoPath | TableError::UnknownName { .. } => exit::USAGE,
+        TableError::Parse { .. } | TableError::NotRegular { .. } => exit::NOT_A_LOCK,
+        _ => exit::IO,
     }
 }
 
-fn with_causes(error: &dyn Error) -> String {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        let _ = write!(message, ": {error}");
-        cause = error.source();
-    }
-    message
-}
-
-/// Shows text with its control characters escaped, so that no name can drive a terminal or begin a
-/// second line.
-struct Plain<'a>(&'a str);
-
-impl Display for Plain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            if c.is_control() {
-                write!(f, "{}", c.escape_default())?;
-            } else {
-                f.write_char(c)?;
-            }
-        }
-        Ok(())
-    }
+fn plain(text: &str) -> Plain<'_> {
+    Plain(text.into())
 }
 
 // ---------------------------------------------------------------- list
 
-fn list(path: &Path, as_json: bool, out: &mut dyn Write) -> Result<u8, Failure> {
+fn list(path: &Path, as_json: bool) -> Result<u8, Failure> {
     let looked = snapshot(path)?;
     let entries = looked.table.allocations.iter().zip(&looked.liveness);
     if as_json {
@@ -175,70 +136,53 @@ fn list(path: &Path, as_json: bool, out: &mut dyn Write) -> Result<u8, Failure> 
                 "state": state(*liveness),
                 "reason": liveness.to_string(),
             });
-            writeln!(out, "{object}")?;
+            writeln!(stdout(), "{object}")?;
         }
-        return Ok(DONE);
+        return Ok(exit::DONE);
     }
     if looked.table.allocations.is_empty() {
-        writeln!(out, "{}: no entries", Plain(&path.to_string_lossy()))?;
+        writeln!(stdout(), "{}: no entries", text::path(path))?;
     }
-    let mut tree = Tree {
-        looked: &looked,
-        shown: HashSet::new(),
-    };
-    let is_root = |entry: &Entry| match &entry.delegated_from {
-        Some(parent) => looked.table.find(parent).is_none(),
-        None => true,
-    };
-    for (index, entry) in looked.table.allocations.iter().enumerate() {
-        if is_root(entry) {
-            tree.show(index, entry, 0, out)?;
-        }
-    }
-    // What is left goes round in a circle of parents.
-    for (index, entry) in looked.table.allocations.iter().enumerate() {
-        tree.show(index, entry, 0, out)?;
-    }
-    Ok(DONE)
+    show_tree(&looked)?;
+    Ok(exit::DONE)
 }
 
-struct Tree<'a> {
-    looked: &'a Snapshot,
-    shown: HashSet<usize>,
-}
-
-impl Tree<'_> {
-    fn show(
-        &mut self,
-        index: usize,
-        entry: &Entry,
-        depth: usize,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        if !self.shown.insert(index) {
-            return Ok(());
-        }
-        let liveness = self.looked.liveness.get(index);
-        let liveness = *liveness.expect("a snapshot looks at every entry");
-        show_entry(entry, liveness, depth, out)?;
-        let entries = self.looked.table.allocations.iter().enumerate();
-        for (index, child) in entries {
-            if child.delegated_from.as_deref() == Some(&entry.pod_name) {
-                self.show(index, child, depth + 1, out)?;
+/// Each entry below its parent; last those whose parents go round in a circle.
+fn show_tree(looked: &Snapshot) -> io::Result<()> {
+    let entries = &looked.table.allocations;
+    let names: HashSet<&str> = entries
+        .iter()
+        .map(|entry| entry.pod_name.as_str())
+        .collect();
+    let mut children: HashMap<&str, Vec<usize>> = HashMap::new();
+    let mut roots = Vec::new();
+    for (index, entry) in entries.iter().enumerate() {
+        match entry.delegated_from.as_deref() {
+            Some(parent) if names.contains(parent) => {
+                children.entry(parent).or_default().push(index);
             }
+            _ => roots.push(index),
         }
-        Ok(())
     }
+    let mut shown = HashSet::new();
+    for root in roots.into_iter().chain(0..entries.len()) {
+        let mut next = vec![(root, 0)];
+        while let Some((index, depth)) = next.pop() {
+            let judged = entries.get(index).zip(looked.liveness.get(index));
+            let Some((entry, liveness)) = judged.filter(|_| shown.insert(index)) else {
+                continue;
+            };
+            show_entry(entry, *liveness, depth)?;
+            let below = children.get(entry.pod_name.as_str()).into_iter().flatten();
+            next.extend(below.rev().map(|child| (*child, depth + 1)));
+        }
+    }
+    Ok(())
 }
 
-fn show_entry(
-    entry: &Entry,
-    liveness: Liveness,
-    depth: usize,
-    out: &mut dyn Write,
-) -> io::Result<()> {
+fn show_entry(entry: &Entry, liveness: Liveness, depth: usize) -> io::Result<()> {
     let indent = "    ".repeat(depth);
-    let mut line = |text: &str| writeln!(out, "{indent}{}", Plain(text));
+    let line = |text: &str| writeln!(stdout(), "{indent}{}", plain(text));
     let Entry { pod_name, pid, .. } = entry;
     line(&format!(
         "{pod_name}  pid {pid}  {}: {liveness}",
@@ -272,24 +216,24 @@ fn state(liveness: Liveness) -> &'static str {
 
 // ---------------------------------------------------------------- check
 
-fn check(path: &Path, out: &mut dyn Write) -> Result<u8, Failure> {
+fn check(path: &Path) -> Result<u8, Failure> {
     let looked = snapshot(path)?;
     let problems = looked.table.problems();
     for problem in &problems {
-        writeln!(out, "{}", Plain(&problem.to_string()))?;
+        writeln!(stdout(), "{}", plain(&problem.to_string()))?;
     }
     let dead = dead(&looked.table.allocations, &looked.liveness);
     for (entry, liveness) in &dead {
-        writeln!(out, "{}", about(entry, "is dead", *liveness))?;
+        writeln!(stdout(), "{}", about(entry, "is dead", *liveness))?;
     }
     if problems.is_empty() && dead.is_empty() {
         let entries = looked.table.allocations.len();
-        writeln!(out, "{entries} entries, nothing is wrong")?;
+        writeln!(stdout(), "{entries} entries, nothing is wrong")?;
     }
     Ok(match (problems.is_empty(), dead.is_empty()) {
-        (false, _) => NOT_A_TABLE,
-        (true, false) => STALE,
-        (true, true) => DONE,
+        (false, _) => exit::NOT_A_LOCK,
+        (true, false) => exit::STALE,
+        (true, true) => exit::DONE,
     })
 }
 
@@ -300,19 +244,19 @@ fn dead<'a>(entries: &'a [Entry], liveness: &[Liveness]) -> Vec<(&'a Entry, Live
 
 fn about(entry: &Entry, what: &str, liveness: Liveness) -> String {
     let message = format!("{entry} {what}: {liveness}");
-    Plain(&message).to_string()
+    plain(&message).to_string()
 }
 
 // ---------------------------------------------------------------- reclaim and release
 
-fn reclaim(path: &Path, dry_run: bool, out: &mut dyn Write) -> Result<u8, Failure> {
+fn reclaim(path: &Path, dry_run: bool) -> Result<u8, Failure> {
     let looked = snapshot(path)?;
     let found = dead(&looked.table.allocations, &looked.liveness);
     if found.is_empty() {
-        writeln!(out, "nothing to reclaim")?;
+        writeln!(stdout(), "nothing to reclaim")?;
     } else if dry_run {
         for (entry, liveness) in found {
-            writeln!(out, "{}", about(entry, "would be reclaimed", liveness))?;
+            writeln!(stdout(), "{}", about(entry, "would be reclaimed", liveness))?;
         }
     } else {
         let mut guard = TableGuard::open(path, PATIENCE)?;
@@ -322,13 +266,13 @@ fn reclaim(path: &Path, dry_run: bool, out: &mut dyn Write) -> Result<u8, Failur
         guard.save()?;
         let known = before.iter().zip(liveness);
         for (entry, liveness) in known.filter(|(entry, _)| reclaimed.contains(entry)) {
-            writeln!(out, "{}", about(entry, "reclaimed", liveness))?;
+            writeln!(stdout(), "{}", about(entry, "reclaimed", liveness))?;
         }
     }
-    Ok(DONE)
+    Ok(exit::DONE)
 }
 
-fn release(path: &Path, name: &str, force: bool, out: &mut dyn Write) -> Result<u8, Failure> {
+fn release(path: &Path, name: &str, force: bool) -> Result<u8, Failure> {
     let unknown = || TableError::UnknownName {
         name: name.to_owned(),
     };
@@ -340,13 +284,14 @@ fn release(path: &Path, name: &str, force: bool, out: &mut dyn Write) -> Result<
     let (entry, liveness) = named.next().ok_or_else(unknown)?;
     if liveness.is_alive() && !force {
         let held = about(entry, "is not released", liveness);
-        return Err(Failure::Alive(format!(
+        text::say(format_args!(
             "{held}; end the process, or insist with --force"
-        )));
+        ));
+        return Ok(exit::HELD);
     }
     let message = about(entry, "released", liveness);
     guard.release(name)?;
     guard.save()?;
-    writeln!(out, "{message}")?;
-    Ok(DONE)
+    writeln!(stdout(), "{message}")?;
+    Ok(exit::DONE)
 }
