@@ -222,15 +222,11 @@ impl<S: Sys> Held<S> {
         trace::lost(self.place.lock_path(), &reason);
         if let Some(on_lost) = self.on_lost.clone() {
             let lost = self.lost(reason);
-            // Off the scheduling thread: a callback that blocks must not stop the refreshes of
-            // other locks. Without a thread to be had it runs here rather than not at all.
-            let in_thread = (on_lost.clone(), lost.clone());
-            let spawned = std::thread::Builder::new()
-                .name("rvlf-on-lost".into())
-                .spawn(move || (in_thread.0)(&in_thread.1));
-            if spawned.is_err() {
-                on_lost(&lost);
-            }
+            // Off the scheduling thread, where a callback that blocks would stop the refreshes of
+            // other locks, and never under our mutexes, which it would wait for if it drops the
+            // lock. Without a thread to be had only `check` and `is_lost` tell.
+            let thread = std::thread::Builder::new().name("rvlf-on-lost".into());
+            let _ = thread.spawn(move || on_lost(&lost));
         }
         reason
     }

@@ -230,7 +230,7 @@ impl fmt::Display for BreakError {
         match self {
             BreakError::Held { lock_path, holder } => {
                 write!(f, "{}: not broken: {holder}", lock_path.display())?;
-                match holder.record() {
+                match holder.record().filter(|_| !holder.is_kernel_locked()) {
                     Some(record) => write!(
                         f,
                         "; if you are sure that nobody writes, break it by force with writer id {}",

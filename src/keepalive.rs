@@ -184,6 +184,11 @@ impl Keepalive {
         let process = Host.identity()?;
         let mut slot = &FIRST;
         loop {
+            // `set`, not `get_or_init` alone: a child forked while another thread runs an
+            // initialiser would wait for it for ever.
+            if slot.get().is_none() {
+                let _ = slot.set(Box::new(Keepalive::new(process)));
+            }
             let found = slot.get_or_init(|| Box::new(Keepalive::new(process)));
             if found.process == process {
                 return Ok(found);

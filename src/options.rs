@@ -105,6 +105,8 @@ impl LockOptions {
     }
 
     /// Called once, on a thread of its own, when a refresh or a check finds the lock lost.
+    ///
+    /// Where no thread can be started it is not called; [`WriterLock::is_lost`] tells all the same.
     pub fn on_lost(mut self, callback: impl Fn(&Lost) + Send + Sync + 'static) -> LockOptions {
         self.on_lost = Some(Arc::new(callback));
         self

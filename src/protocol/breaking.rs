@@ -152,12 +152,22 @@ impl<S: Sys> Place<S> {
             self.sys.rename_noreplace(&self.dir, aside, &self.name)
         };
         match outcome {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // Somebody else's program may have put its own file there between our look and our
+            // rename: that is never removed, under whatever name.
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists && self.holds_ours(aside) =>
+            {
                 let _ = self.sys.unlink(&self.dir, aside);
                 Ok(())
             }
             outcome => outcome.during("put back the lock file"),
         }
+    }
+
+    fn holds_ours(&self, aside: &OsStr) -> bool {
+        let file = self.sys.open(&self.dir, aside, Access::Read);
+        let head = file.and_then(|file| self.sys.read(&file));
+        head.is_ok_and(|head| is_ours(&head))
     }
 
     /// Removes the lock if it is stale. `Ok(None)` if nothing is there (any more).
