@@ -231,10 +231,12 @@ impl StalePolicy {
         self
     }
 
+    #[cfg(feature = "std")]
     pub(crate) const fn malformed_limit(&self) -> Duration {
         self.malformed_grace
     }
 
+    #[cfg(feature = "std")]
     pub(crate) const fn cross_host_limit(&self) -> Duration {
         self.cross_host_age
     }
