@@ -2,8 +2,8 @@
 //!
 //! The story: the allocation table that this one grew from was truncated and rewritten in place. A
 //! full disk or a kill at the wrong moment left half a table, and with it nobody knew any more who
-//! held what. A file that is replaced instead has its own trap: whoever waits for the old file's lock
-//! gets it in the end, and saves into a file that has no name.
+//! held what. A file that is replaced instead has its own trap: whoever waits for the old file's
+//! lock gets it in the end, and saves into a file that has no name.
 #![cfg(all(feature = "table", unix))]
 #![allow(
     clippy::indexing_slicing,
@@ -314,8 +314,8 @@ fn one_at_a_time_has_the_table_also_after_it_has_saved() {
     drop(TableGuard::open(&path, Duration::ZERO).expect("nobody has it any more"));
 }
 
-// B waits for the file that A has locked; A saves, and with it replaces the file. B must not take the
-// old file's lock for the table's, nor what it has read there for the table.
+// B waits for the file that A has locked; A saves, and with it replaces the file. B must not take
+// the old file's lock for the table's, nor what it has read there for the table.
 #[test]
 fn who_waits_for_the_old_file_gets_the_new_one() {
     for saves in [1, 3] {
@@ -401,8 +401,8 @@ fn the_half_written_table_of_a_killed_process_is_in_nobodys_way() {
     assert_eq!(names, ["table.json"], "a save leaves nothing behind");
 }
 
-// A child that a parent forks while it has the table shares the kernel lock: unlocking it there would
-// let a third process in while the parent writes.
+// A child that a parent forks while it has the table shares the kernel lock: unlocking it there
+// would let a third process in while the parent writes.
 #[test]
 fn a_forked_child_neither_saves_nor_frees_its_parents_table() {
     let (_dir, path) = place();
