@@ -105,6 +105,8 @@ impl LockOptions {
     }
 
     /// Called once, on a thread of its own, when a refresh or a check finds the lock lost.
+    ///
+    /// Where no thread can be started it is not called; [`WriterLock::is_lost`] tells all the same.
     pub fn on_lost(mut self, callback: impl Fn(&Lost) + Send + Sync + 'static) -> LockOptions {
         self.on_lost = Some(Arc::new(callback));
         self
@@ -164,8 +166,8 @@ impl LockOptions {
         resource: &Path,
         timeout: Duration,
     ) -> Result<Result<WriterLock, (PathBuf, Box<Holder>)>, AcquireError> {
-        let lock_path = crate::protocol::lock_path_for(resource);
-        let fail = |obstacle| AcquireError::new(obstacle, &lock_path);
+        let lock_path = || crate::protocol::lock_path_for(resource);
+        let fail = |obstacle| AcquireError::new(obstacle, &lock_path());
         let place = self.place(resource).map_err(fail)?;
         if self.refuse_aliases {
             refuse_alias(&place)?;
@@ -177,7 +179,7 @@ impl LockOptions {
         };
         match Held::acquire(place, &terms, timeout, self.on_lost.clone()).map_err(fail)? {
             Acquisition::Held(held) => self.keep(held).map(Ok),
-            Acquisition::Refused(holder) => Ok(Err((lock_path, holder))),
+            Acquisition::Refused(holder) => Ok(Err((lock_path(), holder))),
         }
     }
 
@@ -282,7 +284,7 @@ pub enum AcquireError {
 }
 
 impl AcquireError {
-    fn new(obstacle: Obstacle, lock_path: &Path) -> AcquireError {
+    pub(crate) fn new(obstacle: Obstacle, lock_path: &Path) -> AcquireError {
         let lock_path = lock_path.to_owned();
         match obstacle {
             Obstacle::Foreign(found) => AcquireError::Foreign { lock_path, found },

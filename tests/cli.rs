@@ -1259,7 +1259,7 @@ it's stale: left behind by pid 1073741822 on build7, last refreshed [..] d [..] 
   refreshed    [..] d [..] ago
   writer id    73697874-6565-6e20-6279-746573206964
   lock file    it's stale.lock
-  next step    none needed, the next writer recovers it; to remove it now: rvlf break 'it'\''s stale'
+  next step    nothing to do, the next writer recovers it; to remove it now: rvlf break 'it'\''s stale'
 
 "#]],
     );
@@ -1304,7 +1304,7 @@ torn: malformed: torn record: 8 of 104 bytes, or zeros
   how we know  the record is incomplete or damaged and nobody is writing it
   since        [..]
   lock file    torn.lock
-  next step    none needed, the next writer recovers it; to remove it now: rvlf break torn
+  next step    nothing to do, the next writer recovers it; to remove it now: rvlf break torn
 
 "#]],
     );

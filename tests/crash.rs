@@ -566,7 +566,7 @@ fn fail_everywhere(scenarios: &[Scenario]) {
     }
     for scenario in scenarios {
         let (calls, undisturbed) = calls(*scenario);
-        let mut errors = 0;
+        let (mut runs, mut errors) = (0, 0);
         for call in &calls {
             for (fault, from_then_on) in faults(call) {
                 let lasting = if from_then_on { " from then on" } else { "" };
@@ -583,14 +583,13 @@ fn fail_everywhere(scenarios: &[Scenario]) {
                         "{when}: a signal changes nothing: {said}"
                     );
                 }
+                runs += 1;
                 errors += usize::from(first_word(&said) == "error");
                 stage.assert_honest(victim, &said, from_then_on, &when);
             }
         }
-        println!(
-            "{scenario}: {} calls, {errors} errors reported",
-            calls.len()
-        );
+        let calls = calls.len();
+        println!("{scenario}: {calls} calls, {runs} faults, {errors} errors reported");
     }
 }
 

@@ -291,6 +291,19 @@ remote_promises() {
     "$contender" hold "$2/data" </dev/null >"$work/said" || violation "$(cat "$work/said")"
     proven "SIGKILL: recovered from the other mount after $((SECONDS - start)) s at a stale age of 4 s"
     unset RVLF_STALE_AFTER
+    # Somebody removes the lock of the living, and a successor takes it. Inode numbers may not tell
+    # the two files apart (sshfs): the first one's release once removed the second one's lock.
+    start_holder "$1/data"
+    rm "$2/data.lock"
+    "$contender" hold "$2/data" < <(sleep 4) >"$work/second" 2>&1 &
+    local second=$!
+    until_true grep -q '^held' "$work/second"
+    exec {cue}>&-
+    if wait "$holder"; then violation "a lock that was removed was released: $(cat "$work/said")"; fi
+    grep -q 'lock lost' "$work/said" || violation "a loss was not noticed: $(cat "$work/said")"
+    wait "$second" || violation "a successor's lock was removed: $(cat "$work/second")"
+    grep -q '^kept' "$work/second" || violation "a successor was robbed: $(cat "$work/second")"
+    proven "a holder whose lock was removed and taken notices it, and leaves its successor's alone"
     # The other mount may remember for a while what it saw.
     absent "$2/data.lock"
     until_true test ! -e "$1/data.lock"

@@ -10,6 +10,8 @@ use std::io::Write;
 use std::os::fd::{AsRawFd, RawFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
@@ -27,6 +29,7 @@ fn child_role() {
         ("no keepalive", no_keepalive),
         ("thread ends", thread_ends),
         ("forks", forks),
+        ("forks while it refreshes", forks_while_it_refreshes),
         ("comes and goes", comes_and_goes),
         ("ten thousand", ten_thousand),
     ]);
@@ -366,7 +369,7 @@ fn a_callback_that_blocks_stops_no_other_locks_refreshes() {
     let (lost, other) = (dir.path().join("lost"), dir.path().join("other"));
     let (began, beginning) = channel();
     let (release, released) = channel::<()>();
-    let released = std::sync::Mutex::new(released);
+    let released = Mutex::new(released);
     let options = every(3).on_lost(move |_| {
         // The test may have failed.
         let _ = began.send(());
@@ -378,6 +381,15 @@ fn a_callback_that_blocks_stops_no_other_locks_refreshes() {
     beginning.recv_timeout(PATIENCE).expect("the loss is told");
     until_refreshed(&other, 10);
     drop(release);
+}
+
+// Whoever never wants to hear of refreshes again says so with the longest time there is.
+#[test]
+fn the_longest_interval_is_no_overflow() {
+    let dir = common::scratch();
+    let options = WriterLock::options().keepalive(Some(Duration::MAX));
+    let lock = options.try_acquire(dir.path().join("data"));
+    lock.expect("nobody has it").release().expect("it is held");
 }
 
 // ---------------------------------------------------------------- a descriptor that is not ours
@@ -507,6 +519,49 @@ fn forks() {
 #[test]
 fn after_fork_the_childs_own_locks_are_refreshed_and_the_parents_go_on() {
     run(Role::new("forks"));
+}
+
+/// What hangs in a forked child ends by SIGALRM.
+fn or_alarm(body: impl FnOnce() -> bool) -> bool {
+    nix::unistd::alarm::set(10);
+    body()
+}
+
+fn forks_while_it_refreshes() {
+    let lock = WriterLock::try_acquire(directory().join("data")).expect("nobody has it");
+    let ended = AtomicBool::new(false);
+    let mut stuck = 0;
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !ended.load(Ordering::Relaxed) {
+                lock.refresh().expect("it is held");
+            }
+        });
+        for _ in 0..300 {
+            let child = common::fork(|| {
+                or_alarm(|| {
+                    let named = lock.writer_id() == lock.record().writer_id();
+                    named && lock.try_clone_descriptor().is_err()
+                })
+            });
+            let status = nix::sys::wait::waitpid(child, None).expect("the child is ours");
+            if status != nix::sys::wait::WaitStatus::Exited(child, 0) {
+                stuck += 1;
+                break;
+            }
+        }
+        ended.store(true, Ordering::Relaxed);
+    });
+    assert_eq!(stuck, 0, "the child's copy answers, and is lost");
+    lock.release().expect("the parent holds it");
+}
+
+// A server forks while another of its threads refreshes: in the child that thread does not exist,
+// and what it had locked stays locked. Asked for its record, or for a descriptor to pass on, the
+// child's copy waited for ever.
+#[test]
+fn a_copy_forked_in_the_middle_of_a_refresh_waits_for_nobody() {
+    run(Role::new("forks while it refreshes"));
 }
 
 // ---------------------------------------------------------------- many

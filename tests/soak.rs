@@ -315,8 +315,10 @@ impl Soak {
     /// Writers end by SIGKILL only: one that ended by itself has seen a promise broken.
     fn assert_all_run(&mut self) {
         for writer in &mut self.writers {
-            let ended = writer.ended();
-            assert_eq!(ended, None, "a writer has seen a promise broken");
+            assert!(
+                writer.ended().is_none(),
+                "a writer has seen a promise broken"
+            );
         }
     }
 }

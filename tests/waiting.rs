@@ -7,7 +7,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::channel;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use common::{Actor, Chance, Contained, PATIENCE, Role};
 use rvlf::{
@@ -93,6 +93,47 @@ fn every_end_of_a_hold_wakes_the_waiter() {
             "{end}: waits ended only because the waiter looked by itself"
         );
     }
+}
+
+// A releases, B acquires before the waiter has looked, and ext4 gives B's lock file the inode number
+// of A's. A waiter that goes by the number alone goes on watching A's file, which is gone, and sleeps
+// through B's release.
+#[test]
+fn a_waiter_follows_the_lock_to_its_next_holder_under_the_same_inode_number() {
+    use std::os::unix::fs::MetadataExt;
+    let dir = common::scratch();
+    let data = dir.path().join("data");
+    let inode = || {
+        fs::metadata(lock_path_for(&data))
+            .expect("it is held")
+            .ino()
+    };
+    for _ in 0..100 {
+        let first = WriterLock::try_acquire(&data).expect("it is free");
+        let waiter = wait_in_thread(WriterLock::options(), &data, PATIENCE);
+        std::thread::sleep(Duration::from_millis(50));
+        let number = inode();
+        first.release().expect("it is held");
+        let second = WriterLock::try_acquire(&data);
+        let reused = second.is_ok() && inode() == number;
+        if reused {
+            // The looks that follow an event are over by then.
+            std::thread::sleep(Duration::from_millis(500));
+        }
+        let ended = Instant::now();
+        drop(second);
+        let (outcome, at, _) = waiter.join().expect("it does not panic");
+        outcome.expect("it is free").release().expect("it is held");
+        if reused {
+            let slept = at.duration_since(ended);
+            assert!(
+                slept < BY_ITSELF / 2,
+                "the release of the second hold wakes it: {slept:?}"
+            );
+            return;
+        }
+    }
+    common::skip("the file system did not give out an inode number again");
 }
 
 #[test]
@@ -561,4 +602,20 @@ fn waiting_until_free_creates_and_takes_nothing() {
         ["data.lock"],
         "it is left to the next holder"
     );
+}
+
+// An attempt to acquire breaks a torn file that stays as it is for two seconds, also where a clock
+// that was set back makes it look young. Whoever only waits for that must not wait for the clock.
+#[test]
+fn a_torn_file_from_the_future_is_waited_for_by_our_own_clock() {
+    let dir = common::scratch();
+    let data = dir.path().join("data");
+    fs::write(lock_path_for(&data), "").expect("the directory is ours");
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    common::set_mtime(&lock_path_for(&data), tomorrow);
+    let state = wait_until_free(&data, PATIENCE).expect("it can be looked at");
+    let LockState::Malformed(torn) = state else {
+        panic!("the file is empty: {state:?}");
+    };
+    assert!(torn.verdict().is_stale(), "it can be had: {torn}");
 }

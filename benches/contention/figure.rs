@@ -22,12 +22,13 @@ pub struct Figure {
     pub curves: Vec<Curve>,
 }
 
-const COLOURS: [RGBColor; 5] = [
+const COLOURS: [RGBColor; 6] = [
     RGBColor(0xb0, 0x30, 0x20),
     RGBColor(0xe0, 0x90, 0x70),
     RGBColor(0x20, 0x50, 0x90),
     RGBColor(0x60, 0x90, 0x30),
     RGBColor(0x80, 0x60, 0xa0),
+    RGBColor(0x90, 0x90, 0x90),
 ];
 
 impl Figure {

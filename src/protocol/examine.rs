@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::acquire::ROUNDS;
-use super::{DOUBTS, During, Obstacle, Outcome, Place, Refusal, lock, present};
+use super::{During, Obstacle, Outcome, Place, Refusal, lock, present};
 use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{
     Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, StalePolicy, Stamp,
@@ -85,7 +85,7 @@ pub(crate) enum Asker {
 
 /// A malformed file, watched: what stays unchanged on our own monotonic clock ages by it, so that a
 /// clock set back cannot keep a torn file for ever.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Torn {
     seen: Option<(FileId, u64, Head)>,
     since: Duration,
@@ -136,7 +136,9 @@ impl<S: Sys> Place<S> {
         torn: &mut Torn,
         asker: Asker,
     ) -> Outcome<Found<S>> {
+        let this = self.sys.begin_loop();
         for _ in 0..ROUNDS {
+            self.sys.begin_round(this, &(&*torn, &self.server_clock));
             match self.look(policy, torn, asker) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
@@ -220,8 +222,11 @@ impl<S: Sys> Place<S> {
         torn: &mut Torn,
         asker: Asker,
     ) -> Outcome<Option<Examined<S>>> {
-        let mut doubts = DOUBTS.into_iter();
+        let mut doubts = self.doubts.iter().copied();
+        let this = self.sys.begin_loop();
         loop {
+            let memory = (&*torn, doubts.len(), opened.locked, &self.server_clock);
+            self.sys.begin_round(this, &memory);
             let kernel_lock = self.flock(&opened.file, Flock::Shared)?;
             opened.locked |= kernel_lock == KernelLock::Free;
             let Some(stat) = self.stat_if_named(opened.stat.id)? else {
@@ -249,7 +254,7 @@ impl<S: Sys> Place<S> {
     }
 
     /// A bad checksum is read again: the holder may be refreshing in place.
-    fn reread(&self, file: &S::File) -> io::Result<Head> {
+    pub(super) fn reread(&self, file: &S::File) -> io::Result<Head> {
         let mut head = self.sys.read(file)?;
         for _ in 0..REREADS {
             let record = Record::decode(head.bytes());

@@ -18,7 +18,7 @@ mod examine;
 mod publish;
 mod release;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{FileSystem, KernelLock, Reason, StalePolicy};
 use crate::record::{Record, WriterId};
-use crate::sys::{FileId, FileKind, Flock, Flocked, Stat, Sys};
+use crate::sys::{Access, FileId, FileKind, Flock, Flocked, Head, Stat, Sys};
 
 pub(crate) use acquire::Attempt;
 pub(crate) use breaking::{BreakAttempt, Displaced};
@@ -44,7 +44,7 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(10);
 /// A kernel lock held by nobody alive belongs to a breaker or an examiner, who need microseconds;
 /// pauses of 1, 2, 4 .. 32 ms outlast them on a loaded machine before we believe it. Also how long a
 /// publisher by exclusive create waits for an examiner.
-const DOUBTS: [Duration; 6] = pauses();
+pub(crate) const DOUBTS: [Duration; 6] = pauses();
 
 const fn pauses() -> [Duration; 6] {
     let ms = Duration::from_millis;
@@ -118,6 +118,8 @@ pub(crate) struct Place<S: Sys> {
     resource_path: PathBuf,
     lock_path: PathBuf,
     pub(crate) file_system: FileSystem,
+    /// [`DOUBTS`]; fewer where schedules are searched exhaustively.
+    pub(crate) doubts: &'static [Duration],
     /// The file server's clock, as the mtime of a probe file told it.
     server_clock: Mutex<Option<ServerClock>>,
 }
@@ -147,6 +149,7 @@ impl<S: Sys> Place<S> {
             resource_path: resource.to_owned(),
             lock_path,
             file_system,
+            doubts: &DOUBTS,
             server_clock: Mutex::new(None),
         })
     }
@@ -173,6 +176,33 @@ impl<S: Sys> Place<S> {
     pub(super) fn stat_if_named(&self, id: FileId) -> Outcome<Option<Stat>> {
         let stat = present(self.sys.stat_at(&self.dir, &self.name)).during("stat")?;
         Ok(stat.filter(|stat| stat.id == id))
+    }
+
+    /// The stat of `name`, if it stands for the file `id`, whose content `is_it` recognises.
+    ///
+    /// On a local file system the inode number says so. Others make numbers up: sshfs has one for each
+    /// name on each mount, and a successor's file has its predecessor's. There the content decides.
+    pub(super) fn stat_if_it(
+        &self,
+        name: &OsStr,
+        id: FileId,
+        is_it: impl FnOnce(&Head) -> bool,
+    ) -> io::Result<Option<Stat>> {
+        let stat = present(self.sys.stat_at(&self.dir, name))?;
+        let Some(stat) = stat.filter(|stat| stat.id == id) else {
+            return Ok(None);
+        };
+        let recognised = self.file_system == FileSystem::Local
+            || self.read_afresh(name)?.is_some_and(|head| is_it(&head));
+        Ok(recognised.then_some(stat))
+    }
+
+    /// What `name` holds, opened afresh.
+    pub(super) fn read_afresh(&self, name: &OsStr) -> io::Result<Option<Head>> {
+        match present(self.sys.open(&self.dir, name, Access::Read))? {
+            Some(file) => self.reread(&file).map(Some),
+            None => Ok(None),
+        }
     }
 
     pub(super) fn flock(&self, file: &S::File, operation: Flock) -> Outcome<KernelLock> {
