@@ -1,8 +1,8 @@
 //! `rvlf table`: what it shows, what it refuses, and its exit statuses.
 //!
-//! The story: a table that says "held" for ever stops everybody; a command that clears it too eagerly
-//! takes a scope from a process that writes. So the command tells how it knows, changes nothing
-//! unasked, and releases what is alive only when it is told twice.
+//! The story: a table that says "held" for ever stops everybody; a command that clears it too
+//! eagerly takes a scope from a process that writes. So the command tells how it knows, changes
+//! nothing unasked, and releases what is alive only when it is told twice.
 #![cfg(all(feature = "table", feature = "cli", target_os = "linux"))]
 
 mod table_support;

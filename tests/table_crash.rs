@@ -1,9 +1,10 @@
 //! A process that is killed, or whose disk is full, at any system call of a save.
 //!
 //! The story: the table that this one grew from was truncated, then written. Killed in between, its
-//! writer left an empty file, which reads as "nobody holds anything": every live holder lost its scope
-//! to the next who asked. So a save is repeated under strace(1), once for each of its system calls,
-//! with SIGKILL or an error at that call; the table must be the old one or the new one every time.
+//! writer left an empty file, which reads as "nobody holds anything": every live holder lost its
+//! scope to the next who asked. So a save is repeated under strace(1), once for each of its system
+//! calls, with SIGKILL or an error at that call; the table must be the old one or the new one every
+//! time.
 #![cfg(all(feature = "table", target_os = "linux"))]
 
 mod table_support;
@@ -31,8 +32,8 @@ const NOT_SYNCED: i32 = 12;
 /// Adds an entry to the table and saves it.
 fn saver() {
     let mut guard = TableGuard::open(arg("TABLE"), PATIENCE).expect("nobody has it");
-    // strace counts the calls of each thread by itself: after these saves no other thread has made as
-    // many calls of a kind as this one, so that a number means one call of one thread.
+    // strace counts the calls of each thread by itself: after these saves no other thread has made
+    // as many calls of a kind as this one, so that a number means one call of one thread.
     let (_dir, scratch) = place();
     for _ in 0..WARM_UP {
         let mut scratch = TableGuard::open(&scratch, PATIENCE).expect("nobody has it");

@@ -2,8 +2,8 @@
 //!
 //! The story: the allocation table that this one grew from was truncated and rewritten in place. A
 //! full disk or a kill at the wrong moment left half a table, and with it nobody knew any more who
-//! held what. A file that is replaced instead has its own trap: whoever waits for the old file's lock
-//! gets it in the end, and saves into a file that has no name.
+//! held what. A file that is replaced instead has its own trap: whoever waits for the old file's
+//! lock gets it in the end, and saves into a file that has no name.
 #![cfg(all(feature = "table", unix))]
 #![allow(
     clippy::indexing_slicing,
@@ -18,10 +18,8 @@ use std::path::Path;
 use std::sync::mpsc::channel;
 use std::time::Duration;
 
-use rvlf::table::{
-    Allocation, Claim, Liveness, ScopeRule, Table, TableError, TableGuard, snapshot,
-};
-use rvlf::{FileKind, Hostname};
+use rvlf::FileKind;
+use rvlf::table::{Allocation, Claim, ScopeRule, Table, TableError, TableGuard, snapshot};
 use table_support::{PATIENCE, claim, descriptors_of, in_forked_child, place, until};
 
 /// A table as its first writers write it.
@@ -314,8 +312,8 @@ fn one_at_a_time_has_the_table_also_after_it_has_saved() {
     drop(TableGuard::open(&path, Duration::ZERO).expect("nobody has it any more"));
 }
 
-// B waits for the file that A has locked; A saves, and with it replaces the file. B must not take the
-// old file's lock for the table's, nor what it has read there for the table.
+// B waits for the file that A has locked; A saves, and with it replaces the file. B must not take
+// the old file's lock for the table's, nor what it has read there for the table.
 #[test]
 fn who_waits_for_the_old_file_gets_the_new_one() {
     for saves in [1, 3] {
@@ -401,8 +399,8 @@ fn the_half_written_table_of_a_killed_process_is_in_nobodys_way() {
     assert_eq!(names, ["table.json"], "a save leaves nothing behind");
 }
 
-// A child that a parent forks while it has the table shares the kernel lock: unlocking it there would
-// let a third process in while the parent writes.
+// A child that a parent forks while it has the table shares the kernel lock: unlocking it there
+// would let a third process in while the parent writes.
 #[test]
 fn a_forked_child_neither_saves_nor_frees_its_parents_table() {
     let (_dir, path) = place();
@@ -426,65 +424,73 @@ fn a_forked_child_neither_saves_nor_frees_its_parents_table() {
 
 // ---------------------------------------------------------------- liveness
 
-fn look_at(path: &Path, change: impl FnOnce(&mut serde_json::Value)) -> Liveness {
-    let json = fs::read(path).expect("it is there");
-    let mut json: serde_json::Value = serde_json::from_slice(&json).expect("it is JSON");
-    change(&mut json["allocations"][0]);
-    fs::write(path, json.to_string()).expect("there is room");
-    let looked = snapshot(path).expect("it is a table");
-    let [liveness] = looked.liveness.as_slice() else {
-        panic!("there is one entry: {looked:?}")
-    };
-    *liveness
-}
+/// Other systems than Linux know neither a process's start nor the boot.
+#[cfg(all(target_os = "linux", not(rvlf_portable)))]
+mod liveness {
+    use super::*;
+    use rvlf::Hostname;
+    use rvlf::table::Liveness;
 
-// A pid alone is no proof: by the time somebody asks it may belong to a web browser.
-#[test]
-fn liveness_is_exact_across_reused_pids_reboots_and_hosts() {
-    let (_dir, path) = place();
-    save(&path, |guard| {
-        guard
-            .register(&claim("a", "/a"), "1")
-            .expect("the table is empty");
+    fn look_at(path: &Path, change: impl FnOnce(&mut serde_json::Value)) -> Liveness {
+        let json = fs::read(path).expect("it is there");
+        let mut json: serde_json::Value = serde_json::from_slice(&json).expect("it is JSON");
+        change(&mut json["allocations"][0]);
+        fs::write(path, json.to_string()).expect("there is room");
+        let looked = snapshot(path).expect("it is a table");
+        let [liveness] = looked.liveness.as_slice() else {
+            panic!("there is one entry: {looked:?}")
+        };
+        *liveness
+    }
+
+    // A pid alone is no proof: by the time somebody asks it may belong to a web browser.
+    #[test]
+    fn liveness_is_exact_across_reused_pids_reboots_and_hosts() {
+        let (_dir, path) = place();
+        save(&path, |guard| {
+            guard
+                .register(&claim("a", "/a"), "1")
+                .expect("the table is empty");
+            assert_eq!(
+                guard.liveness(),
+                [Liveness::Alive],
+                "it is this very process"
+            );
+        });
+        let entry = snapshot(&path).expect("it is a table").table;
+        let holder = entry.find("a").and_then(|entry| entry.holder.as_ref());
+        let hostname = nix::unistd::gethostname().expect("there is one");
+        let hostname =
+            Hostname::truncated(std::os::unix::ffi::OsStrExt::as_bytes(hostname.as_os_str()));
         assert_eq!(
-            guard.liveness(),
-            [Liveness::Alive],
-            "it is this very process"
+            holder.map(|holder| holder.hostname.clone()),
+            Some(hostname.to_string())
         );
-    });
-    let entry = snapshot(&path).expect("it is a table").table;
-    let holder = entry.find("a").and_then(|entry| entry.holder.as_ref());
-    let hostname = nix::unistd::gethostname().expect("there is one");
-    let hostname =
-        Hostname::truncated(std::os::unix::ffi::OsStrExt::as_bytes(hostname.as_os_str()));
-    assert_eq!(
-        holder.map(|holder| holder.hostname.clone()),
-        Some(hostname.to_string())
-    );
 
-    let pristine = fs::read(&path).expect("it is there");
-    let restored = |change: &dyn Fn(&mut serde_json::Value)| {
-        fs::write(&path, &pristine).expect("there is room");
-        look_at(&path, |entry| change(entry))
-    };
-    let reused = restored(&|entry| entry["holder"]["start_ticks"] = 1.into());
-    assert_eq!(reused, Liveness::PidReused);
-    let gone = restored(&|entry| entry["pid"] = 0x3fff_fff0.into());
-    assert_eq!(gone, Liveness::ProcessGone);
-    let container = restored(&|entry| entry["holder"]["pid_namespace"] = 1.into());
-    assert_eq!(container, Liveness::Elsewhere, "its pids mean nothing here");
-    let rebooted = restored(&|entry| {
-        entry["holder"]["boot_id"] = "00000000-0000-4000-8000-000000000000".into();
-    });
-    assert!(
-        matches!(rebooted, Liveness::BeforeBoot | Liveness::Elsewhere),
-        "dead where this machine alone writes, else unknown: {rebooted:?}"
-    );
-    let foreign =
-        restored(&|entry| drop(entry.as_object_mut().map(|entry| entry.remove("holder"))));
-    assert_eq!(foreign, Liveness::PidAlive);
-    let none = restored(&|entry| entry["pid"] = 0.into());
-    assert_eq!(none, Liveness::NoProcess);
+        let pristine = fs::read(&path).expect("it is there");
+        let restored = |change: &dyn Fn(&mut serde_json::Value)| {
+            fs::write(&path, &pristine).expect("there is room");
+            look_at(&path, |entry| change(entry))
+        };
+        let reused = restored(&|entry| entry["holder"]["start_ticks"] = 1.into());
+        assert_eq!(reused, Liveness::PidReused);
+        let gone = restored(&|entry| entry["pid"] = 0x3fff_fff0.into());
+        assert_eq!(gone, Liveness::ProcessGone);
+        let container = restored(&|entry| entry["holder"]["pid_namespace"] = 1.into());
+        assert_eq!(container, Liveness::Elsewhere, "its pids mean nothing here");
+        let rebooted = restored(&|entry| {
+            entry["holder"]["boot_id"] = "00000000-0000-4000-8000-000000000000".into();
+        });
+        assert!(
+            matches!(rebooted, Liveness::BeforeBoot | Liveness::Elsewhere),
+            "dead where this machine alone writes, else unknown: {rebooted:?}"
+        );
+        let foreign =
+            restored(&|entry| drop(entry.as_object_mut().map(|entry| entry.remove("holder"))));
+        assert_eq!(foreign, Liveness::PidAlive);
+        let none = restored(&|entry| entry["pid"] = 0.into());
+        assert_eq!(none, Liveness::NoProcess);
+    }
 }
 
 #[test]
@@ -595,5 +601,5 @@ fn public_types_can_be_shared_between_threads() {
     shared::<TableGuard>();
     shared::<TableError>();
     shared::<Table>();
-    shared::<(Claim, ScopeRule, Liveness)>();
+    shared::<(Claim, ScopeRule, rvlf::table::Liveness)>();
 }

@@ -1,8 +1,9 @@
 //! What can be done to a table, and what is refused.
 //!
-//! The story: an operation that lets through one claim too many gives two processes one file; one that
-//! forgets to hand on what a dead process held takes a part of the data from everybody for good. The
-//! model at the end plays thousands of sequences of operations against a list of paths and holders.
+//! The story: an operation that lets through one claim too many gives two processes one file; one
+//! that forgets to hand on what a dead process held takes a part of the data from everybody for
+//! good. The model at the end plays thousands of sequences of operations against a list of paths
+//! and holders.
 #![cfg(feature = "table")]
 
 mod table_model;

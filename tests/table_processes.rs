@@ -1,11 +1,11 @@
 //! Many processes share one table, and are killed.
 //!
-//! The story: each operation may be right and the whole still wrong: a scope that is handed out twice
-//! because one process reclaimed what another had just adopted, a segment with two writers after a
-//! kill between two saves. So eight processes register, delegate, adopt and release at random while
-//! they are killed one after the other. What the table says is audited, and not believed: whoever
-//! thinks that it holds something also takes a kernel lock of the test's own for it, which two can
-//! never have, and which dies with its process.
+//! The story: each operation may be right and the whole still wrong: a scope that is handed out
+//! twice because one process reclaimed what another had just adopted, a segment with two writers
+//! after a kill between two saves. So eight processes register, delegate, adopt and release at
+//! random while they are killed one after the other. What the table says is audited, and not
+//! believed: whoever thinks that it holds something also takes a kernel lock of the test's own for
+//! it, which two can never have, and which dies with its process.
 #![cfg(all(feature = "table", target_os = "linux"))]
 
 mod table_support;

@@ -1,10 +1,10 @@
 //! The scope algebra, against sets of paths written out.
 //!
-//! The story: an overlap that the algebra does not see lets two processes write one file, and nobody
-//! notices until the data is wrong; one that it only imagines keeps people from working. Both hide in
-//! the corners: a shallow rule and a rule for a child, a denial that takes most of a rule. So every
-//! combination of rules about a small tree is compared with the paths that they are about, each
-//! listed by name.
+//! The story: an overlap that the algebra does not see lets two processes write one file, and
+//! nobody notices until the data is wrong; one that it only imagines keeps people from working.
+//! Both hide in the corners: a shallow rule and a rule for a child, a denial that takes most of a
+//! rule. So every combination of rules about a small tree is compared with the paths that they are
+//! about, each listed by name.
 #![cfg(feature = "table")]
 
 use std::collections::BTreeSet;

@@ -72,10 +72,8 @@ fn assert_kept(before: &Value, after: &Value) {
         }
         // Ids are written in one way, and may be read in several.
         (Value::String(before), Value::String(after)) => {
-            assert!(
-                before.eq_ignore_ascii_case(after),
-                "{before:?} became {after:?}"
-            );
+            let digits = |text: &str| text.replace('-', "").to_ascii_lowercase();
+            assert_eq!(digits(before), digits(after));
         }
         _ => assert_eq!(before, after),
     }

@@ -12,9 +12,9 @@ use crate::record::WriterId;
 
 /// The content of a table file.
 ///
-/// Its methods change the table in memory and do no I/O. They judge nobody: entries of dead processes
-/// count until they are reclaimed, which the methods of [`TableGuard`](super::TableGuard) of the same
-/// names do first.
+/// Its methods change the table in memory and do no I/O. They judge nobody: entries of dead
+/// processes count until they are reclaimed, which the methods of [`TableGuard`](super::TableGuard)
+/// of the same names do first.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// The entries, in the order in which they were made.
@@ -138,8 +138,8 @@ impl Table {
         self.allocations.iter().filter(is_child)
     }
 
-    /// What `name` may do now: its rules less its denials, and less what it has delegated. `None` if
-    /// there is no such entry.
+    /// What `name` may do now: its rules less its denials, and less what it has delegated. `None`
+    /// if there is no such entry.
     ///
     /// What a child was given counts as delegated as a whole, also where it is denied to the child.
     #[must_use]

@@ -61,8 +61,8 @@ pub(super) struct TableFile<S: WholeFiles> {
     id: FileId,
 }
 
-/// The bytes of the table at `path`, and what it lies on; `None` if there is none. Locks nothing and
-/// creates nothing: a saved table is there as a whole at every moment.
+/// The bytes of the table at `path`, and what it lies on; `None` if there is none. Locks nothing
+/// and creates nothing: a saved table is there as a whole at every moment.
 pub(super) fn load<S: WholeFiles>(sys: S, path: &Path) -> Outcome<Option<(Vec<u8>, FileSystem)>> {
     let spot = match Spot::open(sys, path) {
         Err(TableError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
@@ -191,8 +191,8 @@ impl<S: WholeFiles> Spot<S> {
         let mut looked_again = false;
         loop {
             let flocked = self.during("lock", self.sys.flock(file, Flock::Exclusive))?;
-            // A has saved and closed the old file that B waited for: B has its lock now, and with it
-            // nothing. Also while the lock is held: A may have the new file for long.
+            // A has saved and closed the old file that B waited for: B has its lock now, and with
+            // it nothing. Also while the lock is held: A may have the new file for long.
             if !self.names(id)? {
                 if flocked == Flocked::Done {
                     // Not left to the close alone: a child forked meanwhile has a copy.
@@ -266,7 +266,8 @@ impl<S: WholeFiles> Spot<S> {
 }
 
 impl<S: WholeFiles> TableFile<S> {
-    /// Opens and locks the table at `path`, which is made if it is not there; waits up to `timeout`.
+    /// Opens and locks the table at `path`, which is made if it is not there; waits up to
+    /// `timeout`.
     pub(super) fn lock(sys: S, path: &Path, timeout: Duration) -> Outcome<TableFile<S>> {
         let during = |operation| move |source| TableError::io(operation, path, source);
         let process = sys.identity().map_err(during("identify this process"))?;

@@ -22,13 +22,13 @@ type Outcome<T> = Result<T, TableError>;
 /// [`save`](TableGuard::save) replaces the file. Dropping the guard releases the kernel lock, and
 /// forgets what was not saved.
 ///
-/// Hold it for as long as an operation takes, no longer: everybody else waits. One process waits for
-/// itself, too: a second guard, and the drop of an [`Allocation`](super::Allocation), need the same
-/// lock.
+/// Hold it for as long as an operation takes, no longer: everybody else waits. One process waits
+/// for itself, too: a second guard, and the drop of an [`Allocation`](super::Allocation), need the
+/// same lock.
 ///
 /// **Fork**: the guard stays with the process that opened it. In a forked child `save` fails with
-/// [`TableError::Forked`], and dropping the copy frees nothing. **Crash**: the kernel frees the lock,
-/// and the table is the one saved last.
+/// [`TableError::Forked`], and dropping the copy frees nothing. **Crash**: the kernel frees the
+/// lock, and the table is the one saved last.
 ///
 /// ```
 /// use std::time::Duration;
@@ -121,8 +121,8 @@ impl TableGuard {
         Ok(writer_id)
     }
 
-    /// Reclaims what is dead, then adds a placeholder with a part of `parent`'s scope for a child to
-    /// [`adopt`](TableGuard::adopt). Until then it is held by this process, and dies with it.
+    /// Reclaims what is dead, then adds a placeholder with a part of `parent`'s scope for a child
+    /// to [`adopt`](TableGuard::adopt). Until then it is held by this process, and dies with it.
     ///
     /// # Errors
     ///
@@ -230,8 +230,8 @@ pub struct Snapshot {
     pub liveness: Vec<Liveness>,
 }
 
-/// Looks at the table at `path` without locking, creating or waiting. A table that is not there is an
-/// empty one.
+/// Looks at the table at `path` without locking, creating or waiting. A table that is not there is
+/// an empty one.
 ///
 /// What is seen is a whole table, as somebody saved it; it may be another one by now.
 ///

@@ -27,10 +27,11 @@ const DROP_PATIENCE: Duration = Duration::from_secs(10);
 /// before each commit.
 ///
 /// Dropping it releases the entry, silently, as well as it can, and waits up to 10 s for the table;
-/// [`release`](Allocation::release) reports. Do not drop it while this thread holds a [`TableGuard`]
-/// of the same table. **Fork**: the entry stays with the process that made it; in a forked child every
-/// method reports [`TableError::Forked`], and dropping the copy does nothing. **Exec** keeps it: the
-/// process is the same. **A crash** leaves the entry, dead, to whoever operates on the table next.
+/// [`release`](Allocation::release) reports. Do not drop it while this thread holds a
+/// [`TableGuard`] of the same table. **Fork**: the entry stays with the process that made it; in a
+/// forked child every method reports [`TableError::Forked`], and dropping the copy does nothing.
+/// **Exec** keeps it: the process is the same. **A crash** leaves the entry, dead, to whoever
+/// operates on the table next.
 ///
 /// ```
 /// use std::time::Duration;
@@ -172,8 +173,8 @@ impl Allocation {
         self.change(timeout, |guard| guard.update_segment(&self.name, segment))
     }
 
-    /// Releases the entry; children that are left are handed to its parent. Waits up to 10 s for the
-    /// table.
+    /// Releases the entry; children that are left are handed to its parent. Waits up to 10 s for
+    /// the table.
     ///
     /// # Errors
     ///

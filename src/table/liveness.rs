@@ -1,8 +1,8 @@
 //! Whether the process of an entry lives: a pure function from facts to an answer.
 //!
-//! The facts come through the same door as the writer lock's, and doubt reads as alive, too. What the
-//! table does not have is a kernel lock held for as long as the entry lasts, nor an age; so what no
-//! fact on this machine decides stays until a person does (`rvlf table release`).
+//! The facts come through the same door as the writer lock's, and doubt reads as alive, too. What
+//! the table does not have is a kernel lock held for as long as the entry lasts, nor an age; so
+//! what no fact on this machine decides stays until a person does (`rvlf table release`).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -48,8 +48,8 @@ impl Liveness {
         )
     }
 
-    /// Whether a process is known to be there. Neither this nor [`is_dead`](Liveness::is_dead) holds
-    /// of what nobody here can know.
+    /// Whether a process is known to be there. Neither this nor [`is_dead`](Liveness::is_dead)
+    /// holds of what nobody here can know.
     #[must_use]
     pub const fn is_alive(self) -> bool {
         matches!(
@@ -98,36 +98,38 @@ struct Origin {
     start_ticks: u64,
 }
 
-/// The table, one line a row; the first that matches. Source: `docs/table.md#liveness`.
+/// The table, one line a row; the first that matches. Read it beside `docs/table.md#liveness`.
 #[rustfmt::skip]
 fn judge(pid: Option<Pid>, facts: &Facts) -> Liveness {
+    use sys::Liveness::{Alive, Dead, Unknown};
+
     let Some(origin) = facts.origin else {
         // As their writers judge: kill(pid, 0), and EPERM is alive.
-        return match (pid, facts.process) {
-            /* 1 */ (None, _)                         => Liveness::NoProcess,
-            /* 2 */ (_, sys::Liveness::Dead)          => Liveness::ProcessGone,
-            /* 3 */ (_, sys::Liveness::Alive { .. })  => Liveness::PidAlive,
-            /* 4 */ (_, sys::Liveness::Unknown)       => Liveness::ProcessHidden,
+        return match facts.process {
+            /* 1 */ _ if pid.is_none() => Liveness::NoProcess,
+            /* 4 */ Dead               => Liveness::ProcessGone,
+            /* 5 */ Unknown            => Liveness::ProcessHidden,
+            /* 6 */ Alive { .. }       => Liveness::PidAlive,
         };
     };
+    let rebooted = origin.same_boot == Some(false);
+    let alone = facts.file_system == FileSystem::Local;
     let here = match (origin.same_boot, origin.same_namespace) {
-        (Some(false), _)                 => false,
-        (Some(true), Some(same))         => same,
+        (Some(false), _)               => false,
+        (Some(true), Some(same))       => same,
         // A container has a host name of its own, as a rule; without better facts that must do.
-        (Some(true), None) | (None, _)   => origin.same_hostname,
+        (Some(true), None) | (None, _) => origin.same_hostname,
     };
+    let unknown_start = |ticks| ticks == 0 || origin.start_ticks == 0;
     match facts.process {
-        /* 1 */ _ if pid.is_none()                    => Liveness::NoProcess,
-        /* 5 */ _ if origin.same_boot == Some(false)
-                  && facts.file_system == FileSystem::Local => Liveness::BeforeBoot,
-        /* 6 */ _ if !here                            => Liveness::Elsewhere,
-        /* 2 */ sys::Liveness::Dead                   => Liveness::ProcessGone,
-        /* 4 */ sys::Liveness::Unknown                => Liveness::ProcessHidden,
-        /* 3 */ sys::Liveness::Alive { start_ticks, .. } if start_ticks == 0 || origin.start_ticks == 0
-                                                      => Liveness::PidAlive,
-        /* 7 */ sys::Liveness::Alive { start_ticks, .. } if start_ticks == origin.start_ticks
-                                                      => Liveness::Alive,
-        /* 8 */ sys::Liveness::Alive { .. }           => Liveness::PidReused,
+        /* 1 */ _ if pid.is_none()                                         => Liveness::NoProcess,
+        /* 2 */ _ if rebooted && alone                                     => Liveness::BeforeBoot,
+        /* 3 */ _ if !here                                                 => Liveness::Elsewhere,
+        /* 4 */ Dead                                                       => Liveness::ProcessGone,
+        /* 5 */ Unknown                                                    => Liveness::ProcessHidden,
+        /* 6 */ Alive { start_ticks, .. } if unknown_start(start_ticks)    => Liveness::PidAlive,
+        /* 7 */ Alive { start_ticks, .. } if start_ticks == origin.start_ticks => Liveness::Alive,
+        /* 8 */ Alive { .. }                                               => Liveness::PidReused,
     }
 }
 

@@ -195,8 +195,8 @@ impl Table {
     ///
     /// [`DuplicateName`](TableError::DuplicateName),
     /// [`SegmentConflict`](TableError::SegmentConflict),
-    /// [`WriteConflict`](TableError::WriteConflict) or [`InvalidPath`](TableError::InvalidPath); the
-    /// table is as before.
+    /// [`WriteConflict`](TableError::WriteConflict) or [`InvalidPath`](TableError::InvalidPath);
+    /// the table is as before.
     pub fn register(&mut self, claim: &Claim, segment: &str, process: &Process) -> Outcome<()> {
         let mut entry = claim.to_entry(process)?;
         self.refuse_duplicate(&entry)?;
@@ -231,8 +231,8 @@ impl Table {
     /// # Errors
     ///
     /// [`UnknownName`](TableError::UnknownName), [`NotAPlaceholder`](TableError::NotAPlaceholder)
-    /// if somebody else was first, or [`SegmentConflict`](TableError::SegmentConflict); the table is
-    /// as before.
+    /// if somebody else was first, or [`SegmentConflict`](TableError::SegmentConflict); the table
+    /// is as before.
     pub fn adopt(&mut self, name: &str, segment: &str, process: &Process) -> Outcome<()> {
         self.refuse_held_segment(segment, Some(name))?;
         let entry = self.find_mut(name).ok_or_else(|| unknown(name))?;
@@ -288,10 +288,10 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// [`UnknownName`](TableError::UnknownName) for the parent; [`NotAChild`](TableError::NotAChild);
-    /// [`WriteConflict`](TableError::WriteConflict) or [`NotSubset`](TableError::NotSubset) if the
-    /// parent must not have what was denied to it, because somebody else does. The table is as
-    /// before.
+    /// [`UnknownName`](TableError::UnknownName) for the parent;
+    /// [`NotAChild`](TableError::NotAChild); [`WriteConflict`](TableError::WriteConflict) or
+    /// [`NotSubset`](TableError::NotSubset) if the parent must not have what was denied to it,
+    /// because somebody else does. The table is as before.
     pub fn reclaim_delegated(
         &mut self,
         parent: &str,

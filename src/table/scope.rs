@@ -6,8 +6,8 @@
 //! > What several rules cover together, one of them covers alone: a directory may always get one
 //! > more child, of whom only a rule for the directory itself or for something above it knows.
 //!
-//! So it is enough to ask each rule in turn. (`tests/table_scope.rs` compares every combination with
-//! sets of paths written out.)
+//! So it is enough to ask each rule in turn. (`tests/table_scope.rs` compares every combination
+//! with sets of paths written out.)
 
 use std::borrow::Cow;
 use std::fmt;

@@ -121,8 +121,8 @@ pub enum Step {
 const SUFFIXES: [&str; 6] = ["", "a", "b", "a/a", "a/b", "b/a"];
 const DIRECTORIES: [&str; 3] = ["/a", "/b", "/c"];
 
-/// How deep a target may lie for the universe to have a child and a grandchild below it that no rule
-/// names.
+/// How deep a target may lie for the universe to have a child and a grandchild below it that no
+/// rule names.
 const DEEPEST: usize = 3;
 
 /// Steps as bytes tell them: any bytes are some steps, so that a fuzzer can choose.

@@ -99,7 +99,8 @@ pub fn arg(key: &str) -> String {
 /// Runs `body` in a forked child, and says whether it returned true.
 pub fn in_forked_child(body: impl FnOnce() -> bool) -> bool {
     // SAFETY: other threads of the harness may hold the allocator's lock, which glibc resets in the
-    // child; the body makes system calls, and the child ends without running the harness's handlers.
+    // child; the body makes system calls, and the child ends without running the harness's
+    // handlers.
     match unsafe { nix::unistd::fork() }.expect("there is room for one process") {
         ForkResult::Child => {
             let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(body));

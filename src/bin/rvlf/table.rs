@@ -13,7 +13,8 @@ use serde_json::json;
 use crate::text::Plain;
 use crate::{exit, text};
 
-/// How long a change waits for the table: operations take milliseconds, a person no longer than this.
+/// How long a change waits for the table: operations take milliseconds, a person no longer than
+/// this.
 const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Show and repair an allocation table: who holds which part of a data set
