@@ -272,8 +272,11 @@ impl<S: Sys> Place<S> {
             let record = Record::decode(head.bytes());
             matches!(record, Err(DecodeError::Short { .. }))
         };
-        let whole = matches!(self.whereabouts(id, writer_id), Ok(Whereabouts::Ours));
-        if whole || matches!(self.stat_if_it(&self.name, id, is_torn), Ok(Some(_))) {
+        // A torn file has no writer id: there the inode number has to do everywhere.
+        let named = || self.stat_if_it(&self.name, id, is_torn);
+        let is_whole = || matches!(self.whereabouts(id, writer_id), Ok(Whereabouts::Ours));
+        let local = self.file_system == FileSystem::Local;
+        if matches!(named(), Ok(Some(_))) || !local && is_whole() {
             let _ = self.sys.unlink(&self.dir, &self.name);
         }
     }
