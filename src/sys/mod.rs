@@ -222,7 +222,7 @@ pub(crate) enum Woken {
 pub(crate) struct Loop(usize);
 
 /// A check of the protocol that a simulated kernel can leave out, to show that the search over its
-/// interleavings finds the harm. The real [`Host`] leaves nothing out.
+/// interleavings finds the harm. The real one leaves nothing out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Check {
