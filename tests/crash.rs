@@ -610,6 +610,7 @@ fn faults(call: &Call) -> Vec<(&'static str, bool)> {
         // A sleep can only be interrupted, and nobody can do anything about a failed close.
         "clock_nanosleep" => return vec![interrupted],
         "close" => return vec![],
+        "kill" => return vec![("EPERM", false)],
         "flock" => faults.push(("ENOLCK", false)),
         "openat" | "linkat" | "pwrite64" | "fsync" | "fdatasync" | "renameat" | "renameat2" => {
             faults.push(("ENOSPC", false));

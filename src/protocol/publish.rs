@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Displaced, During, Outcome, Place, SETTLE, Terms, is_gone};
+use super::{Displaced, During, Outcome, Place, SETTLE, Terms, Whereabouts, is_gone};
 use crate::judge::{FileSystem, KernelLock};
 use crate::record::{DecodeError, KernelStamp, Record, WriterId};
 use crate::sys::{Check, Extent, FileId, Flock, Head, Identity, Sys};
@@ -268,11 +268,15 @@ impl<S: Sys> Place<S> {
     /// Removes our own file from the path, and no other. The error that led here is the one to
     /// report, not a second one.
     fn withdraw(&self, id: FileId, writer_id: WriterId) {
-        let is_own = |head: &Head| match Record::decode(head.bytes()) {
-            Ok(record) => record.writer_id() == writer_id,
-            Err(error) => matches!(error, DecodeError::Short { .. }),
+        let is_torn = |head: &Head| {
+            let record = Record::decode(head.bytes());
+            matches!(record, Err(DecodeError::Short { .. }))
         };
-        if let Ok(Some(_)) = self.stat_if_it(&self.name, id, is_own) {
+        // A torn file has no writer id: there the inode number has to do everywhere.
+        let named = || self.stat_if_it(&self.name, id, is_torn);
+        let is_whole = || matches!(self.whereabouts(id, writer_id), Ok(Whereabouts::Ours));
+        let local = self.file_system == FileSystem::Local;
+        if matches!(named(), Ok(Some(_))) || !local && is_whole() {
             let _ = self.sys.unlink(&self.dir, &self.name);
         }
     }

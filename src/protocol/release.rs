@@ -30,8 +30,9 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// Whether the path names the inode `id`; on a file system that is not local, where a successor's
-    /// file may have the same number, also whether it bears our `writer_id`.
+    /// Whether the path names the inode `id`. On a file system that is not local inode numbers are no
+    /// sign: a successor's file may have the same one (sshfs), our own another one after a while (weed
+    /// mount). There our `writer_id` in it is.
     pub(crate) fn whereabouts(&self, id: FileId, writer_id: WriterId) -> Outcome<Whereabouts> {
         let stat = || present(self.sys.stat_at(&self.dir, &self.name)).during("stat");
         let mut found = stat()?;
@@ -43,8 +44,8 @@ impl<S: Sys> Place<S> {
         let Some(stat) = found else {
             return Ok(Whereabouts::Absent);
         };
-        let same = stat.id == id;
-        if same && self.file_system == FileSystem::Local {
+        let local = self.file_system == FileSystem::Local;
+        if local && stat.id == id {
             return Ok(Whereabouts::Ours);
         }
         if stat.kind != FileKind::Regular {
@@ -52,15 +53,16 @@ impl<S: Sys> Place<S> {
         }
         let read = self.read_afresh(&self.name);
         match read.map(|head| head.map(|head| Record::decode(head.bytes()))) {
-            Ok(Some(Ok(record))) if same && record.writer_id() == writer_id => {
+            Ok(None) => Ok(Whereabouts::Absent),
+            Ok(Some(Ok(record))) if !local && record.writer_id() == writer_id => {
                 Ok(Whereabouts::Ours)
             }
             Ok(Some(Ok(record))) => Ok(Whereabouts::Replaced(Some(record))),
             // Perhaps ours, half seen: neither a loss nor a file to unlink.
-            Ok(Some(Err(error @ DecodeError::BadChecksum { .. }))) if same => {
+            Ok(Some(Err(error @ DecodeError::BadChecksum { .. }))) if !local => {
                 Err(io::Error::other(error)).during("read")
             }
-            Err(error) if same => Err(error).during("read"),
+            Err(error) if !local => Err(error).during("read"),
             _ => Ok(Whereabouts::Replaced(None)),
         }
     }
