@@ -62,9 +62,15 @@ fn compare(mode: Mode, c: &mut Criterion, ground: &Ground) {
         mode.pick(300, 1),
         mode.pick(100, 1),
         [
-            &mut || drop(black_box(look(&free))),
-            &mut || drop(black_box(look(&held))),
-            &mut || drop(black_box(look(&stale))),
+            &mut || {
+                black_box(look(&free));
+            },
+            &mut || {
+                black_box(look(&held));
+            },
+            &mut || {
+                black_box(look(&stale));
+            },
             &mut || read_file(&lock_path),
             &mut || ask_kernel(&lock_path),
         ],

@@ -73,8 +73,8 @@ fn append(path: &Path, text: &str, pause: Duration) -> Outcome<Receipt> {
     })
 }
 
-/// Cuts off what was never committed, and goes to the end of the rest. Returns the number of the last
-/// entry (0 if there is none) and how many bytes were cut off.
+/// Cuts off what was never committed, and goes to the end of the rest. Returns the number of the
+/// last entry (0 if there is none) and how many bytes were cut off.
 fn recover(log: &mut File) -> Outcome<(u64, u64)> {
     const TWO_LONG_ENTRIES: u64 = 8192;
     const NOT_OURS: &str = "this is not a log that append_log wrote: nothing was changed";
@@ -205,15 +205,22 @@ fn write_until_told_to_stop(path: &Path) -> Outcome<()> {
     let mut chance = Chance::new();
     let text = format!("written by pid {}", std::process::id());
     while !stop.load(Ordering::Relaxed) {
-        let receipt = append(path, &text, Duration::from_micros(chance.below(20_000)))?;
-        let mut news = format!("committed {}\n", receipt.number);
-        if let Some(pid) = receipt.crashed {
-            news.insert_str(0, &format!("recovered {pid} {}\n", receipt.torn));
-        }
+        let pause = Duration::from_micros(chance.below(20_000));
+        let Receipt {
+            number,
+            crashed,
+            torn,
+        } = append(path, &text, pause)?;
+        let (crashed, now) = (crashed.unwrap_or(0), unix_time()?.as_nanos());
         // One write: a writer that is killed says all of it or nothing.
-        std::io::stdout().write_all(news.as_bytes())?;
+        std::io::stdout().write_all(format!("{number} {crashed} {torn} {now}\n").as_bytes())?;
     }
     Ok(())
+}
+
+/// All processes of one machine share this clock.
+fn unix_time() -> Outcome<Duration> {
+    Ok(SystemTime::now().duration_since(UNIX_EPOCH)?)
 }
 
 struct Writer {
@@ -221,16 +228,13 @@ struct Writer {
     child: Child,
 }
 
-enum News {
-    Committed {
-        number: u64,
-    },
-    Recovered {
-        by: String,
-        pid: u32,
-        torn: u64,
-        at: Instant,
-    },
+/// A writer has committed an entry.
+struct News {
+    by: String,
+    number: u64,
+    crashed: Option<u32>,
+    torn: u64,
+    at: Duration,
 }
 
 impl Writer {
@@ -257,19 +261,15 @@ impl Writer {
 
 impl News {
     fn from_line(line: &str, by: &str) -> Option<News> {
-        let mut words = line.split(' ');
-        match (words.next()?, words.next()?, words.next()) {
-            ("committed", number, None) => Some(News::Committed {
-                number: number.parse().ok()?,
-            }),
-            ("recovered", pid, Some(torn)) => Some(News::Recovered {
-                by: by.to_owned(),
-                pid: pid.parse().ok()?,
-                torn: torn.parse().ok()?,
-                at: Instant::now(),
-            }),
-            _ => None,
-        }
+        let mut numbers = line.split(' ').map(str::parse::<u64>);
+        let mut number = || numbers.next()?.ok();
+        Some(News {
+            by: by.to_owned(),
+            number: number()?,
+            crashed: number()?.try_into().ok().filter(|pid| *pid != 0),
+            torn: number()?,
+            at: Duration::from_nanos(number()?),
+        })
     }
 }
 
@@ -303,7 +303,7 @@ fn demonstrate(processes: usize) -> Outcome<bool> {
         let Some(writer) = writers.get_mut(victim) else {
             continue;
         };
-        story.killed(writer);
+        story.killed(writer)?;
         writer.child.kill()?;
         writer.child.wait()?;
         *writer = Writer::start(writer.name, &path, &story.sender)?;
@@ -330,7 +330,8 @@ struct Story {
     start: Instant,
     sender: Sender<News>,
     news: Receiver<News>,
-    killed: HashMap<u32, Instant>,
+    killed_at: HashMap<u32, Duration>,
+    next_commit: HashMap<u32, Duration>,
     recoveries: Vec<Duration>,
     torn: u64,
     promised: HashSet<u64>,
@@ -343,7 +344,8 @@ impl Story {
             start: Instant::now(),
             sender,
             news,
-            killed: HashMap::new(),
+            killed_at: HashMap::new(),
+            next_commit: HashMap::new(),
             recoveries: Vec::new(),
             torn: 0,
             promised: HashSet::new(),
@@ -354,10 +356,11 @@ impl Story {
         println!("{:7.3} s  {text}", self.start.elapsed().as_secs_f64());
     }
 
-    fn killed(&mut self, writer: &Writer) {
+    fn killed(&mut self, writer: &Writer) -> Outcome<()> {
         let pid = writer.child.id();
         self.tell(&format!("kill -9 writer {} (pid {pid})", writer.name));
-        self.killed.insert(pid, Instant::now());
+        self.killed_at.insert(pid, unix_time()?);
+        Ok(())
     }
 
     fn listen_for(&mut self, time: Duration) {
@@ -378,26 +381,30 @@ impl Story {
     }
 
     fn note(&mut self, news: News) {
-        match news {
-            News::Committed { number } => {
-                self.promised.insert(number);
+        self.promised.insert(news.number);
+        for (pid, killed_at) in &self.killed_at {
+            let after = news.at.saturating_sub(*killed_at);
+            if !after.is_zero() {
+                let first = self.next_commit.entry(*pid).or_insert(after);
+                *first = after.min(*first);
             }
-            News::Recovered { by, pid, torn, at } => {
-                let killed = self.killed.get(&pid);
-                let after = killed.map(|killed| at.duration_since(*killed));
-                let after = after.unwrap_or_default();
-                self.recoveries.push(after);
-                self.torn += torn;
-                let found = match torn {
-                    0 => "nothing was torn".to_owned(),
-                    _ => format!("{torn} bytes of an unfinished entry were cut off"),
-                };
-                let (after, indent) = (millis(after), "");
-                self.tell(&format!(
-                    "        pid {pid} held the lock: {by} has reclaimed it,"
-                ));
-                println!("{indent:19}{found}, the next entry was committed after {after:.1} ms");
-            }
+        }
+        // Whoever is first after a crash cuts off; whoever has removed the dead holder's lock knows
+        // of the crash. With several contenders that need not be the same.
+        if news.torn > 0 {
+            self.torn += news.torn;
+            let (by, torn) = (&news.by, news.torn);
+            self.tell(&format!(
+                "        {by} has cut off {torn} bytes of an unfinished entry"
+            ));
+        }
+        if let Some(pid) = news.crashed {
+            let after = self.next_commit.get(&pid).copied().unwrap_or_default();
+            self.recoveries.push(after);
+            let (by, after) = (&news.by, millis(after));
+            self.tell(&format!(
+                "        {by} has reclaimed the lock of pid {pid}; next entry: +{after:.1} ms"
+            ));
         }
     }
 

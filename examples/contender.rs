@@ -83,7 +83,7 @@ fn attempt(path: &Path) -> ExitCode {
 
 fn hold(path: &Path) -> Fallible<ExitCode> {
     let lock = options().acquire(path, PATIENCE)?;
-    println!("held {}", lock.writer_id());
+    println!("held {} {}", lock.record().pid(), lock.writer_id());
     std::io::stdin().read_to_end(&mut Vec::new())?;
     match lock.check() {
         Ok(()) => println!("kept"),

@@ -1,7 +1,7 @@
 //! Holds a lock, for playing with two terminals.
 //!
 //! ```sh
-//! cargo run --example hold                    # holds a lock in the temporary directory until Enter
+//! cargo run --example hold                    # holds a lock in /tmp until Enter
 //! cargo run --example hold -- my.dat          # another file's
 //! cargo run --example hold -- my.dat 5        # for five seconds
 //! ```

@@ -1,4 +1,5 @@
-//! Awaiting a lock in asynchronous code: `acquire` blocks its thread, so it goes to a blocking task.
+//! Awaiting a lock in asynchronous code: `acquire` blocks its thread, so it goes to a blocking
+//! task.
 //!
 //! ```sh
 //! cargo run --example tokio
@@ -13,8 +14,8 @@ use tokio::time::{interval, sleep};
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
 
-/// Acquires the lock without blocking the runtime. Dropping the future does not stop the attempt: the
-/// lock is then released when the blocking task ends, at the latest after `timeout`.
+/// Acquires the lock without blocking the runtime. Dropping the future does not stop the attempt:
+/// the lock is then released when the blocking task ends, at the latest after `timeout`.
 async fn acquire(
     path: PathBuf,
     timeout: Duration,

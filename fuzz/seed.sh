@@ -18,3 +18,13 @@ done
 for kind in 3 5 6; do
     printf "\\x0$kind\\xe4" >"corpus/lock_path/kind-$kind"
 done
+
+mkdir -p corpus/table_json
+cat >corpus/table_json/two <<'JSON'
+{"allocations": [
+ {"pod_name": "a", "pid": 1, "socket": "/s", "scope_allow": [{"target": "/a", "permission": "write", "recursive": true}],
+  "scope_deny": [{"target": "/a/x", "permission": "read"}], "delegated_from": null, "segment_id": "s", "weight": 0.1,
+  "holder": {"hostname": "h", "boot_id": "b", "pid_namespace": 7, "start_ticks": 9, "writer_id": "6ba7b810-9dad-41d1-80b4-00c04fd430c8"}},
+ {"pod_name": "b", "pid": 2, "socket": "", "scope_allow": [{"target": "/a/b", "permission": "write", "recursive": false}],
+  "delegated_from": "a", "segment_id": null}]}
+JSON

@@ -22,6 +22,8 @@ pub(crate) struct Held<S: Sys> {
     pub(crate) id: FileId,
     /// Who acquired it: a forked child that has a copy of this must not release it.
     process: Identity,
+    /// As it was published, for a forked child, which must not wait for `status`.
+    published: Record,
     displaced: Option<Displaced>,
     /// After how long without a refresh a lock that no kernel witnesses counts as lost.
     patience: Duration,
@@ -123,6 +125,7 @@ impl<S: Sys> Held<S> {
             place,
             id,
             process,
+            published: record,
             displaced,
             patience: robbed_after / 2,
             on_lost,
@@ -136,6 +139,9 @@ impl<S: Sys> Held<S> {
     }
 
     pub(crate) fn record(&self) -> Record {
+        if self.is_forked() {
+            return self.published;
+        }
         lock(&self.status).record
     }
 
@@ -171,7 +177,7 @@ impl<S: Sys> Held<S> {
             Some(loss) => return Err(loss),
             None => self.check_descriptor()?,
         }
-        match self.place.whereabouts(self.id) {
+        match self.whereabouts() {
             Ok(whereabouts) => self.note(whereabouts),
             Err(_) => Ok(()),
         }
@@ -197,6 +203,10 @@ impl<S: Sys> Held<S> {
         }
     }
 
+    fn whereabouts(&self) -> Result<Whereabouts, Obstacle> {
+        self.place.whereabouts(self.id, self.record().writer_id())
+    }
+
     fn note(&self, whereabouts: Whereabouts) -> Result<(), LossReason> {
         match whereabouts {
             Whereabouts::Ours => Ok(()),
@@ -216,15 +226,11 @@ impl<S: Sys> Held<S> {
         trace::lost(self.place.lock_path(), &reason);
         if let Some(on_lost) = self.on_lost.clone() {
             let lost = self.lost(reason);
-            // Off the scheduling thread: a callback that blocks must not stop the refreshes of
-            // other locks. Without a thread to be had it runs here rather than not at all.
-            let in_thread = (on_lost.clone(), lost.clone());
-            let spawned = std::thread::Builder::new()
-                .name("rvlf-on-lost".into())
-                .spawn(move || (in_thread.0)(&in_thread.1));
-            if spawned.is_err() {
-                on_lost(&lost);
-            }
+            // Off the scheduling thread, where a callback that blocks would stop the refreshes of
+            // other locks, and never under our mutexes, which it would wait for if it drops the
+            // lock. Without a thread to be had only `check` and `is_lost` tell.
+            let thread = std::thread::Builder::new().name("rvlf-on-lost".into());
+            let _ = thread.spawn(move || on_lost(&lost));
         }
         reason
     }
@@ -251,7 +257,7 @@ impl<S: Sys> Held<S> {
         }
         self.write_time(file)?;
         // The path, too: what is refreshed may be a file that somebody has put aside.
-        let whereabouts = self.place.whereabouts(self.id).unwrap_or(Whereabouts::Ours);
+        let whereabouts = self.whereabouts().unwrap_or(Whereabouts::Ours);
         self.note(whereabouts).map_err(Setback::Lost)
     }
 
@@ -296,7 +302,7 @@ impl<S: Sys> Held<S> {
         }
         let outcome = match self.known_loss() {
             Some(loss) => Err(loss),
-            None => self.note(self.place.unlink_own(self.id)?),
+            None => self.note(self.place.unlink_own(self.id, self.record().writer_id())?),
         };
         if let Some(file) = file.take() {
             self.close(file);
@@ -365,6 +371,10 @@ impl Held<Host> {
     /// A second descriptor of the open lock file, close-on-exec.
     pub(crate) fn try_clone_descriptor(&self) -> io::Result<std::os::fd::OwnedFd> {
         let released = || io::Error::other("the lock is not held any more");
+        // In a forked child the file may be locked by a thread that the child does not have.
+        if self.known_loss().is_some() {
+            return Err(released());
+        }
         let file = lock(&self.file);
         let file = file
             .as_ref()

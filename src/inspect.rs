@@ -139,8 +139,9 @@ impl LockOptions {
         let resource = resource.as_ref();
         let policy = self.policy();
         let outcome = self.place(resource).and_then(|place| {
+            // Kept between looks: a torn file from the future ages by our own clock alone.
+            let mut torn = Torn::default();
             wait::until(&place, timeout, || {
-                let mut torn = Torn::default();
                 Ok(match place.examine(&policy, &mut torn, Asker::Observer)? {
                     Found::Nothing => Look::Done(LockState::Free),
                     Found::Unreadable(refusal) => Look::NotYet(refusal),

@@ -50,7 +50,8 @@ impl<T: Clone> Schedule<T> {
     /// acquired together are not refreshed together.
     fn insert(&mut self, now: Duration, interval: Duration, phase: u8, item: T) -> Key {
         self.last_key += 1;
-        let first = interval * (u32::from(phase) + 1) / 256;
+        // Divided first: the longest interval times anything would overflow.
+        let first = interval / 256 * (u32::from(phase) + 1);
         self.put(
             now.saturating_add(first),
             self.last_key,
@@ -183,6 +184,11 @@ impl Keepalive {
         let process = Host.identity()?;
         let mut slot = &FIRST;
         loop {
+            // `set`, not `get_or_init` alone: a child forked while another thread runs an
+            // initialiser would wait for it for ever.
+            if slot.get().is_none() {
+                let _ = slot.set(Box::new(Keepalive::new(process)));
+            }
             let found = slot.get_or_init(|| Box::new(Keepalive::new(process)));
             if found.process == process {
                 return Ok(found);

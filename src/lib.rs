@@ -126,6 +126,9 @@ pub use options::{AcquireError, DEFAULT_KEEPALIVE, Durability, LockOptions};
 pub use protocol::lock_path_for;
 #[cfg(feature = "std")]
 pub use sys::FileKind;
+#[cfg(feature = "unstable-sim")]
+#[doc(hidden)]
+pub use sys::sim;
 
 /// The README's example, compiled.
 #[cfg(all(doctest, feature = "std"))]

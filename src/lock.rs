@@ -135,7 +135,8 @@ impl WriterLock {
 
     /// Looks whether the lock is still ours: right before committing data is the time to ask.
     ///
-    /// Two or three system calls; never waits for a refresh that hangs. An I/O error is not a loss.
+    /// Two or three system calls; never waits for a refresh that hangs. On a file system that is not
+    /// local it reads the lock file as well. An I/O error is not a loss.
     ///
     /// # Errors
     ///

@@ -105,6 +105,8 @@ impl LockOptions {
     }
 
     /// Called once, on a thread of its own, when a refresh or a check finds the lock lost.
+    ///
+    /// Where no thread can be started it is not called; [`WriterLock::is_lost`] tells all the same.
     pub fn on_lost(mut self, callback: impl Fn(&Lost) + Send + Sync + 'static) -> LockOptions {
         self.on_lost = Some(Arc::new(callback));
         self
@@ -282,7 +284,7 @@ pub enum AcquireError {
 }
 
 impl AcquireError {
-    fn new(obstacle: Obstacle, lock_path: &Path) -> AcquireError {
+    pub(crate) fn new(obstacle: Obstacle, lock_path: &Path) -> AcquireError {
         let lock_path = lock_path.to_owned();
         match obstacle {
             Obstacle::Foreign(found) => AcquireError::Foreign { lock_path, found },

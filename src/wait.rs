@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::judge::Verdict;
-use crate::protocol::{Obstacle, Place, Refusal, Watched, jittered};
+use crate::protocol::{Obstacle, Place, Refusal, jittered};
 use crate::sys::{Sys, Woken};
 
 /// The net under the events: a contender that dies while it holds the kernel lock makes none.
@@ -40,7 +40,7 @@ pub(crate) fn until<S: Sys, T>(
     mut look: impl FnMut() -> Result<Look<T>, Obstacle>,
 ) -> Result<Waited<T>, Obstacle> {
     let start = place.sys.now().since_boot;
-    let mut waited_for = None;
+    let mut watched = None;
     let mut watch = None;
     let mut pace = Pace::new();
     loop {
@@ -54,22 +54,18 @@ pub(crate) fn until<S: Sys, T>(
             return Ok(Waited::TimedOut(refusal));
         }
         let hold = refusal.hold();
-        if hold != waited_for {
-            // A releases, B publishes, and the file system gives B's file the number of A's: by the
-            // number alone we would go on watching a file that is gone.
-            waited_for = hold;
+        if hold.is_none() || hold != watched {
+            watched = hold;
             // First, so that the next one can take what it leaves.
             drop(watch.take());
             pace = Pace::new();
-        }
-        if watch.is_none() {
-            match place.watch(&refusal) {
-                Watched::Quiet(armed) => watch = Some(armed),
-                Watched::LookAgain(armed) => {
-                    watch = armed;
-                    continue;
-                }
-                Watched::Unavailable => {}
+            let armed = refusal.id.map(|id| place.watch(id, &refusal.holder));
+            if let Some(Ok(armed)) = armed {
+                // The holder may have released between our look and the watch: look again. Where
+                // another one's file was at the path, it is what the next look arms a watch for.
+                watched = hold.filter(|_| armed.is_some());
+                watch = armed;
+                continue;
             }
         }
         let pause = match watch {
@@ -77,14 +73,7 @@ pub(crate) fn until<S: Sys, T>(
             None => pace.until_next_poll(&place.sys),
         };
         match place.sys.wait(watch.as_mut(), pause.min(left)) {
-            Woken::FileEvent => {
-                pace.event();
-                if refusal.holder.record().is_none() {
-                    // Nothing but the number tells this file from the next, and it may be reused.
-                    drop(watch.take());
-                }
-            }
-            Woken::ProcessEnded => pace.event(),
+            Woken::FileEvent | Woken::ProcessEnded => pace.event(),
             Woken::Timeout => {}
         }
     }

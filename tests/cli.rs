@@ -572,7 +572,9 @@ fn break_removes_what_is_stale_and_by_force_only_the_lock_that_was_named() {
         "removed, and nothing left aside"
     );
 
-    let holder = Holder::start(path, &["--on-lost=warn"], &HOLD);
+    // A refresh would change the bytes that are compared.
+    let options = ["--no-keepalive", "--on-lost=warn"];
+    let holder = Holder::start(path, &options, &HOLD);
     let id = ask(path, &["status", "--json", "d.rvf"]).json()["record"]["writer_id"].clone();
     let id = id.as_str().expect("a writer id is text");
     let before = fs::read(path.join("d.rvf.lock")).expect("the lock file is there");
@@ -753,7 +755,8 @@ fn wait_returns_when_the_lock_is_free() {
 #[test]
 fn ctrl_c_while_waiting_leaves_nothing_behind() {
     let dir = dir();
-    let holder = Holder::start(dir.path(), &[], &HOLD);
+    // A refresh would change the bytes that are compared.
+    let holder = Holder::start(dir.path(), &["--no-keepalive"], &HOLD);
     let before = fs::read(dir.path().join("d.rvf.lock")).expect("the lock file is there");
     let waits: [&[&str]; 2] = [
         &["run", "--wait", "d.rvf", "--", "touch", "never"],
@@ -1256,7 +1259,7 @@ it's stale: left behind by pid 1073741822 on build7, last refreshed [..] d [..] 
   refreshed    [..] d [..] ago
   writer id    73697874-6565-6e20-6279-746573206964
   lock file    it's stale.lock
-  next step    none needed, the next writer recovers it; to remove it now: rvlf break 'it'\''s stale'
+  next step    nothing to do, the next writer recovers it; to remove it now: rvlf break 'it'\''s stale'
 
 "#]],
     );
@@ -1301,7 +1304,7 @@ torn: malformed: torn record: 8 of 104 bytes, or zeros
   how we know  the record is incomplete or damaged and nobody is writing it
   since        [..]
   lock file    torn.lock
-  next step    none needed, the next writer recovers it; to remove it now: rvlf break torn
+  next step    nothing to do, the next writer recovers it; to remove it now: rvlf break torn
 
 "#]],
     );

@@ -331,10 +331,9 @@ impl Stage {
     /// A crash leaves one aside at the most, and whoever breaks next removes it.
     fn assert_litter_is_swept(&self, when: &str) {
         let litter = self.litter();
-        assert!(
-            litter.len() <= 1,
-            "{when}: one deed has one aside: {litter:?}"
-        );
+        // On a remote mount a probe of the server's clock, too, and its second reading.
+        let most = if is_remote() { 3 } else { 1 };
+        assert!(litter.len() <= most, "{when}: so much litter: {litter:?}");
         if litter.is_empty() {
             return;
         }
@@ -567,7 +566,7 @@ fn fail_everywhere(scenarios: &[Scenario]) {
     }
     for scenario in scenarios {
         let (calls, undisturbed) = calls(*scenario);
-        let mut errors = 0;
+        let (mut runs, mut errors) = (0, 0);
         for call in &calls {
             for (fault, from_then_on) in faults(call) {
                 let lasting = if from_then_on { " from then on" } else { "" };
@@ -584,14 +583,13 @@ fn fail_everywhere(scenarios: &[Scenario]) {
                         "{when}: a signal changes nothing: {said}"
                     );
                 }
+                runs += 1;
                 errors += usize::from(first_word(&said) == "error");
                 stage.assert_honest(victim, &said, from_then_on, &when);
             }
         }
-        println!(
-            "{scenario}: {} calls, {errors} errors reported",
-            calls.len()
-        );
+        let calls = calls.len();
+        println!("{scenario}: {calls} calls, {runs} faults, {errors} errors reported");
     }
 }
 
@@ -654,6 +652,8 @@ impl Stage {
                 victim.kill();
             }
             (Deed::Break | Deed::ForceBreak, "removed" | "error") => victim.kill(),
+            // Without flock nobody can be sure on a remote mount: doubt reads as held.
+            (Deed::Reclaim, "held") if is_remote() => victim.kill(),
             (Deed::Contend | Deed::ContendDeployed, "held" | "error") => victim.kill(),
             (Deed::Wait, "timeout" | "error") => victim.kill(),
             (Deed::BreakLive, "error") => victim.kill(),

@@ -13,11 +13,13 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, SystemTime};
 
 use common::{Contained, OLD, Role, VERY_OLD};
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{Gid, Uid, mkfifo, setgroups, setresgid, setresuid};
 use rvlf::{
@@ -34,6 +36,7 @@ fn child_role() {
         ("nobody", nobody),
         ("no descriptors", no_descriptors),
         ("moves about", moves_about),
+        ("looks", looks),
     ]);
 }
 
@@ -179,8 +182,8 @@ fn a_record_of_another_version_is_refused_and_left_alone() {
     assert_eq!(Snapshot::of(&lock_path), before);
 }
 
-// In /tmp anybody may put anything at our lock path: a FIFO would hang an open, a symlink would have
-// us create or overwrite a file elsewhere.
+// In /tmp anybody may put anything at our lock path: a FIFO would hang an open, a symlink would
+// have us create or overwrite a file elsewhere.
 #[test]
 fn links_directories_pipes_sockets_and_devices_are_refused_at_once() {
     let dir = common::scratch();
@@ -314,6 +317,27 @@ fn a_torn_file_is_recovered_when_nobody_can_be_writing_it_any_more() {
             );
         }
     }
+}
+
+// One attempt answers within two seconds, whatever the policy: with a grace of an hour it slept for
+// an hour, and with the longest one for ever.
+#[test]
+fn a_long_grace_does_not_make_one_attempt_long() {
+    let dir = common::scratch();
+    let data = dir.path().join("data");
+    File::create_new(lock_path_for(&data)).expect("nothing is there");
+    let (sender, answer) = std::sync::mpsc::channel();
+    std::thread::spawn(move || {
+        let patient = StalePolicy::new().malformed_grace(Duration::MAX);
+        let options = WriterLock::options().stale_policy(patient);
+        // The test may have failed.
+        let _ = sender.send(options.try_acquire(&data));
+    });
+    let outcome = answer.recv_timeout(common::PATIENCE);
+    assert_held(
+        outcome.expect("one attempt does not wait for ever"),
+        Reason::BeingWritten,
+    );
 }
 
 // Deployed clients create the file and write it in a second step. Whoever breaks what is empty for
@@ -459,8 +483,8 @@ fn names_that_are_not_utf_8_and_relative_paths_are_locked_like_others() {
     assert!(common::names_in(dir.path()).is_empty());
 }
 
-/// Between acquiring and releasing: another working directory, the parent renamed, another directory
-/// with another lock in its place.
+/// Between acquiring and releasing: another working directory, the parent renamed, another
+/// directory with another lock in its place.
 fn moves_about() {
     let lock = WriterLock::try_acquire("parent/data").expect("nobody has it");
     fs::rename("parent", "renamed").expect("the directory is ours");
@@ -753,7 +777,7 @@ fn running_out_of_descriptors_is_an_error_that_passes() {
     );
 }
 
-// ---------------------------------------------------------------- records of the dead and the living
+// ---------------------------------------------------------------- records
 
 fn attempt(record: &Record, mtime_age: Duration) -> Result<WriterLock, AcquireError> {
     let dir = common::scratch();
@@ -814,7 +838,8 @@ fn records_of_deployed_clients_are_judged_by_pid_host_and_age() {
 
 fn stamped(pid: Pid, host: &Hostname, age: Duration, start_ticks: u64) -> Record {
     let stamp = KernelStamp {
-        // No inode of this kernel: that of another machine, of the last boot, or of a copy's source.
+        // No inode of this kernel: that of another machine, of the last boot, or of a copy's
+        // source.
         inode_key: 1,
         start_ticks,
     };
@@ -993,4 +1018,40 @@ fn breaking_removes_litter_of_dead_breakers_and_nothing_that_resembles_it() {
         ".rvlf-5123456789abcdef",
     ];
     assert_eq!(common::names_in(dir.path()), kept, "everything else stays");
+}
+
+fn looks() {
+    common::say(std::process::id());
+    let state = inspect(common::arg("DATA")).expect("the directory can be looked at");
+    common::say(format_args!("{state:?}"));
+}
+
+// A contender has opened the lock file and asked for its kernel lock; before it looks on, the holder
+// releases. It must not report, or wait for, a holder that has gone: the file that it has open is not
+// the one at the path any more. The contender is stopped right after its flock(2).
+#[test]
+fn a_lock_that_is_released_during_the_look_is_not_held() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return common::skip("strace is not installed");
+    }
+    let dir = common::scratch();
+    let data = dir.path().join("data");
+    let lock = WriterLock::try_acquire(&data).expect("the directory is new");
+    let mut strace = Command::new("strace");
+    // -D: the role is our child, and strace its grandchild.
+    strace.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=flock"]);
+    strace.args(["-e", "inject=flock:signal=SIGSTOP:when=1"]);
+    let mut role = Role::new("looks").with("DATA", &data).under(strace).start();
+    let pid = role.hear();
+    let is_stopped = || {
+        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).expect("it has not ended");
+        let state = stat.rsplit(')').next().expect("the name ends");
+        state.trim_start().starts_with(['t', 'T'])
+    };
+    common::until("the contender is stopped after its flock", is_stopped);
+    lock.release().expect("it is ours");
+    let pid = nix::unistd::Pid::from_raw(pid.parse().expect("a number"));
+    kill(pid, Signal::SIGCONT).expect("it is stopped, and has not ended");
+    assert_eq!(role.hear(), "Free", "the holder has gone, and nobody came");
+    role.finish();
 }

@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use deployed::{Process, Start, directory};
 use rvlf::{
-    AcquireError, BreakError, Foreign, LockState, StalePolicy, WriterId, WriterLock, break_stale,
-    force_break, inspect, lock_path_for,
+    AcquireError, BreakError, Foreign, LockOptions, LockState, StalePolicy, WriterId, WriterLock,
+    break_stale, force_break, inspect, lock_path_for,
 };
 
 fn start() -> Option<Start> {
@@ -30,6 +30,8 @@ fn identity(file: &Path) -> (u64, SystemTime) {
         metadata.modified().expect("every Unix has it"),
     )
 }
+
+type Attempt = fn(&LockOptions, &Path) -> Result<WriterLock, AcquireError>;
 
 // rvlite puts JSON at the very same path, other programs a decimal pid, people a note. The deployed
 // client deletes all of them on sight.
@@ -62,13 +64,14 @@ fn what_is_no_lock_is_refused_and_left_untouched() {
             .same_host_age(Duration::ZERO)
             .cross_host_age(Duration::ZERO);
         let eager = WriterLock::options().stale_policy(eager);
-        for error in [
-            WriterLock::try_acquire(&data),
-            eager.try_acquire(&data),
+        let attempts: [Attempt; 3] = [
+            |_, data| WriterLock::try_acquire(data),
+            |eager, data| eager.try_acquire(data),
             // Waiting for what nobody will release would be waiting for ever.
-            eager.acquire(&data, Duration::from_secs(600)),
-        ] {
-            let error = error.expect_err("it is no lock of ours");
+            |eager, data| eager.acquire(data, Duration::from_secs(600)),
+        ];
+        for attempt in attempts {
+            let error = attempt(&eager, &data).expect_err("it is no lock of ours");
             let AcquireError::Foreign { found, .. } = &error else {
                 panic!("foreign, not {error}");
             };

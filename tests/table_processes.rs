@@ -277,6 +277,15 @@ impl Drop for Crew {
     }
 }
 
+/// Does something when it goes out of scope, in a panic, too.
+struct AtEnd<F: Fn()>(F);
+
+impl<F: Fn()> Drop for AtEnd<F> {
+    fn drop(&mut self) {
+        (self.0)();
+    }
+}
+
 fn start_worker(table: &Path, arena: &Path, log: &Path) -> Child {
     let mut command = role(&[], "worker");
     command
@@ -325,6 +334,8 @@ fn killed_workers_never_leave_two_with_one_scope_or_segment() {
             }
             audits
         });
+        // Also when the test fails: the scope waits for the auditor.
+        let stopped = AtEnd(|| stop.store(true, Ordering::Relaxed));
         let begun = Instant::now();
         let kinds = [
             "register", "delegate", "adopt", "reclaim", "segment", "release", "refused",
@@ -354,7 +365,7 @@ fn killed_workers_never_leave_two_with_one_scope_or_segment() {
             *victim = start();
             kills += 1;
         }
-        stop.store(true, Ordering::Relaxed);
+        drop(stopped);
         auditor.join().expect("the audits found nothing")
     });
     drop(crew);

@@ -23,7 +23,7 @@ use worker::Kind;
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|arg| arg == worker::FLAG) {
-        return worker::run(&arguments[at + 1..]);
+        return worker::run(arguments.split_at(at + 1).1);
     }
     let mode = Mode::from_args();
     if mode == Mode::List {

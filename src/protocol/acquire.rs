@@ -1,10 +1,8 @@
 //! Acquire: examine, break what is stale, publish; from the start again when somebody was quicker.
 
 use super::breaking::{Broken, busy};
-use super::{
-    Asker, DOUBTS, Displaced, Found, Outcome, Place, Published, Refusal, Terms, Torn, jittered,
-};
-use crate::judge::{Reason, Verdict};
+use super::{Asker, Displaced, Found, Outcome, Place, Published, Refusal, Terms, Torn, jittered};
+use crate::judge::{Reason, StalePolicy, Verdict};
 use crate::sys::Sys;
 
 /// How often one attempt may find that the lock has changed hands before it gives up: more often
@@ -18,7 +16,7 @@ pub(crate) enum Attempt<F> {
 }
 
 impl<S: Sys> Place<S> {
-    /// One attempt to acquire. Sleeps for `malformed_grace` at the most, and for the pauses above.
+    /// One attempt to acquire. Sleeps for 2 s at the most, and for the pauses above.
     ///
     /// `displaced` outlives the attempt: if we break a lock and another contender publishes first, it
     /// never learns of the dead holder, and whoever of us comes next should.
@@ -28,10 +26,16 @@ impl<S: Sys> Place<S> {
         displaced: &mut Option<Displaced>,
     ) -> Outcome<Attempt<S::File>> {
         let mut torn = Torn::default();
+        // A longer grace is for whoever waits with a timeout: one attempt is to answer soon.
+        let grace = terms.policy.malformed_limit();
+        let grace = grace.min(StalePolicy::MALFORMED_GRACE);
         let mut refusal = Refusal::contended();
-        let mut doubts = DOUBTS.into_iter();
+        let mut doubts = self.doubts.iter().copied();
         let mut rounds = 0;
+        let this = self.sys.begin_loop();
         while rounds < ROUNDS {
+            let memory = (&torn, &refusal.holder, doubts.len(), &displaced);
+            self.sys.begin_round(this, &(memory, &self.server_clock));
             rounds += 1;
             let examined = match self.examine(&terms.policy, &mut torn, Asker::Contender)? {
                 Found::Nothing => match self.publish(terms, *displaced)? {
@@ -47,7 +51,7 @@ impl<S: Sys> Place<S> {
                 Verdict::Held {
                     reason: Reason::BeingWritten,
                     stale_in: Some(left),
-                } if torn.waited < terms.policy.malformed_limit() => {
+                } if torn.waited < grace => {
                     drop(examined);
                     self.sys.wait(None, torn.pause(left));
                     rounds = 0;

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::examine::{Examined, Opened};
-use super::{Asker, DOUBTS, During, Found, Outcome, Place, Refusal, Torn, jittered, present};
+use super::{Asker, During, Found, Outcome, Place, Refusal, Torn, jittered, present};
 use crate::holder::Holder;
 use crate::judge::{Age, KernelLock, Reason, StalePolicy, Verdict};
 use crate::record::{DecodeError, Record, WriterId};
@@ -65,6 +65,19 @@ impl<S: Sys> Place<S> {
         policy: &StalePolicy,
         torn: &mut Torn,
     ) -> Outcome<Broken> {
+        match self.break_examined(examined, policy, torn) {
+            // A breaker on another host was quicker.
+            Err(obstacle) if obstacle.is_gone() => Ok(Broken::Changed),
+            outcome => outcome,
+        }
+    }
+
+    fn break_examined(
+        &self,
+        examined: Examined<S>,
+        policy: &StalePolicy,
+        torn: &mut Torn,
+    ) -> Outcome<Broken> {
         // Breakers A and B both judged it stale. A breaks it and publishes. B, without this lock or
         // the looks that follow, would rename A's live lock aside, and C could publish meanwhile.
         let file = &examined.opened.file;
@@ -78,7 +91,8 @@ impl<S: Sys> Place<S> {
         }
         let id = examined.id();
         if !self.sys.omits(Check::Identity) {
-            let Some(stat) = self.stat_if_named(id)? else {
+            let named = self.stat_if_it(&self.name, id, |head| *head == examined.head);
+            let Some(stat) = named.during("read")? else {
                 return Ok(Broken::Changed);
             };
             let head = self.sys.read(file).during("read")?;
@@ -90,7 +104,8 @@ impl<S: Sys> Place<S> {
                 return Ok(Broken::Changed);
             }
         }
-        if !self.remove_if(|aside| Ok(self.sys.stat_at(&self.dir, aside)?.id == id))? {
+        let is_it = |caught: &Head| *caught == examined.head;
+        if !self.remove_if(|aside| Ok(self.stat_if_it(aside, id, is_it)?.is_some()))? {
             return Ok(Broken::Changed);
         }
         let displaced = examined.displaced();
@@ -139,7 +154,11 @@ impl<S: Sys> Place<S> {
             self.sys.rename_noreplace(&self.dir, aside, &self.name)
         };
         match outcome {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+            // Somebody else's program may have put its own file there between our look and our
+            // rename: that is never removed, under whatever name.
+            Err(error)
+                if error.kind() == io::ErrorKind::AlreadyExists && self.holds_ours(aside) =>
+            {
                 let _ = self.sys.unlink(&self.dir, aside);
                 Ok(())
             }
@@ -147,11 +166,17 @@ impl<S: Sys> Place<S> {
         }
     }
 
+    fn holds_ours(&self, aside: &OsStr) -> bool {
+        let file = self.sys.open(&self.dir, aside, Access::Read);
+        let head = file.and_then(|file| self.sys.read(&file));
+        head.is_ok_and(|head| is_ours(&head))
+    }
+
     /// Removes the lock if it is stale. `Ok(None)` if nothing is there (any more).
     pub(crate) fn break_stale(&self, policy: &StalePolicy) -> Outcome<BreakAttempt> {
         let mut torn = Torn::default();
         let mut refusal = Refusal::contended();
-        for pause in DOUBTS {
+        for pause in self.doubts.iter().copied() {
             let examined = match self.examine(policy, &mut torn, Asker::Contender)? {
                 Found::Nothing => return Ok(BreakAttempt::Nothing),
                 Found::Unreadable(refusal) => return Ok(BreakAttempt::Refused(refusal)),

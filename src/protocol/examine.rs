@@ -4,7 +4,7 @@ use std::io;
 use std::time::Duration;
 
 use super::acquire::ROUNDS;
-use super::{DOUBTS, During, Obstacle, Outcome, Place, Refusal, lock, present};
+use super::{During, Obstacle, Outcome, Place, Refusal, lock, present};
 use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{
     Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, StalePolicy, Stamp,
@@ -72,16 +72,6 @@ enum Existing<S: Sys> {
     Opened(Opened<S>),
 }
 
-/// What came of watching a lock.
-pub(crate) enum Watched<W> {
-    /// Nothing has changed since the look: sleep.
-    Quiet(W),
-    /// Something has, or may have.
-    LookAgain(Option<W>),
-    /// Events do not arrive here.
-    Unavailable,
-}
-
 /// On whose behalf a lock file is examined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Asker {
@@ -95,7 +85,7 @@ pub(crate) enum Asker {
 
 /// A malformed file, watched: what stays unchanged on our own monotonic clock ages by it, so that a
 /// clock set back cannot keep a torn file for ever.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Torn {
     seen: Option<(FileId, u64, Head)>,
     since: Duration,
@@ -146,25 +136,42 @@ impl<S: Sys> Place<S> {
         torn: &mut Torn,
         asker: Asker,
     ) -> Outcome<Found<S>> {
+        let this = self.sys.begin_loop();
         for _ in 0..ROUNDS {
-            let opened = match self.open_existing()? {
-                Existing::None => return Ok(Found::Nothing),
-                Existing::Unreadable(uid) => {
-                    let facts = FileFacts {
-                        uid: Some(uid),
-                        ..FileFacts::UNKNOWN
-                    };
-                    let holder = Box::new(Holder::unseen(Reason::Unreadable, facts));
-                    return Ok(Found::Unreadable(Refusal { holder, id: None }));
-                }
-                Existing::Changed => continue,
-                Existing::Opened(opened) => opened,
-            };
-            if let Some(examined) = self.examine_opened(opened, policy, torn, asker)? {
-                return Ok(Found::Lock(Box::new(examined)));
+            self.sys.begin_round(this, &(&*torn, &self.server_clock));
+            match self.look(policy, torn, asker) {
+                Ok(Some(found)) => return Ok(found),
+                Ok(None) => {}
+                Err(obstacle) if obstacle.is_gone() => {}
+                Err(obstacle) => return Err(obstacle),
             }
         }
         Ok(Found::Contended)
+    }
+
+    /// `None` if the path names another file by now.
+    fn look(
+        &self,
+        policy: &StalePolicy,
+        torn: &mut Torn,
+        asker: Asker,
+    ) -> Outcome<Option<Found<S>>> {
+        Ok(match self.open_existing()? {
+            Existing::None => Some(Found::Nothing),
+            Existing::Unreadable(uid) => {
+                let facts = FileFacts {
+                    uid: Some(uid),
+                    ..FileFacts::UNKNOWN
+                };
+                let holder = Box::new(Holder::unseen(Reason::Unreadable, facts));
+                Some(Found::Unreadable(Refusal { holder, id: None }))
+            }
+            Existing::Changed => None,
+            Existing::Opened(opened) => {
+                let examined = self.examine_opened(opened, policy, torn, asker)?;
+                examined.map(|examined| Found::Lock(Box::new(examined)))
+            }
+        })
     }
 
     fn open_existing(&self) -> Outcome<Existing<S>> {
@@ -215,16 +222,17 @@ impl<S: Sys> Place<S> {
         torn: &mut Torn,
         asker: Asker,
     ) -> Outcome<Option<Examined<S>>> {
-        let mut doubts = DOUBTS.into_iter();
+        let mut doubts = self.doubts.iter().copied();
+        let this = self.sys.begin_loop();
         loop {
+            let memory = (&*torn, doubts.len(), opened.locked, &self.server_clock);
+            self.sys.begin_round(this, &memory);
             let kernel_lock = self.flock(&opened.file, Flock::Shared)?;
             opened.locked |= kernel_lock == KernelLock::Free;
             let Some(stat) = self.stat_if_named(opened.stat.id)? else {
                 return Ok(None);
             };
-            let Some(head) = self.read_settled(&opened.file)? else {
-                return Ok(None);
-            };
+            let head = self.reread(&opened.file).during("read")?;
             let examined = self.judge_head(head, &stat, kernel_lock, policy, torn, asker)?;
             let outlived = examined.verdict.reason() == Reason::KernelLockOutlivesProcess;
             if let Some(pause) = doubts.next().filter(|_| outlived) {
@@ -245,16 +253,8 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// The file's head; `None` if another host has removed the file, of which NFS tells with ESTALE.
-    fn read_settled(&self, file: &S::File) -> Outcome<Option<Head>> {
-        match self.reread(file) {
-            Err(error) if error.kind() == io::ErrorKind::StaleNetworkFileHandle => Ok(None),
-            outcome => outcome.during("read").map(Some),
-        }
-    }
-
     /// A bad checksum is read again: the holder may be refreshing in place.
-    fn reread(&self, file: &S::File) -> io::Result<Head> {
+    pub(super) fn reread(&self, file: &S::File) -> io::Result<Head> {
         let mut head = self.sys.read(file)?;
         for _ in 0..REREADS {
             let record = Record::decode(head.bytes());
@@ -456,53 +456,22 @@ impl<S: Sys> Place<S> {
         born_ns.map(|born_ns| Age::at(self.sys.now().realtime_ns, born_ns).or_zero())
     }
 
-    /// Watches the lock file and the process of whoever refused us.
-    pub(crate) fn watch(&self, refusal: &Refusal) -> Watched<S::Watch> {
-        let Some(id) = refusal.id else {
-            return Watched::Unavailable;
-        };
+    /// Watches the inode `id` and the process of `holder`. `None` if the path does not name it any
+    /// more; an error where events do not arrive.
+    pub(crate) fn watch(&self, id: FileId, holder: &Holder) -> io::Result<Option<S::Watch>> {
         if self.file_system == FileSystem::NotLocal {
             // inotify reports nothing that another mount did.
-            return Watched::Unavailable;
+            return Err(io::ErrorKind::Unsupported.into());
         }
-        let file = match present(self.sys.open(&self.dir, &self.name, Access::Read)) {
-            Ok(Some(file)) => file,
-            Ok(None) => return Watched::LookAgain(None),
-            Err(_) => return Watched::Unavailable,
+        let Some(file) = present(self.sys.open(&self.dir, &self.name, Access::Read))? else {
+            return Ok(None);
         };
-        let Ok(stat) = self.sys.stat(&file) else {
-            return Watched::Unavailable;
-        };
-        if stat.id != id {
-            return Watched::LookAgain(None);
+        if self.sys.stat(&file)?.id != id {
+            return Ok(None);
         }
-        let mut opened = Opened {
-            sys: self.sys.clone(),
-            file,
-            stat,
-            locked: false,
-        };
-        let holder = &refusal.holder;
         let process = holder.record().filter(|_| holder.process_lives());
-        let Ok(watch) = self.sys.watch(&opened.file, process.map(Record::pid)) else {
-            return Watched::Unavailable;
-        };
-        // The holder may have released, or died, after our look and before the watch. Where the
-        // kernel lock is all that the verdict rests on, asking for it again is look enough; whoever
-        // holds this very file by now is watched.
-        let by_kernel_lock = holder.verdict.reason() == Reason::KernelLock;
-        if by_kernel_lock && self.is_still_held(&mut opened).unwrap_or(false) {
-            Watched::Quiet(watch)
-        } else {
-            Watched::LookAgain(Some(watch))
-        }
-    }
-
-    fn is_still_held(&self, opened: &mut Opened<S>) -> Outcome<bool> {
-        let kernel_lock = self.flock(&opened.file, Flock::Shared)?;
-        opened.locked = kernel_lock == KernelLock::Free;
-        let named = self.stat_if_named(opened.stat.id)?.is_some();
-        Ok(named && kernel_lock == KernelLock::HeldElsewhere)
+        let process = process.map(Record::pid);
+        self.sys.watch(&file, process).map(Some)
     }
 }
 

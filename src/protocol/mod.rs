@@ -18,7 +18,7 @@ mod examine;
 mod publish;
 mod release;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
@@ -27,11 +27,11 @@ use std::time::Duration;
 use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{FileSystem, KernelLock, Reason, StalePolicy};
 use crate::record::{Record, WriterId};
-use crate::sys::{FileId, FileKind, Flock, Flocked, Stat, Sys};
+use crate::sys::{Access, FileId, FileKind, Flock, Flocked, Head, Stat, Sys};
 
 pub(crate) use acquire::Attempt;
 pub(crate) use breaking::{BreakAttempt, Displaced};
-pub(crate) use examine::{Asker, Found, Torn, Watched};
+pub(crate) use examine::{Asker, Found, Torn};
 pub(crate) use publish::Published;
 pub(crate) use release::Whereabouts;
 
@@ -44,7 +44,7 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(10);
 /// A kernel lock held by nobody alive belongs to a breaker or an examiner, who need microseconds;
 /// pauses of 1, 2, 4 .. 32 ms outlast them on a loaded machine before we believe it. Also how long a
 /// publisher by exclusive create waits for an examiner.
-const DOUBTS: [Duration; 6] = pauses();
+pub(crate) const DOUBTS: [Duration; 6] = pauses();
 
 const fn pauses() -> [Duration; 6] {
     let ms = Duration::from_millis;
@@ -60,6 +60,21 @@ pub(crate) enum Obstacle {
         operation: &'static str,
         source: io::Error,
     },
+}
+
+impl Obstacle {
+    fn is_gone(&self) -> bool {
+        matches!(self, Obstacle::Io { source, .. } if is_gone(source))
+    }
+}
+
+/// Whether a call on an open file says that another host has removed it: ESTALE on NFS, ENOENT on
+/// FUSE mounts.
+fn is_gone(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle
+    )
 }
 
 type Outcome<T> = Result<T, Obstacle>;
@@ -103,6 +118,8 @@ pub(crate) struct Place<S: Sys> {
     resource_path: PathBuf,
     lock_path: PathBuf,
     pub(crate) file_system: FileSystem,
+    /// [`DOUBTS`]; fewer where schedules are searched exhaustively.
+    pub(crate) doubts: &'static [Duration],
     /// The file server's clock, as the mtime of a probe file told it.
     server_clock: Mutex<Option<ServerClock>>,
 }
@@ -132,6 +149,7 @@ impl<S: Sys> Place<S> {
             resource_path: resource.to_owned(),
             lock_path,
             file_system,
+            doubts: &DOUBTS,
             server_clock: Mutex::new(None),
         })
     }
@@ -160,6 +178,33 @@ impl<S: Sys> Place<S> {
         Ok(stat.filter(|stat| stat.id == id))
     }
 
+    /// The stat of `name`, if it stands for the file `id`, whose content `is_it` recognises.
+    ///
+    /// On a local file system the inode number says so. Others make numbers up: sshfs has one for each
+    /// name on each mount, and a successor's file has its predecessor's. There the content decides.
+    pub(super) fn stat_if_it(
+        &self,
+        name: &OsStr,
+        id: FileId,
+        is_it: impl FnOnce(&Head) -> bool,
+    ) -> io::Result<Option<Stat>> {
+        let stat = present(self.sys.stat_at(&self.dir, name))?;
+        let Some(stat) = stat.filter(|stat| stat.id == id) else {
+            return Ok(None);
+        };
+        let recognised = self.file_system == FileSystem::Local
+            || self.read_afresh(name)?.is_some_and(|head| is_it(&head));
+        Ok(recognised.then_some(stat))
+    }
+
+    /// What `name` holds, opened afresh.
+    pub(super) fn read_afresh(&self, name: &OsStr) -> io::Result<Option<Head>> {
+        match present(self.sys.open(&self.dir, name, Access::Read))? {
+            Some(file) => self.reread(&file).map(Some),
+            None => Ok(None),
+        }
+    }
+
     pub(super) fn flock(&self, file: &S::File, operation: Flock) -> Outcome<KernelLock> {
         match self.sys.flock(file, operation).during("flock")? {
             Flocked::Done => Ok(KernelLock::Free),
@@ -180,9 +225,12 @@ pub(crate) struct Refusal {
     pub(crate) id: Option<FileId>,
 }
 
+/// One hold: its inode's number may belong to the next holder's file a moment later.
+pub(crate) type Hold = (FileId, Option<WriterId>);
+
 impl Refusal {
-    /// Tells one hold from the next: the inode's number alone may be the same.
-    pub(crate) fn hold(&self) -> Option<(FileId, Option<WriterId>)> {
+    /// Which hold was in the way, if there is a file to watch.
+    pub(crate) fn hold(&self) -> Option<Hold> {
         let writer_id = self.holder.record().map(Record::writer_id);
         self.id.map(|id| (id, writer_id))
     }

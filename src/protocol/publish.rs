@@ -3,10 +3,10 @@
 use std::io;
 use std::time::Duration;
 
-use super::{DOUBTS, Displaced, During, Outcome, Place, SETTLE, Terms, present};
+use super::{Displaced, During, Outcome, Place, SETTLE, Terms, is_gone};
 use crate::judge::{FileSystem, KernelLock};
-use crate::record::{KernelStamp, Record, WriterId};
-use crate::sys::{Access, Check, Extent, FileId, Flock, Head, Identity, Sys};
+use crate::record::{DecodeError, KernelStamp, Record, WriterId};
+use crate::sys::{Check, Extent, FileId, Flock, Head, Identity, Sys};
 
 /// How long a network mount may take until all creators of one name see one file.
 const READ_BACK_DELAY: Duration = Duration::from_millis(100);
@@ -75,7 +75,8 @@ impl<S: Sys> Place<S> {
         let id = self.sys.stat(&file).during("stat")?.id;
         // Nobody else can have opened a file without a name.
         let stamped = self.flock(&file, Flock::Exclusive)? == KernelLock::Free;
-        let (record, recorded_at) = self.new_record(id, stamped)?;
+        let writer_id = self.draw_writer_id()?;
+        let (record, recorded_at) = self.new_record(id, writer_id, stamped)?;
         self.sys
             .write(&file, 0, &record.encode())
             .during("write the record")?;
@@ -107,6 +108,7 @@ impl<S: Sys> Place<S> {
 
     /// Exclusive create: for a moment the file is empty, and deployed clients delete empty files.
     fn publish_exclusive(&self, terms: &Terms) -> Outcome<Option<Box<Published<S::File>>>> {
+        let writer_id = self.draw_writer_id()?;
         let file = match self.sys.create(&self.dir, &self.name, terms.mode) {
             Ok(file) => file,
             Err(error) => {
@@ -116,12 +118,13 @@ impl<S: Sys> Place<S> {
         };
         let id = match self.sys.stat(&file) {
             Ok(stat) => stat.id,
+            Err(error) if is_gone(&error) => return Ok(None),
             // Without its identity the file cannot be told from a successor's: it stays, torn, and
             // the next contender breaks it after the grace.
             Err(error) => return Err(error).during("stat"),
         };
         // A deployed client deletes what it takes for a short file: look whether it is still there.
-        let filled = self.fill(&file, id, terms).and_then(|filled| {
+        let filled = self.fill(&file, id, writer_id, terms).and_then(|filled| {
             let named = self.stat_if_named(id)?;
             Ok(filled.filter(|_| named.is_some()))
         });
@@ -134,11 +137,12 @@ impl<S: Sys> Place<S> {
                 displaced: None,
             }))),
             Ok(None) => {
-                self.withdraw(id);
+                self.withdraw(id, writer_id);
                 Ok(None)
             }
+            Err(obstacle) if obstacle.is_gone() => Ok(None),
             Err(obstacle) => {
-                self.withdraw(id);
+                self.withdraw(id, writer_id);
                 Err(obstacle)
             }
         }
@@ -146,8 +150,14 @@ impl<S: Sys> Place<S> {
 
     /// Locks, writes and syncs a file that has its name already. `None` if an examiner does not let
     /// go of it.
-    fn fill(&self, file: &S::File, id: FileId, terms: &Terms) -> Outcome<Option<Recorded>> {
-        let mut doubts = DOUBTS.into_iter();
+    fn fill(
+        &self,
+        file: &S::File,
+        id: FileId,
+        writer_id: WriterId,
+        terms: &Terms,
+    ) -> Outcome<Option<Recorded>> {
+        let mut doubts = self.doubts.iter().copied();
         let stamped = loop {
             match self.flock(file, Flock::Exclusive)? {
                 KernelLock::Free => break true,
@@ -158,7 +168,7 @@ impl<S: Sys> Place<S> {
                 },
             };
         };
-        let (record, recorded_at) = self.new_record(id, stamped)?;
+        let (record, recorded_at) = self.new_record(id, writer_id, stamped)?;
         self.sys
             .write(file, 0, &record.encode())
             .during("write the record")?;
@@ -171,11 +181,15 @@ impl<S: Sys> Place<S> {
         Ok(Some((record, recorded_at)))
     }
 
-    fn new_record(&self, id: FileId, stamped: bool) -> Outcome<Recorded> {
+    fn draw_writer_id(&self) -> Outcome<WriterId> {
+        let random = self.sys.random().during("draw a writer id")?;
+        Ok(WriterId::from_random(random))
+    }
+
+    fn new_record(&self, id: FileId, writer_id: WriterId, stamped: bool) -> Outcome<Recorded> {
         let Identity {
             pid, start_ticks, ..
         } = self.sys.identity().during("identify this process")?;
-        let writer_id = WriterId::from_random(self.sys.random().during("draw a writer id")?);
         // Without start ticks a contender could not tell this process from a later one.
         let stamp = self.inode_key(id).filter(|_| stamped && start_ticks > 0);
         let stamp = stamp.map(|inode_key| KernelStamp {
@@ -216,7 +230,10 @@ impl<S: Sys> Place<S> {
             return Ok(true);
         }
         self.sys.wait(None, READ_BACK_DELAY);
-        let found = self.read_path();
+        let found = match self.read_afresh(&self.name) {
+            Err(error) if is_gone(&error) => Ok(None),
+            found => found,
+        };
         let found = self.or_withdraw(published, found, "read the lock file back")?;
         let Some(head) = found else { return Ok(false) };
         match Record::decode(head.bytes()) {
@@ -226,14 +243,6 @@ impl<S: Sys> Place<S> {
                 let outcome = Err(io::Error::other(error));
                 self.or_withdraw(published, outcome, "read the lock file back")
             }
-        }
-    }
-
-    /// What the path holds, opened afresh.
-    pub(super) fn read_path(&self) -> io::Result<Option<Head>> {
-        match present(self.sys.open(&self.dir, &self.name, Access::Read))? {
-            Some(file) => self.sys.read(&file).map(Some),
-            None => Ok(None),
         }
     }
 
@@ -252,13 +261,18 @@ impl<S: Sys> Place<S> {
         published: &Published<S::File>,
         outcome: Outcome<T>,
     ) -> Outcome<T> {
-        outcome.inspect_err(|_| self.withdraw(published.id))
+        let writer_id = published.record.writer_id();
+        outcome.inspect_err(|_| self.withdraw(published.id, writer_id))
     }
 
-    /// Removes our own inode from the path, and no other. The error that led here is the one to
+    /// Removes our own file from the path, and no other. The error that led here is the one to
     /// report, not a second one.
-    fn withdraw(&self, id: FileId) {
-        if let Ok(Some(_)) = self.stat_if_named(id) {
+    fn withdraw(&self, id: FileId, writer_id: WriterId) {
+        let is_own = |head: &Head| match Record::decode(head.bytes()) {
+            Ok(record) => record.writer_id() == writer_id,
+            Err(error) => matches!(error, DecodeError::Short { .. }),
+        };
+        if let Ok(Some(_)) = self.stat_if_it(&self.name, id, is_own) {
             let _ = self.sys.unlink(&self.dir, &self.name);
         }
     }

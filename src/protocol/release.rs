@@ -1,7 +1,10 @@
 //! Release: remove our own file, and notice when it is not ours any more.
 
+use std::io;
+
 use super::{During, Outcome, Place, SETTLE, present};
-use crate::record::Record;
+use crate::judge::FileSystem;
+use crate::record::{DecodeError, Record, WriterId};
 use crate::sys::{FileId, FileKind, Sys};
 
 /// Whether the lock path still names our inode.
@@ -16,8 +19,8 @@ pub(crate) enum Whereabouts {
 impl<S: Sys> Place<S> {
     /// Unlinks our own lock file. The caller closes it afterwards: closed first, a contender could
     /// see the kernel lock free, break the lock and publish, and we would unlink the successor's.
-    pub(crate) fn unlink_own(&self, id: FileId) -> Outcome<Whereabouts> {
-        let whereabouts = self.whereabouts(id)?;
+    pub(crate) fn unlink_own(&self, id: FileId, writer_id: WriterId) -> Outcome<Whereabouts> {
+        let whereabouts = self.whereabouts(id, writer_id)?;
         if whereabouts != Whereabouts::Ours {
             return Ok(whereabouts);
         }
@@ -27,8 +30,9 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// Whether the path names the inode `id`.
-    pub(crate) fn whereabouts(&self, id: FileId) -> Outcome<Whereabouts> {
+    /// Whether the path names the inode `id`; on a file system that is not local, where a successor's
+    /// file may have the same number, also whether it bears our `writer_id`.
+    pub(crate) fn whereabouts(&self, id: FileId, writer_id: WriterId) -> Outcome<Whereabouts> {
         let stat = || present(self.sys.stat_at(&self.dir, &self.name)).during("stat");
         let mut found = stat()?;
         if found.is_none() {
@@ -36,16 +40,28 @@ impl<S: Sys> Place<S> {
             self.sys.wait(None, SETTLE);
             found = stat()?;
         }
-        match found {
-            None => Ok(Whereabouts::Absent),
-            Some(stat) if stat.id == id => Ok(Whereabouts::Ours),
-            Some(stat) if stat.kind != FileKind::Regular => Ok(Whereabouts::Replaced(None)),
-            Some(_) => {
-                let head = self.read_path().ok().flatten();
-                Ok(Whereabouts::Replaced(
-                    head.and_then(|head| Record::decode(head.bytes()).ok()),
-                ))
+        let Some(stat) = found else {
+            return Ok(Whereabouts::Absent);
+        };
+        let same = stat.id == id;
+        if same && self.file_system == FileSystem::Local {
+            return Ok(Whereabouts::Ours);
+        }
+        if stat.kind != FileKind::Regular {
+            return Ok(Whereabouts::Replaced(None));
+        }
+        let read = self.read_afresh(&self.name);
+        match read.map(|head| head.map(|head| Record::decode(head.bytes()))) {
+            Ok(Some(Ok(record))) if same && record.writer_id() == writer_id => {
+                Ok(Whereabouts::Ours)
             }
+            Ok(Some(Ok(record))) => Ok(Whereabouts::Replaced(Some(record))),
+            // Perhaps ours, half seen: neither a loss nor a file to unlink.
+            Ok(Some(Err(error @ DecodeError::BadChecksum { .. }))) if same => {
+                Err(io::Error::other(error)).during("read")
+            }
+            Err(error) if same => Err(error).during("read"),
+            _ => Ok(Whereabouts::Replaced(None)),
         }
     }
 }

@@ -124,7 +124,12 @@ fn read_boot_id() -> io::Result<Option<[u8; 16]>> {
     let text = text.and_then(|text| String::from_utf8(text).ok());
     let id: Option<crate::record::WriterId> =
         text.and_then(|text| text.trim_ascii_end().parse().ok());
-    Ok(id.map(|id| *BOOT_ID.get_or_init(|| *id.as_bytes())))
+    // `set`, not `get_or_init`: a child forked while another thread runs an initialiser would wait
+    // for it for ever.
+    Ok(id.map(|id| {
+        let _ = BOOT_ID.set(*id.as_bytes());
+        *id.as_bytes()
+    }))
 }
 
 /// This process's identity, read once in each process: the page that remembers it is wiped in a
@@ -132,7 +137,11 @@ fn read_boot_id() -> io::Result<Option<[u8; 16]>> {
 /// a new pid namespace. madvise(2), MADV_WIPEONFORK
 pub(super) fn identity() -> io::Result<Identity> {
     static PAGE: OnceLock<Option<Page>> = OnceLock::new();
-    let page = PAGE.get_or_init(|| Page::new().ok()).as_ref();
+    if PAGE.get().is_none() {
+        // As above. A page that comes second is leaked.
+        let _ = PAGE.set(Page::new().ok());
+    }
+    let page = PAGE.get().and_then(Option::as_ref);
     if let Some(identity) = page.and_then(Page::get) {
         return Ok(identity);
     }

@@ -108,7 +108,7 @@ pub(crate) struct Stat {
 }
 
 /// The first bytes of a file, at most [`READ_LEN`].
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Head {
     bytes: [u8; READ_LEN],
     len: usize,
@@ -213,6 +213,10 @@ pub(crate) enum Woken {
     Timeout,
 }
 
+/// Names a loop while it runs; see [`Sys::begin_loop`].
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Loop(usize);
+
 /// A check of the protocol that a simulated kernel can leave out, to show that the search over its
 /// interleavings finds the harm. The real [`Host`] leaves nothing out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -287,6 +291,17 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     fn watch(&self, file: &Self::File, process: Option<Pid>) -> io::Result<Self::Watch>;
     /// Sleeps until the watch reports or the time is over; without a watch, for the time.
     fn wait(&self, watch: Option<&mut Self::Watch>, timeout: Duration) -> Woken;
+
+    /// Begins a loop whose rounds may be alike. Only a simulated kernel listens.
+    fn begin_loop(&self) -> Loop {
+        Loop(0)
+    }
+
+    /// Begins a round that remembers nothing of the loop's earlier ones but `memory`: to a simulated
+    /// kernel, all ways to one memory are one.
+    fn begin_round(&self, of: Loop, memory: &dyn fmt::Debug) {
+        let _ = (of, memory);
+    }
 
     /// Whether the protocol is to leave out `check`. Only a simulated kernel ever says yes.
     fn omits(&self, check: Check) -> bool {

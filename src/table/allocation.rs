@@ -160,20 +160,27 @@ impl Table {
         children
     }
 
-    /// `name` and those from whom it has its scope, directly or not.
-    pub(super) fn lineage<'a>(&'a self, name: &'a str) -> HashSet<&'a str> {
-        let by_name: HashMap<&str, &Entry> = { self.allocations.iter() }
+    pub(super) fn by_name(&self) -> HashMap<&str, &Entry> {
+        let entries = self.allocations.iter();
+        entries
             .map(|entry| (entry.pod_name.as_str(), entry))
-            .collect();
-        let mut lineage = HashSet::new();
-        let mut next = Some(name);
-        // A table that others wrote may go round in a circle.
-        while let Some(name) = next.filter(|name| lineage.insert(*name)) {
-            let entry = by_name.get(name);
-            next = entry.and_then(|entry| entry.delegated_from.as_deref());
-        }
-        lineage
+            .collect()
     }
+}
+
+/// `name` and those from whom it has its scope, directly or not.
+pub(super) fn lineage<'a>(
+    by_name: &HashMap<&'a str, &'a Entry>,
+    name: &'a str,
+) -> HashSet<&'a str> {
+    let mut lineage = HashSet::new();
+    let mut next = Some(name);
+    // A table that others wrote may go round in a circle.
+    while let Some(name) = next.filter(|name| lineage.insert(*name)) {
+        let entry = by_name.get(name);
+        next = entry.and_then(|entry| entry.delegated_from.as_deref());
+    }
+    lineage
 }
 
 impl Entry {

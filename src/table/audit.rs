@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::path::PathBuf;
 
-use super::allocation::{Entry, Table};
+use super::allocation::{Entry, Table, lineage};
 use super::scope::{ScopeRule, tidy};
 
 /// Something that a table should not contain. `Display` gives a sentence.
@@ -93,8 +93,9 @@ impl Table {
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.duplicates();
+        let by_name = self.by_name();
         for entry in &self.allocations {
-            problems.extend(self.parent_problem(entry));
+            problems.extend(parent_problem(&by_name, entry));
             let relative = entry.scope_allow.iter().chain(&entry.scope_deny);
             let relative = relative.filter(|rule| !rule.target.is_absolute());
             problems.extend(relative.map(|rule| Problem::RelativePath {
@@ -102,7 +103,7 @@ impl Table {
                 target: rule.target.clone(),
             }));
         }
-        problems.extend(self.overlaps());
+        problems.extend(self.overlaps(&by_name));
         problems
     }
 
@@ -128,20 +129,9 @@ impl Table {
         problems
     }
 
-    fn parent_problem(&self, entry: &Entry) -> Option<Problem> {
-        let parent = entry.delegated_from.as_deref()?;
-        let name = entry.pod_name.clone();
-        if self.find(parent).is_none() {
-            let parent = parent.to_owned();
-            return Some(Problem::DanglingParent { name, parent });
-        }
-        let circular = self.lineage(parent).contains(name.as_str());
-        circular.then_some(Problem::Circle { name })
-    }
-
     /// Two rules overlap only if the target of one is the other's or lies above it. In the order of
     /// their targets everything above a rule has come before it and is still on the stack.
-    fn overlaps(&self) -> Vec<Problem> {
+    fn overlaps(&self, by_name: &HashMap<&str, &Entry>) -> Vec<Problem> {
         let mut writes: Vec<(PathBuf, &Entry, &ScopeRule)> = { self.allocations.iter() }
             .flat_map(|entry| entry.scope_allow.iter().map(move |rule| (entry, rule)))
             .filter(|(_, rule)| rule.is_write())
@@ -155,7 +145,7 @@ impl Table {
             let (target, entry, rule) = write;
             while above.pop_if(|(top, ..)| !target.starts_with(top)).is_some() {}
             for (_, other, other_rule) in &above {
-                if rule.overlaps(other_rule) && self.both_may_write(entry, other) {
+                if rule.overlaps(other_rule) && both_may_write(by_name, entry, other) {
                     problems.push(Problem::Overlap {
                         one: (other.pod_name.clone(), (*other_rule).clone()),
                         other: (entry.pod_name.clone(), (*rule).clone()),
@@ -166,15 +156,25 @@ impl Table {
         }
         problems
     }
+}
 
-    fn both_may_write(&self, one: &Entry, other: &Entry) -> bool {
-        !std::ptr::eq(one, other)
-            && one.scope().conflict(&other.scope()).is_some()
-            && !self
-                .lineage(&one.pod_name)
-                .contains(other.pod_name.as_str())
-            && !self
-                .lineage(&other.pod_name)
-                .contains(one.pod_name.as_str())
+fn parent_problem(by_name: &HashMap<&str, &Entry>, entry: &Entry) -> Option<Problem> {
+    let parent = entry.delegated_from.as_deref()?;
+    let name = entry.pod_name.clone();
+    if !by_name.contains_key(parent) {
+        let parent = parent.to_owned();
+        return Some(Problem::DanglingParent { name, parent });
     }
+    let circular = lineage(by_name, parent).contains(name.as_str());
+    circular.then_some(Problem::Circle { name })
+}
+
+fn both_may_write(by_name: &HashMap<&str, &Entry>, one: &Entry, other: &Entry) -> bool {
+    let descends = |child: &Entry, from: &Entry| {
+        lineage(by_name, &child.pod_name).contains(from.pod_name.as_str())
+    };
+    !std::ptr::eq(one, other)
+        && one.scope().conflict(&other.scope()).is_some()
+        && !descends(one, other)
+        && !descends(other, one)
 }

@@ -11,7 +11,7 @@
 use std::collections::{HashMap, HashSet};
 use std::path::{Path, PathBuf};
 
-use super::allocation::{Entry, HolderId, Table};
+use super::allocation::{Entry, HolderId, Table, lineage};
 use super::error::{PathProblem, TableError};
 use super::scope::{Scope, ScopeRule, tidy};
 
@@ -220,7 +220,7 @@ impl Table {
         self.refuse_duplicate(&entry)?;
         let giver = self.find(parent).ok_or_else(|| unknown(parent))?;
         refuse_excess(giver, &entry.scope())?;
-        self.refuse_conflict(&entry.scope(), &self.lineage(parent))?;
+        self.refuse_conflict(&entry.scope(), &lineage(&self.by_name(), parent))?;
         entry.delegated_from = Some(parent.to_owned());
         self.allocations.push(entry);
         Ok(())
@@ -331,7 +331,7 @@ impl Table {
         if let Some(giver) = giver.and_then(|giver| self.find(giver)) {
             refuse_excess(giver, &entry.scope())?;
         }
-        let mut family = self.lineage(name);
+        let mut family = lineage(&self.by_name(), name);
         family.extend(self.descendants(name));
         self.refuse_conflict(&entry.scope(), &family)
     }

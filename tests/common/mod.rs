@@ -166,6 +166,13 @@ pub fn describe(outcome: &Result<WriterLock, AcquireError>) -> String {
 /// A role to be started.
 pub struct Role(Command);
 
+impl From<Command> for Role {
+    /// Another program that is started, heard and killed as a role is.
+    fn from(command: Command) -> Role {
+        Role(command)
+    }
+}
+
 impl Role {
     pub fn new(name: &str) -> Role {
         let mut command = this_binary();
@@ -193,6 +200,15 @@ impl Role {
 
     pub fn with_number(self, key: &str, value: u64) -> Role {
         self.with(key, value.to_string())
+    }
+
+    /// The role as the command that `supervisor` runs: it becomes the last of its arguments.
+    pub fn under(self, mut supervisor: Command) -> Role {
+        supervisor.arg(self.0.get_program()).args(self.0.get_args());
+        for (key, value) in self.0.get_envs() {
+            supervisor.env(key, value.expect("roles only add variables"));
+        }
+        Role(supervisor)
     }
 
     pub fn in_directory(mut self, directory: &Path) -> Role {
@@ -309,6 +325,11 @@ impl Actor {
 
     pub fn signal_kill(&mut self) {
         self.child.kill().expect("the child is ours");
+    }
+
+    /// How the role has ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("the child is ours")
     }
 
     /// Waits until the role ends by itself.

@@ -293,6 +293,8 @@ pub fn while_it_writes_we_say_held_and_by_whom(start: &Start) {
         assert_eq!(record.stamp(), None, "deployed clients write no stamp");
         assert_eq!(holder.verdict().reason().row(), row, "{holder}");
 
+        #[cfg(feature = "cli")]
+        the_command_says_held_by(record, row, &data);
         let refused = refuse(&data);
         assert_eq!(
             refused.record(),

@@ -10,7 +10,7 @@ pub fn parse(text: &str) -> Result<Duration, String> {
     if let Ok(seconds) = text.parse() {
         return Duration::try_from_secs_f64(seconds).map_err(|_| WANTED.into());
     }
-    let signed: SignedDuration = text.parse().map_err(|error| format!("{error}; {WANTED}"))?;
+    let signed: SignedDuration = text.parse().map_err(|_| WANTED)?;
     Duration::try_from(signed).map_err(|_| WANTED.into())
 }
 

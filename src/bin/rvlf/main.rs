@@ -15,6 +15,8 @@ mod run;
 mod scan;
 mod signals;
 mod status;
+#[cfg(feature = "table")]
+mod table;
 mod text;
 mod wait;
 mod waiting;
@@ -60,6 +62,8 @@ enum Verb {
     Break(breaking::Break),
     Dump(dump::Dump),
     Scan(scan::Scan),
+    #[cfg(feature = "table")]
+    Table(table::Table),
     Completions(manual::Completions),
     Man(manual::Man),
 }
@@ -84,6 +88,8 @@ fn obey(verb: Verb) -> u8 {
         Verb::Break(args) => breaking::run(&args),
         Verb::Dump(args) => dump::run(&args),
         Verb::Scan(args) => scan::run(&args),
+        #[cfg(feature = "table")]
+        Verb::Table(args) => table::run(&args),
         Verb::Completions(args) => manual::completions(&args, Cli::command()).map(|()| exit::DONE),
         Verb::Man(args) => match manual::man(args, Cli::command()) {
             Ok(outcome) => outcome.map(|()| exit::DONE),

@@ -98,7 +98,9 @@ pub fn next_step(state: &LockState, resource: &Path) -> Option<String> {
             format!("look again in a moment: rvlf status {data}")
         }
         LockState::Stale(_) | LockState::Malformed(_) => {
-            format!("none needed, the next writer recovers it; to remove it now: rvlf break {data}")
+            format!(
+                "nothing to do, the next writer recovers it; to remove it now: rvlf break {data}"
+            )
         }
         LockState::UnsupportedVersion(_) => "update this program: a newer one may hold it".into(),
         _ => "another program may own the file; move it away yourself if it is not needed".into(),

@@ -28,7 +28,7 @@ pub struct Wait {
 
 const HELP: &str = "\
 EXAMPLES
-  rvlf wait store.rvf && cp store.rvf backup/
+  rvlf wait store.rvf && notify-send 'store.rvf is free'
   rvlf wait --timeout 30s store.rvf
 
 EXIT STATUS
@@ -62,13 +62,17 @@ fn wait(args: Wait) -> io::Result<u8> {
     };
     if !matches!(state, LockState::Free) {
         let (path, line) = (text::path(&args.data), report::line(&state));
-        let when = match args.timeout {
-            Some(timeout) if exit::of_state(&state) == exit::HELD => {
-                format!("timed out after {} s: ", timeout.as_secs_f64())
-            }
-            _ => String::new(),
+        let (when, step) = match args.timeout {
+            Some(timeout) if exit::of_state(&state) == exit::HELD => (
+                format!("timed out after {} s: ", timeout.as_secs_f64()),
+                // "Wait for it" is what was just done.
+                format!("more of it: rvlf status {}", text::word(&args.data)),
+            ),
+            _ => (
+                String::new(),
+                report::next_step(&state, &args.data).unwrap_or_default(),
+            ),
         };
-        let step = report::next_step(&state, &args.data).unwrap_or_default();
         text::say(format_args!("{path}: {when}{line}; {step}"));
     }
     Ok(exit::of_state(&state))

@@ -1,0 +1,102 @@
+//! One change of the allocation table, from open to close, at three sizes.
+//!
+//! What is saved is a whole new file: the cost must grow with the table, and no faster.
+
+mod common;
+
+use std::path::Path;
+use std::time::Duration;
+
+use common::{Mode, goal, interleaved, show};
+use rvlf::table::{Claim, ScopeRule, TableGuard};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const SIZES: [u32; 3] = [1, 100, 10_000];
+
+/// A table of `size` live entries, a tenth of them delegated.
+fn fill(path: &Path, size: u32) {
+    let mut guard = TableGuard::open(path, PATIENCE).expect("nobody has it");
+    let claim = Claim::new("0").allow(ScopeRule::write("/data/0"));
+    guard.register(&claim, "s0").expect("it is free");
+    let first = guard.data().to_json().expect("paths are ASCII");
+    let first: serde_json::Value = serde_json::from_slice(&first).expect("it is JSON");
+    let first = first.pointer("/allocations/0").expect("one was registered");
+    let entries = (0..size).map(|number| {
+        let mut entry = first.clone();
+        let (parent, is_child) = (number / 10 * 10, number % 10 == 9);
+        let target = if is_child {
+            format!("/data/{parent}/{number}")
+        } else {
+            format!("/data/{number}")
+        };
+        if let Some(fields) = entry.as_object_mut() {
+            let parent = is_child.then(|| parent.to_string());
+            fields.insert("pod_name".into(), number.to_string().into());
+            fields.insert("segment_id".into(), format!("s{number}").into());
+            fields.insert("delegated_from".into(), parent.into());
+            let rule = serde_json::json!([{"target": target, "permission": "write"}]);
+            fields.insert("scope_allow".into(), rule);
+        }
+        entry
+    });
+    let table = serde_json::json!({"allocations": entries.collect::<Vec<_>>()});
+    *guard.data_mut() = serde_json::from_value(table).expect("it is a table");
+    assert_eq!(guard.data().problems(), []);
+    guard.save().expect("there is room");
+}
+
+/// Opens, registers, saves and closes.
+fn change(path: &Path) {
+    let claim = Claim::new("new").allow(ScopeRule::write("/data/new"));
+    let mut guard = TableGuard::open(path, PATIENCE).expect("nobody has it");
+    // So that every round begins alike.
+    if guard.data().find("new").is_some() {
+        guard.release("new").expect("it was just found");
+    }
+    guard.register(&claim, "new").expect("it is free");
+    guard.save().expect("there is room");
+}
+
+fn main() {
+    let mode = Mode::from_args();
+    if mode == Mode::List {
+        println!("table: bench");
+        return;
+    }
+    let dir = tempfile::tempdir().expect("there is room");
+    let paths = SIZES.map(|size| dir.path().join(format!("{size}.json")));
+    for (path, size) in paths.iter().zip(SIZES) {
+        fill(path, size);
+    }
+    let [one, hundred, thousands] = &paths;
+    let (rounds, batch) = mode.pick((9, 5), (1, 1));
+    let samples = interleaved(
+        rounds,
+        batch,
+        [&mut || change(one), &mut || change(hundred), &mut || {
+            change(thousands)
+        }],
+    );
+    println!("open, register, save, close, in {}:", dir.path().display());
+    for (samples, size) in samples.iter().zip(SIZES) {
+        println!("  {size:>6} entries  {:>10}", show(samples.median()));
+    }
+    let [one, hundred, thousands] = &samples;
+    // What an entry costs, apart from what every save costs.
+    let each = |more: &common::Samples, entries: u32| {
+        more.median().saturating_sub(one.median()).as_secs_f64() / f64::from(entries)
+    };
+    let (few, many) = (each(hundred, 99), each(thousands, 9_999));
+    println!(
+        "  an entry: {:.2} us among 100, {:.2} us among 10,000",
+        few * 1e6,
+        many * 1e6
+    );
+    goal(
+        mode,
+        "an entry among 10,000 to one among 100: linear",
+        many / few,
+        1.5,
+    );
+}

@@ -1,0 +1,10 @@
+//! Any sequence of operations on an allocation table does what a naive model does: a list of paths
+//! for each holder, in which nobody has what another has.
+#![no_main]
+
+#[path = "../../tests/table_model/mod.rs"]
+mod table_model;
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| table_model::compare(bytes));

@@ -1,0 +1,192 @@
+//! What a process can ask of the simulated kernel, and what it hears: values, so that a process's
+//! state can be the list of what it has heard.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::super::{Access, Extent, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Woken};
+use crate::judge::FileSystem;
+use crate::record::{Hostname, Pid, Record};
+
+/// One component of a path in the only directory there is.
+pub(super) type Name = Arc<OsStr>;
+
+/// A file descriptor, numbered in its process.
+pub(super) type Fd = usize;
+
+/// A watch, numbered in its process.
+pub(super) type WatchId = usize;
+
+/// One call of [`Sys`](super::super::Sys), or of the simulation alone.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Call {
+    OpenDir,
+    FileSystem,
+    List,
+    StatAt(Name),
+    Open(Name, Access),
+    Create(Name),
+    CreateUnnamed,
+    Link(Fd, Name),
+    Rename(Name, Name),
+    RenameNoreplace(Name, Name),
+    Unlink(Name),
+    SyncDir,
+    Stat(Fd),
+    Read(Fd),
+    Write(Fd, u64, Vec<u8>),
+    Flock(Fd, Flock),
+    Sync(Fd, Extent),
+    Close(Fd),
+    Hostname,
+    IsHostAlias(Hostname),
+    BootId,
+    Identity,
+    Process(Pid),
+    Random,
+    Now,
+    Watch(Fd, Option<Pid>),
+    Unwatch(WatchId),
+    Wait(WatchId, Duration),
+    Sleep(Duration),
+    // Of the simulation alone.
+    Fork,
+    Entered,
+    Left,
+    BeginLoop,
+    /// The loop, by its place in the history, and a fingerprint of the memory.
+    BeginRound(usize, u128),
+    /// What the kernel does for a program that has returned.
+    Exit,
+}
+
+/// What the kernel answers. The explorer tells histories apart by their replies.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Reply {
+    Done,
+    /// An errno.
+    Failed(i32),
+    FileSystem(FileSystem),
+    Names(Vec<Name>),
+    Stat(Stat),
+    File(Fd),
+    Head(Head),
+    Flocked(Flocked),
+    Hostname(Hostname),
+    IsHostAlias(bool),
+    BootId([u8; 16]),
+    Identity(Identity),
+    Process(Liveness),
+    Random([u8; 16]),
+    Now(Now),
+    Watch(WatchId),
+    Woken(Woken),
+    Fork(Fork),
+}
+
+/// Which of the two processes that a fork makes of one this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Fork {
+    /// The process that called.
+    Parent,
+    /// Its copy.
+    Child,
+}
+
+impl Reply {
+    pub(super) fn failed(errno: Errno) -> Reply {
+        Reply::Failed(errno as i32)
+    }
+
+    /// The error in a reply that is not what the call promises.
+    pub(super) fn into_error(self) -> io::Error {
+        match self {
+            // As the real implementation reports it: without an errno.
+            Reply::Failed(errno) if errno == Errno::ENOTSUP as i32 => {
+                io::ErrorKind::Unsupported.into()
+            }
+            Reply::Failed(errno) => io::Error::from_raw_os_error(errno),
+            reply => unreachable!("a call was answered by {reply:?}"),
+        }
+    }
+}
+
+impl Call {
+    /// Whether a trace is easier to read without it.
+    pub(super) fn is_quiet(&self) -> bool {
+        matches!(
+            self,
+            Call::OpenDir
+                | Call::FileSystem
+                | Call::Hostname
+                | Call::IsHostAlias(_)
+                | Call::BootId
+                | Call::Identity
+                | Call::Random
+                | Call::Now
+                | Call::BeginLoop
+                | Call::BeginRound(..)
+        )
+    }
+}
+
+impl fmt::Display for Call {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Call::StatAt(name) => write!(f, "stat({})", name.display()),
+            Call::Open(name, access) => write!(f, "open({}, {access:?})", name.display()),
+            Call::Create(name) => write!(f, "create({})", name.display()),
+            Call::Link(fd, name) => write!(f, "link(fd {fd}, {})", name.display()),
+            Call::Rename(from, to) => write!(f, "rename({}, {})", from.display(), to.display()),
+            Call::RenameNoreplace(from, to) => {
+                write!(f, "rename_noreplace({}, {})", from.display(), to.display())
+            }
+            Call::Unlink(name) => write!(f, "unlink({})", name.display()),
+            Call::Stat(fd) => write!(f, "fstat(fd {fd})"),
+            Call::Read(fd) => write!(f, "read(fd {fd})"),
+            Call::Write(fd, offset, bytes) => {
+                write!(f, "write(fd {fd}, {} bytes at {offset})", bytes.len())
+            }
+            Call::Flock(fd, operation) => write!(f, "flock(fd {fd}, {operation:?})"),
+            Call::Sync(fd, extent) => write!(f, "sync(fd {fd}, {extent:?})"),
+            Call::Close(fd) => write!(f, "close(fd {fd})"),
+            Call::Watch(fd, process) => write!(f, "watch(fd {fd}, {process:?})"),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reply::Done => f.write_str("ok"),
+            Reply::Failed(errno) => write!(f, "{:?}", Errno::from_raw(*errno)),
+            Reply::File(fd) => write!(f, "fd {fd}"),
+            Reply::Stat(stat) => {
+                write!(
+                    f,
+                    "inode {}, {}, {} links",
+                    stat.id.ino, stat.kind, stat.links
+                )
+            }
+            Reply::Head(head) => match Record::decode(head.bytes()) {
+                Ok(record) => {
+                    write!(
+                        f,
+                        "record of pid {}, writer {}",
+                        record.pid(),
+                        record.writer_id()
+                    )
+                }
+                Err(error) => write!(f, "{error}"),
+            },
+            Reply::Names(names) => write!(f, "{names:?}"),
+            other => write!(f, "{other:?}"),
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! What contenders do in a simulated world: the shipped lock, as `WriterLock` and `LockOptions` use it
+//! on a real kernel, but without a thread for refreshes.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::Sys;
+use super::{RESOURCE, SimSys};
+use crate::held::{Acquisition, Held, Setback};
+use crate::judge::StalePolicy;
+use crate::lock::RefreshError;
+use crate::loss::Lost;
+use crate::options::AcquireError;
+use crate::protocol::{
+    Asker, BreakAttempt, DOUBTS, Found, Obstacle, Place, Terms, Torn, lock_path_for,
+};
+use crate::record::{Record, WriterId};
+
+/// The shipped lock, held by a simulated process. Dropping it releases it.
+#[must_use = "dropped at once, the lock is released at once"]
+pub struct SimLock(Arc<Held<SimSys>>);
+
+impl SimSys {
+    /// As [`WriterLock::try_acquire`](crate::WriterLock::try_acquire).
+    ///
+    /// # Errors
+    ///
+    /// See [`AcquireError`].
+    pub fn try_acquire(&self) -> Result<SimLock, AcquireError> {
+        self.acquire(Duration::ZERO)
+    }
+
+    /// As [`WriterLock::acquire`](crate::WriterLock::acquire); always fails with
+    /// [`AcquireError::Held`] when the time is over.
+    ///
+    /// # Errors
+    ///
+    /// See [`AcquireError`].
+    pub fn acquire(&self, timeout: Duration) -> Result<SimLock, AcquireError> {
+        let lock_path = lock_path_for(RESOURCE);
+        let terms = Terms {
+            policy: StalePolicy::new(),
+            sync: true,
+            mode: 0o666,
+        };
+        let acquired = self
+            .place()
+            .and_then(|place| Held::acquire(place, &terms, timeout, None));
+        match acquired {
+            Ok(Acquisition::Held(held)) => Ok(SimLock(held)),
+            Ok(Acquisition::Refused(holder)) => Err(AcquireError::Held { lock_path, holder }),
+            Err(obstacle) => Err(AcquireError::new(obstacle, &lock_path)),
+        }
+    }
+
+    /// As [`sweep`](crate::sweep): how many asides were removed.
+    #[must_use]
+    pub fn sweep(&self) -> usize {
+        self.place().map_or(0, |place| place.sweep())
+    }
+
+    /// The record at the lock path, as `rvlf status` shows it.
+    #[must_use]
+    pub fn record(&self) -> Option<Record> {
+        let place = self.place().ok()?;
+        match place.examine(&StalePolicy::new(), &mut Torn::default(), Asker::Observer) {
+            Ok(Found::Lock(examined)) => examined.holder.record().copied(),
+            _ => None,
+        }
+    }
+
+    /// As [`force_break`](crate::force_break): whether that lock was removed.
+    #[must_use]
+    pub fn force_break(&self, writer_id: WriterId) -> bool {
+        let broken = self.place().and_then(|place| place.force_break(writer_id));
+        matches!(broken, Ok(BreakAttempt::Removed(_)))
+    }
+
+    fn place(&self) -> Result<Place<SimSys>, Obstacle> {
+        let mut place = Place::open(self.clone(), Path::new(RESOURCE))?;
+        if self.rules.coarse {
+            place.doubts = &DOUBTS[..1];
+        }
+        Ok(place)
+    }
+
+    /// Sleeps.
+    pub fn sleep(&self, time: Duration) {
+        self.wait(None, time);
+    }
+
+    /// The names in the directory.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        let dir = self.open_dir(Path::new("."));
+        let names = dir.and_then(|dir| self.list(&dir)).unwrap_or_default();
+        names
+            .iter()
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect()
+    }
+}
+
+impl SimLock {
+    /// As [`WriterLock::writer_id`](crate::WriterLock::writer_id).
+    #[must_use]
+    pub fn writer_id(&self) -> WriterId {
+        self.0.record().writer_id()
+    }
+
+    /// As [`WriterLock::reclaimed_from`](crate::WriterLock::reclaimed_from).
+    #[must_use]
+    pub fn reclaimed_from(&self) -> Option<&Record> {
+        self.0.displaced()?.record.as_ref()
+    }
+
+    /// As [`WriterLock::check`](crate::WriterLock::check).
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`].
+    pub fn check(&self) -> Result<(), Lost> {
+        self.0.check().map_err(|reason| self.0.lost(reason))
+    }
+
+    /// As [`WriterLock::refresh`](crate::WriterLock::refresh).
+    ///
+    /// # Errors
+    ///
+    /// See [`RefreshError`].
+    pub fn refresh(&self) -> Result<(), RefreshError> {
+        self.0.refresh().map_err(|setback| self.error(setback))
+    }
+
+    /// As [`WriterLock::release`](crate::WriterLock::release), but the lock is dropped on failure.
+    ///
+    /// # Errors
+    ///
+    /// [`RefreshError`], which has the same two cases.
+    pub fn release(self) -> Result<(), RefreshError> {
+        self.0.release().map_err(|setback| self.error(setback))
+    }
+
+    fn error(&self, setback: Setback) -> RefreshError {
+        match setback {
+            Setback::Lost(reason) => RefreshError::Lost(self.0.lost(reason)),
+            Setback::Io { operation, source } => {
+                let path = self.0.place.lock_path().to_owned();
+                RefreshError::Io {
+                    operation,
+                    path,
+                    source,
+                }
+            }
+        }
+    }
+}
+
+impl Drop for SimLock {
+    fn drop(&mut self) {
+        let _ = self.0.release();
+    }
+}
+
+impl std::fmt::Debug for SimLock {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("SimLock")
+            .field("record", &self.0.record())
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,108 @@
+//! The lock of the deployed RVF clients, call by call (rvf-runtime 0.5, `locking.rs`).
+//!
+//! It creates and then writes; it deletes what is shorter than a record or has another magic at
+//! once; it unlinks by path what it has judged before.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::Path;
+
+use super::super::{Access, Extent, Head, Liveness, Sys};
+use super::{LOCK, SimDir, SimSys};
+use crate::judge::{Age, StalePolicy};
+use crate::record::{MAGIC, Pid, RECORD_LEN, Record, WriterId};
+
+/// A deployed client's lock. It is released by [`DeployedLock::release`] alone.
+#[derive(Debug)]
+pub struct DeployedLock {
+    dir: SimDir,
+    record: Record,
+}
+
+impl SimSys {
+    /// Acquires as a deployed client does.
+    ///
+    /// # Errors
+    ///
+    /// `WouldBlock` if the lock is held, `AlreadyExists` if somebody else was quicker, and whatever
+    /// the calls report.
+    pub fn try_acquire_deployed(&self) -> io::Result<DeployedLock> {
+        let dir = self.open_dir(Path::new("."))?;
+        let pid = self.identity()?.pid;
+        let (hostname, now) = (self.hostname(), self.now().realtime_ns);
+        let record = Record::new(
+            pid,
+            &hostname,
+            now,
+            WriterId::from_bytes(self.random()?),
+            None,
+        );
+        match self.create_deployed(&dir, &record) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                if !self.break_deployed(&dir)? {
+                    return Err(io::ErrorKind::WouldBlock.into());
+                }
+                self.create_deployed(&dir, &record)?;
+            }
+            outcome => outcome?,
+        }
+        Ok(DeployedLock { dir, record })
+    }
+
+    fn create_deployed(&self, dir: &SimDir, record: &Record) -> io::Result<()> {
+        let file = self.create(dir, OsStr::new(LOCK), 0o666)?;
+        self.write(&file, 0, &record.encode())?;
+        self.sync(&file, Extent::All)
+    }
+
+    /// Whether the lock was removed, or is gone.
+    fn break_deployed(&self, dir: &SimDir) -> io::Result<bool> {
+        let head = match self.read_deployed(dir) {
+            Ok(head) => head,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
+            Err(error) => return Err(error),
+        };
+        let stale = self.is_stale_deployed(head.bytes());
+        if stale {
+            let _ = self.unlink(dir, OsStr::new(LOCK));
+        }
+        Ok(stale)
+    }
+
+    fn read_deployed(&self, dir: &SimDir) -> io::Result<Head> {
+        let file = self.open(dir, OsStr::new(LOCK), Access::Read)?;
+        self.read(&file)
+    }
+
+    fn is_stale_deployed(&self, bytes: &[u8]) -> bool {
+        if bytes.len() < RECORD_LEN || !bytes.starts_with(&MAGIC.to_le_bytes()) {
+            return true;
+        }
+        // It ignores checksum and version. Here every whole record is a valid one.
+        let Ok(record) = Record::decode(bytes) else {
+            return false;
+        };
+        let age = Age::at(self.now().realtime_ns, record.timestamp_ns()).or_zero();
+        if record.hostname() == self.hostname() {
+            !self.is_alive_deployed(record.pid()) && age > StalePolicy::SAME_HOST_AGE
+        } else {
+            age > StalePolicy::CROSS_HOST_AGE
+        }
+    }
+
+    fn is_alive_deployed(&self, pid: Pid) -> bool {
+        self.process(pid) != Liveness::Dead
+    }
+}
+
+impl DeployedLock {
+    /// Releases as a deployed client does: reads, compares the writer id, unlinks.
+    pub fn release(self, os: &SimSys) {
+        if let Ok(head) = os.read_deployed(&self.dir) {
+            let found = Record::decode(head.bytes());
+            if found.is_ok_and(|found| found.writer_id() == self.record.writer_id()) {
+                let _ = os.unlink(&self.dir, OsStr::new(LOCK));
+            }
+        }
+    }
+}

@@ -1,0 +1,617 @@
+//! A kernel as a plain value: cloned, compared and hashed like a number.
+//!
+//! One directory is enough for a lock. Each call is one atomic step. What a choice of numbers could
+//! make different although it is the same (who opened a file first) is numbered per process, so that
+//! equal situations are equal values.
+
+mod files;
+mod waiting;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use nix::errno::Errno;
+
+use super::super::{Check, Extent, FileKind, Flock, Flocked, Identity, Liveness, Woken};
+use super::call::{Call, Fd, Fork, Name, Reply};
+use crate::judge::FileSystem;
+use crate::record::{Hostname, KernelStamp, Pid, Record, WriterId};
+
+/// What does not change while a world runs.
+#[derive(Clone, Debug)]
+pub(super) struct Rules {
+    pub(super) file_system: FileSystem,
+    /// Whether there are files without a name, to be linked later.
+    pub(super) unnamed: bool,
+    pub(super) flock: bool,
+    pub(super) noreplace: bool,
+    pub(super) omitted: BTreeSet<Check>,
+    /// See [`World::coarse`](super::World::coarse).
+    pub(super) coarse: bool,
+    /// See [`World::every_history`](super::World::every_history).
+    pub(super) every_history: bool,
+    /// Whether files are written that have a name, or had one.
+    pub(super) rewrites: bool,
+}
+
+/// In a coarse world shorter sleeps take no time.
+const GRAIN: Duration = Duration::from_secs(1);
+
+/// An inode number. They are given out again, the lowest free one first, as ext4 does.
+type Ino = u64;
+
+/// Numbers below are not given out, as on real file systems; readers tell them from descriptors.
+const FIRST_INO: Ino = 11;
+
+const DEV: u64 = 8;
+
+const BOOT_ID: [u8; 16] = *b"one boot of sim.";
+
+/// Nobody's any more.
+const DEAD_PID: Pid = Pid::new(7).expect("7 is a pid");
+
+/// The first moment of every world: 2023-11-14, an hour after boot.
+const START_NS: u64 = 1_700_000_000_000_000_000;
+const UPTIME_NS: u64 = 3_600_000_000_000;
+
+/// 100 ticks a second, as Linux shows them.
+const NS_PER_TICK: u64 = 10_000_000;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Kernel {
+    now_ns: u64,
+    inodes: BTreeMap<Ino, Inode>,
+    names: BTreeMap<Name, Ino>,
+    processes: Vec<Process>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct Inode {
+    kind: FileKind,
+    links: u64,
+    mtime_ns: u64,
+    born_ns: u64,
+    content: Arc<[u8]>,
+}
+
+/// A process, or what is left of it: its place in the table is its name for the explorer.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Process {
+    pid: Pid,
+    start_ticks: u64,
+    life: Life,
+    descriptors: Vec<Option<DescriptionId>>,
+    /// The open file descriptions that this process made. Its children may keep them in use.
+    descriptions: Vec<Option<Description>>,
+    watches: Vec<Option<Watch>>,
+    /// How often it has begun a round, and drawn at random in it.
+    round: u32,
+    draws: u32,
+    /// Whether half of its call is done.
+    midway: bool,
+    /// When the sleep ends that it is in.
+    deadline_ns: Option<u64>,
+    /// Whether it says that it holds the lock.
+    holds: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Life {
+    Alive,
+    /// It executes nothing more, but it can still be seen: a killed holder's flock was seen free while
+    /// /proc still showed the process.
+    Dying,
+    Dead,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct DescriptionId {
+    opener: usize,
+    index: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Description {
+    ino: Ino,
+    writable: bool,
+    lock: Option<Lock>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum Lock {
+    Shared,
+    Exclusive,
+}
+
+impl Lock {
+    fn wanted(operation: Flock) -> Option<Lock> {
+        match operation {
+            Flock::Shared => Some(Lock::Shared),
+            Flock::Exclusive => Some(Lock::Exclusive),
+            Flock::Unlock => None,
+        }
+    }
+}
+
+/// What a process waits for, and what has come already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+struct Watch {
+    /// None when the inode is gone: its number may be another's by now.
+    ino: Option<Ino>,
+    file_event: bool,
+    process: Option<Pid>,
+}
+
+impl Kernel {
+    pub(super) fn new() -> Kernel {
+        Kernel {
+            now_ns: START_NS,
+            inodes: BTreeMap::new(),
+            names: BTreeMap::new(),
+            processes: Vec::new(),
+        }
+    }
+
+    /// A file that was there before, last written `age` ago.
+    pub(super) fn plant(&mut self, name: &Name, content: &[u8], age: Duration) {
+        let ino = self.planted_ino();
+        let written_ns = self.now_ns - nanos(age);
+        let inode = Inode {
+            kind: FileKind::Regular,
+            links: 1,
+            mtime_ns: written_ns,
+            born_ns: written_ns,
+            content: content.into(),
+        };
+        self.inodes.insert(ino, inode);
+        self.names.insert(name.clone(), ino);
+    }
+
+    fn planted_ino(&self) -> Ino {
+        FIRST_INO + u64::try_from(self.inodes.len()).expect("a handful of files")
+    }
+
+    /// The record of a process that died while it held the lock that is planted next.
+    pub(super) fn record_of_the_dead(&self, stamped: bool, age: Duration) -> Record {
+        let inode_key = KernelStamp::inode_key(&BOOT_ID, DEV, self.planted_ino());
+        let stamp = KernelStamp {
+            inode_key,
+            start_ticks: 1,
+        };
+        let written_ns = self.now_ns - nanos(age);
+        let writer = WriterId::from_bytes(*b"of somebody dead");
+        Record::new(
+            DEAD_PID,
+            &hostname(),
+            written_ns,
+            writer,
+            stamped.then_some(stamp),
+        )
+    }
+
+    /// The content of what `name` stands for.
+    pub(super) fn content(&self, name: &Name) -> Option<&[u8]> {
+        let ino = self.names.get(name)?;
+        Some(&self.inode(*ino).content)
+    }
+
+    /// Whether `name` is there and somebody holds its kernel lock.
+    pub(super) fn is_locked(&self, name: &str) -> bool {
+        let found = self.names.get(OsStr::new(name));
+        found.is_some_and(|ino| {
+            self.references(|other| other.ino == *ino && other.lock.is_some()) > 0
+        })
+    }
+
+    pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
+        self.names.keys()
+    }
+
+    /// Starts a process in the next place of the table.
+    pub(super) fn start(&mut self, pid: Pid) -> usize {
+        self.processes.push(Process::new(pid));
+        self.processes.len() - 1
+    }
+
+    /// Starts a process in the place of a dead one, whose children may live.
+    pub(super) fn restart(&mut self, who: usize, pid: Pid) {
+        let process = self.process_mut(who);
+        let descriptions = std::mem::take(&mut process.descriptions);
+        *process = Process {
+            descriptions,
+            ..Process::new(pid)
+        };
+    }
+
+    pub(super) fn pid(&self, who: usize) -> Pid {
+        self.process(who).pid
+    }
+
+    pub(super) fn is_alive(&self, who: usize) -> bool {
+        self.process(who).life == Life::Alive
+    }
+
+    pub(super) fn is_dying(&self, who: usize) -> bool {
+        self.process(who).life == Life::Dying
+    }
+
+    pub(super) fn is_dead(&self, who: usize) -> bool {
+        self.process(who).life == Life::Dead
+    }
+
+    /// How many processes say that they hold the lock.
+    pub(super) fn holders(&self) -> usize {
+        self.processes
+            .iter()
+            .filter(|process| process.holds)
+            .count()
+    }
+
+    /// Starts the sleep that `call` is, if it is one.
+    pub(super) fn begin(&mut self, rules: &Rules, who: usize, call: &Call) {
+        if let Call::Wait(_, timeout) | Call::Sleep(timeout) = call {
+            let timeout = if rules.coarse && *timeout < GRAIN {
+                Duration::ZERO
+            } else {
+                *timeout
+            };
+            // Longer than u64 can count is for ever.
+            let timeout = u64::try_from(timeout.as_nanos()).ok();
+            let deadline = timeout.and_then(|timeout| self.now_ns.checked_add(timeout));
+            self.process_mut(who).deadline_ns = deadline;
+        }
+    }
+
+    /// Whether `call` would return. All but waiting do at once. A bare sleep may end at any moment, as
+    /// real schedulers have it, and takes the clock along; but not in a coarse world.
+    pub(super) fn is_ready(&self, rules: &Rules, who: usize, call: &Call) -> bool {
+        let deadline_ns = self.process(who).deadline_ns;
+        match call {
+            Call::Wait(id, _) => self.woken(who, *id).is_some(),
+            Call::Sleep(_) => deadline_ns.is_some_and(|end| !rules.coarse || end <= self.now_ns),
+            _ => true,
+        }
+    }
+
+    /// Lets time pass until the first of `waiting` has waited enough. False if none ever has.
+    pub(super) fn pass_time(&mut self, waiting: impl Iterator<Item = usize>) -> bool {
+        let deadlines = waiting.filter_map(|who| self.process(who).deadline_ns);
+        let Some(next) = deadlines.min() else {
+            return false;
+        };
+        self.now_ns = self.now_ns.max(next);
+        true
+    }
+
+    pub(super) fn advance(&mut self, time: Duration) {
+        self.now_ns += nanos(time);
+    }
+
+    /// Whether it makes no difference when `call` happens, as long as it is before its process's next
+    /// one: no other process can see it or change its outcome. Then it is no moment at which it
+    /// matters who runs or dies.
+    ///
+    /// - Facts about oneself, and constants.
+    /// - What is done to a hidden file. (Not its making nor its end: they decide who gets which inode
+    ///   number.)
+    /// - Reading what nobody writes.
+    /// - Syncing: this world does not lose power.
+    /// - The beginning of a hold: it is the return of the last call before it.
+    ///
+    /// And in a coarse world:
+    ///
+    /// - Making and closing files, as inode numbers are not given out again; not closing what is
+    ///   locked or watched.
+    /// - Reading the clock, which stands still while anybody can do anything.
+    /// - Asking an open file for its facts: those that change are not told.
+    pub(super) fn is_private(&self, rules: &Rules, who: usize, call: &Call) -> bool {
+        match call {
+            Call::OpenDir
+            | Call::FileSystem
+            | Call::SyncDir
+            | Call::Sync(..)
+            | Call::Hostname
+            | Call::IsHostAlias(_)
+            | Call::BootId
+            | Call::Identity
+            | Call::Random
+            | Call::Unwatch(_)
+            | Call::Entered
+            | Call::BeginLoop
+            | Call::BeginRound(..) => true,
+            Call::Process(pid) => {
+                *pid == self.process(who).pid || self.liveness(*pid) == Liveness::Dead
+            }
+            Call::Write(fd, ..) | Call::Flock(fd, _) => self.is_hidden(who, *fd),
+            Call::Read(fd) => !rules.rewrites || self.is_hidden(who, *fd),
+            Call::Stat(fd) => rules.coarse && !rules.rewrites || self.is_hidden(who, *fd),
+            Call::Close(fd) => rules.coarse && self.is_idle(who, *fd),
+            Call::CreateUnnamed | Call::Now => rules.coarse,
+            _ => false,
+        }
+    }
+
+    /// Whether `call` writes to a file that others may read.
+    pub(super) fn is_rewrite(&self, who: usize, call: &Call) -> bool {
+        matches!(call, Call::Write(fd, ..) if !self.is_hidden(who, *fd))
+    }
+
+    /// Whether nobody would notice that the descriptor is closed, but by inode numbers.
+    fn is_idle(&self, who: usize, fd: Fd) -> bool {
+        let description = self.description(who, fd);
+        description.is_ok_and(|(_, found)| found.lock.is_none() && !self.is_watched(found.ino))
+    }
+
+    /// Whether the file has no name, one descriptor alone refers to it, and nobody watches it:
+    /// nobody else can get at it until it is linked.
+    fn is_hidden(&self, who: usize, fd: Fd) -> bool {
+        self.description(who, fd)
+            .is_ok_and(|(_, Description { ino, .. })| {
+                self.inode(ino).links == 0
+                    && self.references(|other| other.ino == ino) == 1
+                    && !self.is_watched(ino)
+            })
+    }
+
+    fn is_watched(&self, ino: Ino) -> bool {
+        let mut watches = self
+            .processes
+            .iter()
+            .flat_map(|process| process.watches.iter().flatten());
+        watches.any(|watch| watch.ino == Some(ino))
+    }
+
+    /// Executes one call of one process. `None` after the first half of those that are not atomic:
+    ///
+    /// - A conversion of a flock drops one lock before it asks for the other. flock(2)
+    /// - Closing a file tells of it before the lock is dropped (seen on Linux 6.18).
+    pub(super) fn apply(&mut self, rules: &Rules, who: usize, call: &Call) -> Option<Reply> {
+        let midway = match call {
+            _ if self.process(who).midway => false,
+            Call::Flock(fd, operation) => self.begin_conversion(who, *fd, *operation),
+            Call::Close(fd) => self.announce_close(who, *fd),
+            _ => false,
+        };
+        self.process_mut(who).midway = midway;
+        (!midway).then(|| self.perform(rules, who, call).unwrap_or_else(Reply::failed))
+    }
+
+    fn perform(&mut self, rules: &Rules, who: usize, call: &Call) -> Result<Reply, Errno> {
+        Ok(match call {
+            Call::OpenDir | Call::SyncDir => Reply::Done,
+            Call::FileSystem => Reply::FileSystem(rules.file_system),
+            Call::List => Reply::Names(self.names.keys().cloned().collect()),
+            Call::StatAt(name) => Reply::Stat(self.stat(self.find(name)?)),
+            Call::Open(name, access) => Reply::File(self.open(who, name, *access)?),
+            Call::Create(name) => Reply::File(self.create(rules, who, name)?),
+            Call::CreateUnnamed if !rules.unnamed => return Err(Errno::ENOTSUP),
+            Call::CreateUnnamed => {
+                let ino = self.next_ino(rules, who);
+                self.make_inode(ino, FileKind::Regular);
+                Reply::File(self.describe(who, ino, true))
+            }
+            Call::Link(..) if !rules.unnamed => return Err(Errno::ENOTSUP),
+            Call::Link(fd, name) => self.link(who, *fd, name)?,
+            Call::Rename(from, to) => self.rename(from, to)?,
+            Call::RenameNoreplace(..) if !rules.noreplace => return Err(Errno::ENOTSUP),
+            Call::RenameNoreplace(_, to) if self.names.contains_key(to) => {
+                return Err(Errno::EEXIST);
+            }
+            Call::RenameNoreplace(from, to) => self.rename(from, to)?,
+            Call::Unlink(name) => self.unlink(name)?,
+            Call::Stat(fd) => Reply::Stat(self.stat_open(rules, who, *fd)?),
+            Call::Read(fd) => self.read(who, *fd)?,
+            Call::Write(fd, offset, bytes) => self.write(who, *fd, *offset, bytes)?,
+            Call::Flock(..) if !rules.flock => Reply::Flocked(Flocked::Unsupported),
+            Call::Flock(fd, operation) => Reply::Flocked(self.flock(who, *fd, *operation)?),
+            Call::Sync(_, Extent::All | Extent::Data) => Reply::Done,
+            Call::Close(fd) => self.close(who, *fd)?,
+            Call::Hostname => Reply::Hostname(hostname()),
+            Call::IsHostAlias(name) => Reply::IsHostAlias(*name == hostname()),
+            Call::BootId => Reply::BootId(BOOT_ID),
+            Call::Identity => {
+                let Process {
+                    pid, start_ticks, ..
+                } = *self.process(who);
+                Reply::Identity(Identity {
+                    pid,
+                    start_ticks,
+                    generation: 0,
+                })
+            }
+            Call::Process(pid) => Reply::Process(self.liveness(*pid)),
+            Call::Random => Reply::Random(self.draw(who)),
+            Call::Now => Reply::Now(self.now()),
+            Call::Watch(fd, process) => self.watch(who, *fd, *process)?,
+            Call::Unwatch(id) => {
+                free(&mut self.process_mut(who).watches, *id);
+                Reply::Done
+            }
+            Call::Wait(id, _) => self.wake(who, *id),
+            Call::Sleep(_) => {
+                let deadline = self.process_mut(who).deadline_ns.take();
+                self.now_ns = self
+                    .now_ns
+                    .max(deadline.expect("endless sleeps are never ready"));
+                Reply::Woken(Woken::Timeout)
+            }
+            Call::Fork => {
+                self.fork(who);
+                Reply::Fork(Fork::Parent)
+            }
+            Call::Entered => {
+                self.process_mut(who).holds = true;
+                Reply::Done
+            }
+            Call::Left => {
+                self.process_mut(who).holds = false;
+                Reply::Done
+            }
+            Call::BeginLoop => Reply::Done,
+            Call::BeginRound(..) => {
+                self.forget_draws(rules, who);
+                Reply::Done
+            }
+            Call::Exit => {
+                self.kill(who);
+                Reply::Done
+            }
+        })
+    }
+
+    // Processes.
+
+    fn process(&self, who: usize) -> &Process {
+        self.processes
+            .get(who)
+            .expect("processes keep their place in the table")
+    }
+
+    fn process_mut(&mut self, who: usize) -> &mut Process {
+        self.processes
+            .get_mut(who)
+            .expect("processes keep their place in the table")
+    }
+
+    fn fork(&mut self, who: usize) {
+        let parent = self.process(who);
+        let children = self.processes.len();
+        let pid = parent.pid.get() + 1000 * u32::try_from(children).expect("a handful");
+        let child = Process {
+            descriptors: parent.descriptors.clone(),
+            ..Process::new(Pid::new(pid).expect("pids of the simulation are small"))
+        };
+        self.processes.push(child);
+    }
+
+    /// Ends what a process does, by itself or by SIGKILL. What it leaves open is closed, now or, if
+    /// somebody hears of it first, by [`Kernel::bury`].
+    pub(super) fn kill(&mut self, who: usize) {
+        let Process {
+            pid, start_ticks, ..
+        } = *self.process(who);
+        let process = self.process_mut(who);
+        let descriptors = std::mem::take(&mut process.descriptors);
+        let descriptions = std::mem::take(&mut process.descriptions);
+        let life = if descriptors.is_empty() {
+            Life::Dead
+        } else {
+            Life::Dying
+        };
+        let ended = Process::new(pid);
+        *process = Process {
+            start_ticks,
+            life,
+            descriptors,
+            descriptions,
+            ..ended
+        };
+        let open = self.process(who).descriptors.len();
+        if (0..open).filter(|fd| self.announce_close(who, *fd)).count() == 0 {
+            self.close_all(who);
+        }
+    }
+
+    /// Takes a dying process away, in one step or two: its descriptors are closed and its locks free
+    /// before it cannot be seen any more.
+    pub(super) fn bury(&mut self, who: usize) {
+        if self.process(who).descriptors.is_empty() {
+            self.process_mut(who).life = Life::Dead;
+        } else {
+            self.close_all(who);
+        }
+    }
+
+    /// Begins a round in which nothing of the last one is remembered.
+    pub(super) fn forget(&mut self, who: usize) {
+        let process = self.process_mut(who);
+        process.round += 1;
+        process.draws = 0;
+    }
+
+    fn liveness(&self, pid: Pid) -> Liveness {
+        let process = self.processes.iter().find(|process| process.pid == pid);
+        match process {
+            Some(process) if process.life != Life::Dead => Liveness::Alive {
+                start_ticks: process.start_ticks,
+                started_ns: self.now().booted_ns() + process.start_ticks * NS_PER_TICK,
+            },
+            _ => Liveness::Dead,
+        }
+    }
+
+    /// Lets what was drawn be drawn again when nothing of it is left, so that rounds of a loop can be
+    /// alike.
+    fn forget_draws(&mut self, rules: &Rules, who: usize) {
+        let files_left = self.inodes.range(self.own_numbers(who)).next().is_some();
+        if rules.coarse && !files_left && self.names.len() <= 1 {
+            self.process_mut(who).draws = 0;
+        }
+    }
+
+    /// Bytes that no other process and no other draw of this round has.
+    fn draw(&mut self, who: usize) -> [u8; 16] {
+        let process = self.process_mut(who);
+        process.draws += 1;
+        let number = u64::from(process.draws) << 48
+            | u64::from(process.round) << 32
+            | u64::from(process.pid.get());
+        let mut bytes = [0; 16];
+        bytes
+            .split_at_mut(8)
+            .0
+            .copy_from_slice(&number.to_le_bytes());
+        bytes
+    }
+}
+
+impl Process {
+    fn new(pid: Pid) -> Process {
+        Process {
+            pid,
+            start_ticks: 1000 + u64::from(pid.get()),
+            life: Life::Alive,
+            descriptors: Vec::new(),
+            descriptions: Vec::new(),
+            watches: Vec::new(),
+            round: 0,
+            draws: 0,
+            midway: false,
+            deadline_ns: None,
+            holds: false,
+        }
+    }
+}
+
+fn hostname() -> Hostname {
+    Hostname::truncated(b"sim")
+}
+
+fn nanos(time: Duration) -> u64 {
+    u64::try_from(time.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// Puts `value` into the first free place.
+fn first_free<T>(table: &mut Vec<Option<T>>, value: T) -> usize {
+    let place = table
+        .iter()
+        .position(Option::is_none)
+        .unwrap_or(table.len());
+    match table.get_mut(place) {
+        Some(free) => *free = Some(value),
+        None => table.push(Some(value)),
+    }
+    place
+}
+
+/// Empties a place. Tables end with a used one, so that equal tables are equal values.
+fn free<T>(table: &mut Vec<Option<T>>, place: usize) {
+    if let Some(used) = table.get_mut(place) {
+        *used = None;
+    }
+    while table.last().is_some_and(Option::is_none) {
+        table.pop();
+    }
+}

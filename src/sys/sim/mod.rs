@@ -1,0 +1,229 @@
+//! A kernel in memory, and the search over its schedules. No stability promise.
+//!
+//! The shipped protocol runs in it unchanged: whatever its contenders do here, they do it by the
+//! same code as on a real kernel. A [`World`] says who is there and what may happen to them;
+//! [`World::explore`] tries every interleaving of their calls, [`World::walk`] random ones.
+//!
+//! What is checked after every step: never two holders; no planted foreign file is touched; no
+//! program panics. When nothing can happen any more: nobody waits for ever; no more files are left
+//! than crashes explain; whoever comes later succeeds ([`World::finally`]).
+
+mod call;
+mod chooser;
+mod contender;
+mod deployed;
+mod explorer;
+mod fingerprint;
+mod kernel;
+mod process;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use self::call::Fork;
+use self::call::Name;
+pub use self::contender::SimLock;
+pub use self::deployed::DeployedLock;
+use self::explorer::Explorer;
+pub use self::explorer::{Report, Violation};
+use self::kernel::{Kernel, Rules};
+use self::process::Program;
+pub use self::process::{SimDir, SimFile, SimSys, SimWatch};
+pub use super::Check;
+use crate::judge::FileSystem;
+
+/// The data file that every world is about.
+const RESOURCE: &str = "d";
+
+/// Its lock path.
+const LOCK: &str = "d.lock";
+
+/// Who is there, on what kind of system, and what may happen to them.
+pub struct World {
+    rules: Rules,
+    kernel: Kernel,
+    contenders: Vec<Contender>,
+    crashes: usize,
+    foreign: Vec<(Name, Vec<u8>)>,
+    /// Names that may be there in the end.
+    expected: Vec<Name>,
+    finally: Option<(Duration, Program)>,
+}
+
+struct Contender {
+    name: String,
+    program: Program,
+    rounds: usize,
+}
+
+impl World {
+    /// A local file system with everything that Linux has, and nobody there.
+    #[must_use]
+    pub fn local() -> World {
+        World {
+            rules: Rules {
+                file_system: FileSystem::Local,
+                unnamed: true,
+                flock: true,
+                noreplace: true,
+                omitted: BTreeSet::new(),
+                coarse: false,
+                every_history: false,
+                rewrites: false,
+            },
+            kernel: Kernel::new(),
+            contenders: Vec::new(),
+            crashes: 0,
+            foreign: Vec::new(),
+            expected: vec![OsStr::new(LOCK).into()],
+            finally: None,
+        }
+    }
+
+    /// Leaves out what rarely matters and costs most, so that more processes can be explored: sleeps
+    /// shorter than a second take no time, longer ones end when nobody else can do anything; inode
+    /// numbers are not given out again (as on tmpfs); open files do not tell their link counts.
+    #[must_use]
+    pub fn coarse(mut self) -> World {
+        self.rules.coarse = true;
+        self
+    }
+
+    /// Takes no two histories of a process for one: what loops say of their memory is not believed.
+    /// Slow; to show that it may be believed.
+    #[must_use]
+    pub fn every_history(mut self) -> World {
+        self.rules.every_history = true;
+        self
+    }
+
+    /// Files cannot be made without a name.
+    #[must_use]
+    pub fn without_unnamed(mut self) -> World {
+        self.rules.unnamed = false;
+        self
+    }
+
+    /// The protocol leaves out a check.
+    #[must_use]
+    pub fn without(mut self, check: Check) -> World {
+        self.rules.omitted.insert(check);
+        self
+    }
+
+    /// A file that is there from the beginning, last written `age` ago.
+    #[must_use]
+    pub fn file(mut self, name: &str, content: &[u8], age: Duration) -> World {
+        let name: Name = OsStr::new(name).into();
+        self.kernel.plant(&name, content, age);
+        self.expected.push(name);
+        self
+    }
+
+    /// The lock of a process that has died, last refreshed `age` ago.
+    #[must_use]
+    pub fn dead_lock(self, age: Duration) -> World {
+        let record = self.kernel.record_of_the_dead(true, age);
+        self.file(LOCK, &record.encode(), age)
+    }
+
+    /// The lock of a deployed client that has died, acquired `age` ago.
+    #[must_use]
+    pub fn dead_deployed_lock(self, age: Duration) -> World {
+        let record = self.kernel.record_of_the_dead(false, age);
+        self.file(LOCK, &record.encode(), age)
+    }
+
+    /// A file that nobody may touch.
+    #[must_use]
+    pub fn foreign(mut self, name: &str, content: &[u8]) -> World {
+        self.foreign
+            .push((OsStr::new(name).into(), content.to_vec()));
+        self.file(name, content, Duration::from_secs(3600))
+    }
+
+    /// A process that executes `program` so many times. Nothing is remembered from one round to the
+    /// next; when the process is killed, another takes its place with the next round.
+    ///
+    /// The program must be a function of what its [`SimSys`] tells it: it is executed many times.
+    #[must_use]
+    pub fn process(
+        mut self,
+        name: &str,
+        rounds: usize,
+        program: impl Fn(&SimSys) + 'static,
+    ) -> World {
+        let program: Program = Arc::new(program);
+        self.contenders.push(Contender {
+            name: name.to_owned(),
+            program,
+            rounds,
+        });
+        self
+    }
+
+    /// How many processes are killed, at any moments.
+    #[must_use]
+    pub fn crashes(mut self, crashes: usize) -> World {
+        self.crashes = crashes;
+        self
+    }
+
+    /// A process that comes `after` all others have ended, and is alone. It panics if it finds
+    /// something wrong.
+    #[must_use]
+    pub fn finally(mut self, after: Duration, program: impl Fn(&SimSys) + 'static) -> World {
+        self.finally = Some((after, Arc::new(program)));
+        self
+    }
+
+    /// Tries every schedule.
+    ///
+    /// # Errors
+    ///
+    /// A shortest schedule that breaks something.
+    pub fn explore(&self) -> Result<Report, Violation> {
+        Explorer::new(self).explore()
+    }
+
+    /// Tries `schedules` random schedules; the first is chosen by `seed`, the next by `seed + 1`.
+    ///
+    /// # Errors
+    ///
+    /// A schedule that breaks something, and its seed: `walk(seed, 1)` finds it again.
+    pub fn walk(&self, seed: u64, schedules: u64) -> Result<Report, Violation> {
+        let mut explorer = Explorer::new(self);
+        let mut report = Report::default();
+        for seed in (0..schedules).map(|n| seed.wrapping_add(n)) {
+            let steps = explorer.walk(seed)?;
+            report.transitions += steps;
+            report.finals += 1;
+            report.depth = report.depth.max(steps);
+        }
+        Ok(report)
+    }
+
+    fn name(&self, who: usize) -> &str {
+        let declared = self
+            .contenders
+            .get(who)
+            .map(|contender| contender.name.as_str());
+        declared.unwrap_or("later")
+    }
+
+    fn is_expected(&self, name: &Name) -> bool {
+        self.expected.contains(name)
+    }
+}
+
+impl std::fmt::Debug for World {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("World")
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}

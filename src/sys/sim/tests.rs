@@ -1,0 +1,470 @@
+//! The search finds the textbook's races and proves what is right.
+
+use std::io;
+use std::path::Path;
+
+use super::super::{Access, Flock, Flocked, Sys, Woken};
+use super::*;
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn name(name: &str) -> &OsStr {
+    OsStr::new(name)
+}
+
+fn dir(os: &SimSys) -> SimDir {
+    os.open_dir(Path::new(".")).expect("there is a directory")
+}
+
+fn broken(world: &World, promise: &str) -> Violation {
+    let violation = world.explore().expect_err(promise);
+    assert_eq!(
+        world.explore().expect_err(promise).trace(),
+        violation.trace(),
+        "it is repeatable"
+    );
+    violation
+}
+
+// Create-then-write: whoever reads in between sees an empty file, and takes it for garbage.
+fn publish_in_two_steps(os: &SimSys) {
+    let file = os
+        .create(&dir(os), name(LOCK), 0o666)
+        .expect("nobody else creates it");
+    os.write(&file, 0, b"whole").expect("there is room");
+}
+
+fn publish_by_link(os: &SimSys) {
+    let dir = dir(os);
+    let file = os.create_unnamed(&dir, 0o666).expect("the file system can");
+    os.write(&file, 0, b"whole").expect("there is room");
+    os.link(&file, &dir, name(LOCK))
+        .expect("nobody else creates it");
+}
+
+fn sees_nothing_or_all(os: &SimSys) {
+    if let Ok(file) = os.open(&dir(os), name(LOCK), Access::Read) {
+        let head = os.read(&file).expect("it is open for reading");
+        assert_eq!(head.bytes(), b"whole", "the file was seen half-written");
+    }
+}
+
+#[test]
+fn a_reader_between_create_and_write_is_found() {
+    let world = World::local();
+    let world = world
+        .process("W", 1, publish_in_two_steps)
+        .process("R", 1, sees_nothing_or_all);
+    let violation = broken(&world, "the file can be seen empty");
+    assert!(violation.message().contains("half-written"), "{violation}");
+    let trace = ["W: create(d.lock) -> fd 0", "R: open(d.lock, Read) -> fd 0"];
+    let shared: Vec<_> = violation
+        .trace()
+        .iter()
+        .filter(|line| line.contains(LOCK))
+        .collect();
+    assert_eq!(shared, trace, "the trace is the shortest");
+}
+
+#[test]
+fn a_file_that_gets_its_name_last_is_proved_whole() {
+    let world = World::local().crashes(2);
+    let world = world
+        .process("W", 1, publish_by_link)
+        .process("R", 2, sees_nothing_or_all);
+    world.explore().expect("a linked file is whole");
+}
+
+// Stat-then-unlink: B judges the stale file, A breaks it and creates its own, B unlinks that.
+fn break_by_path(os: &SimSys) {
+    let dir = dir(os);
+    if let Ok(file) = os.open(&dir, name(LOCK), Access::Read) {
+        let stale = os.read(&file).expect("it is open for reading").bytes() == b"stale";
+        if !stale || os.unlink(&dir, name(LOCK)).is_err() {
+            return;
+        }
+    }
+    if let Ok(_lock) = os.create(&dir, name(LOCK), 0o666) {
+        os.entered();
+        os.left();
+    }
+}
+
+#[test]
+fn two_winners_of_one_stale_file_are_found() {
+    let world = World::local().file(LOCK, b"stale", MINUTE);
+    let alone = world.process("A", 1, break_by_path);
+    alone.explore().expect("one alone cannot be two");
+    let violation = broken(&alone.process("B", 1, break_by_path), "both can win");
+    assert!(
+        violation.message().contains("two processes hold"),
+        "{violation}"
+    );
+}
+
+/// A lock file that is there for ever: flock alone excludes.
+fn flock_for_a_while(os: &SimSys) {
+    let file = os
+        .open(&dir(os), name(LOCK), Access::Read)
+        .expect("it is always there");
+    if os.flock(&file, Flock::Exclusive).expect("flock works") == Flocked::Done {
+        os.entered();
+        os.left();
+    }
+}
+
+fn must_get_it(os: &SimSys) {
+    let file = os
+        .open(&dir(os), name(LOCK), Access::Read)
+        .expect("it is always there");
+    let flocked = os.flock(&file, Flock::Exclusive).expect("flock works");
+    assert_eq!(flocked, Flocked::Done, "nobody else is there any more");
+}
+
+#[test]
+fn flock_on_a_permanent_file_is_proved_exclusive() {
+    let mut world = World::local().file(LOCK, b"", MINUTE).crashes(2);
+    for contender in ["A", "B", "C"] {
+        world = world.process(contender, 2, flock_for_a_while);
+    }
+    let report = world
+        .finally(MINUTE, must_get_it)
+        .explore()
+        .expect("flock excludes");
+    assert!(report.states > 1000, "that was no search: {report:?}");
+}
+
+// Unlinking on release makes flock alone worthless: B opens the file, A releases and unlinks it, B
+// locks what has no name any more, A creates another file and locks that. Nobody crashed.
+fn flock_and_unlink(os: &SimSys) {
+    let dir = dir(os);
+    let opened = os.open(&dir, name(LOCK), Access::Read);
+    let Ok(file) = opened.or_else(|_| os.create(&dir, name(LOCK), 0o666)) else {
+        return;
+    };
+    if os.flock(&file, Flock::Exclusive).expect("flock works") == Flocked::Done {
+        os.entered();
+        os.left();
+        let _ = os.unlink(&dir, name(LOCK));
+    }
+}
+
+#[test]
+fn flock_on_a_file_that_lost_its_name_is_found() {
+    let world = World::local();
+    let two = world
+        .process("A", 2, flock_and_unlink)
+        .process("B", 1, flock_and_unlink);
+    let violation = broken(&two, "one can hold the unlinked file");
+    assert!(
+        violation.message().contains("two processes hold"),
+        "{violation}"
+    );
+}
+
+// A child shares its parent's open file description: what it unlocks, its parent loses.
+fn fork_while_holding(os: &SimSys, child: fn(&SimSys, &SimFile)) {
+    let file = os
+        .open(&dir(os), name(LOCK), Access::Read)
+        .expect("it is always there");
+    if os.flock(&file, Flock::Exclusive).expect("flock works") == Flocked::Done {
+        os.entered();
+        match os.fork() {
+            Fork::Parent => os.left(),
+            Fork::Child => child(os, &file),
+        }
+    }
+}
+
+#[test]
+fn a_child_that_unlocks_is_found_and_one_that_closes_is_harmless() {
+    let world = |child: fn(&SimSys, &SimFile)| {
+        let world = World::local().file(LOCK, b"", MINUTE).crashes(1);
+        let world = world.process("A", 1, move |os| fork_while_holding(os, child));
+        world.process("B", 1, flock_for_a_while)
+    };
+    world(|_, _| {})
+        .explore()
+        .expect("closing in the child leaves the parent's lock");
+    let unlock = |os: &SimSys, file: &SimFile| {
+        os.flock(file, Flock::Unlock).expect("flock works");
+    };
+    broken(
+        &world(unlock),
+        "unlocking in the child frees the parent's lock",
+    );
+}
+
+// A killed process runs no destructor: what its guard would have removed stays.
+struct Guard<'a>(&'a SimSys);
+
+impl Drop for Guard<'_> {
+    fn drop(&mut self) {
+        if let Ok(dir) = self.0.open_dir(Path::new(".")) {
+            let _ = self.0.unlink(&dir, name(LOCK));
+        }
+    }
+}
+
+fn create_with_guard(os: &SimSys) {
+    let _file = os
+        .create(&dir(os), name(LOCK), 0o666)
+        .expect("nobody else creates it");
+    let _guard = Guard(os);
+}
+
+#[test]
+fn a_killed_process_runs_no_destructor() {
+    let world = |crashes| {
+        let world = World::local()
+            .process("A", 1, create_with_guard)
+            .crashes(crashes);
+        world.finally(MINUTE, |os| {
+            let found = os.stat_at(&dir(os), name(LOCK)).map(|_| ());
+            assert!(found.is_err(), "the file was left behind");
+        })
+    };
+    world(0).explore().expect("the guard removes the file");
+    let violation = world(1).explore().expect_err("a killed guard does not");
+    assert!(
+        violation.trace().iter().any(|line| line == "A: killed"),
+        "{violation}"
+    );
+}
+
+// Comparing inode numbers proves nothing once the file is closed: ext4 gives the number to the next
+// file at once. Kept open, the number is safe.
+#[test]
+fn inode_numbers_are_reused_unless_a_descriptor_keeps_them() {
+    let world = |keep_open: bool| {
+        World::local().process("A", 1, move |os| {
+            let dir = dir(os);
+            let first = os
+                .create(&dir, name("first"), 0o666)
+                .expect("the name is free");
+            let id = os.stat(&first).expect("it is open").id;
+            os.unlink(&dir, name("first")).expect("it is there");
+            let _kept = keep_open.then_some(first);
+            let second = os.create_unnamed(&dir, 0o666).expect("the file system can");
+            assert_ne!(
+                os.stat(&second).expect("it is open").id,
+                id,
+                "the number came back"
+            );
+        })
+    };
+    world(true)
+        .explore()
+        .expect("an open file keeps its number");
+    broken(&world(false), "a closed one does not");
+}
+
+// A contender that loses an upgrade has lost the shared lock as well.
+#[test]
+fn a_failed_upgrade_of_flock_leaves_no_lock() {
+    let world = World::local()
+        .file(LOCK, b"", MINUTE)
+        .process("A", 1, |os| {
+            let dir = dir(os);
+            let open = || {
+                os.open(&dir, name(LOCK), Access::Read)
+                    .expect("it is always there")
+            };
+            let flock = |file: &SimFile, operation| os.flock(file, operation).expect("flock works");
+            let [one, two, three] = [open(), open(), open()];
+            assert_eq!(flock(&one, Flock::Shared), Flocked::Done);
+            assert_eq!(
+                flock(&two, Flock::Shared),
+                Flocked::Done,
+                "shared locks share"
+            );
+            assert_eq!(flock(&one, Flock::Exclusive), Flocked::WouldBlock);
+            assert_eq!(
+                flock(&two, Flock::Exclusive),
+                Flocked::Done,
+                "the first lost its lock"
+            );
+            drop(two);
+            assert_eq!(
+                flock(&three, Flock::Exclusive),
+                Flocked::Done,
+                "closing unlocks"
+            );
+        });
+    world.explore().expect("that is how flock(2) works");
+}
+
+fn wait_for_removal(os: &SimSys, timeout: Duration) {
+    let dir = dir(os);
+    let Ok(file) = os.open(&dir, name(LOCK), Access::Read) else {
+        return;
+    };
+    let mut watch = os.watch(&file, None).expect("there are events");
+    // Once more after the watch is armed: the file may have gone in between.
+    while os.stat_at(&dir, name(LOCK)).is_ok() {
+        if os.wait(Some(&mut watch), timeout) == Woken::Timeout {
+            panic!("the event was missed");
+        }
+    }
+}
+
+fn remove(os: &SimSys) {
+    os.unlink(&dir(os), name(LOCK)).expect("it is there");
+}
+
+#[test]
+fn a_waiter_is_woken_by_the_event_it_waits_for() {
+    let world = World::local()
+        .file(LOCK, b"", MINUTE)
+        .process("W", 1, |os| {
+            wait_for_removal(os, Duration::MAX);
+        });
+    let violation = broken(&world, "nobody removes the file");
+    assert!(
+        violation.message().contains("waits for ever"),
+        "{violation}"
+    );
+    world
+        .process("R", 1, remove)
+        .explore()
+        .expect("the removal is an event");
+}
+
+// Without the second look, a removal between open and watch is never noticed.
+#[test]
+fn a_lost_wake_up_is_found() {
+    let world = World::local()
+        .file(LOCK, b"", MINUTE)
+        .process("R", 1, remove);
+    let world = world.process("W", 1, |os| {
+        let Ok(file) = os.open(&dir(os), name(LOCK), Access::Read) else {
+            return;
+        };
+        let mut watch = os.watch(&file, None).expect("there are events");
+        os.wait(Some(&mut watch), Duration::MAX);
+    });
+    let violation = broken(&world, "the event can be missed");
+    assert!(
+        violation.message().contains("W waits for ever"),
+        "{violation}"
+    );
+}
+
+// With a timeout it would be noticed after all, but too late.
+#[test]
+fn oversleeping_a_release_is_found() {
+    let world = World::local()
+        .file(LOCK, b"", MINUTE)
+        .process("R", 1, remove);
+    let world = world.process("W", 1, |os| {
+        let Ok(file) = os.open(&dir(os), name(LOCK), Access::Read) else {
+            return;
+        };
+        let mut watch = os.watch(&file, None).expect("there are events");
+        os.wait(Some(&mut watch), MINUTE);
+    });
+    let violation = broken(&world, "the event can be missed");
+    assert!(
+        violation.message().contains("W sleeps although"),
+        "{violation}"
+    );
+}
+
+// flock(2): a conversion removes the old lock before it asks for the new one. In between another
+// process can take what was given up.
+#[test]
+fn a_conversion_of_flock_can_lose_to_another_process() {
+    let upgrade = |os: &SimSys| {
+        let file = os
+            .open(&dir(os), name(LOCK), Access::Read)
+            .expect("it is always there");
+        let flock = |operation| os.flock(&file, operation).expect("flock works") == Flocked::Done;
+        if flock(Flock::Shared) && flock(Flock::Exclusive) {
+            os.entered();
+            os.left();
+        }
+    };
+    let both_upgrade = World::local()
+        .file(LOCK, b"", MINUTE)
+        .process("A", 1, upgrade);
+    let both_upgrade = both_upgrade.process("B", 1, upgrade);
+    both_upgrade
+        .explore()
+        .expect("what is held exclusively is held by one");
+    // B sees A's shared lock, and then gets the exclusive one before A does.
+    let world = World::local().file(LOCK, b"", MINUTE);
+    let world = world.process("A", 1, |os| {
+        let file = os
+            .open(&dir(os), name(LOCK), Access::Read)
+            .expect("it is always there");
+        if os.flock(&file, Flock::Shared).expect("flock works") == Flocked::Done {
+            let exclusive = os.flock(&file, Flock::Exclusive).expect("flock works");
+            assert_eq!(
+                exclusive,
+                Flocked::Done,
+                "the lock that it had was given up"
+            );
+        }
+    });
+    let world = world.process("B", 1, flock_for_a_while);
+    let violation = broken(&world, "somebody can come in between");
+    assert!(
+        violation.trace().iter().any(|line| line.contains("half")),
+        "{violation}"
+    );
+}
+
+#[test]
+fn time_passes_for_those_who_wait() {
+    let world = World::local()
+        .file(LOCK, b"", MINUTE)
+        .process("W", 1, |os| {
+            let before = os.now().since_boot;
+            assert_eq!(os.wait(None, MINUTE), Woken::Timeout);
+            let file = os
+                .open(&dir(os), name(LOCK), Access::Read)
+                .expect("it is always there");
+            let flocked = os.flock(&file, Flock::Exclusive).expect("flock works");
+            assert_eq!(
+                flocked,
+                Flocked::Done,
+                "a lock that is held may be waited for"
+            );
+            let mut watch = os.watch(&file, None).expect("there are events");
+            assert_eq!(os.wait(Some(&mut watch), MINUTE), Woken::Timeout);
+            assert_eq!(
+                os.now().since_boot - before,
+                2 * MINUTE,
+                "the clock went along"
+            );
+        });
+    world.explore().expect("nobody else is there");
+}
+
+#[test]
+fn a_foreign_file_that_goes_is_found() {
+    let world = World::local()
+        .foreign("notes.txt", b"mine")
+        .process("A", 1, |os| {
+            let _: io::Result<()> = os.rename(&dir(os), name("notes.txt"), name("gone"));
+        });
+    let violation = broken(&world, "it was renamed");
+    assert!(
+        violation.message().contains("nobody's to touch"),
+        "{violation}"
+    );
+}
+
+#[test]
+fn a_random_walk_finds_the_race_again_by_its_seed() {
+    let world = World::local().file(LOCK, b"stale", MINUTE);
+    let world = world
+        .process("A", 1, break_by_path)
+        .process("B", 1, break_by_path);
+    let found = world.walk(1, 1000).expect_err("the race is not rare");
+    let seed = found.seed().expect("walks say their seed");
+    let again = world
+        .walk(seed, 1)
+        .expect_err("the same seed, the same schedule");
+    assert_eq!(again.trace(), found.trace());
+}

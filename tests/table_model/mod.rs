@@ -1,0 +1,404 @@
+//! The allocation table as one would keep it on paper: paths in place of rules, and one list of
+//! paths per holder. What the table's operations do is compared with it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+
+use rvlf::table::{Claim, Permission, Process, ScopeRule, Table};
+
+const NAMES: u8 = 8;
+const SEGMENTS: u8 = 8;
+const PIDS: u8 = 5;
+
+fn process(pid: u32) -> Process {
+    Process { pid, holder: None }
+}
+
+#[derive(Clone, Debug, Default)]
+struct Model {
+    entries: BTreeMap<String, ModelEntry>,
+}
+
+#[derive(Clone, Debug)]
+struct ModelEntry {
+    /// What it may write, delegated or not.
+    own: BTreeSet<PathBuf>,
+    parent: Option<String>,
+    segment: Option<String>,
+    pid: u32,
+}
+
+impl Model {
+    fn lineage(&self, name: &str) -> BTreeSet<String> {
+        let mut lineage = BTreeSet::new();
+        let mut next = Some(name.to_owned());
+        while let Some(name) = next {
+            next = self
+                .entries
+                .get(&name)
+                .and_then(|entry| entry.parent.clone());
+            lineage.insert(name);
+        }
+        lineage
+    }
+
+    fn is_free(&self, paths: &BTreeSet<PathBuf>, exempt: &BTreeSet<String>) -> bool {
+        let mut others = self
+            .entries
+            .iter()
+            .filter(|(name, _)| !exempt.contains(*name));
+        others.all(|(_, entry)| entry.own.is_disjoint(paths))
+    }
+
+    fn segment_is_free(&self, segment: &str, asker: &str) -> bool {
+        let mut others = self.entries.iter().filter(|(name, _)| *name != asker);
+        others.all(|(_, entry)| entry.segment.as_deref() != Some(segment))
+    }
+
+    fn remove(&mut self, name: &str) -> bool {
+        let Some(removed) = self.entries.remove(name) else {
+            return false;
+        };
+        for entry in self.entries.values_mut() {
+            if entry.parent.as_deref() == Some(name) {
+                entry.parent.clone_from(&removed.parent);
+            }
+        }
+        true
+    }
+
+    fn effective(&self, name: &str) -> BTreeSet<PathBuf> {
+        let entry = self.entries.get(name);
+        let mut paths = entry.map(|entry| entry.own.clone()).unwrap_or_default();
+        for child in self
+            .entries
+            .values()
+            .filter(|child| child.parent.as_deref() == Some(name))
+        {
+            paths = &paths - &child.own;
+        }
+        paths
+    }
+}
+
+#[derive(Clone, Debug)]
+pub enum Step {
+    Register {
+        name: u8,
+        rules: Vec<(u8, bool)>,
+        segment: u8,
+        pid: u32,
+    },
+    Delegate {
+        parent: u8,
+        name: u8,
+        rules: Vec<(u8, bool)>,
+        pid: u32,
+    },
+    Adopt {
+        name: u8,
+        segment: u8,
+        pid: u32,
+    },
+    Segment {
+        name: u8,
+        segment: u8,
+    },
+    Release {
+        name: u8,
+    },
+    Reclaim {
+        parent: u8,
+        child: u8,
+    },
+    Die {
+        pid: u32,
+    },
+}
+
+/// What a rule adds to its base: a whole directory of the data, or the scope of the parent. Shallow
+/// trees, so that claims meet.
+const SUFFIXES: [&str; 6] = ["", "a", "b", "a/a", "a/b", "b/a"];
+const DIRECTORIES: [&str; 3] = ["/a", "/b", "/c"];
+
+/// How deep a target may lie for the universe to have a child and a grandchild below it that no rule
+/// names.
+const DEEPEST: usize = 3;
+
+/// Steps as bytes tell them: any bytes are some steps, so that a fuzzer can choose.
+pub fn steps(bytes: &[u8]) -> Vec<Step> {
+    let mut bytes = bytes.iter().copied();
+    std::iter::from_fn(|| step(&mut bytes)).collect()
+}
+
+fn step(bytes: &mut impl Iterator<Item = u8>) -> Option<Step> {
+    let kind = bytes.next()?;
+    let mut below = |limit: u8| bytes.next().map(|byte| byte % limit);
+    let name = below(u8::MAX)?;
+    Some(match kind % 15 {
+        0..3 => Step::Register {
+            name,
+            segment: below(SEGMENTS)?,
+            pid: below(PIDS)?.into(),
+            rules: rules(bytes)?,
+        },
+        3..8 => Step::Delegate {
+            name,
+            parent: below(u8::MAX)?,
+            pid: below(PIDS)?.into(),
+            rules: rules(bytes)?,
+        },
+        8..11 => Step::Adopt {
+            name,
+            segment: below(SEGMENTS)?,
+            pid: below(PIDS)?.into(),
+        },
+        11 => Step::Segment {
+            name,
+            segment: below(SEGMENTS)?,
+        },
+        12 => Step::Release { name },
+        13 => Step::Reclaim {
+            parent: name,
+            child: below(u8::MAX)?,
+        },
+        _ => Step::Die {
+            pid: below(PIDS)?.into(),
+        },
+    })
+}
+
+/// One rule or two: what it adds to its base, and whether it is recursive.
+fn rules(bytes: &mut impl Iterator<Item = u8>) -> Option<Vec<(u8, bool)>> {
+    let first = bytes.next()?;
+    let second = (first % 4 == 3).then(|| bytes.next()).flatten();
+    let rule = |byte: u8| (byte / 8, byte % 4 != 1);
+    Some(std::iter::once(first).chain(second).map(rule).collect())
+}
+
+fn pick<T: Copy>(choices: &[T], byte: u8) -> T {
+    let index = usize::from(byte) % choices.len();
+    *choices.get(index).expect("a remainder is below the length")
+}
+
+fn universe() -> Vec<PathBuf> {
+    let mut paths = vec![PathBuf::from("/")];
+    let mut last = paths.clone();
+    for _ in 0..5 {
+        last = last
+            .iter()
+            .flat_map(|path| ["a", "b", "c", "z"].map(|name| path.join(name)))
+            .collect();
+        paths.extend_from_slice(&last);
+    }
+    paths
+}
+
+fn to_rules(base: &Path, rules: &[(u8, bool)]) -> Vec<ScopeRule> {
+    let rule = |(suffix, recursive): &(u8, bool)| {
+        let target = base.join(pick(&SUFFIXES, *suffix));
+        let target: PathBuf = target.components().take(DEEPEST + 1).collect();
+        let rule = ScopeRule::write(target);
+        if *recursive { rule } else { rule.shallow() }
+    };
+    rules.iter().map(rule).collect()
+}
+
+/// A name for a new entry, which may be taken.
+fn new_name(byte: u8) -> String {
+    format!("e{}", byte % NAMES)
+}
+
+/// As a rule the name of an entry.
+fn known_name(model: &Model, byte: u8) -> String {
+    let names: Vec<&String> = model.entries.keys().collect();
+    if byte < 16 || names.is_empty() {
+        new_name(byte)
+    } else {
+        pick(&names, byte).clone()
+    }
+}
+
+fn paths_of(rules: &[ScopeRule], universe: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let claimed = |path: &&PathBuf| {
+        rules.iter().any(|rule| {
+            path.starts_with(&rule.target)
+                && (rule.recursive
+                    || path.components().count() <= rule.target.components().count() + 1)
+        })
+    };
+    universe.iter().filter(claimed).cloned().collect()
+}
+
+/// Does one step to both, and says whether each did it.
+fn apply(step: &Step, table: &mut Table, model: &mut Model, universe: &[PathBuf]) -> (bool, bool) {
+    let to_claim = |name: &str, rules: &[ScopeRule]| {
+        let rules = rules.iter().cloned();
+        rules.fold(Claim::new(name), Claim::allow)
+    };
+    match step {
+        Step::Register {
+            name,
+            rules,
+            segment,
+            pid,
+        } => {
+            let (name, segment) = (new_name(*name), format!("s{segment}"));
+            let base = Path::new(pick(&DIRECTORIES, *pid as u8));
+            let rules = to_rules(base, rules);
+            let own = paths_of(&rules, universe);
+            let done = table
+                .register(&to_claim(&name, &rules), &segment, &process(*pid))
+                .is_ok();
+            let may = !model.entries.contains_key(&name)
+                && model.segment_is_free(&segment, &name)
+                && model.is_free(&own, &BTreeSet::new());
+            if may {
+                let entry = ModelEntry {
+                    own,
+                    parent: None,
+                    segment: Some(segment),
+                    pid: *pid,
+                };
+                model.entries.insert(name, entry);
+            }
+            (done, may)
+        }
+        Step::Delegate {
+            parent,
+            name,
+            rules,
+            pid,
+        } => {
+            let (parent, name) = (known_name(model, *parent), new_name(*name));
+            let giver = table
+                .find(&parent)
+                .and_then(|giver| giver.scope_allow.first());
+            let base = giver.map_or(Path::new("/a"), |rule| &rule.target);
+            let rules = to_rules(base, rules);
+            let own = paths_of(&rules, universe);
+            let done = table
+                .delegate(&parent, &to_claim(&name, &rules), &process(*pid))
+                .is_ok();
+            let may = !model.entries.contains_key(&name)
+                && model.entries.contains_key(&parent)
+                && own.is_subset(&model.effective(&parent))
+                && model.is_free(&own, &model.lineage(&parent));
+            if may {
+                let entry = ModelEntry {
+                    own,
+                    parent: Some(parent),
+                    segment: None,
+                    pid: *pid,
+                };
+                model.entries.insert(name, entry);
+            }
+            (done, may)
+        }
+        Step::Adopt { name, segment, pid } => {
+            let (name, segment) = (known_name(model, *name), format!("s{segment}"));
+            let done = table.adopt(&name, &segment, &process(*pid)).is_ok();
+            let free = model.segment_is_free(&segment, &name);
+            let entry = model
+                .entries
+                .get_mut(&name)
+                .filter(|entry| free && entry.segment.is_none());
+            let may = entry.is_some();
+            if let Some(entry) = entry {
+                (entry.segment, entry.pid) = (Some(segment), *pid);
+            }
+            (done, may)
+        }
+        Step::Segment { name, segment } => {
+            let (name, segment) = (known_name(model, *name), format!("s{segment}"));
+            let done = table.update_segment(&name, &segment).is_ok();
+            let free = model.segment_is_free(&segment, &name);
+            let entry = model.entries.get_mut(&name).filter(|_| free);
+            let may = entry.is_some();
+            if let Some(entry) = entry {
+                entry.segment = Some(segment);
+            }
+            (done, may)
+        }
+        Step::Release { name } => {
+            let name = known_name(model, *name);
+            (table.release(&name).is_ok(), model.remove(&name))
+        }
+        Step::Reclaim { parent, child } => {
+            let (parent, child) = (known_name(model, *parent), known_name(model, *child));
+            let done = table.reclaim_delegated(&parent, &child, &[]).is_ok();
+            let foreign =
+                |entry: &ModelEntry| entry.parent.as_ref().is_some_and(|from| *from != parent);
+            let may = model.entries.contains_key(&parent)
+                && !model.entries.get(&child).is_some_and(foreign);
+            if may && parent != child {
+                model.remove(&child);
+            }
+            (done, may)
+        }
+        Step::Die { pid } => {
+            let reclaimed = table.reclaim_stale_with(|entry| entry.pid == *pid).len();
+            let dead: Vec<String> = { model.entries.iter() }
+                .filter(|(_, entry)| entry.pid == *pid)
+                .map(|(name, _)| name.clone())
+                .collect();
+            for name in &dead {
+                model.remove(name);
+            }
+            (true, reclaimed == dead.len())
+        }
+    }
+}
+
+fn assert_agreement(table: &Table, model: &Model, universe: &[PathBuf]) {
+    let names: BTreeSet<&str> = table
+        .allocations
+        .iter()
+        .map(|entry| entry.pod_name.as_str())
+        .collect();
+    assert_eq!(
+        names,
+        model.entries.keys().map(String::as_str).collect(),
+        "the same entries"
+    );
+    let mut writers: BTreeMap<&Path, &str> = BTreeMap::new();
+    for entry in &table.allocations {
+        let expected = model.entries.get(&entry.pod_name).expect("compared above");
+        assert_eq!(
+            entry.delegated_from, expected.parent,
+            "the parent of {entry}"
+        );
+        assert_eq!(entry.segment_id, expected.segment, "the segment of {entry}");
+        let scope = table
+            .effective_write_scope(&entry.pod_name)
+            .expect("it is in the table");
+        let effective = model.effective(&entry.pod_name);
+        for path in universe {
+            let permits = scope.permits(path, Permission::Write);
+            assert_eq!(permits, effective.contains(path), "{entry} at {path:?}");
+            if permits {
+                let other = writers.insert(path, &entry.pod_name);
+                assert_eq!(other, None, "two may write {path:?}: {other:?} and {entry}");
+            }
+        }
+    }
+    assert_eq!(table.problems(), [], "operations make no problems");
+}
+
+/// Does the steps that `bytes` tell to a table and to the model, and compares.
+pub fn compare(bytes: &[u8]) {
+    let universe = universe();
+    let (mut table, mut model) = (Table::default(), Model::default());
+    for step in steps(bytes) {
+        let before = table.clone();
+        let (done, may) = apply(&step, &mut table, &mut model, &universe);
+        assert_eq!(done, may, "{step:?} on {before:?}");
+        if !done {
+            assert_eq!(table, before, "what is refused changes nothing: {step:?}");
+        }
+    }
+    assert_agreement(&table, &model, &universe);
+    let json = table.to_json().expect("all paths are UTF-8");
+    let again = Table::parse(&json).expect("what was written can be read");
+    assert_eq!(again, table);
+}
