@@ -7,8 +7,8 @@
 //! `cfg(target_os)` and `unsafe` live here and nowhere else.
 
 #![cfg_attr(
-    any(not(unix), rvlf_unsupported),
-    allow(dead_code, reason = "open_dir ends it all")
+    any(not(target_os = "linux"), rvlf_portable, rvlf_unsupported),
+    allow(dead_code, reason = "not every fact can be told everywhere")
 )]
 
 use std::ffi::{OsStr, OsString};
@@ -215,10 +215,14 @@ pub(crate) enum Woken {
 
 /// Names a loop while it runs; see [`Sys::begin_loop`].
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(
+    not(feature = "unstable-sim"),
+    allow(dead_code, reason = "only that kernel looks")
+)]
 pub(crate) struct Loop(usize);
 
 /// A check of the protocol that a simulated kernel can leave out, to show that the search over its
-/// interleavings finds the harm. The real [`Host`] leaves nothing out.
+/// interleavings finds the harm. The real one leaves nothing out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[non_exhaustive]
 pub enum Check {
