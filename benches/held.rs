@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use common::{Ground, Mode, goal_if, grounds, show};
-use nix::sys::resource::{Resource, UsageWho, getrlimit, getrusage, setrlimit};
+use nix::sys::resource::{UsageWho, getrusage};
 use rvlf::{Durability, WriterLock};
 
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -17,7 +17,7 @@ fn main() {
         return println!("held: bench");
     }
     let wanted = mode.pick(10_000, 50);
-    let count = wanted.min(descriptors_allowed() / 2 - 50);
+    let count = wanted.min(common::raise_descriptor_limit() / 2 - 50);
     if count < wanted {
         println!("only {count} locks: each takes two descriptors, and this user may have no more");
     }
@@ -26,14 +26,6 @@ fn main() {
         quiet(mode, &ground, count);
         refreshed(mode, &ground, count);
     }
-}
-
-/// Raises the limit of open files as far as it goes; says how far that is.
-fn descriptors_allowed() -> usize {
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("every process has limits");
-    let wanted = hard.min(1 << 20);
-    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).expect("up to the hard limit is allowed");
-    wanted as usize
 }
 
 fn acquire_all(ground: &Ground, count: usize, interval: Duration) -> Vec<WriterLock> {
@@ -57,10 +49,14 @@ fn quiet(mode: Mode, ground: &Ground, count: usize) {
         "  acquired in {} each",
         show(start.elapsed() / count as u32)
     );
+    // None for those who come second: they get what the first ones gave back.
     let memory = resident_bytes().saturating_sub(before) / count;
     let threads = entries("/proc/self/task");
     let descriptors = entries("/proc/self/fd") as f64 / count as f64;
-    println!("  {memory} bytes of memory and {descriptors:.1} descriptors each");
+    if memory > 0 {
+        println!("  {memory} bytes of memory each");
+    }
+    println!("  {descriptors:.1} descriptors each");
 
     let cpu = cpu_time();
     std::thread::sleep(mode.pick(Duration::from_secs(5), Duration::from_millis(50)));

@@ -173,3 +173,12 @@ fn file_system_name(path: &std::path::Path) -> &'static str {
         _ => "another file system",
     }
 }
+
+/// Raises the limit of open files as far as it goes; says how far that is.
+pub fn raise_descriptor_limit() -> usize {
+    use nix::sys::resource::{Resource, getrlimit, setrlimit};
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("every process has limits");
+    let wanted = hard.min(1 << 20);
+    setrlimit(Resource::RLIMIT_NOFILE, wanted, hard).expect("up to the hard limit is allowed");
+    wanted as usize
+}

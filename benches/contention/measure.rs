@@ -109,6 +109,8 @@ pub struct Competition {
     /// Holds of the one who had the fewest, and of the one who had the most.
     pub fewest: u64,
     pub most: u64,
+    /// The fewest, divided by what each would have had if all had had as many.
+    pub least_share: f64,
     /// CPU time of all contenders, divided by the holds.
     pub cpu_per_hold: Duration,
 }
@@ -156,6 +158,7 @@ pub fn competition(dir: &Path, kind: Kind, n: usize, time: Duration) -> Competit
         ),
         fewest: wins().min().unwrap_or(0),
         most: wins().max().unwrap_or(0),
+        least_share: wins().min().unwrap_or(0) as f64 * n as f64 / holds.max(1) as f64,
         cpu_per_hold: Duration::from_nanos(total(2) / holds.max(1)),
     }
 }

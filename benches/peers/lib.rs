@@ -1,0 +1,1 @@
+//! Comparative benches live in `benches/`; there is nothing to use here.
