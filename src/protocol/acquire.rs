@@ -34,6 +34,7 @@ impl<S: Sys> Place<S> {
         let mut rounds = 0;
         let this = self.sys.begin_loop();
         while rounds < ROUNDS {
+            // Not `rounds`: it is for more contenders than can be searched.
             let memory = (&torn, &refusal.holder, doubts.len(), &displaced);
             self.sys.begin_round(this, &(memory, &self.server_clock));
             rounds += 1;

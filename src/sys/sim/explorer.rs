@@ -125,6 +125,9 @@ type Outcome = Result<(), String>;
 /// A program that makes so many calls without one that others can see is caught in a loop.
 const SPIN: usize = 10_000;
 
+/// More states than memory is likely to hold.
+const NO_END: usize = 100_000_000;
+
 /// Random schedules have little in common: so many histories are kept, then none.
 const MANY: usize = 200_000;
 
@@ -133,8 +136,9 @@ const NOWHERE: usize = usize::MAX;
 
 pub(super) struct Explorer<'w> {
     world: &'w World,
-    rules: Rules,
     histories: Histories,
+    /// Whether private calls need not be told one by one.
+    hasty: bool,
     /// Whether a file was written that others can read.
     rewritten: bool,
 }
@@ -147,13 +151,22 @@ impl<'w> Explorer<'w> {
     fn with_rules(world: &'w World, rules: Rules) -> Explorer<'w> {
         let mut programs: Vec<_> = world.contenders.iter().map(|c| c.program.clone()).collect();
         programs.extend(world.finally.iter().map(|(_, program)| program.clone()));
-        let histories = Histories::new(programs, rules.clone());
+        let histories = Histories::new(programs, rules);
         Explorer {
             world,
-            rules,
             histories,
+            hasty: true,
             rewritten: false,
         }
+    }
+
+    /// The same, told that files are written that have names.
+    fn with_rewrites(&self) -> Explorer<'w> {
+        let rules = Rules {
+            rewrites: true,
+            ..self.histories.rules().clone()
+        };
+        Explorer::with_rules(self.world, rules)
     }
 
     /// Every schedule.
@@ -161,11 +174,11 @@ impl<'w> Explorer<'w> {
         let report = self.search()?;
         // If files that have names are written after all, reading them is no private matter. The
         // first such write of any schedule has been seen: nothing before it depends on when it reads.
-        if !self.rewritten {
-            return Ok(report);
+        if self.rewritten {
+            self.with_rewrites().search()
+        } else {
+            Ok(report)
         }
-        self.rules.rewrites = true;
-        self.search()
     }
 
     fn search(&mut self) -> Result<Report, Violation> {
@@ -204,6 +217,10 @@ impl<'w> Explorer<'w> {
                 }
             }
             report.depth += 1;
+            assert!(
+                seen.len() < NO_END,
+                "no end of the search is in sight: a loop counts its rounds"
+            );
             level = next_level;
         }
         report.states = seen.len();
@@ -214,9 +231,8 @@ impl<'w> Explorer<'w> {
 
     /// One schedule, chosen by `seed`.
     pub(super) fn walk(&mut self, seed: u64) -> Result<usize, Violation> {
-        self.rules.rewrites = true;
-        if self.histories.len() > MANY {
-            self.histories = Explorer::with_rules(self.world, self.rules.clone()).histories;
+        if self.histories.len() > MANY || !self.histories.rules().rewrites {
+            *self = self.with_rewrites();
         }
         let mut taken = Vec::new();
         let outcome = self.walk_on(Chooser::new(seed), &mut taken);
@@ -245,10 +261,14 @@ impl<'w> Explorer<'w> {
     fn violation(&self, path: &[Step], message: String) -> Violation {
         let rules = Rules {
             every_history: true,
-            ..self.rules.clone()
+            ..self.histories.rules().clone()
         };
         let mut log = Log(Some(Vec::new()));
-        let replayed = Explorer::with_rules(self.world, rules).replay(path, &mut log);
+        let mut slow = Explorer {
+            hasty: false,
+            ..Explorer::with_rules(self.world, rules)
+        };
+        let replayed = slow.replay(path, &mut log);
         let message = match replayed {
             Err(again) if again == message => message,
             _ => format!("{message}; but a loop remembers more than it says, so this is in doubt"),
@@ -300,7 +320,7 @@ impl<'w> Explorer<'w> {
             } else if state.kernel.is_alive(who) {
                 let next = self.histories.next(actor.node);
                 let ready = match next {
-                    Next::Call(call) => state.kernel.is_ready(&self.rules, who, call),
+                    Next::Call(call) => state.kernel.is_ready(self.histories.rules(), who, call),
                     _ => true,
                 };
                 steps.extend(ready.then_some(Step::Run(who)));
@@ -332,7 +352,7 @@ impl<'w> Explorer<'w> {
                 match self.histories.next(actor(state, who).node).clone() {
                     Next::Call(call) => self.perform(state, who, &call, log)?,
                     _ => {
-                        state.kernel.apply(&self.rules, who, &Call::Exit);
+                        state.kernel.apply(self.histories.rules(), who, &Call::Exit);
                         log.say(|| format!("{}: exit", self.world.name(who)));
                     }
                 }
@@ -367,7 +387,7 @@ impl<'w> Explorer<'w> {
     /// Executes a call and tells its process the reply.
     fn perform(&mut self, state: &mut State, who: usize, call: &Call, log: &mut Log) -> Outcome {
         self.rewritten |= state.kernel.is_rewrite(who, call);
-        let Some(reply) = state.kernel.apply(&self.rules, who, call) else {
+        let Some(reply) = state.kernel.apply(self.histories.rules(), who, call) else {
             log.say(|| format!("{}: {call}: half of it", self.world.name(who)));
             return Ok(());
         };
@@ -375,18 +395,24 @@ impl<'w> Explorer<'w> {
             log.say(|| format!("{}: {call} -> {reply}", self.world.name(who)));
         }
         let before = actor(state, who).clone();
-        actor(state, who).node = self.histories.after(before.node, reply);
+        let node = self.after(state, before.node, reply, who);
+        actor(state, who).node = node;
         if *call == Call::Fork {
-            let node = self.histories.after(before.node, Reply::Fork(Fork::Child));
+            let child = state.actors.len();
+            let node = self.after(state, before.node, Reply::Fork(Fork::Child), child);
             state.actors.push(Actor {
                 node,
                 rounds_left: 1,
                 ..before
             });
-            let child = state.actors.len() - 1;
             self.settle(state, child, log)?;
         }
         Ok(())
+    }
+
+    fn after(&mut self, state: &mut State, node: NodeId, reply: Reply, who: usize) -> NodeId {
+        let live = self.hasty.then_some((&mut state.kernel, who));
+        self.histories.after(node, reply, live)
     }
 
     /// Brings a process to its next call that others can notice: private calls are executed, a
@@ -417,11 +443,11 @@ impl<'w> Explorer<'w> {
                 }
                 Next::Returned if rounds_left > 1 => self.next_round(state, who),
                 Next::Returned => return Ok(()),
-                Next::Call(call) if state.kernel.is_private(&self.rules, who, &call) => {
+                Next::Call(call) if state.kernel.is_private(self.histories.rules(), who, &call) => {
                     self.perform(state, who, &call, log)?;
                 }
                 Next::Call(call) => {
-                    state.kernel.begin(&self.rules, who, &call);
+                    state.kernel.begin(self.histories.rules(), who, &call);
                     return Ok(());
                 }
             }
@@ -452,8 +478,12 @@ impl<'w> Explorer<'w> {
         Ok(())
     }
 
-    /// Who waits for the lock must not oversleep its release, nor its holder's death.
+    /// Who waits for the lock must not oversleep its release, nor its holder's death; but a contender
+    /// that dies while it examines or breaks makes no event, and then a timer is the net.
     fn check_sleepers(&self, state: &State) -> Outcome {
+        if state.kernel.is_locked(LOCK) || state.kernel.had_silent_death() {
+            return Ok(());
+        }
         let mut waiting = self.waiting(state).filter(|who| {
             let next = state
                 .actors
@@ -462,11 +492,11 @@ impl<'w> Explorer<'w> {
             matches!(next, Some(Next::Call(Call::Wait(..))))
         });
         match waiting.next() {
-            Some(who) if !state.kernel.is_locked(LOCK) => Err(format!(
+            Some(who) => Err(format!(
                 "{} sleeps although the lock is free",
                 self.world.name(who)
             )),
-            _ => Ok(()),
+            None => Ok(()),
         }
     }
 

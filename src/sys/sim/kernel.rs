@@ -65,6 +65,9 @@ pub(super) struct Kernel {
     inodes: BTreeMap<Ino, Inode>,
     names: BTreeMap<Name, Ino>,
     processes: Vec<Process>,
+    /// Whether a lock has gone with a process and nobody was told: closing a descriptor that is open
+    /// for reading only makes no event.
+    silent_death: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -151,6 +154,7 @@ impl Kernel {
             inodes: BTreeMap::new(),
             names: BTreeMap::new(),
             processes: Vec::new(),
+            silent_death: false,
         }
     }
 
@@ -203,6 +207,11 @@ impl Kernel {
         found.is_some_and(|ino| {
             self.references(|other| other.ino == *ino && other.lock.is_some()) > 0
         })
+    }
+
+    /// Whether a waiter may not have heard that the lock is free.
+    pub(super) fn had_silent_death(&self) -> bool {
+        self.silent_death
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
@@ -489,6 +498,11 @@ impl Kernel {
     /// Ends what a process does, by itself or by SIGKILL. What it leaves open is closed, now or, if
     /// somebody hears of it first, by [`Kernel::bury`].
     pub(super) fn kill(&mut self, who: usize) {
+        let open = self.process(who).descriptors.iter().flatten();
+        let mut open = open.map(|id| self.description_of(*id));
+        let silent = open.any(|found| found.lock.is_some() && !found.writable);
+        // Midway a conversion has given up one lock and not got the other.
+        self.silent_death |= silent || self.process(who).midway;
         let Process {
             pid, start_ticks, ..
         } = *self.process(who);
@@ -542,11 +556,12 @@ impl Kernel {
         }
     }
 
-    /// Lets what was drawn be drawn again when nothing of it is left, so that rounds of a loop can be
-    /// alike.
+    /// Lets what was drawn be drawn again when nothing of it is left, neither in a file of this round
+    /// nor as a name, so that rounds of a loop can be alike.
     fn forget_draws(&mut self, rules: &Rules, who: usize) {
-        let files_left = self.inodes.range(self.own_numbers(who)).next().is_some();
-        if rules.coarse && !files_left && self.names.len() <= 1 {
+        let mut files = self.inodes.range(self.own_numbers(who));
+        let written = files.any(|(_, inode)| !inode.content.is_empty());
+        if rules.coarse && !written && self.names.len() <= 1 {
             self.process_mut(who).draws = 0;
         }
     }

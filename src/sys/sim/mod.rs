@@ -5,8 +5,9 @@
 //! [`World::explore`] tries every interleaving of their calls, [`World::walk`] random ones.
 //!
 //! What is checked after every step: never two holders; no planted foreign file is touched; no
-//! program panics. When nothing can happen any more: nobody waits for ever; no more files are left
-//! than crashes explain; whoever comes later succeeds ([`World::finally`]).
+//! program panics; nobody sleeps on when the lock becomes free. When nothing can happen any more:
+//! nobody waits for ever; no more files are left than crashes explain; whoever comes later succeeds
+//! ([`World::finally`]).
 
 mod call;
 mod chooser;
@@ -84,9 +85,14 @@ impl World {
         }
     }
 
-    /// Leaves out what rarely matters and costs most, so that more processes can be explored: sleeps
-    /// shorter than a second take no time, longer ones end when nobody else can do anything; inode
-    /// numbers are not given out again (as on tmpfs); open files do not tell their link counts.
+    /// Leaves out what rarely matters and costs most, so that more processes can be explored:
+    ///
+    /// - Sleeps shorter than a second take no time; longer ones end when nobody else can do anything.
+    /// - Inode numbers are not given out again while anybody could remember them (as on tmpfs).
+    /// - Open files do not tell their link counts.
+    /// - Contenders doubt a kernel lock once, not six times, and look at a torn file twice.
+    ///
+    /// Random schedules, which can afford it, should have all of that.
     #[must_use]
     pub fn coarse(mut self) -> World {
         self.rules.coarse = true;

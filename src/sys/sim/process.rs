@@ -22,7 +22,7 @@ use super::super::{
 };
 use super::call::{Call, Fd, Fork, Reply, WatchId};
 use super::fingerprint::fingerprint;
-use super::kernel::Rules;
+use super::kernel::{Kernel, Rules};
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
 
@@ -39,12 +39,25 @@ pub struct SimSys {
     pub(super) rules: Arc<Rules>,
 }
 
-/// The history of one process, being played.
+/// The history of one process, being played and, with a kernel at hand, continued.
 struct Tape {
-    history: Vec<(Call, Reply)>,
+    history: Vec<Arc<Heard>>,
     played: usize,
+    live: Option<Live>,
     pending: Option<Call>,
 }
+
+/// A call and its reply.
+type Heard = (Call, Reply);
+
+/// The kernel and the process's place in its table.
+struct Live {
+    kernel: Kernel,
+    who: usize,
+}
+
+/// A program that makes so many calls without one that others can notice is caught in a loop.
+const SPIN: usize = 10_000;
 
 /// What unwinds a program that waits for a reply.
 struct Parked;
@@ -72,7 +85,8 @@ impl SimSys {
         self.tape.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The reply to `call`; beyond the history, the end of this run.
+    /// The reply to `call`: from the history, or from the kernel if nobody else can notice. Beyond
+    /// that it is the end of this run.
     ///
     /// A process that is parked or killed executes nothing more, not even the calls of a `Drop`: while
     /// its program unwinds, calls have no effect and fail.
@@ -80,24 +94,21 @@ impl SimSys {
         if std::thread::panicking() {
             return Reply::failed(Errno::ESRCH);
         }
-        let mut tape = self.tape();
-        let played = tape.played;
-        match tape.history.get(played).cloned() {
-            Some((recorded, reply)) => {
-                tape.played += 1;
-                drop(tape);
-                assert_eq!(
-                    recorded, call,
-                    "a program must be a function of the replies it gets"
-                );
-                reply
-            }
-            None => {
-                tape.pending.get_or_insert(call);
-                drop(tape);
-                resume_unwind(Box::new(Parked))
-            }
+        let heard = self.tape().play();
+        if let Some(heard) = heard {
+            let (recorded, reply) = &*heard;
+            assert_eq!(
+                *recorded, call,
+                "a program must be a function of the replies it gets"
+            );
+            return reply.clone();
         }
+        let reply = self.tape().answer(&self.rules, &call);
+        if let Some(reply) = reply {
+            return reply;
+        }
+        self.tape().pending.get_or_insert(call);
+        resume_unwind(Box::new(Parked))
     }
 
     fn done(&self, call: Call) -> io::Result<()> {
@@ -115,6 +126,27 @@ impl SimSys {
             }),
             reply => Err(reply.into_error()),
         }
+    }
+}
+
+impl Tape {
+    fn play(&mut self) -> Option<Arc<Heard>> {
+        let heard = self.history.get(self.played).cloned()?;
+        self.played += 1;
+        Some(heard)
+    }
+
+    fn answer(&mut self, rules: &Rules, call: &Call) -> Option<Reply> {
+        let Live { kernel, who } = self.live.as_mut().filter(|_| self.pending.is_none())?;
+        // Where a round begins it may turn out that this history goes on as an earlier one.
+        if matches!(call, Call::BeginRound(..)) || !kernel.is_private(rules, *who, call) {
+            return None;
+        }
+        assert!(self.played < SPIN, "it makes calls without end");
+        let reply = kernel.apply(rules, *who, call)?;
+        self.history.push(Arc::new((call.clone(), reply.clone())));
+        self.played += 1;
+        Some(reply)
     }
 }
 
@@ -322,6 +354,14 @@ impl Sys for SimSys {
     }
 
     fn begin_round(&self, of: Loop, memory: &dyn fmt::Debug) {
+        // What is played needs no fingerprint: making one takes longer than everything else.
+        let mut tape = self.tape();
+        let next = tape.history.get(tape.played).map(|heard| &heard.0);
+        if matches!(next, Some(Call::BeginRound(place, _)) if *place == of.0) {
+            tape.played += 1;
+            return;
+        }
+        drop(tape);
         let memory = fingerprint(&format!("{memory:?}"));
         self.call(Call::BeginRound(of.0, memory));
     }
@@ -358,8 +398,9 @@ struct Node {
     program: usize,
     /// The number of replies in the history.
     depth: usize,
-    /// The history before the last reply, and that reply.
-    parent: Option<(NodeId, Reply)>,
+    /// The history before the last reply.
+    parent: Option<NodeId>,
+    heard: Option<Arc<Heard>>,
     next: Next,
 }
 
@@ -373,9 +414,14 @@ impl Histories {
             rounds: HashMap::new(),
             rules: Arc::new(rules),
         };
-        let roots = (0..histories.programs.len()).map(|program| histories.grow(program, None));
-        histories.roots = roots.collect();
+        histories.roots = (0..histories.programs.len())
+            .map(|p| histories.plant(p))
+            .collect();
         histories
+    }
+
+    pub(super) fn rules(&self) -> &Rules {
+        &self.rules
     }
 
     /// The empty history of a program.
@@ -391,65 +437,135 @@ impl Histories {
         self.nodes.len()
     }
 
-    /// The history that `reply` continues.
-    pub(super) fn after(&mut self, node: NodeId, reply: Reply) -> NodeId {
-        let key = (node, reply);
-        if let Some(child) = self.children.get(&key) {
+    /// The history that `reply` continues, and the private calls that follow it if it has not been
+    /// executed before: to execute them at once saves as many runs from the beginning.
+    pub(super) fn after(
+        &mut self,
+        node: NodeId,
+        reply: Reply,
+        live: Option<(&mut Kernel, usize)>,
+    ) -> NodeId {
+        if let Some(child) = self.children.get(&(node, reply.clone())) {
             return *child;
         }
-        let child = self.grow(self.node(node).program, Some(key.clone()));
-        let child = self.first_alike(node, child);
-        self.children.insert(key, child);
+        let Next::Call(call) = self.node(node).next.clone() else {
+            unreachable!("only calls have replies");
+        };
+        let program = self.node(node).program;
+        let mut history = self.history(node);
+        history.push(Arc::new((call, reply.clone())));
+        if let Some(first) = self.first_alike(node) {
+            let (_, next, _) = self.run(program, history, None);
+            assert_eq!(self.node(first).next, next, "{FORGETFUL}");
+            self.children.insert((node, reply), first);
+            return first;
+        }
+        let depth = history.len();
+        let mut live = live;
+        let taken = live.as_mut().map(|(kernel, who)| Live {
+            kernel: std::mem::replace(*kernel, Kernel::new()),
+            who: *who,
+        });
+        let (history, next, left) = self.run(program, history, taken);
+        if let (Some((kernel, _)), Some(left)) = (live, left) {
+            *kernel = left.kernel;
+        }
+        let mut calls = history
+            .iter()
+            .skip(depth)
+            .map(|heard| Next::Call(heard.0.clone()));
+        let mut at = self.step(node, reply, calls.next().unwrap_or_else(|| next.clone()));
+        for heard in history.iter().skip(depth) {
+            at = self.step(
+                at,
+                heard.1.clone(),
+                calls.next().unwrap_or_else(|| next.clone()),
+            );
+        }
+        at
+    }
+
+    /// The history one reply on, where `next` follows.
+    fn step(&mut self, node: NodeId, reply: Reply, next: Next) -> NodeId {
+        let known = self.children.get(&(node, reply.clone())).copied();
+        let known = known.or_else(|| self.first_alike(node));
+        let child = known.unwrap_or_else(|| self.grow(node, reply.clone(), next.clone()));
+        assert_eq!(self.node(child).next, next, "{FORGETFUL}");
+        self.children.insert((node, reply), child);
         child
     }
 
-    /// The first history that reached the round of a loop that begins after `node` with the same
-    /// memory: from here on the two are the same.
-    fn first_alike(&mut self, node: NodeId, child: NodeId) -> NodeId {
-        let Next::Call(Call::BeginRound(place, memory)) = self.node(node).next else {
-            return child;
+    fn grow(&mut self, node: NodeId, reply: Reply, next: Next) -> NodeId {
+        let Node { program, depth, .. } = *self.node(node);
+        let Next::Call(call) = self.node(node).next.clone() else {
+            unreachable!("only calls have replies");
         };
-        if self.rules.every_history {
-            return child;
-        }
-        let mut entry = node;
-        while self.node(entry).depth > place {
-            let parent = self.node(entry).parent.as_ref();
-            entry = parent.expect("only the first node has no parent").0;
-        }
-        let first = *self.rounds.entry((entry, memory)).or_insert(child);
-        let (one, other) = (&self.node(first).next, &self.node(child).next);
-        assert_eq!(one, other, "a loop remembers more than it says");
-        first
-    }
-
-    fn grow(&mut self, program: usize, parent: Option<(NodeId, Reply)>) -> NodeId {
-        let history = self.history(parent.as_ref());
-        let depth = history.len();
-        let next = self.run(program, history);
+        let heard = Some(Arc::new((call, reply)));
         self.nodes.push(Node {
             program,
-            depth,
-            parent,
+            depth: depth + 1,
+            parent: Some(node),
+            heard,
+            next,
+        });
+        let child = self.nodes.len() - 1;
+        if let Some(round) = self.round(node) {
+            self.rounds.insert(round, child);
+        }
+        child
+    }
+
+    /// The first history of a program.
+    fn plant(&mut self, program: usize) -> NodeId {
+        let (_, next, _) = self.run(program, Vec::new(), None);
+        self.nodes.push(Node {
+            program,
+            depth: 0,
+            parent: None,
+            heard: None,
             next,
         });
         self.nodes.len() - 1
     }
 
-    fn history<'h>(&'h self, mut last: Option<&'h (NodeId, Reply)>) -> Vec<(Call, Reply)> {
-        let mut history = Vec::new();
-        while let Some((node, reply)) = last {
-            let node = self.node(*node);
-            if let Next::Call(call) = &node.next {
-                history.push((call.clone(), reply.clone()));
-            }
-            last = node.parent.as_ref();
+    /// The first history that reached the round of a loop that begins after `node` with the same
+    /// memory: from there on the two are the same.
+    fn first_alike(&self, node: NodeId) -> Option<NodeId> {
+        self.rounds.get(&self.round(node)?).copied()
+    }
+
+    /// The loop's beginning and the round's memory, if a round begins after `node`.
+    fn round(&self, node: NodeId) -> Option<(NodeId, u128)> {
+        let Next::Call(Call::BeginRound(place, memory)) = self.node(node).next else {
+            return None;
+        };
+        let mut entry = node;
+        while self.node(entry).depth > place {
+            entry = self
+                .node(entry)
+                .parent
+                .expect("only the first node has no parent");
         }
+        (!self.rules.every_history).then_some((entry, memory))
+    }
+
+    fn history(&self, node: NodeId) -> Vec<Arc<Heard>> {
+        let nodes = std::iter::successors(Some(node), |node| self.node(*node).parent);
+        let mut history: Vec<_> = nodes
+            .filter_map(|node| self.node(node).heard.clone())
+            .collect();
         history.reverse();
         history
     }
 
-    fn run(&self, program: usize, history: Vec<(Call, Reply)>) -> Next {
+    /// Runs a program from its beginning: the history that it has then, what comes next, and the
+    /// kernel.
+    fn run(
+        &self,
+        program: usize,
+        history: Vec<Arc<Heard>>,
+        live: Option<Live>,
+    ) -> (Vec<Arc<Heard>>, Next, Option<Live>) {
         let program = self
             .programs
             .get(program)
@@ -457,6 +573,7 @@ impl Histories {
         let tape = Tape {
             history,
             played: 0,
+            live,
             pending: None,
         };
         let sys = SimSys {
@@ -464,18 +581,22 @@ impl Histories {
             rules: self.rules.clone(),
         };
         let outcome = catch_unwind(AssertUnwindSafe(|| program(&sys)));
-        let pending = sys.tape().pending.take();
-        match (pending, outcome) {
+        let mut tape = sys.tape();
+        let next = match (tape.pending.take(), outcome) {
             (Some(call), _) => Next::Call(call),
             (None, Ok(())) => Next::Returned,
             (None, Err(payload)) => Next::Panicked(message(&*payload)),
-        }
+        };
+        (std::mem::take(&mut tape.history), next, tape.live.take())
     }
 
     fn node(&self, id: NodeId) -> &Node {
         self.nodes.get(id).expect("nodes are never removed")
     }
 }
+
+/// What it means if two histories that count as one go on differently.
+const FORGETFUL: &str = "a loop remembers more than it says";
 
 fn message(payload: &(dyn Any + Send)) -> String {
     let text = payload.downcast_ref::<String>().cloned();
