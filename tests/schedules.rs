@@ -5,6 +5,9 @@
 //! whoever comes later gets the lock. A check that cannot fail proves nothing: each of the protocol's
 //! checks is left out in turn, and the same search must find the harm.
 
+#[path = "schedules/refreshes.rs"]
+mod refreshes;
+
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rvlf::AcquireError;

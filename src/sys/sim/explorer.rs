@@ -11,7 +11,7 @@ use std::fmt;
 use super::call::{Call, Fork, Reply};
 use super::chooser::Chooser;
 use super::fingerprint::fingerprint;
-use super::kernel::{Kernel, Rules};
+use super::kernel::{Kernel, Rules, System};
 use super::process::{Histories, Next, NodeId};
 use super::{LOCK, World};
 use crate::record::Pid;
@@ -299,7 +299,7 @@ impl<'w> Explorer<'w> {
             crashes_left: self.world.crashes,
         };
         for (program, contender) in self.world.contenders.iter().enumerate() {
-            let who = state.kernel.start(first_pid(program));
+            let who = state.kernel.start(first_pid(program), contender.system);
             let node = self.histories.root(program);
             state.actors.push(Actor {
                 program,
@@ -387,6 +387,11 @@ impl<'w> Explorer<'w> {
     /// Executes a call and tells its process the reply.
     fn perform(&mut self, state: &mut State, who: usize, call: &Call, log: &mut Log) -> Outcome {
         self.rewritten |= state.kernel.is_rewrite(who, call);
+        if state.kernel.is_trespass(who, call) {
+            log.say(|| format!("{}: {call}", self.world.name(who)));
+            let name = self.world.name(who);
+            return Err(format!("{name} writes into a file that is not its own"));
+        }
         let Some(reply) = state.kernel.apply(self.histories.rules(), who, call) else {
             log.say(|| format!("{}: {call}: half of it", self.world.name(who)));
             return Ok(());
@@ -425,10 +430,9 @@ impl<'w> Explorer<'w> {
                 rounds_left,
             } = *actor(state, who);
             if state.kernel.is_dead(who) && rounds_left > 1 {
-                let pid = state.kernel.pid(who).get() + 1;
-                let pid = Pid::new(pid).expect("pids of the simulation are small");
-                state.kernel.restart(who, pid);
+                state.kernel.restart(who);
                 self.next_round(state, who);
+                let pid = state.kernel.pid(who);
                 log.say(|| format!("{}: starts again as pid {pid}", self.world.name(who)));
                 continue;
             }
@@ -531,7 +535,7 @@ impl<'w> Explorer<'w> {
         state.crashes_left = 0;
         log.say(|| format!("{after:?} later:"));
         let program = self.world.contenders.len();
-        let who = state.kernel.start(LAST_PID);
+        let who = state.kernel.start(LAST_PID, System::HOST);
         state.actors.push(Actor {
             program,
             node: self.histories.root(program),

@@ -31,7 +31,8 @@ pub use self::contender::SimLock;
 pub use self::deployed::DeployedLock;
 use self::explorer::Explorer;
 pub use self::explorer::{Report, Violation};
-use self::kernel::{Kernel, Rules};
+pub use self::kernel::System;
+use self::kernel::{Kernel, Reach, Rules};
 use self::process::Program;
 pub use self::process::{SimDir, SimFile, SimSys, SimWatch};
 pub use super::Check;
@@ -48,6 +49,8 @@ pub struct World {
     rules: Rules,
     kernel: Kernel,
     contenders: Vec<Contender>,
+    /// Where the processes run that are added next.
+    system: System,
     crashes: usize,
     foreign: Vec<(Name, Vec<u8>)>,
     /// Names that may be there in the end.
@@ -57,6 +60,7 @@ pub struct World {
 
 struct Contender {
     name: String,
+    system: System,
     program: Program,
     rounds: usize,
 }
@@ -69,7 +73,7 @@ impl World {
             rules: Rules {
                 file_system: FileSystem::Local,
                 unnamed: true,
-                flock: true,
+                flock: Reach::Everybody,
                 noreplace: true,
                 omitted: BTreeSet::new(),
                 coarse: false,
@@ -78,11 +82,35 @@ impl World {
             },
             kernel: Kernel::new(),
             contenders: Vec::new(),
+            system: System::HOST,
             crashes: 0,
             foreign: Vec::new(),
             expected: vec![OsStr::new(LOCK).into()],
             finally: None,
         }
+    }
+
+    /// A network mount: no files without a name, and several kernels may be there, all of which hear
+    /// of a flock.
+    #[must_use]
+    pub fn network() -> World {
+        let mut world = World::local().without_unnamed();
+        world.rules.file_system = FileSystem::NotLocal;
+        world
+    }
+
+    /// A flock is known to its own kernel alone.
+    #[must_use]
+    pub fn flock_not_shared(mut self) -> World {
+        self.rules.flock = Reach::Kernel;
+        self
+    }
+
+    /// A file system without flock.
+    #[must_use]
+    pub fn without_flock(mut self) -> World {
+        self.rules.flock = Reach::Nobody;
+        self
     }
 
     /// Leaves out what rarely matters and costs most, so that more processes can be explored:
@@ -152,8 +180,16 @@ impl World {
         self.file(name, content, Duration::from_secs(3600))
     }
 
+    /// Where the processes run that are added from here on.
+    #[must_use]
+    pub fn on(mut self, system: System) -> World {
+        self.system = system;
+        self
+    }
+
     /// A process that executes `program` so many times. Nothing is remembered from one round to the
-    /// next; when the process is killed, another takes its place with the next round.
+    /// next; when the process is killed, another takes its place with the next round. The first process
+    /// has pid 100, the second one 200.
     ///
     /// The program must be a function of what its [`SimSys`] tells it: it is executed many times.
     #[must_use]
@@ -166,6 +202,7 @@ impl World {
         let program: Program = Arc::new(program);
         self.contenders.push(Contender {
             name: name.to_owned(),
+            system: self.system,
             program,
             rounds,
         });

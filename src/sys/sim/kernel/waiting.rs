@@ -27,7 +27,7 @@ impl Kernel {
         process: Option<Pid>,
     ) -> Result<Reply, Errno> {
         let ino = Some(self.description(who, fd)?.1.ino);
-        let process = process.filter(|pid| self.liveness(*pid) != Liveness::Dead);
+        let process = process.filter(|pid| self.liveness(who, *pid) != Liveness::Dead);
         let watch = Watch {
             ino,
             file_event: false,
@@ -59,7 +59,7 @@ impl Kernel {
     pub(super) fn woken(&self, who: usize, id: WatchId) -> Option<Woken> {
         let process = self.process(who);
         let watch = process.watches.get(id).copied().flatten()?;
-        let ended = |pid| self.liveness(pid) == Liveness::Dead;
+        let ended = |pid| self.liveness(who, pid) == Liveness::Dead;
         if watch.process.is_some_and(ended) {
             Some(Woken::ProcessEnded)
         } else if watch.file_event {
