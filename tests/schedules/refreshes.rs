@@ -8,7 +8,7 @@ use rvlf::{LossReason, RefreshError};
 use super::{LATER, coarse, come_later, contend, prove, sample};
 
 /// Another machine, which sees the same files and nothing else.
-const ELSEWHERE: System = System::HOST.named("elsewhere").on_kernel(1);
+pub const ELSEWHERE: System = System::HOST.named("elsewhere").on_kernel(1);
 
 /// The pid of the first process.
 const FIRST: u32 = 100;
@@ -16,7 +16,7 @@ const FIRST: u32 = 100;
 /// The kernel's own books say that the lock is lost for good: it must not be refreshed nor found in
 /// place any more, and what is at the path then stays. The holder ends without a release: at the very
 /// moment of a release a break by force can cost the next holder its lock.
-fn refresh_and_check(os: &SimSys) {
+pub fn refresh_and_check(os: &SimSys) {
     let Ok(lock) = os.try_acquire() else { return };
     let lost = !lock.has_name();
     let refreshed = lock.refresh();
@@ -174,13 +174,13 @@ fn mount() -> World {
         .finally(LATER, come_later)
 }
 
-fn come_after_the_age(os: &SimSys) {
+pub fn come_after_the_age(os: &SimSys) {
     os.sleep(AFTER_THE_AGE);
     succeed(os);
 }
 
 /// Refreshes as often as keeps a lock, for longer than a silent one is believed.
-fn hold_for_long(os: &SimSys) {
+pub fn hold_for_long(os: &SimSys) {
     let Ok(lock) = os.try_acquire() else { return };
     os.entered();
     for _ in 0..4 {

@@ -5,9 +5,11 @@
 //! equal situations are equal values.
 
 mod files;
+mod mishaps;
 mod processes;
 mod waiting;
 
+pub(super) use self::mishaps::{Mishap, Mishaps};
 pub use self::processes::System;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -75,7 +77,12 @@ const NS_PER_TICK: u64 = 10_000_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Kernel {
+    /// By a clock that nobody sets.
     now_ns: u64,
+    /// How many seconds the wall clocks of kernels were set by.
+    clocks: BTreeMap<u8, i64>,
+    /// What may still happen.
+    pub(super) mishaps: Mishaps,
     inodes: BTreeMap<Ino, Inode>,
     names: BTreeMap<Name, Ino>,
     processes: Vec<Process>,
@@ -169,6 +176,8 @@ impl Kernel {
     pub(super) fn new() -> Kernel {
         Kernel {
             now_ns: START_NS,
+            clocks: BTreeMap::new(),
+            mishaps: Mishaps::default(),
             inodes: BTreeMap::new(),
             names: BTreeMap::new(),
             processes: Vec::new(),
@@ -281,6 +290,8 @@ impl Kernel {
     /// one: no other process can see it or change its outcome. Then it is no moment at which it
     /// matters who runs or dies.
     ///
+    /// Where clocks may be set, no call is private that reads one or dates a file. Else:
+    ///
     /// - Facts about oneself, and constants.
     /// - What is done to a hidden file. (Not its making nor its end: they decide who gets which inode
     ///   number.)
@@ -312,11 +323,12 @@ impl Kernel {
             Call::Process(pid) => {
                 *pid == self.process(who).pid || self.liveness(who, *pid) == Liveness::Dead
             }
-            Call::Write(fd, ..) | Call::Flock(fd, _) => self.is_hidden(who, *fd),
+            Call::Flock(fd, _) => self.is_hidden(who, *fd),
+            Call::Write(fd, ..) => self.clocks_are_steady() && self.is_hidden(who, *fd),
             Call::Read(fd) => !rules.rewrites || self.is_hidden(who, *fd),
             Call::Stat(fd) => rules.coarse && !rules.rewrites || self.is_hidden(who, *fd),
             Call::Close(fd) => rules.coarse && self.is_idle(who, *fd),
-            Call::CreateUnnamed | Call::Now => rules.coarse,
+            Call::CreateUnnamed | Call::Now => rules.coarse && self.clocks_are_steady(),
             _ => false,
         }
     }
@@ -386,7 +398,7 @@ impl Kernel {
             Call::CreateUnnamed if !rules.unnamed => return Err(Errno::ENOTSUP),
             Call::CreateUnnamed => {
                 let ino = self.next_ino(rules, who);
-                self.make_inode(who, ino, FileKind::Regular);
+                self.make_inode(rules, who, ino);
                 Reply::File(self.describe(who, ino, true))
             }
             Call::Link(..) if !rules.unnamed => return Err(Errno::ENOTSUP),
@@ -400,7 +412,7 @@ impl Kernel {
             Call::Unlink(name) => self.unlink(name)?,
             Call::Stat(fd) => Reply::Stat(self.stat_open(rules, who, *fd)?),
             Call::Read(fd) => self.read(who, *fd)?,
-            Call::Write(fd, offset, bytes) => self.write(who, *fd, *offset, bytes)?,
+            Call::Write(fd, offset, bytes) => self.write(rules, who, *fd, *offset, bytes)?,
             Call::Flock(..) if rules.flock == Reach::Nobody => Reply::Flocked(Flocked::Unsupported),
             Call::Flock(fd, operation) => Reply::Flocked(self.flock(rules, who, *fd, *operation)?),
             Call::Sync(_, Extent::All | Extent::Data) => Reply::Done,
@@ -422,7 +434,7 @@ impl Kernel {
             }
             Call::Process(pid) => Reply::Process(self.liveness(who, *pid)),
             Call::Random => Reply::Random(self.draw(who)),
-            Call::Now => Reply::Now(self.now()),
+            Call::Now => Reply::Now(self.now(who)),
             Call::Watch(fd, process) => self.watch(who, *fd, *process)?,
             Call::Unwatch(id) => {
                 free(&mut self.process_mut(who).watches, *id);

@@ -4,8 +4,11 @@
 //! same code as on a real kernel. A [`World`] says who is there and what may happen to them;
 //! [`World::explore`] tries every interleaving of their calls, [`World::walk`] random ones.
 //!
-//! What is checked after every step: never two holders; no planted foreign file is touched; no
-//! program panics; nobody sleeps on when the lock becomes free. When nothing can happen any more:
+//! A world says what may go wrong, and how often: processes are killed, clocks set, machines suspended,
+//! at any moment. Where processes run is a [`System`]: a kernel, a pid namespace and a host name.
+//!
+//! What is checked after every step: never two holders; no planted foreign file is touched; nobody
+//! writes into a file that is not its own; no program panics; nobody sleeps on when the lock becomes free. When nothing can happen any more:
 //! nobody waits for ever; no more files are left than crashes explain; whoever comes later succeeds
 //! ([`World::finally`]).
 
@@ -32,7 +35,7 @@ pub use self::deployed::DeployedLock;
 use self::explorer::Explorer;
 pub use self::explorer::{Report, Violation};
 pub use self::kernel::System;
-use self::kernel::{Kernel, Reach, Rules};
+use self::kernel::{Kernel, Mishaps, Reach, Rules};
 use self::process::Program;
 pub use self::process::{SimDir, SimFile, SimSys, SimWatch};
 pub use super::Check;
@@ -49,9 +52,9 @@ pub struct World {
     rules: Rules,
     kernel: Kernel,
     contenders: Vec<Contender>,
+    mishaps: Mishaps,
     /// Where the processes run that are added next.
     system: System,
-    crashes: usize,
     foreign: Vec<(Name, Vec<u8>)>,
     /// Names that may be there in the end.
     expected: Vec<Name>,
@@ -83,7 +86,7 @@ impl World {
             kernel: Kernel::new(),
             contenders: Vec::new(),
             system: System::HOST,
-            crashes: 0,
+            mishaps: Mishaps::default(),
             foreign: Vec::new(),
             expected: vec![OsStr::new(LOCK).into()],
             finally: None,
@@ -212,7 +215,21 @@ impl World {
     /// How many processes are killed, at any moments.
     #[must_use]
     pub fn crashes(mut self, crashes: usize) -> World {
-        self.crashes = crashes;
+        self.mishaps.crashes = crashes;
+        self
+    }
+
+    /// How often a wall clock is set, by an hour or ten years, forwards or backwards, at any moments.
+    #[must_use]
+    pub fn clock_steps(mut self, steps: usize) -> World {
+        self.mishaps.clock_steps = steps;
+        self
+    }
+
+    /// How often a kernel is suspended for an hour, at any moments. Its own timers fire as much later.
+    #[must_use]
+    pub fn suspensions(mut self, suspensions: usize) -> World {
+        self.mishaps.suspensions = suspensions;
         self
     }
 

@@ -40,11 +40,11 @@ impl Kernel {
         first..first + 100
     }
 
-    pub(super) fn make_inode(&mut self, who: usize, ino: Ino, kind: FileKind) {
-        let now_ns = self.now_ns;
+    pub(super) fn make_inode(&mut self, rules: &Rules, who: usize, ino: Ino) {
+        let now_ns = self.file_time_ns(rules);
         let content = Arc::new([]);
         let inode = Inode {
-            kind,
+            kind: FileKind::Regular,
             links: 0,
             mtime_ns: now_ns,
             born_ns: now_ns,
@@ -106,7 +106,7 @@ impl Kernel {
             return Err(Errno::EEXIST);
         }
         let ino = self.next_ino(rules, who);
-        self.make_inode(who, ino, FileKind::Regular);
+        self.make_inode(rules, who, ino);
         self.inode_mut(ino).links = 1;
         self.names.insert(name.clone(), ino);
         Ok(self.describe(who, ino, true))
@@ -286,6 +286,7 @@ impl Kernel {
 
     pub(super) fn write(
         &mut self,
+        rules: &Rules,
         who: usize,
         fd: Fd,
         at: u64,
@@ -295,7 +296,7 @@ impl Kernel {
         if !description.writable {
             return Err(Errno::EBADF);
         }
-        let now_ns = self.now_ns;
+        let now_ns = self.file_time_ns(rules);
         let inode = self.inode_mut(description.ino);
         let at = usize::try_from(at).map_err(|_| Errno::EFBIG)?;
         let end = at + bytes.len();
@@ -324,7 +325,7 @@ impl Kernel {
         let system = self.process(who).system;
         let hears = |other: &DescriptionId| {
             let opener = self.process(other.opener).system;
-            *other != id && (rules.flock == Reach::Everybody || opener.shares_kernel(&system))
+            *other != id && (rules.flock == Reach::Everybody || opener.kernel() == system.kernel())
         };
         let conflicts = self.used().filter(hears).any(|other| {
             let other = self.description_of(other);

@@ -52,8 +52,8 @@ impl System {
         id
     }
 
-    pub(super) fn shares_kernel(&self, other: &System) -> bool {
-        self.kernel == other.kernel
+    pub(super) fn kernel(&self) -> u8 {
+        self.kernel
     }
 }
 
@@ -190,7 +190,7 @@ impl Kernel {
         match process {
             Some(process) if process.life != Life::Dead => Liveness::Alive {
                 start_ticks: process.start_ticks,
-                started_ns: self.now().booted_ns() + process.start_ticks * NS_PER_TICK,
+                started_ns: self.now(who).booted_ns() + process.start_ticks * NS_PER_TICK,
             },
             _ => Liveness::Dead,
         }

@@ -12,10 +12,10 @@ use crate::record::Pid;
 impl Kernel {
     // Clocks and waiting.
 
-    pub(super) fn now(&self) -> Now {
+    pub(super) fn now(&self, who: usize) -> Now {
         let since_boot = Duration::from_nanos(self.now_ns - START_NS + UPTIME_NS);
         Now {
-            realtime_ns: self.now_ns,
+            realtime_ns: self.realtime_ns(self.process(who).system.kernel()),
             since_boot,
         }
     }
