@@ -230,12 +230,17 @@ impl Kernel {
         Some(&self.inode(*ino).content)
     }
 
-    /// Whether `name` is there and somebody holds its kernel lock.
-    pub(super) fn is_locked(&self, name: &str) -> bool {
-        let found = self.names.get(OsStr::new(name));
-        found.is_some_and(|ino| {
-            self.references(|other| other.ino == *ino && other.lock.is_some()) > 0
-        })
+    /// Whether whoever looks finds the lock `name` free: nothing is there, or a record whose writer
+    /// promised this kernel to have flock, and nobody has it.
+    pub(super) fn is_free(&self, name: &str) -> bool {
+        let Some(ino) = self.names.get(OsStr::new(name)).copied() else {
+            return true;
+        };
+        let locked = self.references(|other| other.ino == ino && other.lock.is_some()) > 0;
+        let record = Record::decode(&self.inode(ino).content).ok();
+        let key = KernelStamp::inode_key(&System::HOST.boot_id(), DEV, ino);
+        let stamp = record.and_then(|record| record.stamp());
+        !locked && stamp.is_some_and(|stamp| stamp.inode_key == key)
     }
 
     /// Whether a waiter may not have heard that the lock is free.
