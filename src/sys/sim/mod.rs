@@ -78,6 +78,7 @@ impl World {
                 file_system: FileSystem::Local,
                 unnamed: true,
                 flock: Reach::Everybody,
+                exclusive_lies: false,
                 noreplace: true,
                 omitted: BTreeSet::new(),
                 coarse: false,
@@ -107,6 +108,14 @@ impl World {
     #[must_use]
     pub fn flock_not_shared(mut self) -> World {
         self.rules.flock = Reach::Kernel;
+        self
+    }
+
+    /// A mount that lets two kernels both create one name (`weed mount`): for a moment the second one does
+    /// not see the first one's file, and then its own has the name.
+    #[must_use]
+    pub fn where_exclusive_create_lies(mut self) -> World {
+        self.rules.exclusive_lies = true;
         self
     }
 
