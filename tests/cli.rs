@@ -602,6 +602,11 @@ fn break_removes_what_is_stale_and_by_force_only_the_lock_that_was_named() {
         "says which id to name: {}",
         refused.err
     );
+    assert!(
+        refused.err.contains("end process"),
+        "and that there is somebody to end first: {}",
+        refused.err
+    );
     let wrong = "00000000-0000-4000-8000-000000000000";
     let refused = ask(path, &["break", "--force", "--writer-id", wrong, "d.rvf"]);
     assert_eq!(refused.code(), 1, "another's: {}", refused.err);

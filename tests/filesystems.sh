@@ -578,6 +578,14 @@ place_strangers() {
     acquired "$dir/data"
     proven "sticky directory: a stranger cannot break another's dead lock, and is told why"
 
+    # Names may be used there, but not listed.
+    chmod 1733 "$dir"
+    start_holder "$dir/drop" "${stranger[@]}"
+    refused "$dir/drop"
+    kill_holder
+    acquired "$dir/drop" "${stranger[@]}"
+    proven "a directory that may be written but not listed: acquired, and recovered after SIGKILL"
+
     chmod 755 "$dir"
     fails_with 5 "Permission denied" "$dir/new" "${stranger[@]}"
     start_holder "$dir/data"
