@@ -9,7 +9,8 @@ use crate::judge::{FileSystem, StalePolicy};
 use crate::keepalive::Refresh;
 use crate::loss::{LossReason, Lost};
 use crate::protocol::{
-    Attempt, Displaced, Obstacle, Place, Published, Refusal, Terms, Whereabouts, lock, try_lock,
+    Attempt, Displaced, Obstacle, Place, Published, Refusal, Terms, Torn, Whereabouts, lock,
+    try_lock,
 };
 use crate::record::{REFRESHED, Record};
 use crate::sys::{Check, Extent, FileId, Flock, Host, Identity, Sys};
@@ -86,9 +87,10 @@ impl<S: Sys> Held<S> {
             operation: "identify this process",
             source,
         })?;
+        let mut torn = Torn::default();
         let mut displaced = None;
         let waited = wait::until(&place, timeout, || {
-            Ok(match place.attempt(terms, &mut displaced)? {
+            Ok(match place.attempt(terms, &mut torn, &mut displaced)? {
                 Attempt::Held(published) => Look::Done(published),
                 Attempt::Refused(refusal) => Look::NotYet(refusal),
             })

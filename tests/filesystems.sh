@@ -63,13 +63,26 @@ need_root() {
     ((EUID == 0)) || skip "only root may do this"
 }
 
+# A registry's hiccup is no reason to skip.
+retry() {
+    local pause
+    for pause in 0 5 20; do
+        sleep "$pause"
+        "$@" >"$work/install.log" 2>&1 && return
+    done
+    return 1
+}
+
+install_package() {
+    apt-get install -y -qq --no-install-recommends "$1" ||
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$1"; }
+}
+
 # need COMMAND PACKAGE: the Debian package is installed where that is possible.
 need() {
     if command -v "$1" >/dev/null; then return; fi
     if ((EUID == 0)) && command -v apt-get >/dev/null; then
-        { apt-get install -y -qq --no-install-recommends "$2" ||
-            { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$2"; }; } \
-            >"$work/apt.log" 2>&1 || skip "the package $2 could not be installed"
+        retry install_package "$2" || skip "the package $2 could not be installed"
     else
         skip "$1 is missing (Debian package $2)"
     fi
@@ -78,9 +91,9 @@ need() {
 # need_from_pypi COMMAND PACKAGE
 need_from_pypi() {
     if command -v "$1" >/dev/null; then return; fi
-    [[ -x $work/venv/bin/pip ]] || python3 -m venv "$work/venv" >"$work/pip.log" 2>&1 ||
+    [[ -x $work/venv/bin/pip ]] || retry python3 -m venv "$work/venv" ||
         skip "python3 cannot make a virtual environment"
-    "$work/venv/bin/pip" install --quiet --disable-pip-version-check "$2" >"$work/pip.log" 2>&1 ||
+    retry "$work/venv/bin/pip" install --quiet --disable-pip-version-check "$2" ||
         skip "the Python package $2 could not be installed"
     PATH=$work/venv/bin:$PATH
 }
@@ -577,6 +590,14 @@ place_strangers() {
     until_true flock -n -x "$dir/data.lock" true
     acquired "$dir/data"
     proven "sticky directory: a stranger cannot break another's dead lock, and is told why"
+
+    # Names may be used there, but not listed.
+    chmod 1733 "$dir"
+    start_holder "$dir/drop" "${stranger[@]}"
+    refused "$dir/drop"
+    kill_holder
+    acquired "$dir/drop" "${stranger[@]}"
+    proven "a directory that may be written but not listed: acquired, and recovered after SIGKILL"
 
     chmod 755 "$dir"
     fails_with 5 "Permission denied" "$dir/new" "${stranger[@]}"

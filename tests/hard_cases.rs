@@ -319,6 +319,39 @@ fn a_torn_file_is_recovered_when_nobody_can_be_writing_it_any_more() {
     }
 }
 
+// The clock was set back by a day since the power went. An attempt's patience ends before this grace
+// does, and each attempt of a waiter used to begin to watch anew: nobody ever got the lock.
+#[test]
+fn a_torn_file_from_the_future_is_recovered_by_who_waits_for_longer_than_one_attempt() {
+    let dir = common::scratch();
+    let data = dir.path().join("data");
+    let file = File::create_new(lock_path_for(&data)).expect("nothing is there");
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    file.set_modified(tomorrow).expect("the file is ours");
+    let grace = StalePolicy::MALFORMED_GRACE + Duration::from_millis(500);
+    let options = WriterLock::options().stale_policy(StalePolicy::new().malformed_grace(grace));
+    let lock = options.acquire(&data, common::PATIENCE);
+    let lock = lock.expect("nobody has written it for longer than the grace");
+    assert!(lock.has_reclaimed(), "the torn file was broken");
+    lock.release().expect("it is held");
+}
+
+// `rvlf break` looked once, saw a young file and refused, each time it was asked: by its mtime the
+// file stayed young for a day.
+#[test]
+fn a_torn_file_from_the_future_can_be_broken_by_hand() {
+    let dir = common::scratch();
+    let data = dir.path().join("data");
+    let file = File::create_new(lock_path_for(&data)).expect("nothing is there");
+    let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
+    file.set_modified(tomorrow).expect("the file is ours");
+    let grace = StalePolicy::new().malformed_grace(Duration::from_millis(40));
+    let broken = WriterLock::options().stale_policy(grace).break_stale(&data);
+    let holder = broken.expect("nobody writes it").expect("it was there");
+    assert_eq!(holder.record(), None, "it was torn: {holder}");
+    assert!(common::names_in(dir.path()).is_empty(), "it was removed");
+}
+
 // One attempt answers within two seconds, whatever the policy: with a grace of an hour it slept for
 // an hour, and with the longest one for ever.
 #[test]
@@ -352,7 +385,11 @@ fn a_file_that_is_being_written_is_not_broken_and_then_read() {
         panic!("an empty file is malformed: {state:?}");
     };
     assert_eq!(holder.verdict().reason(), Reason::BeingWritten);
-    let error = break_stale(&data).expect_err("somebody may be writing it");
+    let patient =
+        WriterLock::options().stale_policy(StalePolicy::new().malformed_grace(Duration::MAX));
+    let error = patient
+        .break_stale(&data)
+        .expect_err("somebody may be writing it");
     assert!(
         error.to_string().contains("may be being written"),
         "{error}"

@@ -110,8 +110,6 @@ impl<S: Sys> Place<S> {
         }
         let displaced = examined.displaced();
         crate::trace::broken(&self.lock_path, &examined.holder);
-        drop(examined);
-        self.sweep();
         Ok(Broken::Done(displaced))
     }
 
@@ -177,7 +175,7 @@ impl<S: Sys> Place<S> {
         let mut torn = Torn::default();
         let mut refusal = Refusal::contended();
         for pause in self.doubts.iter().copied() {
-            let examined = match self.examine(policy, &mut torn, Asker::Contender)? {
+            let examined = match self.examine_written(policy, &mut torn)? {
                 Found::Nothing => return Ok(BreakAttempt::Nothing),
                 Found::Unreadable(refusal) => return Ok(BreakAttempt::Refused(refusal)),
                 Found::Contended => break,

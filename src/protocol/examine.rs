@@ -8,7 +8,7 @@ use super::{During, Obstacle, Outcome, Place, Refusal, lock, present};
 use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{
     Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, StalePolicy, Stamp,
-    judge,
+    Verdict, judge,
 };
 use crate::record::{DecodeError, Hostname, KernelStamp, RECORD_LEN, Record};
 use crate::sys::{Access, FileId, FileKind, Flock, Head, Liveness, Now, Stat, Sys};
@@ -91,7 +91,7 @@ pub(crate) struct Torn {
     since: Duration,
     looks: u32,
     /// In all, over all files: an attempt that only ever meets torn files ends.
-    pub(super) waited: Duration,
+    waited: Duration,
 }
 
 impl Torn {
@@ -108,14 +108,32 @@ impl Torn {
         since_boot.saturating_sub(self.since)
     }
 
-    /// 1, 2, 4 .. 64 ms: a write takes microseconds, so the first looks come soon.
-    pub(super) fn pause(&mut self, left: Duration) -> Duration {
-        let pause = Duration::from_millis(1 << self.looks.min(6));
-        self.looks += 1;
-        // Row 3 ends only when the age has reached the grace.
-        let pause = pause.min(left.max(Duration::from_millis(1)));
-        self.waited += pause;
-        pause
+    /// To be called where an attempt begins: what was seen is kept, and there is patience again.
+    pub(super) fn begin_attempt(&mut self) {
+        self.looks = 0;
+        self.waited = Duration::ZERO;
+    }
+
+    /// How long to wait before the next look, if `verdict` is row 3 (a write of microseconds, or soon
+    /// row 4) and this attempt's patience lasts: 2 s, for one attempt is to answer soon. A longer
+    /// grace is for whoever waits with a timeout.
+    pub(super) fn pause(&mut self, verdict: &Verdict, policy: &StalePolicy) -> Option<Duration> {
+        let patience = policy.malformed_limit().min(StalePolicy::MALFORMED_GRACE);
+        match *verdict {
+            Verdict::Held {
+                reason: Reason::BeingWritten,
+                stale_in: Some(left),
+            } if self.waited < patience => {
+                // 1, 2, 4 .. 64 ms: the first looks come soon.
+                let pause = Duration::from_millis(1 << self.looks.min(6));
+                self.looks += 1;
+                // Row 3 ends only when the age has reached the grace.
+                let pause = pause.min(left.max(Duration::from_millis(1)));
+                self.waited += pause;
+                Some(pause)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -147,6 +165,27 @@ impl<S: Sys> Place<S> {
             }
         }
         Ok(Found::Contended)
+    }
+
+    /// Examines for a contender, and waits out a write.
+    pub(super) fn examine_written(
+        &self,
+        policy: &StalePolicy,
+        torn: &mut Torn,
+    ) -> Outcome<Found<S>> {
+        let this = self.sys.begin_loop();
+        loop {
+            self.sys.begin_round(this, &(&*torn, &self.server_clock));
+            let found = self.examine(policy, torn, Asker::Contender)?;
+            let Found::Lock(examined) = &found else {
+                return Ok(found);
+            };
+            let Some(pause) = torn.pause(&examined.holder.verdict, policy) else {
+                return Ok(found);
+            };
+            drop(found);
+            self.sys.wait(None, pause);
+        }
     }
 
     /// `None` if the path names another file by now.

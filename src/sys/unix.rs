@@ -45,8 +45,15 @@ impl Sys for Host {
     type Watch = platform::Watch;
 
     fn open_dir(&self, path: &Path) -> io::Result<File> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let dir = retry(|| nix::fcntl::open(path, flags, Mode::empty()))?;
+        let open = |access| {
+            let flags = access | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            retry(|| nix::fcntl::open(path, flags, Mode::empty()))
+        };
+        let dir = match (open(OFlag::O_RDONLY), platform::SEARCH_ONLY) {
+            // Files can be made and opened in a directory (mode 1733) that may not be listed.
+            (Err(Errno::EACCES), Some(search_only)) => open(search_only)?,
+            (outcome, _) => outcome?,
+        };
         Ok(dir.into())
     }
 
