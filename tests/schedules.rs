@@ -7,6 +7,8 @@
 
 #[path = "schedules/clocks.rs"]
 mod clocks;
+#[path = "schedules/faults.rs"]
+mod faults;
 #[path = "schedules/refreshes.rs"]
 mod refreshes;
 

@@ -241,6 +241,8 @@ pub enum Check {
     OwnDescriptor,
     /// A holder looks whether the path still names its file before it unlinks.
     OwnPath,
+    /// A publish that fails removes the file that it made.
+    Withdraw,
 }
 
 /// About 26 calls: files by directory handle, facts about hosts and processes, clocks and waiting.

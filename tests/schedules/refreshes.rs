@@ -99,7 +99,7 @@ fn a_holder_whose_lock_was_broken_by_force_hears_of_it_and_touches_nothing() {
 }
 
 /// A shortest schedule in which a promise is broken that `says` so.
-fn find_harm(what: &str, world: &World, says: &str) -> Violation {
+pub fn find_harm(what: &str, world: &World, says: &str) -> Violation {
     let violation = world.explore().expect_err(what);
     println!("{what}:\n{violation}\n");
     assert!(violation.message().contains(says), "{violation}");

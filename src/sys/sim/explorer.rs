@@ -8,6 +8,8 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use nix::errno::Errno;
+
 use super::call::{Call, Fork, Reply};
 use super::chooser::Chooser;
 use super::fingerprint::fingerprint;
@@ -106,12 +108,14 @@ pub(super) enum Step {
     Bury(usize),
     PassTime,
     Suffer(Mishap),
+    /// A process's next call fails.
+    Fail(usize, Errno),
 }
 
 impl Step {
     /// Whether it should be rare at random, or all would happen at the beginning.
     pub(super) fn is_rare(&self) -> bool {
-        matches!(self, Step::Kill(_) | Step::Suffer(_))
+        matches!(self, Step::Kill(_) | Step::Suffer(_) | Step::Fail(..))
     }
 }
 
@@ -331,9 +335,14 @@ impl<'w> Explorer<'w> {
                     _ => true,
                 };
                 steps.extend(ready.then_some(Step::Run(who)));
+                if let Next::Call(call) = next {
+                    let rules = self.histories.rules();
+                    let faults = state.kernel.possible_faults(rules, who, call);
+                    steps.extend(faults.into_iter().map(|errno| Step::Fail(who, errno)));
+                }
             }
         }
-        if steps.is_empty() && state.kernel.clone().pass_time(self.waiting(state)) {
+        if is_over(&steps) && state.kernel.clone().pass_time(self.waiting(state)) {
             steps.push(Step::PassTime);
         }
         steps.extend(
@@ -394,6 +403,15 @@ impl<'w> Explorer<'w> {
                 state.kernel.pass_time(waiting.into_iter());
                 log.say(|| "time passes".to_owned());
             }
+            Step::Fail(who, errno) => {
+                let Next::Call(call) = self.histories.next(actor(state, who).node).clone() else {
+                    unreachable!("only calls fail");
+                };
+                let reply = state.kernel.fail(self.histories.rules(), who, &call, errno);
+                log.say(|| format!("{}: {call} fails: {errno:?}", self.world.name(who)));
+                self.hear(state, who, reply);
+                self.settle(state, who, log)?;
+            }
             Step::Suffer(mishap) => {
                 state.kernel.suffer(mishap);
                 log.say(|| mishap.to_string());
@@ -418,8 +436,7 @@ impl<'w> Explorer<'w> {
             log.say(|| format!("{}: {call} -> {reply}", self.world.name(who)));
         }
         let before = actor(state, who).clone();
-        let node = self.after(state, before.node, reply, who);
-        actor(state, who).node = node;
+        self.hear(state, who, reply);
         if *call == Call::Fork {
             let child = state.actors.len();
             let node = self.after(state, before.node, Reply::Fork(Fork::Child), child);
@@ -431,6 +448,11 @@ impl<'w> Explorer<'w> {
             self.settle(state, child, log)?;
         }
         Ok(())
+    }
+
+    fn hear(&mut self, state: &mut State, who: usize, reply: Reply) {
+        let node = actor(state, who).node;
+        actor(state, who).node = self.after(state, node, reply, who);
     }
 
     fn after(&mut self, state: &mut State, node: NodeId, reply: Reply, who: usize) -> NodeId {
@@ -528,15 +550,19 @@ impl<'w> Explorer<'w> {
         if let Some(who) = places.find(|who| state.kernel.is_alive(*who)) {
             return Err(format!("{} waits for ever", self.world.name(who)));
         }
-        let crashes = self.world.mishaps.crashes - state.kernel.mishaps.crashes;
+        let Mishaps {
+            crashes, faults, ..
+        } = self.world.mishaps;
+        let left = state.kernel.mishaps;
+        let mishaps = crashes - left.crashes + faults - left.faults;
         let left = state
             .kernel
             .names()
             .filter(|name| !self.world.is_expected(name));
         let left: Vec<_> = left.map(|name| name.display().to_string()).collect();
-        if left.len() > crashes {
+        if left.len() > mishaps {
             return Err(format!(
-                "{crashes} crashes do not explain {}",
+                "{mishaps} crashes or faults do not explain {}",
                 left.join(", ")
             ));
         }

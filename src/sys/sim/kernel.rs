@@ -4,6 +4,7 @@
 //! make different although it is the same (who opened a file first) is numbered per process, so that
 //! equal situations are equal values.
 
+mod faults;
 mod files;
 mod mishaps;
 mod processes;
@@ -290,7 +291,8 @@ impl Kernel {
     /// one: no other process can see it or change its outcome. Then it is no moment at which it
     /// matters who runs or dies.
     ///
-    /// Where clocks may be set, no call is private that reads one or dates a file. Else:
+    /// No call is private that may fail; where clocks may be set, none that reads one or dates a file.
+    /// Else:
     ///
     /// - Facts about oneself, and constants.
     /// - What is done to a hidden file. (Not its making nor its end: they decide who gets which inode
@@ -306,6 +308,9 @@ impl Kernel {
     /// - Reading the clock, which stands still while anybody can do anything.
     /// - Asking an open file for its facts: those that change are not told.
     pub(super) fn is_private(&self, rules: &Rules, who: usize, call: &Call) -> bool {
+        if !self.possible_faults(rules, who, call).is_empty() {
+            return false;
+        }
         match call {
             Call::OpenDir
             | Call::FileSystem

@@ -233,6 +233,14 @@ impl World {
         self
     }
 
+    /// How many calls fail that could: EIO, ENOSPC, EMFILE, ENOLCK (as a flock that is not supported),
+    /// and on a network mount ESTALE. A call that was interrupted (EINTR) never comes to the protocol.
+    #[must_use]
+    pub fn faults(mut self, faults: usize) -> World {
+        self.mishaps.faults = faults;
+        self
+    }
+
     /// A process that comes `after` all others have ended, and is alone. It panics if it finds
     /// something wrong.
     #[must_use]

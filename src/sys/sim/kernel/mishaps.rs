@@ -13,9 +13,10 @@ pub(in super::super) struct Mishaps {
     pub(in super::super) crashes: usize,
     pub(in super::super) clock_steps: usize,
     pub(in super::super) suspensions: usize,
+    pub(in super::super) faults: usize,
 }
 
-/// One of them. Crashes are steps of their own.
+/// One that is no single process's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in super::super) enum Mishap {
     /// The wall clock of a kernel is set by so many seconds.
