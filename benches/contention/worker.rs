@@ -204,12 +204,12 @@ fn acquire_bare(resource: &Path) -> nix::Result<Lock> {
     let path = rvlf::lock_path_for(resource);
     let parent = resource.parent().expect("resources here have a parent");
     let unnamed = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
-    let file: File = open(parent, unnamed, Mode::from_bits_truncate(0o666))?.into();
-    file.try_lock().expect("nobody else has this file");
     loop {
+        let file: File = open(parent, unnamed, Mode::from_bits_truncate(0o666))?.into();
+        file.try_lock().expect("nobody else has this file");
         file.write_all_at(&[1; 104], 0).expect("there is room");
         match linkat(&file, "", AT_FDCWD, &path, AtFlags::AT_EMPTY_PATH) {
-            Err(Errno::EEXIST) => {}
+            Err(Errno::EEXIST) => drop(file),
             outcome => return outcome.map(|()| Lock::Bare { path, _file: file }),
         }
         let events = EVENTS.get_or_init(|| {
