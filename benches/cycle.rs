@@ -2,6 +2,8 @@
 //! the deployed client makes.
 
 mod common;
+#[path = "common/sampling.rs"]
+mod sampling;
 
 use std::fs::File;
 use std::io::{Read, Write};
@@ -180,7 +182,7 @@ fn goals(mode: Mode, ground: &Ground) {
 
 fn main() {
     let mode = Mode::from_args();
-    let mut c = Criterion::default().configure_from_args();
+    let mut c = sampling::criterion();
     for ground in grounds() {
         criterion(&mut c, &ground);
         if mode != Mode::List {

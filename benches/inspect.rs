@@ -1,6 +1,8 @@
 //! Looking at a lock, next to reading its file and to asking for its kernel lock alone.
 
 mod common;
+#[path = "common/sampling.rs"]
+mod sampling;
 
 use std::fs::File;
 use std::hint::black_box;
@@ -89,7 +91,7 @@ fn compare(mode: Mode, c: &mut Criterion, ground: &Ground) {
 
 fn main() {
     let mode = Mode::from_args();
-    let mut c = Criterion::default().configure_from_args();
+    let mut c = sampling::criterion();
     for ground in grounds() {
         compare(mode, &mut c, &ground);
     }

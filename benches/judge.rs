@@ -1,9 +1,11 @@
 //! The judgement: a pure function, so it must cost nothing next to gathering the evidence.
 
+#[path = "common/sampling.rs"]
+mod sampling;
+
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::Criterion;
 use rvlf::{
     Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, StalePolicy, Stamp, judge,
 };
@@ -35,7 +37,7 @@ const ELSEWHERE: Evidence = Evidence {
 };
 
 fn main() {
-    let mut c = Criterion::default().configure_from_args();
+    let mut c = sampling::criterion();
     let policy = StalePolicy::new();
     let mut group = c.benchmark_group("judge");
     group.bench_function("row 2, held here", |b| {

@@ -1,6 +1,8 @@
 //! Encoding and decoding the record, next to what the checksum alone costs.
 
 mod common;
+#[path = "common/sampling.rs"]
+mod sampling;
 
 use std::hint::black_box;
 
@@ -110,7 +112,7 @@ fn goals(mode: Mode) {
 
 fn main() {
     let mode = Mode::from_args();
-    let mut c = Criterion::default().configure_from_args();
+    let mut c = sampling::criterion();
     criterion(&mut c);
     c.final_summary();
     if mode != Mode::List {

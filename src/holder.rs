@@ -155,8 +155,11 @@ impl fmt::Display for Holder {
                 None => f.write_str("held")?,
             },
         }
-        if let Some(time) = self.held_for() {
-            write!(f, " for {} s", time.as_secs())?;
+        // A lock that was left behind was acquired so long ago; when its holder died, nobody knows.
+        match (self.held_for(), self.verdict.is_stale()) {
+            (Some(time), false) => write!(f, " for {} s", time.as_secs())?,
+            (Some(time), true) => write!(f, ", acquired {} s ago", time.as_secs())?,
+            (None, _) => {}
         }
         write!(f, ": {}", self.verdict.reason())
     }

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::advice;
 use crate::holder::{Foreign, Holder};
 use crate::options::LockOptions;
 use crate::protocol::{Asker, BreakAttempt, Found, Obstacle, Refusal, Torn, lock_path_for};
@@ -45,7 +46,8 @@ pub struct InspectError {
 
 impl fmt::Display for InspectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: could not {}", self.path.display(), self.operation)
+        let (path, advice) = (self.path.display(), advice::for_failed(&self.source));
+        write!(f, "{path}: could not {}; {advice}", self.operation)
     }
 }
 
@@ -231,11 +233,17 @@ impl fmt::Display for BreakError {
             BreakError::Held { lock_path, holder } => {
                 write!(f, "{}: not broken: {holder}", lock_path.display())?;
                 match holder.record() {
-                    Some(record) => write!(
-                        f,
-                        "; if you are sure that nobody writes, break it by force with writer id {}",
-                        record.writer_id()
-                    ),
+                    Some(record) => {
+                        if holder.process_lives() {
+                            write!(f, "; end process {} first", record.pid())?;
+                        }
+                        let id = record.writer_id();
+                        write!(
+                            f,
+                            "; if you are sure that nobody writes, break it by force with writer \
+                             id {id}"
+                        )
+                    }
                     None => Ok(()),
                 }
             }
@@ -252,9 +260,12 @@ impl fmt::Display for BreakError {
                 lock_path.display()
             ),
             BreakError::Io {
-                operation, path, ..
+                operation,
+                path,
+                source,
             } => {
-                write!(f, "{}: could not {operation}", path.display())
+                let (path, advice) = (path.display(), advice::for_failed(source));
+                write!(f, "{path}: could not {operation}; {advice}")
             }
         }
     }
@@ -287,7 +298,8 @@ pub fn break_stale(resource: impl AsRef<Path>) -> Result<Option<Holder>, BreakEr
 /// For a person who knows that nobody writes although the judgement cannot know it. The record is
 /// compared before and after the file is renamed aside, and what is not the named one is put back. A
 /// holder that is robbed so learns it from its next refresh or
-/// [`check`](crate::WriterLock::check); until then two may write.
+/// [`check`](crate::WriterLock::check); until then two may write. If it is just then releasing the
+/// lock, it may remove its successor's lock file instead (`spec/protocol.md`, R19).
 ///
 /// Returns whose lock was removed; `None` if there was none.
 ///

@@ -6,6 +6,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
@@ -282,10 +283,13 @@ impl Keepalive {
     }
 
     fn refresh_here(&self, key: Key, job: &Job) {
-        let comes_again = job
-            .lock
-            .upgrade()
-            .is_some_and(|held| held.refresh_in_background());
+        // A subscriber to our trace events is the program's own code. If it panics, the refreshes of
+        // all other locks go on.
+        let refresh = || {
+            let held = job.lock.upgrade();
+            held.is_some_and(|held| held.refresh_in_background())
+        };
+        let comes_again = catch_unwind(AssertUnwindSafe(refresh)).unwrap_or(true);
         job.underway.store(false, Ordering::Release);
         if !comes_again {
             lock(&self.state).schedule.remove(key);
@@ -416,5 +420,33 @@ mod tests {
         std::thread::sleep(Duration::from_millis(50));
         while receiver.try_recv().is_ok() {}
         assert_eq!(refreshed_by(), first, "the thread stays for the next hold");
+    }
+    struct Panicking(Mutex<Sender<()>>);
+
+    impl Refresh for Panicking {
+        fn refresh_in_background(&self) -> bool {
+            let _ = lock(&self.0).send(());
+            panic!("as a subscriber to trace events may");
+        }
+    }
+
+    // A panic ended the scheduling thread, and every lock of the process was lost within minutes.
+    #[test]
+    fn a_panic_in_one_refresh_ends_no_other() {
+        let (sender, panicked) = channel();
+        let unlucky = Arc::new(Panicking(Mutex::new(sender)));
+        let (sender, refreshed) = channel();
+        let other = Arc::new(Witness(Mutex::new(sender)));
+        for device in [None, Some(0xff)] {
+            let every = Duration::from_millis(1);
+            let _unlucky = register(&unlucky, every, 0, device).expect("a thread can be started");
+            let _other = register(&other, every, 0, device).expect("a thread can be started");
+            for _ in 0..3 {
+                panicked.recv_timeout(secs(60)).expect("it is tried again");
+                refreshed
+                    .recv_timeout(secs(60))
+                    .expect("the other one goes on");
+            }
+        }
     }
 }

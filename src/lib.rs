@@ -75,6 +75,8 @@
 #![cfg_attr(not(feature = "std"), allow(rustdoc::broken_intra_doc_links))]
 
 #[cfg(feature = "std")]
+mod advice;
+#[cfg(feature = "std")]
 mod held;
 #[cfg(feature = "std")]
 mod holder;

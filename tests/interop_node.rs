@@ -3,14 +3,14 @@
 #![cfg(unix)]
 
 #[macro_use]
-mod deployed;
+mod deployed_client;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
-use deployed::{Process, Start};
+use deployed_client::{Process, Start};
 
 /// Where the package is installed, or why it is not.
 fn package() -> &'static Result<PathBuf, String> {

@@ -4,15 +4,15 @@
 //! finds it, and the mistake shows only where there is none.
 #![cfg(unix)]
 
-#[path = "second/mod.rs"]
-mod second;
+#[path = "second_reader/mod.rs"]
+mod second_reader;
 
 use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use second::{Class, Polynomial};
+use second_reader::{Class, Polynomial};
 
 fn run(command: &mut Command) -> String {
     let output = command.output();
@@ -85,7 +85,7 @@ fn a_c_program_decodes_refreshes_and_judges_without_std() {
         let path = vectors.join(file);
         let mut expected = format!("pid {pid}\n{rows}\n");
         let bytes = fs::read(&path).expect("the vectors are part of the repository");
-        if let Class::Valid(fields) = second::classify(&bytes) {
+        if let Class::Valid(fields) = second_reader::classify(&bytes) {
             expected += &format!("refreshed {}\n", refreshed(&bytes, fields.writer_id));
         }
         assert_eq!(run(Command::new(&program).arg(&path)), expected, "{file}");
@@ -98,7 +98,7 @@ fn refreshed(bytes: &[u8], writer_id: [u8; 16]) -> String {
         .get(0x08..0x48)
         .and_then(|field| field.try_into().ok());
     let pid = bytes.get(0x04..0x08).and_then(|pid| pid.try_into().ok());
-    let record = second::build(
+    let record = second_reader::build(
         u32::from_le_bytes(pid.expect("a whole record")),
         field.expect("a whole record"),
         0x0102_0304_0506_0708,

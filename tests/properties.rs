@@ -1,7 +1,7 @@
 //! What holds of every record, not only of those that somebody thought of.
 #![allow(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
-mod second;
+mod second_reader;
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use rvlf::{
     Age, Checksum, DecodeError, FIELDS, Hostname, KernelStamp, LOCK_VERSION, MAGIC, Pid,
     RECORD_LEN, REFRESHED, Record, WriterId,
 };
-use second::{Class, Fields, Polynomial};
+use second_reader::{Class, Fields, Polynomial};
 
 /// Any number, its two ends more often than chance would have them.
 fn number() -> impl Strategy<Value = u64> {
@@ -84,7 +84,7 @@ prop_compose! {
         version in prop_oneof![9 => Just(1_u32), 1 => any::<u32>()],
         polynomial in polynomial(),
     ) -> Vec<u8> {
-        second::build(pid, &field, timestamp_ns, writer_id, version, polynomial)
+        second_reader::build(pid, &field, timestamp_ns, writer_id, version, polynomial)
     }
 }
 
@@ -166,7 +166,7 @@ proptest! {
     #[test]
     fn no_flipped_bit_goes_unnoticed(record in record(), polynomial in polynomial()) {
         let mut bytes = record.encode();
-        let checksum = second::crc(polynomial, &bytes[..0x64]);
+        let checksum = second_reader::crc(polynomial, &bytes[..0x64]);
         bytes[0x64..].copy_from_slice(&checksum.to_le_bytes());
         let record = Record::decode(&bytes).expect("either polynomial is accepted");
         for bit in 0..8 * RECORD_LEN {
@@ -183,9 +183,9 @@ proptest! {
     // file may ever be removed.
     #[test]
     fn both_readers_find_the_same_class_and_fields(bytes in content()) {
-        prop_assert_eq!(classify(&bytes), second::classify(&bytes));
+        prop_assert_eq!(classify(&bytes), second_reader::classify(&bytes));
         let head = &bytes[..bytes.len().min(RECORD_LEN + 1)];
-        prop_assert_eq!(classify(head), second::classify(&bytes), "more than 105 bytes were needed");
+        prop_assert_eq!(classify(head), second_reader::classify(&bytes), "more than 105 bytes were needed");
     }
 
     #[test]
@@ -212,7 +212,7 @@ proptest! {
         if hostname.as_bytes().len() <= 43 {
             prop_assert_eq!(stamped.stamp(), Some(stamp));
             let KernelStamp { inode_key, start_ticks } = stamp;
-            let field = second::stamped_field(hostname.as_bytes(), inode_key, start_ticks);
+            let field = second_reader::stamped_field(hostname.as_bytes(), inode_key, start_ticks);
             prop_assert_eq!(&stamped.encode()[0x08..0x48], &field[..]);
         } else {
             prop_assert_eq!(stamped, plain, "no room: half a stamp would be another's name");

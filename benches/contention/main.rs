@@ -11,7 +11,6 @@ mod figure;
 mod measure;
 mod worker;
 
-use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -30,21 +29,65 @@ fn main() {
         return println!("contention: bench");
     }
     let kinds = installed();
-    for ground in grounds() {
+    // One place shows how the figures grow; the others whether the goals are met there too.
+    let scales = [Scale::full(mode), Scale::goals(mode)];
+    for (ground, scale) in grounds().iter().zip(&scales) {
         println!("on {}:", ground.name);
+        let bench = Bench {
+            mode,
+            ground,
+            scale,
+            kinds: &kinds,
+        };
         if wanted("hand-over") {
-            hand_over(mode, &ground, &kinds);
+            bench.hand_over();
         }
         if wanted("recovery") {
-            recovery(mode, &ground);
+            bench.recovery();
         }
         if wanted("throughput") {
-            throughput(mode, &ground, &kinds);
+            bench.throughput();
         }
         if wanted("waiting") {
-            waiting(mode, &ground, &kinds);
+            bench.waiting();
         }
     }
+}
+
+/// How much is measured.
+struct Scale {
+    counts: &'static [usize],
+    /// Whether those who never meet a goal of ours, but show what is usual, take part.
+    peers: bool,
+    rounds: u32,
+    draw: bool,
+}
+
+impl Scale {
+    fn full(mode: Mode) -> Scale {
+        Scale {
+            counts: mode.pick(&[2, 4, 8, 16, 32, 64], &[2, 3]),
+            peers: true,
+            rounds: mode.pick(200, 2),
+            draw: true,
+        }
+    }
+
+    fn goals(mode: Mode) -> Scale {
+        Scale {
+            counts: mode.pick(&[2, 64], &[2]),
+            peers: false,
+            draw: false,
+            ..Scale::full(mode)
+        }
+    }
+}
+
+struct Bench<'a> {
+    mode: Mode,
+    ground: &'a Ground,
+    scale: &'a Scale,
+    kinds: &'a [Kind],
 }
 
 /// Whether the command line names this part, or none.
@@ -74,221 +117,313 @@ fn installed() -> Vec<Kind> {
     ours.into_iter().chain(theirs).flatten().collect()
 }
 
-fn row(name: &str, samples: &Samples) {
-    let [median, p99, max] = [0.5, 0.99, 1.0].map(|q| show(samples.quantile(q)));
-    println!("  {name:16} median {median:>8}  p99 {p99:>8}  longest {max:>8}");
-}
+type Medians = Vec<(Kind, usize, Samples)>;
 
-/// From just before the release to just after the waiter has the lock.
-fn hand_over(mode: Mode, ground: &Ground, kinds: &[Kind]) {
-    println!("hand-over from a release to the one waiter:");
-    let kinds: Vec<Kind> = [Kind::Bare]
-        .into_iter()
-        .chain(kinds.iter().copied())
-        .collect();
-    let samples = measure::hand_over(ground.dir.path(), &kinds, mode.pick(400, 2));
-    let of = |kind| {
-        kinds
-            .iter()
-            .position(|k| *k == kind)
-            .and_then(|i| samples.get(i))
-    };
-    for (kind, samples) in kinds.iter().zip(&samples) {
-        row(kind.name(), samples);
+impl Bench<'_> {
+    fn kinds(&self) -> impl Iterator<Item = Kind> {
+        let peers = self.scale.peers;
+        let kinds = self.kinds.iter().copied();
+        kinds.filter(move |kind| peers || !kind.polls())
     }
-    if let (Some(bare), Some(rvlf), Some(flock)) = (of(Kind::Bare), of(Kind::Rvlf), of(Kind::Flock))
-    {
-        let what = format!("hand-over against blocking flock(2), {}", ground.name);
-        goal(mode, what, rvlf.ratio_to(flock), 2.0);
+
+    fn hand_over(&self) {
+        println!("hand-over from a release to the next holder:");
+        let kinds = [Kind::Bare].into_iter().chain(self.kinds());
+        let (pollers, woken): (Vec<Kind>, Vec<Kind>) = kinds.partition(|kind| kind.polls());
+        let dir = self.ground.dir.path();
+        let mut results = Medians::new();
+        for n in self.scale.counts.iter().copied() {
+            // More for the two whose ratio is a goal.
+            let rounds = self.scale.rounds * if n == 2 { 2 } else { 1 };
+            // In turn where their ratio is a goal; else on their own, for a user may have 128 inotify
+            // instances, and each waiter takes one.
+            let apart = if n == 2 { woken.len() } else { 1 };
+            let mut samples: Vec<Samples> = woken
+                .chunks(apart)
+                .flat_map(|kinds| measure::hand_over(dir, kinds, n, rounds))
+                .collect();
+            // They do not sleep while others are measured. A tenth of the rounds shows a poll's time.
+            let rounds = self.scale.rounds.div_ceil(10);
+            for kind in &pollers {
+                samples.extend(measure::hand_over(dir, &[*kind], n, rounds));
+            }
+            let kinds = woken.iter().chain(&pollers).copied();
+            print_times(n, kinds.clone().zip(&samples));
+            if n == 2 {
+                self.judge_hand_over(&woken, &samples);
+            }
+            results.extend(kinds.zip(samples).map(|(kind, samples)| (kind, n, samples)));
+        }
+        self.draw_times("Release to the next holder", "hand-over", &results);
+    }
+
+    fn judge_hand_over(&self, kinds: &[Kind], samples: &[Samples]) {
+        let of = |kind| {
+            let at = kinds.iter().position(|k| *k == kind);
+            at.and_then(|at| samples.get(at))
+        };
+        let all = (of(Kind::Bare), of(Kind::Rvlf), of(Kind::Flock));
+        let (Some(bare), Some(rvlf), Some(flock)) = all else {
+            return;
+        };
+        let what = format!("hand-over against blocking flock(2), {}", self.ground.name);
+        goal(self.mode, what, rvlf.ratio_to(flock), 2.0);
         let floor = bare.ratio_to(flock);
-        println!("  the bare calls of a lock that is a file: {floor:.1} x flock(2)");
+        println!("  the bare calls of a lock that is a file: {floor:.2} x flock(2)");
         println!("  rvlf against them: {:.2} x", rvlf.ratio_to(bare));
     }
-    let figure = Figure {
-        title: format!("Hand-over to one waiter, {}", ground.name),
-        x: "percent of hand-overs that took no longer",
-        y: "microseconds",
-        x_doubles: false,
-        curves: distribution(&kinds, &samples),
-    };
-    figure.draw(mode, &format!("hand-over-{}", ground.name));
-}
 
-/// How many percent took no longer than how many microseconds.
-fn distribution(kinds: &[Kind], samples: &[Samples]) -> Vec<Curve> {
-    let curves = kinds.iter().zip(samples).map(|(kind, samples)| Curve {
-        name: kind.name(),
-        points: (1..100)
-            .map(|percent| {
-                let time = samples.quantile(f64::from(percent) / 100.0);
-                (f64::from(percent), time.as_secs_f64() * 1e6)
-            })
-            .collect(),
-    });
-    curves.collect()
-}
-
-/// From the kill of the holder to just after the waiter has the lock.
-fn recovery(mode: Mode, ground: &Ground) {
-    println!("recovery from SIGKILL of the holder to the one waiter:");
-    let kinds = [Kind::Rvlf, Kind::Flock];
-    let samples = measure::recovery(ground.dir.path(), &kinds, mode.pick(200, 2));
-    for (kind, samples) in kinds.iter().zip(&samples) {
-        row(kind.name(), samples);
-    }
-    if let [rvlf, flock] = samples.as_slice() {
-        let what = format!("recovery against blocking flock(2), {}", ground.name);
-        goal(mode, what, rvlf.ratio_to(flock), 3.0);
-    }
-    println!("  rvf-runtime      30 s and the next attempt: a dead process must also be that old");
-    let figure = Figure {
-        title: format!("Recovery after SIGKILL of the holder, {}", ground.name),
-        x: "percent of recoveries that took no longer",
-        y: "microseconds",
-        x_doubles: false,
-        curves: distribution(&kinds, &samples),
-    };
-    figure.draw(mode, &format!("recovery-{}", ground.name));
-}
-
-/// Everybody acquires, notes it in a shared file, releases, and asks again at once.
-fn throughput(mode: Mode, ground: &Ground, kinds: &[Kind]) {
-    let counts: &[usize] = mode.pick(&[2, 4, 8, 16, 32, 64], &[2]);
-    let time = mode.pick(Duration::from_secs(5), Duration::from_millis(200));
-    println!("contenders that ask again at once, {} each:", show(time));
-    println!(
-        "  {:16} {:>4} {:>10} {:>10} {:>10} {:>13} {:>12}",
-        "", "n", "holds/s", "changes/s", "longest", "fewest..most", "CPU/hold"
-    );
-    let mut results: Vec<(Kind, usize, Competition)> = Vec::new();
-    for n in counts {
-        for kind in kinds {
-            let result = measure::competition(ground.dir.path(), *kind, *n, time);
-            let spread = format!("{}..{}", result.fewest, result.most);
-            println!(
-                "  {:16} {n:>4} {:>10.0} {:>10.0} {:>10} {spread:>13} {:>12}",
-                kind.name(),
-                result.holds_per_second,
-                result.changes_per_second,
-                show(result.longest_wait),
-                show(result.cpu_per_hold),
-            );
-            results.push((*kind, *n, result));
+    fn recovery(&self) {
+        println!("recovery from SIGKILL of the holder to the next holder:");
+        let measured = [Kind::Rvlf, Kind::Flock];
+        let dir = self.ground.dir.path();
+        let mut results = Medians::new();
+        for n in self.scale.counts.iter().copied() {
+            let rounds = self.scale.rounds.div_ceil(if n == 2 { 1 } else { 2 });
+            let mut samples = measure::recovery(dir, &measured, n, rounds);
+            let mut kinds = measured.to_vec();
+            for kind in self.kinds().filter(|kind| kind.polls()) {
+                // Ten seconds each: a directory that nobody touches must have become that old.
+                let by_age = kind == Kind::ProperLockfile;
+                if by_age && (n > 2 || self.mode == Mode::Test) {
+                    continue;
+                }
+                let few = if by_age {
+                    1
+                } else {
+                    self.scale.rounds.div_ceil(20)
+                };
+                samples.extend(measure::recovery(dir, &[kind], n, few));
+                kinds.push(kind);
+            }
+            print_times(n, kinds.iter().copied().zip(&samples));
+            if let (2, [rvlf, flock, ..]) = (n, samples.as_slice()) {
+                let what = format!("recovery against blocking flock(2), {}", self.ground.name);
+                goal(self.mode, what, rvlf.ratio_to(flock), 3.0);
+            }
+            let kinds = kinds.into_iter();
+            results.extend(kinds.zip(samples).map(|(kind, samples)| (kind, n, samples)));
         }
+        println!(
+            "  rvf-runtime: 30 s and the next attempt, for a dead process must be that old too"
+        );
+        self.draw_times(
+            "SIGKILL of the holder to the next holder",
+            "recovery",
+            &results,
+        );
     }
-    judge_throughput(mode, ground, &results);
-    draw_throughput(mode, ground, kinds, &results);
-}
 
-fn judge_throughput(mode: Mode, ground: &Ground, results: &[(Kind, usize, Competition)]) {
-    let mut rvlf = results.iter().filter(|(kind, ..)| *kind == Kind::Rvlf);
-    let (Some((.., few)), Some((_, n, many))) = (rvlf.next(), rvlf.next_back()) else {
-        return;
-    };
-    let kept = many.changes_per_second / few.changes_per_second;
-    let what = format!(
-        "changes of holder a second do not collapse, {}",
-        ground.name
-    );
-    let measured = format!("{kept:.2} of those with 2 contenders left with {n}");
-    goal_if(mode, what, measured, kept >= 0.5);
-    let flock = results.iter().rfind(|(kind, ..)| *kind == Kind::Flock);
-    let Some((_, _, flock)) = flock else { return };
-    // A hundredth is no fairness, but nobody is left out: there is no queue.
-    let what = format!("nobody starves among {n} contenders, {}", ground.name);
-    let measured = format!(
-        "{:.2} of an even share for the unluckiest (flock(2) {:.2}), longest wait {} ({})",
-        many.least_share,
-        flock.least_share,
-        show(many.longest_wait),
-        show(flock.longest_wait)
-    );
-    goal_if(mode, what, measured, many.least_share >= 0.01);
-}
+    fn draw_times(&self, title: &str, name: &str, results: &Medians) {
+        let curve = |kind: Kind, quantile: f64| {
+            let of = results.iter().filter(move |(k, ..)| *k == kind);
+            let points =
+                of.map(|(_, n, samples)| (*n, samples.quantile(quantile).as_secs_f64() * 1e6));
+            Curve {
+                name: kind.name(),
+                colour: kind.colour(),
+                dashed: quantile > 0.5,
+                points: points.collect(),
+            }
+        };
+        let curves = Kind::ALL
+            .iter()
+            .flat_map(|kind| [curve(*kind, 0.99), curve(*kind, 0.5)]);
+        let y = "microseconds; the line is the median, dashed is the 99th percentile";
+        self.draw(name, title, y, 1.0, curves.collect());
+    }
 
-fn draw_throughput(
-    mode: Mode,
-    ground: &Ground,
-    kinds: &[Kind],
-    results: &[(Kind, usize, Competition)],
-) {
-    type Value = fn(&Competition) -> f64;
-    let figures: [(&str, &str, &'static str, Value); 5] = [
-        ("throughput", "Holds a second", "holds a second", |c| {
-            c.holds_per_second
-        }),
-        (
-            "changes",
-            "Changes of holder a second",
-            "changes a second",
-            |c| c.changes_per_second,
-        ),
-        ("longest-wait", "Longest wait", "milliseconds", |c| {
-            c.longest_wait.as_secs_f64() * 1e3
-        }),
-        (
-            "unluckiest",
-            "Holds of the unluckiest contender, of an even share",
-            "share",
-            |c| c.least_share,
-        ),
-        (
-            "cpu",
-            "CPU time of all contenders for one hold",
-            "microseconds",
-            |c| c.cpu_per_hold.as_secs_f64() * 1e6,
-        ),
-    ];
-    for (file, title, y, value) in figures {
-        let curves = kinds.iter().map(|kind| Curve {
-            name: kind.name(),
-            points: results
-                .iter()
-                .filter(|(of, ..)| of == kind)
-                .map(|(_, n, result)| (*n as f64, value(result)))
-                .collect(),
-        });
+    fn draw(&self, name: &str, title: &str, y: &'static str, least: f64, curves: Vec<Curve>) {
+        if !self.scale.draw {
+            return;
+        }
+        let curves = curves.into_iter().filter(|curve| !curve.points.is_empty());
         let figure = Figure {
-            title: format!("{title}, {}", ground.name),
-            x: "contenders",
+            title: format!("{title} ({})", self.ground.name),
             y,
-            x_doubles: true,
+            least,
             curves: curves.collect(),
         };
-        figure.draw(mode, &format!("{file}-{}", ground.name));
+        figure.draw(self.mode, name);
     }
-}
 
-/// One holds, and the others have nothing to do but wait.
-fn waiting(mode: Mode, ground: &Ground, kinds: &[Kind]) {
-    let time = mode.pick(Duration::from_secs(10), Duration::from_millis(200));
-    let waiters = mode.pick(8, 1);
-    println!(
-        "{waiters} waiters while the holder holds for {}:",
-        show(time)
-    );
-    for (kind, idle) in kinds
-        .iter()
-        .zip(idle(ground.dir.path(), kinds, waiters, time))
-    {
+    /// Everybody acquires, notes it in a shared file, releases, and asks again at once.
+    fn throughput(&self) {
+        let time = Duration::from_millis(self.mode.pick(3000, 200));
+        println!("contenders that ask again at once, {} each:", show(time));
         println!(
-            "  {:16} {:>5.1} wake-ups a waiter, {:>8} CPU in all",
-            kind.name(),
-            idle.wake_ups_per_waiter,
-            show(idle.cpu)
+            "  {:16} {:>4} {:>10} {:>10} {:>10} {:>13} {:>12}",
+            "", "n", "holds/s", "changes/s", "longest", "fewest..most", "CPU/hold"
         );
-        if *kind == Kind::Rvlf {
-            // The safety timer is jittered by a quarter: 10 s see one to two of 3.75 to 6.25 s.
+        let mut results: Competitions = Vec::new();
+        for n in self.scale.counts.iter().copied() {
+            for kind in self.kinds() {
+                let result = measure::competition(self.ground.dir.path(), kind, n, time);
+                let spread = format!("{}..{}", result.fewest, result.most);
+                println!(
+                    "  {:16} {n:>4} {:>10.0} {:>10.0} {:>10} {spread:>13} {:>12}",
+                    kind.name(),
+                    result.holds_per_second,
+                    result.changes_per_second,
+                    show(result.longest_wait),
+                    show(result.cpu_per_hold),
+                );
+                results.push((kind, n, result));
+            }
+        }
+        self.judge_throughput(&results);
+        self.draw_throughput(&results);
+    }
+
+    fn judge_throughput(&self, results: &Competitions) {
+        let of = |kind| results.iter().filter(move |(k, ..)| *k == kind);
+        let (Some((.., few)), Some((_, n, many))) =
+            (of(Kind::Rvlf).next(), of(Kind::Rvlf).next_back())
+        else {
+            return;
+        };
+        let kept = many.holds_per_second / few.holds_per_second;
+        let what = format!("holds a second do not collapse, {}", self.ground.name);
+        let measured = format!("{kept:.2} of those with 2 contenders left with {n}");
+        goal_if(self.mode, what, measured, kept >= 0.5);
+        let Some((.., flock)) = of(Kind::Flock).next_back() else {
+            return;
+        };
+        // A hundredth is no fairness, but nobody is left out: there is no queue.
+        let what = format!("nobody starves among {n} contenders, {}", self.ground.name);
+        let measured = format!(
+            "{:.2} of an even share for the unluckiest (flock(2) {:.2}), longest wait {} ({})",
+            many.least_share,
+            flock.least_share,
+            show(many.longest_wait),
+            show(flock.longest_wait)
+        );
+        goal_if(self.mode, what, measured, many.least_share >= 0.01);
+    }
+
+    fn draw_throughput(&self, results: &Competitions) {
+        type Value = fn(&Competition) -> f64;
+        let figures: [(&str, &str, &'static str, f64, Value); 5] = [
+            (
+                "throughput",
+                "Holds a second, of all contenders",
+                "holds a second",
+                1.0,
+                |c| c.holds_per_second,
+            ),
+            (
+                "changes",
+                "Hand-overs to somebody else",
+                "hand-overs a second",
+                1.0,
+                |c| c.changes_per_second,
+            ),
+            (
+                "longest-wait",
+                "Longest wait of anybody",
+                "milliseconds",
+                0.1,
+                |c| c.longest_wait.as_secs_f64() * 1e3,
+            ),
+            (
+                "fairness",
+                "Holds of the unluckiest contender",
+                "of an even share; 1 is fair",
+                0.01,
+                |c| c.least_share,
+            ),
+            (
+                "cpu",
+                "CPU time of all contenders for one hold",
+                "microseconds",
+                1.0,
+                |c| c.cpu_per_hold.as_secs_f64() * 1e6,
+            ),
+        ];
+        for (file, title, y, least, value) in figures {
+            self.draw(file, title, y, least, curves(results, value));
+        }
+    }
+
+    /// One holds, and the others have nothing to do but wait.
+    fn waiting(&self) {
+        let time = self
+            .mode
+            .pick(Duration::from_secs(10), Duration::from_millis(200));
+        println!("waiters while the holder holds for {}:", show(time));
+        let mut results: Vec<(Kind, usize, Idle)> = Vec::new();
+        let counts = self.scale.counts.iter().copied();
+        // What the goals ask is the same everywhere: no file is touched.
+        for n in counts.take(if self.scale.draw { usize::MAX } else { 1 }) {
+            let kinds: Vec<Kind> = self
+                .kinds()
+                .filter(|kind| *kind != Kind::RvlfSynced)
+                .collect();
+            let idle = measure::idle(self.ground.dir.path(), &kinds, n, time);
+            for (kind, idle) in kinds.into_iter().zip(idle) {
+                println!(
+                    "  {:16} {n:>4} {:>7.0} wake-ups a minute each, {:>8} CPU a second in all",
+                    kind.name(),
+                    idle.wake_ups,
+                    show(idle.cpu)
+                );
+                results.push((kind, n, idle));
+            }
+        }
+        if let Some((_, n, idle)) = results.iter().rfind(|(kind, ..)| *kind == Kind::Rvlf) {
+            // The safety timer is jittered by a quarter: 3.75 to 6.25 s.
             let what = format!(
-                "an idle waiter wakes for its safety timer only, {}",
-                ground.name
+                "{} idle waiters wake for their timers only, {}",
+                n - 1,
+                self.ground.name
             );
-            let measured = format!("{:.1} wake-ups in 10 s", idle.wake_ups_per_waiter);
-            goal_if(mode, what, measured, idle.wake_ups_per_waiter <= 2.67);
+            let measured = format!("{:.1} wake-ups a minute each", idle.wake_ups);
+            goal_if(self.mode, what, measured, idle.wake_ups <= 16.0);
+        }
+        type Value = fn(&Idle) -> f64;
+        let figures: [(&str, &str, &'static str, f64, Value); 2] = [
+            (
+                "idle-wake-ups",
+                "Wake-ups of a waiter while nothing happens",
+                "voluntary context switches a minute, each; the lowest line is none at all",
+                1.0,
+                |idle| idle.wake_ups,
+            ),
+            (
+                "idle-cpu",
+                "CPU time of all waiters while nothing happens",
+                "microseconds a second, all together; the lowest line is none at all",
+                1.0,
+                |idle| idle.cpu.as_secs_f64() * 1e6,
+            ),
+        ];
+        for (file, title, y, least, value) in figures {
+            self.draw(file, title, y, least, curves(&results, value));
         }
     }
 }
 
-fn idle(dir: &Path, kinds: &[Kind], waiters: usize, time: Duration) -> Vec<Idle> {
-    measure::idle(dir, kinds, waiters, time)
+type Competitions = Vec<(Kind, usize, Competition)>;
+
+fn curves<T>(results: &[(Kind, usize, T)], value: fn(&T) -> f64) -> Vec<Curve> {
+    let curve = |kind: &Kind| {
+        let of = results.iter().filter(|(k, ..)| k == kind);
+        Curve {
+            name: kind.name(),
+            colour: kind.colour(),
+            dashed: false,
+            points: of.map(|(_, n, result)| (*n, value(result))).collect(),
+        }
+    };
+    Kind::ALL.iter().map(curve).collect()
+}
+
+fn print_times<'a>(n: usize, times: impl Iterator<Item = (Kind, &'a Samples)>) {
+    for (kind, samples) in times {
+        let [median, p99, max] = [0.5, 0.99, 1.0].map(|q| show(samples.quantile(q)));
+        println!(
+            "  {:16} {n:>4}  median {median:>8}  p99 {p99:>8}  longest {max:>8}",
+            kind.name()
+        );
+    }
 }

@@ -1,10 +1,10 @@
 //! What is measured, over any kind of worker.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::common::Samples;
-use crate::worker::{Kind, Worker, monotonic_ns, numbers};
+use crate::worker::{Kind, Worker, first_answer, monotonic_ns, numbers};
 
 fn resource(dir: &Path, kind: Kind, name: &str) -> std::path::PathBuf {
     dir.join(format!(
@@ -13,15 +13,85 @@ fn resource(dir: &Path, kind: Kind, name: &str) -> std::path::PathBuf {
     ))
 }
 
-/// Until the waiter sleeps in the kernel and stays there. Those who poll are let down at a moment
-/// that differs from round to round, for what they wait depends on it.
-fn let_settle(waiter: &Worker, kind: Kind, round: u32) {
-    let polls = matches!(kind, Kind::Filelock | Kind::ProperLockfile);
-    let (pause, step) = if polls { (60, 7) } else { (2, 0) };
-    std::thread::sleep(Duration::from_millis(pause + u64::from(round * step % 60)));
-    let patience = Instant::now();
-    while state(waiter) != Some('S') && patience.elapsed() < Duration::from_secs(1) {
-        std::thread::sleep(Duration::from_millis(1));
+/// One lock, one holder, and everybody else waiting for it.
+struct Field {
+    kind: Kind,
+    resource: PathBuf,
+    workers: Vec<Worker>,
+    holder: usize,
+    rounds: u64,
+}
+
+impl Field {
+    fn start(dir: &Path, kind: Kind, n: usize, name: &str) -> Field {
+        let resource = resource(dir, kind, &format!("{name}-{n}"));
+        let workers = (0..n).map(|id| Worker::start(kind, &resource, id));
+        let mut field = Field {
+            kind,
+            workers: workers.collect(),
+            resource,
+            holder: 0,
+            rounds: 0,
+        };
+        field.worker(0).order("a");
+        field.worker(0).answer();
+        for waiter in 1..n {
+            field.worker(waiter).order("a");
+        }
+        field
+    }
+
+    fn worker(&mut self, at: usize) -> &mut Worker {
+        self.workers.get_mut(at).expect("one of those started")
+    }
+
+    /// Until all waiters sleep in the kernel and stay there. Those who poll are let down at a moment
+    /// that differs from round to round, for what they wait depends on it.
+    fn let_settle(&mut self) {
+        self.rounds += 1;
+        let pause = if self.kind.polls() {
+            60 + self.rounds * 7 % 60
+        } else {
+            2
+        };
+        std::thread::sleep(Duration::from_millis(pause));
+        let patience = Instant::now();
+        let mut calm = 0;
+        while calm < 2 && patience.elapsed() < Duration::from_secs(1) {
+            calm = if self.workers.iter().all(|worker| state(worker) == Some('S')) {
+                calm + 1
+            } else {
+                0
+            };
+            std::thread::sleep(Duration::from_millis(1));
+        }
+    }
+
+    /// From just before the release to just after somebody else has the lock.
+    fn hand_over(&mut self) -> Duration {
+        self.let_settle();
+        let before = self.holder;
+        self.worker(before).order("r");
+        let (next, had) = first_answer(&mut self.workers, before);
+        let released = self.worker(before).moment();
+        self.worker(before).order("a");
+        self.holder = next;
+        Duration::from_nanos(had.saturating_sub(released))
+    }
+
+    /// From just before the kill to just after somebody else has the lock. The dead process is
+    /// reaped at once, as a supervisor does: filelock takes a zombie for alive.
+    fn recovery(&mut self) -> Duration {
+        self.let_settle();
+        let before = self.holder;
+        let killed = monotonic_ns();
+        self.worker(before).kill();
+        let (next, had) = first_answer(&mut self.workers, before);
+        let replacement = Worker::start(self.kind, &self.resource, before);
+        *self.worker(before) = replacement;
+        self.worker(before).order("a");
+        self.holder = next;
+        Duration::from_nanos(had.saturating_sub(killed))
     }
 }
 
@@ -30,73 +100,34 @@ fn state(worker: &Worker) -> Option<char> {
     stat.rsplit(')').next()?.trim_start().chars().next()
 }
 
-pub fn hand_over(dir: &Path, kinds: &[Kind], rounds: u32) -> Vec<Samples> {
-    let mut pairs: Vec<_> = kinds
-        .iter()
-        .map(|kind| {
-            let resource = resource(dir, *kind, "hand-over");
-            [0, 1].map(|id| Worker::start(*kind, &resource, id))
-        })
-        .collect();
+/// Rounds of all kinds in turn, so that what the machine does to one round it does to all.
+fn in_turn(
+    dir: &Path,
+    kinds: &[Kind],
+    n: usize,
+    rounds: u32,
+    name: &str,
+    round: fn(&mut Field) -> Duration,
+) -> Vec<Samples> {
+    let start = |kind: &Kind| Field::start(dir, *kind, n, name);
+    let mut fields: Vec<Field> = kinds.iter().map(start).collect();
     let mut samples = vec![Samples::default(); kinds.len()];
-    for round in 0..rounds {
-        for ((kind, [holder, waiter]), samples) in kinds.iter().zip(&mut pairs).zip(&mut samples) {
-            // Those who poll take a poll's time; a tenth of the rounds shows it as well.
-            let polls = matches!(kind, Kind::Filelock | Kind::ProperLockfile);
-            if polls && round % 10 != 0 {
-                continue;
-            }
-            holder.order("a");
-            holder.answer();
-            waiter.order("a");
-            let_settle(waiter, *kind, round);
-            holder.order("r");
-            let had = waiter.moment();
-            let released = holder.moment();
-            waiter.order("r");
-            waiter.answer();
-            samples
-                .0
-                .push(Duration::from_nanos(had.saturating_sub(released)));
+    for _ in 0..rounds {
+        for (field, samples) in fields.iter_mut().zip(&mut samples) {
+            samples.0.push(round(field));
         }
     }
     samples
 }
 
-pub fn recovery(dir: &Path, kinds: &[Kind], rounds: u32) -> Vec<Samples> {
-    let resources: Vec<_> = kinds
-        .iter()
-        .map(|kind| resource(dir, *kind, "recovery"))
-        .collect();
-    let mut samples = vec![Samples::default(); kinds.len()];
-    let mut waiters: Vec<_> = kinds
-        .iter()
-        .zip(&resources)
-        .map(|(kind, resource)| Worker::start(*kind, resource, 1))
-        .collect();
-    for round in 0..rounds {
-        for (at, kind) in kinds.iter().enumerate() {
-            let (Some(resource), Some(waiter)) = (resources.get(at), waiters.get_mut(at)) else {
-                continue;
-            };
-            let mut holder = Worker::start(*kind, resource, 0);
-            holder.order("a");
-            holder.answer();
-            waiter.order("a");
-            let_settle(waiter, *kind, round);
-            let killed = monotonic_ns();
-            holder.child.kill().expect("the holder is our child");
-            let had = waiter.moment();
-            waiter.order("r");
-            waiter.answer();
-            if let Some(samples) = samples.get_mut(at) {
-                samples
-                    .0
-                    .push(Duration::from_nanos(had.saturating_sub(killed)));
-            }
-        }
-    }
-    samples
+/// Release to the next holder, with `n` contenders.
+pub fn hand_over(dir: &Path, kinds: &[Kind], n: usize, rounds: u32) -> Vec<Samples> {
+    in_turn(dir, kinds, n, rounds, "hand-over", Field::hand_over)
+}
+
+/// SIGKILL to the next holder, with `n` contenders.
+pub fn recovery(dir: &Path, kinds: &[Kind], n: usize, rounds: u32) -> Vec<Samples> {
+    in_turn(dir, kinds, n, rounds, "recovery", Field::recovery)
 }
 
 /// How a number of contenders fared.
@@ -166,45 +197,33 @@ pub fn competition(dir: &Path, kind: Kind, n: usize, time: Duration) -> Competit
 /// What waiting costs while nothing happens.
 #[derive(Clone, Copy, Debug)]
 pub struct Idle {
-    /// Voluntary context switches.
-    pub wake_ups_per_waiter: f64,
+    /// Voluntary context switches of each waiter, a minute.
+    pub wake_ups: f64,
+    /// CPU time of all waiters together, a second.
     pub cpu: Duration,
 }
 
-/// All kinds at the same time, each with a holder of its own.
-pub fn idle(dir: &Path, kinds: &[Kind], waiters: usize, time: Duration) -> Vec<Idle> {
-    let mut groups: Vec<(Worker, Vec<Worker>)> = kinds
-        .iter()
-        .map(|kind| {
-            let resource = resource(dir, *kind, "idle");
-            let mut holder = Worker::start(*kind, &resource, 0);
-            holder.order("a");
-            holder.answer();
-            let start = |id| {
-                let mut waiter = Worker::start(*kind, &resource, id);
-                waiter.order("a");
-                waiter
-            };
-            (holder, (1..=waiters).map(start).collect())
-        })
-        .collect();
-    std::thread::sleep(Duration::from_millis(500));
-    let costs = |waiters: &[Worker]| -> (u64, u64) {
-        let costs = waiters.iter().map(cost);
-        costs.fold((0, 0), |(a, b), (switches, ticks)| {
-            (a + switches, b + ticks)
+/// All kinds at the same time, each with a holder of its own; the others wait.
+pub fn idle(dir: &Path, kinds: &[Kind], n: usize, time: Duration) -> Vec<Idle> {
+    let start = |kind: &Kind| Field::start(dir, *kind, n, "idle");
+    let mut fields: Vec<Field> = kinds.iter().map(start).collect();
+    fields.iter_mut().for_each(Field::let_settle);
+    let costs = |field: &Field| {
+        let waiters = field.workers.iter().skip(1);
+        waiters.map(cost).fold((0, 0), |(a, b), (switches, nanos)| {
+            (a + switches, b + nanos)
         })
     };
-    let before: Vec<_> = groups.iter().map(|(_, waiters)| costs(waiters)).collect();
+    let before: Vec<_> = fields.iter().map(costs).collect();
+    let start = Instant::now();
     std::thread::sleep(time);
-    let after = groups.iter().map(|(_, waiters)| costs(waiters));
+    let after: Vec<_> = fields.iter().map(costs).collect();
+    let seconds = start.elapsed().as_secs_f64();
     let idle = before.iter().zip(after).map(|(before, after)| Idle {
-        wake_ups_per_waiter: (after.0 - before.0) as f64 / waiters as f64,
-        cpu: Duration::from_nanos(after.1 - before.1),
+        wake_ups: (after.0 - before.0) as f64 / (n - 1) as f64 / seconds * 60.0,
+        cpu: Duration::from_nanos(((after.1 - before.1) as f64 / seconds) as u64),
     });
-    let idle = idle.collect();
-    groups.clear();
-    idle
+    idle.collect()
 }
 
 /// Voluntary context switches and CPU nanoseconds of all of a worker's threads so far.

@@ -8,6 +8,7 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -15,12 +16,13 @@ use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, Flock, FlockArg, OFlag, openat};
+use nix::fcntl::{AT_FDCWD, AtFlags, Flock, FlockArg, OFlag, open};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::stat::Mode;
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+use nix::unistd::linkat;
 use rvlf::{Durability, WriterLock};
 
 pub const FLAG: &str = "--contender";
@@ -38,6 +40,20 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const ALL: [Kind; 6] = [
+        Kind::Rvlf,
+        Kind::RvlfSynced,
+        Kind::Bare,
+        Kind::Flock,
+        Kind::Filelock,
+        Kind::ProperLockfile,
+    ];
+
+    /// Its colour in the figures' style sheet.
+    pub fn colour(self) -> usize {
+        self as usize
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Kind::Rvlf => "rvlf",
@@ -47,6 +63,11 @@ impl Kind {
             Kind::Filelock => "filelock",
             Kind::ProperLockfile => "proper-lockfile",
         }
+    }
+
+    /// Whether it asks again and again instead of being told.
+    pub fn polls(self) -> bool {
+        matches!(self, Kind::Filelock | Kind::ProperLockfile)
     }
 
     fn command(self) -> Command {
@@ -119,11 +140,36 @@ impl Worker {
             .collect()
     }
 
+    pub fn kill(&mut self) {
+        self.child.kill().expect("the worker is our child");
+        self.child.wait().expect("the worker is our child");
+    }
+
     /// The one number that `a` and `r` answer.
     pub fn moment(&mut self) -> u64 {
         let [moment] = self.answer().try_into().expect("one number");
         moment
     }
+}
+
+/// The first of the waiting workers that has the lock, and when it had it. Nothing was ordered of
+/// the others but to wait, and `except` is not waited for.
+pub fn first_answer(workers: &mut [Worker], except: usize) -> (usize, u64) {
+    let (at, mut ready): (Vec<usize>, Vec<PollFd>) = workers
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| *at != except)
+        .map(|(at, worker)| {
+            let answers = worker.answers.get_ref().as_fd();
+            (at, PollFd::new(answers, PollFlags::POLLIN))
+        })
+        .unzip();
+    poll(&mut ready, PollTimeout::NONE).expect("the workers' answers can be waited for");
+    let first = ready.iter().position(|fd| fd.any() == Some(true));
+    let first = first.and_then(|first| at.get(first).copied());
+    let first = first.expect("a wait without end ends with an answer");
+    let worker = workers.get_mut(first).expect("it was among them");
+    (first, worker.moment())
 }
 
 impl Drop for Worker {
@@ -142,31 +188,29 @@ pub fn monotonic_ns() -> u64 {
 enum Lock {
     Rvlf { _lock: WriterLock },
     Flock { _file: Flock<File> },
-    Bare { dir: File, _file: File },
+    Bare { path: PathBuf, _file: File },
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        if let Lock::Bare { dir, .. } = self {
-            let _ = unlinkat(&*dir, "bare.lock", UnlinkatFlags::NoRemoveDir);
+        if let Lock::Bare { path, .. } = self {
+            let _ = std::fs::remove_file(path);
         }
     }
 }
 
 fn acquire_bare(resource: &Path) -> nix::Result<Lock> {
     static EVENTS: OnceLock<Inotify> = OnceLock::new();
+    let path = rvlf::lock_path_for(resource);
     let parent = resource.parent().expect("resources here have a parent");
-    let path = parent.join("bare.lock");
-    let directory = OFlag::O_RDONLY | OFlag::O_DIRECTORY;
-    let dir: File = nix::fcntl::open(parent, directory, Mode::empty())?.into();
     let unnamed = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
     loop {
-        let file: File = openat(&dir, ".", unnamed, Mode::from_bits_truncate(0o666))?.into();
+        let file: File = open(parent, unnamed, Mode::from_bits_truncate(0o666))?.into();
         file.try_lock().expect("nobody else has this file");
         file.write_all_at(&[1; 104], 0).expect("there is room");
-        match linkat(&file, "", &dir, "bare.lock", AtFlags::AT_EMPTY_PATH) {
+        match linkat(&file, "", AT_FDCWD, &path, AtFlags::AT_EMPTY_PATH) {
             Err(Errno::EEXIST) => drop(file),
-            outcome => return outcome.map(|()| Lock::Bare { dir, _file: file }),
+            outcome => return outcome.map(|()| Lock::Bare { path, _file: file }),
         }
         let events = EVENTS.get_or_init(|| {
             Inotify::init(InitFlags::IN_CLOEXEC).expect("the user has an instance left")

@@ -39,7 +39,14 @@ impl<S: Sys> Place<S> {
             rounds += 1;
             let examined = match self.examine_written(&terms.policy, torn)? {
                 Found::Nothing => match self.publish(terms, *displaced)? {
-                    Some(published) => return Ok(Attempt::Held(published)),
+                    Some(published) => {
+                        // Not before: listing a directory takes long enough for another contender to
+                        // publish, who would not know that anybody had died.
+                        if published.displaced.is_some() {
+                            self.sweep();
+                        }
+                        return Ok(Attempt::Held(published));
+                    }
                     None => continue,
                 },
                 Found::Unreadable(refusal) => return Ok(Attempt::Refused(refusal)),

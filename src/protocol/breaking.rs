@@ -110,8 +110,6 @@ impl<S: Sys> Place<S> {
         }
         let displaced = examined.displaced();
         crate::trace::broken(&self.lock_path, &examined.holder);
-        drop(examined);
-        self.sweep();
         Ok(Broken::Done(displaced))
     }
 

@@ -57,6 +57,9 @@ pub(super) fn file_system(dir: &File) -> io::Result<FileSystem> {
     })
 }
 
+/// Opens a directory whose names may be used but not listed. open(2), O_PATH
+pub(super) const SEARCH_ONLY: Option<OFlag> = Some(OFlag::O_PATH);
+
 pub(super) fn create_unnamed(dir: &File, mode: Mode) -> io::Result<File> {
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;
     match retry(|| openat(dir, ".", flags, mode)) {

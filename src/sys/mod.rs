@@ -41,7 +41,7 @@ mod unix;
 #[cfg(any(not(unix), rvlf_unsupported))]
 mod unsupported;
 #[cfg(feature = "table")]
-mod whole;
+mod whole_files;
 
 #[cfg(all(unix, not(rvlf_unsupported)))]
 pub(crate) use platform::close_spare_watch;
@@ -50,7 +50,7 @@ pub(crate) use unix::Host;
 #[cfg(any(not(unix), rvlf_unsupported))]
 pub(crate) use unsupported::{Host, close_spare_watch};
 #[cfg(feature = "table")]
-pub(crate) use whole::WholeFiles;
+pub(crate) use whole_files::WholeFiles;
 
 /// The longest piece of a lock file that is ever read: one byte more than a record shows whether
 /// something follows it.

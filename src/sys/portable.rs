@@ -26,6 +26,9 @@ pub(super) fn file_system(_dir: &File) -> io::Result<FileSystem> {
     Ok(FileSystem::NotLocal)
 }
 
+/// O_SEARCH is not everywhere.
+pub(super) const SEARCH_ONLY: Option<OFlag> = None;
+
 pub(super) fn create_unnamed(_dir: &File, _mode: Mode) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }

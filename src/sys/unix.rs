@@ -23,7 +23,7 @@ use super::{
     Woken, nanos, platform,
 };
 use crate::judge::FileSystem;
-use crate::record::{Hostname, Pid};
+use crate::record::{Hostname, Pid, RECORD_LEN};
 
 /// The operating system that this program runs on.
 #[derive(Clone, Copy, Debug)]
@@ -45,8 +45,15 @@ impl Sys for Host {
     type Watch = platform::Watch;
 
     fn open_dir(&self, path: &Path) -> io::Result<File> {
-        let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-        let dir = retry(|| nix::fcntl::open(path, flags, Mode::empty()))?;
+        let open = |access| {
+            let flags = access | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+            retry(|| nix::fcntl::open(path, flags, Mode::empty()))
+        };
+        let dir = match (open(OFlag::O_RDONLY), platform::SEARCH_ONLY) {
+            // Files can be made and opened in a directory (mode 1733) that may not be listed.
+            (Err(Errno::EACCES), Some(search_only)) => open(search_only)?,
+            (outcome, _) => outcome?,
+        };
         Ok(dir.into())
     }
 
@@ -143,7 +150,10 @@ impl Sys for Host {
     fn read(&self, file: &File) -> io::Result<Head> {
         Head::read(|buffer| {
             let mut len = 0;
-            while let Some(rest) = buffer.get_mut(len..).filter(|rest| !rest.is_empty()) {
+            // Enough once the record is whole: what follows it is told of, and never judged by. To ask
+            // again would be one call more in every look of every waiter.
+            while len < RECORD_LEN {
+                let rest = buffer.get_mut(len..).expect("a record fits the buffer");
                 match retry_io(|| file.read_at(rest, len as u64))? {
                     0 => break,
                     n => len += n,

@@ -1,4 +1,4 @@
-//! The table as data, and as JSON. Source: `docs/table.md#format`.
+//! The table as data, and as JSON. Source: `spec/table.md#format`.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::scope::ScopeRule;
+use crate::advice;
 use crate::sys::FileKind;
 
 /// Why an operation on a table was not done. Whatever the reason, the file is as it was before,
@@ -260,9 +261,12 @@ impl fmt::Display for TableError {
                  to an absolute path",
             ),
             TableError::Io {
-                operation, path, ..
+                operation,
+                path,
+                source,
             } => {
-                write!(f, "{}: could not {operation}", path.display())
+                let (path, advice) = (path.display(), advice::for_failed(source));
+                write!(f, "{path}: could not {operation}; {advice}")
             }
         }
     }

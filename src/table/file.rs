@@ -16,7 +16,7 @@
 //!
 //! Whoever holds the kernel lock of the inode that the path names has the table. The new inode is
 //! locked before it has the name, so there is no moment in which nobody has it.
-//! Source: `docs/table.md#save`.
+//! Source: `spec/table.md#save`.
 
 use std::ffi::{OsStr, OsString};
 use std::io;

@@ -98,7 +98,7 @@ struct Origin {
     start_ticks: u64,
 }
 
-/// The table, one line a row; the first that matches. Read it beside `docs/table.md#liveness`.
+/// The table, one line a row; the first that matches. Read it beside `spec/table.md#liveness`.
 #[rustfmt::skip]
 fn judge(pid: Option<Pid>, facts: &Facts) -> Liveness {
     use sys::Liveness::{Alive, Dead, Unknown};

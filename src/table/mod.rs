@@ -55,7 +55,7 @@
 //! [`Allocation`] is the handle for a process's own entry, [`TableGuard`] the locked table for
 //! everything else, [`snapshot`] a look without a lock. The format is that of the allocation table
 //! of the `yoi` orchestrator, with one object more (`holder`); it is written down in
-//! `docs/table.md`.
+//! `spec/table.md`.
 
 mod allocation;
 mod audit;

@@ -45,14 +45,14 @@ macro_rules! all_cases {
         #[test]
         #[ignore = "runs as a child process of the other tests"]
         fn process() {
-            deployed::serve();
+            deployed_client::serve();
         }
     };
     ($start:path; $($case:ident)*) => {
         $(#[test]
         fn $case() {
             if let Some(start) = $start() {
-                deployed::$case(&start);
+                deployed_client::$case(&start);
             }
         })*
     };
