@@ -3,6 +3,8 @@
 # namespaces, reboots, clocks that step, directories of strangers.
 #
 #   tests/filesystems.sh [PLACE...]     all places by default
+#   RVLF_TEST_MOUNTS=DIR:DIR tests/filesystems.sh mounts
+#                                       one empty directory, reached through two mounts of yours
 #
 # Prints what was proven where, and what was skipped and why. Exits with 1 if a promise was broken
 # (with RVLF_REQUIRE=all also if a place was skipped). As root it mounts below /tmp/rvlf-test* and
@@ -322,6 +324,14 @@ remote_promises() {
     [[ -z $(ls -A "$2") ]] || violation "litter: $(ls -A "$2")"
 }
 
+place_mounts() {
+    local one=${RVLF_TEST_MOUNTS%%:*} two=${RVLF_TEST_MOUNTS##*:}
+    touch "$one/probe"
+    [[ -e $two/probe ]] || violation "$one and $two are not one directory"
+    rm "$one/probe"
+    remote_promises "$one" "$two" 3
+}
+
 place_juicefs() {
     need_root
     need fusermount3 fuse3
@@ -616,8 +626,12 @@ leave() {
     kill -KILL $(jobs -p) $daemon 2>/dev/null || true
 }
 
-cargo build --quiet --example contender
-cp "${CARGO_TARGET_DIR:-target}/debug/examples/contender" "$contender"
+# RVLF_CONTENDER: where there is no cargo.
+if [[ -z ${RVLF_CONTENDER:-} ]]; then
+    cargo build --quiet --example contender
+    RVLF_CONTENDER=${CARGO_TARGET_DIR:-target}/debug/examples/contender
+fi
+cp "$RVLF_CONTENDER" "$contender"
 
 failed=0
 for place in "${places[@]}"; do

@@ -368,6 +368,11 @@ fn judge_says_what_the_table_says_for_every_combination_of_evidence() {
             *(if verdict.is_stale() { stale } else { held }) += 1;
         });
     }
+    let verdicts: u64 = decided
+        .values()
+        .map(|(held, stale)| u64::from(held + stale))
+        .sum();
+    println!("{verdicts} verdicts compared");
     // An entry that nothing reaches is one that the comparison above did not test.
     for (entry, (row, reason, _, says)) in TABLE.iter().enumerate() {
         let (held, stale) = decided.get(&entry).copied().unwrap_or_default();
@@ -500,6 +505,23 @@ fn what_the_kernel_says_is_held_is_never_stale() {
             }
         });
     }
+}
+
+// Unsigned times subtracted the wrong way round once made what lay a second ahead 584 years old.
+#[test]
+fn an_age_is_the_distance_on_the_side_where_it_lies() {
+    let ns = Duration::from_nanos;
+    assert_eq!(Age::at(7, 7), Age::Past(Duration::ZERO), "now is past");
+    assert_eq!(Age::at(7, 5), Age::Past(ns(2)));
+    assert_eq!(Age::at(5, 7), Age::Ahead(ns(2)));
+    assert_eq!(Age::at(u64::MAX, 0), Age::Past(ns(u64::MAX)));
+    assert_eq!(Age::at(0, u64::MAX), Age::Ahead(ns(u64::MAX)));
+    assert_eq!(Age::at(7, 5).or_zero(), ns(2));
+    assert_eq!(
+        Age::at(5, 7).or_zero(),
+        Duration::ZERO,
+        "nothing ahead has an age"
+    );
 }
 
 // `Age::at` never makes an age ahead by nothing, but a caller may.

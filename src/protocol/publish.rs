@@ -276,7 +276,8 @@ impl<S: Sys> Place<S> {
         let named = || self.stat_if_it(&self.name, id, is_torn);
         let is_whole = || matches!(self.whereabouts(id, writer_id), Ok(Whereabouts::Ours));
         let local = self.file_system == FileSystem::Local;
-        if matches!(named(), Ok(Some(_))) || !local && is_whole() {
+        let ours = || matches!(named(), Ok(Some(_))) || !local && is_whole();
+        if !self.sys.omits(Check::Withdraw) && ours() {
             let _ = self.sys.unlink(&self.dir, &self.name);
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 use super::{During, Outcome, Place, SETTLE, present};
 use crate::judge::FileSystem;
 use crate::record::{DecodeError, Record, WriterId};
-use crate::sys::{FileId, FileKind, Sys};
+use crate::sys::{Check, FileId, FileKind, Sys};
 
 /// Whether the lock path still names our inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +21,7 @@ impl<S: Sys> Place<S> {
     /// see the kernel lock free, break the lock and publish, and we would unlink the successor's.
     pub(crate) fn unlink_own(&self, id: FileId, writer_id: WriterId) -> Outcome<Whereabouts> {
         let whereabouts = self.whereabouts(id, writer_id)?;
-        if whereabouts != Whereabouts::Ours {
+        if whereabouts != Whereabouts::Ours && !self.sys.omits(Check::OwnPath) {
             return Ok(whereabouts);
         }
         match present(self.sys.unlink(&self.dir, &self.name)).during("unlink the lock file")? {

@@ -237,6 +237,12 @@ pub enum Check {
     PutBackNoReplace,
     /// A record appears whole.
     LinkedPublish,
+    /// A holder looks whether its descriptor is still its lock file before it writes there.
+    OwnDescriptor,
+    /// A holder looks whether the path still names its file before it unlinks.
+    OwnPath,
+    /// A publish that fails removes the file that it made.
+    Withdraw,
 }
 
 /// About 26 calls: files by directory handle, facts about hosts and processes, clocks and waiting.

@@ -9,7 +9,9 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::super::{Access, Extent, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Woken};
+use super::super::{
+    Access, Extent, FileId, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Woken,
+};
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid, Record};
 
@@ -58,6 +60,8 @@ pub(super) enum Call {
     Fork,
     Entered,
     Left,
+    TakeDescriptors(Name),
+    HasName(FileId),
     BeginLoop,
     /// The loop, by its place in the history, and a fingerprint of the memory.
     BeginRound(usize, u128),
@@ -87,6 +91,7 @@ pub(super) enum Reply {
     Watch(WatchId),
     Woken(Woken),
     Fork(Fork),
+    HasName(bool),
 }
 
 /// Which of the two processes that a fork makes of one this is.

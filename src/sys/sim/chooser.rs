@@ -3,7 +3,7 @@
 use super::explorer::Step;
 
 /// Chooses steps at random, but not as dice would: who runs goes on running for a while, which is
-/// different in every schedule, and deaths are rare, or all would come at the beginning.
+/// different in every schedule, and mishaps are rare, or all would come at the beginning.
 pub(super) struct Chooser {
     random: SplitMix,
     /// One step in so many goes to anybody.
@@ -23,20 +23,16 @@ impl Chooser {
     }
 
     pub(super) fn choose(&mut self, steps: &[Step]) -> Option<Step> {
-        let (deaths, others): (Vec<_>, Vec<_>) =
-            steps.iter().partition(|step| matches!(step, Step::Kill(_)));
-        if self.random.one_in(32) && !deaths.is_empty() {
-            return self.random.choose(&deaths);
+        let (mishaps, others): (Vec<_>, Vec<_>) = steps.iter().partition(|step| step.is_rare());
+        if self.random.one_in(32) && !mishaps.is_empty() {
+            return self.random.choose(&mishaps);
         }
         let stay = others
             .iter()
             .find(|step| matches!(step, Step::Run(who) if Some(*who) == self.last));
         let step = match stay {
             Some(step) if !self.random.one_in(self.patience) => Some(*step),
-            _ => self
-                .random
-                .choose(&others)
-                .or_else(|| self.random.choose(&deaths)),
+            _ => self.random.choose(&others),
         };
         if let Some(Step::Run(who)) = step {
             self.last = Some(who);

@@ -126,6 +126,13 @@ impl SimLock {
         self.0.displaced()?.record.as_ref()
     }
 
+    /// Whether the lock file still has a name, by the kernel's own books: one that has lost its last
+    /// name never gets another, so this lock is lost for good.
+    #[must_use]
+    pub fn has_name(&self) -> bool {
+        self.0.place.sys.has_name(self.0.id)
+    }
+
     /// As [`WriterLock::check`](crate::WriterLock::check).
     ///
     /// # Errors

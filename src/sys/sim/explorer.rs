@@ -8,10 +8,12 @@
 use std::collections::HashSet;
 use std::fmt;
 
+use nix::errno::Errno;
+
 use super::call::{Call, Fork, Reply};
 use super::chooser::Chooser;
 use super::fingerprint::fingerprint;
-use super::kernel::{Kernel, Rules};
+use super::kernel::{Kernel, Mishap, Mishaps, Rules, System};
 use super::process::{Histories, Next, NodeId};
 use super::{LOCK, World};
 use crate::record::Pid;
@@ -88,7 +90,6 @@ pub(super) struct State {
     kernel: Kernel,
     /// By place in the kernel's table of processes.
     actors: Vec<Actor>,
-    crashes_left: usize,
 }
 
 #[derive(Clone, PartialEq, Eq, Hash)]
@@ -106,6 +107,16 @@ pub(super) enum Step {
     /// A dying process cannot be seen any more.
     Bury(usize),
     PassTime,
+    Suffer(Mishap),
+    /// A process's next call fails.
+    Fail(usize, Errno),
+}
+
+impl Step {
+    /// Whether it should be rare at random, or all would happen at the beginning.
+    pub(super) fn is_rare(&self) -> bool {
+        matches!(self, Step::Kill(_) | Step::Suffer(_) | Step::Fail(..))
+    }
 }
 
 /// The lines of a trace, where somebody will read them.
@@ -197,7 +208,7 @@ impl<'w> Explorer<'w> {
             for (at, state) in level {
                 kernels.insert(fingerprint(&state.kernel));
                 let steps = self.steps(&state);
-                if steps.is_empty() {
+                if is_over(&steps) {
                     report.finals += 1;
                     let outcome = self.check_final(&state, &mut Log(None));
                     outcome.map_err(|broken| self.violation(&path(&ways, at), broken))?;
@@ -249,7 +260,7 @@ impl<'w> Explorer<'w> {
         let mut state = self.initial(&mut Log(None))?;
         loop {
             let steps = self.steps(&state);
-            let Some(step) = chooser.choose(&steps) else {
+            let Some(step) = chooser.choose(&steps).filter(|_| !is_over(&steps)) else {
                 return self.check_final(&state, &mut Log(None));
             };
             taken.push(step);
@@ -285,7 +296,7 @@ impl<'w> Explorer<'w> {
         for step in path {
             self.take(&mut state, *step, log)?;
         }
-        if self.steps(&state).is_empty() {
+        if is_over(&self.steps(&state)) {
             self.check_final(&state, log)
         } else {
             Ok(())
@@ -296,10 +307,10 @@ impl<'w> Explorer<'w> {
         let mut state = State {
             kernel: self.world.kernel.clone(),
             actors: Vec::new(),
-            crashes_left: self.world.crashes,
         };
+        state.kernel.mishaps = self.world.mishaps;
         for (program, contender) in self.world.contenders.iter().enumerate() {
-            let who = state.kernel.start(first_pid(program));
+            let who = state.kernel.start(first_pid(program), contender.system);
             let node = self.histories.root(program);
             state.actors.push(Actor {
                 program,
@@ -324,12 +335,24 @@ impl<'w> Explorer<'w> {
                     _ => true,
                 };
                 steps.extend(ready.then_some(Step::Run(who)));
+                if let Next::Call(call) = next {
+                    let rules = self.histories.rules();
+                    let faults = state.kernel.possible_faults(rules, who, call);
+                    steps.extend(faults.into_iter().map(|errno| Step::Fail(who, errno)));
+                }
             }
         }
-        if steps.is_empty() && state.kernel.clone().pass_time(self.waiting(state)) {
+        if is_over(&steps) && state.kernel.clone().pass_time(self.waiting(state)) {
             steps.push(Step::PassTime);
         }
-        if state.crashes_left > 0 {
+        steps.extend(
+            state
+                .kernel
+                .possible_mishaps()
+                .into_iter()
+                .map(Step::Suffer),
+        );
+        if state.kernel.mishaps.crashes > 0 {
             // Killing a program that has returned does what its exit does.
             let killable = |who: &usize| {
                 let actor = state.actors.get(*who);
@@ -360,7 +383,7 @@ impl<'w> Explorer<'w> {
             }
             Step::Kill(who) => {
                 log.say(|| format!("{}: killed", self.world.name(who)));
-                state.crashes_left -= 1;
+                state.kernel.mishaps.crashes -= 1;
                 state.kernel.kill(who);
                 self.settle(state, who, log)?;
             }
@@ -380,6 +403,19 @@ impl<'w> Explorer<'w> {
                 state.kernel.pass_time(waiting.into_iter());
                 log.say(|| "time passes".to_owned());
             }
+            Step::Fail(who, errno) => {
+                let Next::Call(call) = self.histories.next(actor(state, who).node).clone() else {
+                    unreachable!("only calls fail");
+                };
+                let reply = state.kernel.fail(self.histories.rules(), who, &call, errno);
+                log.say(|| format!("{}: {call} fails: {errno:?}", self.world.name(who)));
+                self.hear(state, who, reply);
+                self.settle(state, who, log)?;
+            }
+            Step::Suffer(mishap) => {
+                state.kernel.suffer(mishap);
+                log.say(|| mishap.to_string());
+            }
         }
         self.check(state)
     }
@@ -387,6 +423,11 @@ impl<'w> Explorer<'w> {
     /// Executes a call and tells its process the reply.
     fn perform(&mut self, state: &mut State, who: usize, call: &Call, log: &mut Log) -> Outcome {
         self.rewritten |= state.kernel.is_rewrite(who, call);
+        if state.kernel.is_trespass(who, call) {
+            log.say(|| format!("{}: {call}", self.world.name(who)));
+            let name = self.world.name(who);
+            return Err(format!("{name} writes into a file that is not its own"));
+        }
         let Some(reply) = state.kernel.apply(self.histories.rules(), who, call) else {
             log.say(|| format!("{}: {call}: half of it", self.world.name(who)));
             return Ok(());
@@ -395,8 +436,7 @@ impl<'w> Explorer<'w> {
             log.say(|| format!("{}: {call} -> {reply}", self.world.name(who)));
         }
         let before = actor(state, who).clone();
-        let node = self.after(state, before.node, reply, who);
-        actor(state, who).node = node;
+        self.hear(state, who, reply);
         if *call == Call::Fork {
             let child = state.actors.len();
             let node = self.after(state, before.node, Reply::Fork(Fork::Child), child);
@@ -408,6 +448,11 @@ impl<'w> Explorer<'w> {
             self.settle(state, child, log)?;
         }
         Ok(())
+    }
+
+    fn hear(&mut self, state: &mut State, who: usize, reply: Reply) {
+        let node = actor(state, who).node;
+        actor(state, who).node = self.after(state, node, reply, who);
     }
 
     fn after(&mut self, state: &mut State, node: NodeId, reply: Reply, who: usize) -> NodeId {
@@ -425,10 +470,9 @@ impl<'w> Explorer<'w> {
                 rounds_left,
             } = *actor(state, who);
             if state.kernel.is_dead(who) && rounds_left > 1 {
-                let pid = state.kernel.pid(who).get() + 1;
-                let pid = Pid::new(pid).expect("pids of the simulation are small");
-                state.kernel.restart(who, pid);
+                state.kernel.restart(who);
                 self.next_round(state, who);
+                let pid = state.kernel.pid(who);
                 log.say(|| format!("{}: starts again as pid {pid}", self.world.name(who)));
                 continue;
             }
@@ -506,15 +550,19 @@ impl<'w> Explorer<'w> {
         if let Some(who) = places.find(|who| state.kernel.is_alive(*who)) {
             return Err(format!("{} waits for ever", self.world.name(who)));
         }
-        let crashes = self.world.crashes - state.crashes_left;
+        let Mishaps {
+            crashes, faults, ..
+        } = self.world.mishaps;
+        let left = state.kernel.mishaps;
+        let mishaps = crashes - left.crashes + faults - left.faults;
         let left = state
             .kernel
             .names()
             .filter(|name| !self.world.is_expected(name));
         let left: Vec<_> = left.map(|name| name.display().to_string()).collect();
-        if left.len() > crashes {
+        if left.len() > mishaps {
             return Err(format!(
-                "{crashes} crashes do not explain {}",
+                "{mishaps} crashes or faults do not explain {}",
                 left.join(", ")
             ));
         }
@@ -528,10 +576,10 @@ impl<'w> Explorer<'w> {
         };
         let mut state = state.clone();
         state.kernel.advance(*after);
-        state.crashes_left = 0;
+        state.kernel.mishaps = Mishaps::default();
         log.say(|| format!("{after:?} later:"));
         let program = self.world.contenders.len();
-        let who = state.kernel.start(LAST_PID);
+        let who = state.kernel.start(LAST_PID, System::HOST);
         state.actors.push(Actor {
             program,
             node: self.histories.root(program),
@@ -553,6 +601,11 @@ fn actor(state: &mut State, who: usize) -> &mut Actor {
         .actors
         .get_mut(who)
         .expect("actors keep their place in the table")
+}
+
+/// Whether nothing happens any more by itself.
+fn is_over(steps: &[Step]) -> bool {
+    steps.iter().all(Step::is_rare)
 }
 
 fn path(ways: &[(usize, Step)], mut at: usize) -> Vec<Step> {

@@ -4,8 +4,14 @@
 //! make different although it is the same (who opened a file first) is numbered per process, so that
 //! equal situations are equal values.
 
+mod faults;
 mod files;
+mod mishaps;
+mod processes;
 mod waiting;
+
+pub(super) use self::mishaps::{Mishap, Mishaps};
+pub use self::processes::System;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
@@ -17,7 +23,7 @@ use nix::errno::Errno;
 use super::super::{Check, Extent, FileKind, Flock, Flocked, Identity, Liveness, Woken};
 use super::call::{Call, Fd, Fork, Name, Reply};
 use crate::judge::FileSystem;
-use crate::record::{Hostname, KernelStamp, Pid, Record, WriterId};
+use crate::record::{KernelStamp, Pid, Record, WriterId};
 
 /// What does not change while a world runs.
 #[derive(Clone, Debug)]
@@ -25,7 +31,7 @@ pub(super) struct Rules {
     pub(super) file_system: FileSystem,
     /// Whether there are files without a name, to be linked later.
     pub(super) unnamed: bool,
-    pub(super) flock: bool,
+    pub(super) flock: Reach,
     pub(super) noreplace: bool,
     pub(super) omitted: BTreeSet<Check>,
     /// See [`World::coarse`](super::World::coarse).
@@ -34,6 +40,17 @@ pub(super) struct Rules {
     pub(super) every_history: bool,
     /// Whether files are written that have a name, or had one.
     pub(super) rewrites: bool,
+}
+
+/// Who hears of a flock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Nobody: there is none.
+    Nobody,
+    /// Processes of the same kernel, as on sshfs.
+    Kernel,
+    /// Everybody who has the file open, as on NFS.
+    Everybody,
 }
 
 /// In a coarse world shorter sleeps take no time.
@@ -61,7 +78,12 @@ const NS_PER_TICK: u64 = 10_000_000;
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Kernel {
+    /// By a clock that nobody sets.
     now_ns: u64,
+    /// How many seconds the wall clocks of kernels were set by.
+    clocks: BTreeMap<u8, i64>,
+    /// What may still happen.
+    pub(super) mishaps: Mishaps,
     inodes: BTreeMap<Ino, Inode>,
     names: BTreeMap<Name, Ino>,
     processes: Vec<Process>,
@@ -77,13 +99,17 @@ struct Inode {
     mtime_ns: u64,
     born_ns: u64,
     content: Arc<[u8]>,
+    /// Whose file it is. Nobody's is what was there before.
+    maker: Option<usize>,
 }
 
 /// A process, or what is left of it: its place in the table is its name for the explorer.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Process {
     pid: Pid,
+    /// No other process has this, in whatever place and however often it is started again.
     start_ticks: u64,
+    system: System,
     life: Life,
     descriptors: Vec<Option<DescriptionId>>,
     /// The open file descriptions that this process made. Its children may keep them in use.
@@ -151,6 +177,8 @@ impl Kernel {
     pub(super) fn new() -> Kernel {
         Kernel {
             now_ns: START_NS,
+            clocks: BTreeMap::new(),
+            mishaps: Mishaps::default(),
             inodes: BTreeMap::new(),
             names: BTreeMap::new(),
             processes: Vec::new(),
@@ -168,6 +196,7 @@ impl Kernel {
             mtime_ns: written_ns,
             born_ns: written_ns,
             content: content.into(),
+            maker: None,
         };
         self.inodes.insert(ino, inode);
         self.names.insert(name.clone(), ino);
@@ -179,7 +208,7 @@ impl Kernel {
 
     /// The record of a process that died while it held the lock that is planted next.
     pub(super) fn record_of_the_dead(&self, stamped: bool, age: Duration) -> Record {
-        let inode_key = KernelStamp::inode_key(&BOOT_ID, DEV, self.planted_ino());
+        let inode_key = KernelStamp::inode_key(&System::HOST.boot_id(), DEV, self.planted_ino());
         let stamp = KernelStamp {
             inode_key,
             start_ticks: 1,
@@ -188,7 +217,7 @@ impl Kernel {
         let writer = WriterId::from_bytes(*b"of somebody dead");
         Record::new(
             DEAD_PID,
-            &hostname(),
+            &System::HOST.hostname(),
             written_ns,
             writer,
             stamped.then_some(stamp),
@@ -216,46 +245,6 @@ impl Kernel {
 
     pub(super) fn names(&self) -> impl Iterator<Item = &Name> {
         self.names.keys()
-    }
-
-    /// Starts a process in the next place of the table.
-    pub(super) fn start(&mut self, pid: Pid) -> usize {
-        self.processes.push(Process::new(pid));
-        self.processes.len() - 1
-    }
-
-    /// Starts a process in the place of a dead one, whose children may live.
-    pub(super) fn restart(&mut self, who: usize, pid: Pid) {
-        let process = self.process_mut(who);
-        let descriptions = std::mem::take(&mut process.descriptions);
-        *process = Process {
-            descriptions,
-            ..Process::new(pid)
-        };
-    }
-
-    pub(super) fn pid(&self, who: usize) -> Pid {
-        self.process(who).pid
-    }
-
-    pub(super) fn is_alive(&self, who: usize) -> bool {
-        self.process(who).life == Life::Alive
-    }
-
-    pub(super) fn is_dying(&self, who: usize) -> bool {
-        self.process(who).life == Life::Dying
-    }
-
-    pub(super) fn is_dead(&self, who: usize) -> bool {
-        self.process(who).life == Life::Dead
-    }
-
-    /// How many processes say that they hold the lock.
-    pub(super) fn holders(&self) -> usize {
-        self.processes
-            .iter()
-            .filter(|process| process.holds)
-            .count()
     }
 
     /// Starts the sleep that `call` is, if it is one.
@@ -302,6 +291,9 @@ impl Kernel {
     /// one: no other process can see it or change its outcome. Then it is no moment at which it
     /// matters who runs or dies.
     ///
+    /// No call is private that may fail; where clocks may be set, none that reads one or dates a file.
+    /// Else:
+    ///
     /// - Facts about oneself, and constants.
     /// - What is done to a hidden file. (Not its making nor its end: they decide who gets which inode
     ///   number.)
@@ -316,6 +308,9 @@ impl Kernel {
     /// - Reading the clock, which stands still while anybody can do anything.
     /// - Asking an open file for its facts: those that change are not told.
     pub(super) fn is_private(&self, rules: &Rules, who: usize, call: &Call) -> bool {
+        if !self.possible_faults(rules, who, call).is_empty() {
+            return false;
+        }
         match call {
             Call::OpenDir
             | Call::FileSystem
@@ -331,13 +326,14 @@ impl Kernel {
             | Call::BeginLoop
             | Call::BeginRound(..) => true,
             Call::Process(pid) => {
-                *pid == self.process(who).pid || self.liveness(*pid) == Liveness::Dead
+                *pid == self.process(who).pid || self.liveness(who, *pid) == Liveness::Dead
             }
-            Call::Write(fd, ..) | Call::Flock(fd, _) => self.is_hidden(who, *fd),
+            Call::Flock(fd, _) => self.is_hidden(who, *fd),
+            Call::Write(fd, ..) => self.clocks_are_steady() && self.is_hidden(who, *fd),
             Call::Read(fd) => !rules.rewrites || self.is_hidden(who, *fd),
             Call::Stat(fd) => rules.coarse && !rules.rewrites || self.is_hidden(who, *fd),
             Call::Close(fd) => rules.coarse && self.is_idle(who, *fd),
-            Call::CreateUnnamed | Call::Now => rules.coarse,
+            Call::CreateUnnamed | Call::Now => rules.coarse && self.clocks_are_steady(),
             _ => false,
         }
     }
@@ -345,6 +341,15 @@ impl Kernel {
     /// Whether `call` writes to a file that others may read.
     pub(super) fn is_rewrite(&self, who: usize, call: &Call) -> bool {
         matches!(call, Call::Write(fd, ..) if !self.is_hidden(who, *fd))
+    }
+
+    /// Whether `call` writes into a file that this process did not make.
+    pub(super) fn is_trespass(&self, who: usize, call: &Call) -> bool {
+        let Call::Write(fd, ..) = call else {
+            return false;
+        };
+        let found = self.description(who, *fd);
+        found.is_ok_and(|(_, found)| self.inode(found.ino).maker != Some(who))
     }
 
     /// Whether nobody would notice that the descriptor is closed, but by inode numbers.
@@ -398,7 +403,7 @@ impl Kernel {
             Call::CreateUnnamed if !rules.unnamed => return Err(Errno::ENOTSUP),
             Call::CreateUnnamed => {
                 let ino = self.next_ino(rules, who);
-                self.make_inode(ino, FileKind::Regular);
+                self.make_inode(rules, who, ino);
                 Reply::File(self.describe(who, ino, true))
             }
             Call::Link(..) if !rules.unnamed => return Err(Errno::ENOTSUP),
@@ -412,14 +417,16 @@ impl Kernel {
             Call::Unlink(name) => self.unlink(name)?,
             Call::Stat(fd) => Reply::Stat(self.stat_open(rules, who, *fd)?),
             Call::Read(fd) => self.read(who, *fd)?,
-            Call::Write(fd, offset, bytes) => self.write(who, *fd, *offset, bytes)?,
-            Call::Flock(..) if !rules.flock => Reply::Flocked(Flocked::Unsupported),
-            Call::Flock(fd, operation) => Reply::Flocked(self.flock(who, *fd, *operation)?),
+            Call::Write(fd, offset, bytes) => self.write(rules, who, *fd, *offset, bytes)?,
+            Call::Flock(..) if rules.flock == Reach::Nobody => Reply::Flocked(Flocked::Unsupported),
+            Call::Flock(fd, operation) => Reply::Flocked(self.flock(rules, who, *fd, *operation)?),
             Call::Sync(_, Extent::All | Extent::Data) => Reply::Done,
             Call::Close(fd) => self.close(who, *fd)?,
-            Call::Hostname => Reply::Hostname(hostname()),
-            Call::IsHostAlias(name) => Reply::IsHostAlias(*name == hostname()),
-            Call::BootId => Reply::BootId(BOOT_ID),
+            Call::Hostname => Reply::Hostname(self.process(who).system.hostname()),
+            Call::IsHostAlias(name) => {
+                Reply::IsHostAlias(*name == self.process(who).system.hostname())
+            }
+            Call::BootId => Reply::BootId(self.process(who).system.boot_id()),
             Call::Identity => {
                 let Process {
                     pid, start_ticks, ..
@@ -430,9 +437,9 @@ impl Kernel {
                     generation: 0,
                 })
             }
-            Call::Process(pid) => Reply::Process(self.liveness(*pid)),
+            Call::Process(pid) => Reply::Process(self.liveness(who, *pid)),
             Call::Random => Reply::Random(self.draw(who)),
-            Call::Now => Reply::Now(self.now()),
+            Call::Now => Reply::Now(self.now(who)),
             Call::Watch(fd, process) => self.watch(who, *fd, *process)?,
             Call::Unwatch(id) => {
                 free(&mut self.process_mut(who).watches, *id);
@@ -458,6 +465,11 @@ impl Kernel {
                 self.process_mut(who).holds = false;
                 Reply::Done
             }
+            Call::TakeDescriptors(name) => self.take_descriptors(who, name)?,
+            Call::HasName(id) => {
+                let found = self.inodes.get(&id.ino);
+                Reply::HasName(found.is_some_and(|inode| inode.links > 0))
+            }
             Call::BeginLoop => Reply::Done,
             Call::BeginRound(..) => {
                 self.forget_draws(rules, who);
@@ -469,139 +481,6 @@ impl Kernel {
             }
         })
     }
-
-    // Processes.
-
-    fn process(&self, who: usize) -> &Process {
-        self.processes
-            .get(who)
-            .expect("processes keep their place in the table")
-    }
-
-    fn process_mut(&mut self, who: usize) -> &mut Process {
-        self.processes
-            .get_mut(who)
-            .expect("processes keep their place in the table")
-    }
-
-    fn fork(&mut self, who: usize) {
-        let parent = self.process(who);
-        let children = self.processes.len();
-        let pid = parent.pid.get() + 1000 * u32::try_from(children).expect("a handful");
-        let child = Process {
-            descriptors: parent.descriptors.clone(),
-            ..Process::new(Pid::new(pid).expect("pids of the simulation are small"))
-        };
-        self.processes.push(child);
-    }
-
-    /// Ends what a process does, by itself or by SIGKILL. What it leaves open is closed, now or, if
-    /// somebody hears of it first, by [`Kernel::bury`].
-    pub(super) fn kill(&mut self, who: usize) {
-        let open = self.process(who).descriptors.iter().flatten();
-        let mut open = open.map(|id| self.description_of(*id));
-        let silent = open.any(|found| found.lock.is_some() && !found.writable);
-        // Midway a conversion has given up one lock and not got the other.
-        self.silent_death |= silent || self.process(who).midway;
-        let Process {
-            pid, start_ticks, ..
-        } = *self.process(who);
-        let process = self.process_mut(who);
-        let descriptors = std::mem::take(&mut process.descriptors);
-        let descriptions = std::mem::take(&mut process.descriptions);
-        let life = if descriptors.is_empty() {
-            Life::Dead
-        } else {
-            Life::Dying
-        };
-        let ended = Process::new(pid);
-        *process = Process {
-            start_ticks,
-            life,
-            descriptors,
-            descriptions,
-            ..ended
-        };
-        let open = self.process(who).descriptors.len();
-        if (0..open).filter(|fd| self.announce_close(who, *fd)).count() == 0 {
-            self.close_all(who);
-        }
-    }
-
-    /// Takes a dying process away, in one step or two: its descriptors are closed and its locks free
-    /// before it cannot be seen any more.
-    pub(super) fn bury(&mut self, who: usize) {
-        if self.process(who).descriptors.is_empty() {
-            self.process_mut(who).life = Life::Dead;
-        } else {
-            self.close_all(who);
-        }
-    }
-
-    /// Begins a round in which nothing of the last one is remembered.
-    pub(super) fn forget(&mut self, who: usize) {
-        let process = self.process_mut(who);
-        process.round += 1;
-        process.draws = 0;
-    }
-
-    fn liveness(&self, pid: Pid) -> Liveness {
-        let process = self.processes.iter().find(|process| process.pid == pid);
-        match process {
-            Some(process) if process.life != Life::Dead => Liveness::Alive {
-                start_ticks: process.start_ticks,
-                started_ns: self.now().booted_ns() + process.start_ticks * NS_PER_TICK,
-            },
-            _ => Liveness::Dead,
-        }
-    }
-
-    /// Lets what was drawn be drawn again when nothing of it is left, neither in a file of this round
-    /// nor as a name, so that rounds of a loop can be alike.
-    fn forget_draws(&mut self, rules: &Rules, who: usize) {
-        let mut files = self.inodes.range(self.own_numbers(who));
-        let written = files.any(|(_, inode)| !inode.content.is_empty());
-        if rules.coarse && !written && self.names.len() <= 1 {
-            self.process_mut(who).draws = 0;
-        }
-    }
-
-    /// Bytes that no other process and no other draw of this round has.
-    fn draw(&mut self, who: usize) -> [u8; 16] {
-        let process = self.process_mut(who);
-        process.draws += 1;
-        let number = u64::from(process.draws) << 48
-            | u64::from(process.round) << 32
-            | u64::from(process.pid.get());
-        let mut bytes = [0; 16];
-        bytes
-            .split_at_mut(8)
-            .0
-            .copy_from_slice(&number.to_le_bytes());
-        bytes
-    }
-}
-
-impl Process {
-    fn new(pid: Pid) -> Process {
-        Process {
-            pid,
-            start_ticks: 1000 + u64::from(pid.get()),
-            life: Life::Alive,
-            descriptors: Vec::new(),
-            descriptions: Vec::new(),
-            watches: Vec::new(),
-            round: 0,
-            draws: 0,
-            midway: false,
-            deadline_ns: None,
-            holds: false,
-        }
-    }
-}
-
-fn hostname() -> Hostname {
-    Hostname::truncated(b"sim")
 }
 
 fn nanos(time: Duration) -> u64 {

@@ -4,8 +4,11 @@
 //! same code as on a real kernel. A [`World`] says who is there and what may happen to them;
 //! [`World::explore`] tries every interleaving of their calls, [`World::walk`] random ones.
 //!
-//! What is checked after every step: never two holders; no planted foreign file is touched; no
-//! program panics; nobody sleeps on when the lock becomes free. When nothing can happen any more:
+//! A world says what may go wrong, and how often: processes are killed, clocks set, machines suspended,
+//! at any moment. Where processes run is a [`System`]: a kernel, a pid namespace and a host name.
+//!
+//! What is checked after every step: never two holders; no planted foreign file is touched; nobody
+//! writes into a file that is not its own; no program panics; nobody sleeps on when the lock becomes free. When nothing can happen any more:
 //! nobody waits for ever; no more files are left than crashes explain; whoever comes later succeeds
 //! ([`World::finally`]).
 
@@ -31,7 +34,8 @@ pub use self::contender::SimLock;
 pub use self::deployed::DeployedLock;
 use self::explorer::Explorer;
 pub use self::explorer::{Report, Violation};
-use self::kernel::{Kernel, Rules};
+pub use self::kernel::System;
+use self::kernel::{Kernel, Mishaps, Reach, Rules};
 use self::process::Program;
 pub use self::process::{SimDir, SimFile, SimSys, SimWatch};
 pub use super::Check;
@@ -48,7 +52,9 @@ pub struct World {
     rules: Rules,
     kernel: Kernel,
     contenders: Vec<Contender>,
-    crashes: usize,
+    mishaps: Mishaps,
+    /// Where the processes run that are added next.
+    system: System,
     foreign: Vec<(Name, Vec<u8>)>,
     /// Names that may be there in the end.
     expected: Vec<Name>,
@@ -57,6 +63,7 @@ pub struct World {
 
 struct Contender {
     name: String,
+    system: System,
     program: Program,
     rounds: usize,
 }
@@ -69,7 +76,7 @@ impl World {
             rules: Rules {
                 file_system: FileSystem::Local,
                 unnamed: true,
-                flock: true,
+                flock: Reach::Everybody,
                 noreplace: true,
                 omitted: BTreeSet::new(),
                 coarse: false,
@@ -78,11 +85,35 @@ impl World {
             },
             kernel: Kernel::new(),
             contenders: Vec::new(),
-            crashes: 0,
+            system: System::HOST,
+            mishaps: Mishaps::default(),
             foreign: Vec::new(),
             expected: vec![OsStr::new(LOCK).into()],
             finally: None,
         }
+    }
+
+    /// A network mount: no files without a name, and several kernels may be there, all of which hear
+    /// of a flock.
+    #[must_use]
+    pub fn network() -> World {
+        let mut world = World::local().without_unnamed();
+        world.rules.file_system = FileSystem::NotLocal;
+        world
+    }
+
+    /// A flock is known to its own kernel alone.
+    #[must_use]
+    pub fn flock_not_shared(mut self) -> World {
+        self.rules.flock = Reach::Kernel;
+        self
+    }
+
+    /// A file system without flock.
+    #[must_use]
+    pub fn without_flock(mut self) -> World {
+        self.rules.flock = Reach::Nobody;
+        self
     }
 
     /// Leaves out what rarely matters and costs most, so that more processes can be explored:
@@ -152,8 +183,16 @@ impl World {
         self.file(name, content, Duration::from_secs(3600))
     }
 
+    /// Where the processes run that are added from here on.
+    #[must_use]
+    pub fn on(mut self, system: System) -> World {
+        self.system = system;
+        self
+    }
+
     /// A process that executes `program` so many times. Nothing is remembered from one round to the
-    /// next; when the process is killed, another takes its place with the next round.
+    /// next; when the process is killed, another takes its place with the next round. The first process
+    /// has pid 100, the second one 200.
     ///
     /// The program must be a function of what its [`SimSys`] tells it: it is executed many times.
     #[must_use]
@@ -166,6 +205,7 @@ impl World {
         let program: Program = Arc::new(program);
         self.contenders.push(Contender {
             name: name.to_owned(),
+            system: self.system,
             program,
             rounds,
         });
@@ -175,7 +215,29 @@ impl World {
     /// How many processes are killed, at any moments.
     #[must_use]
     pub fn crashes(mut self, crashes: usize) -> World {
-        self.crashes = crashes;
+        self.mishaps.crashes = crashes;
+        self
+    }
+
+    /// How often a wall clock is set, by an hour or ten years, forwards or backwards, at any moments.
+    #[must_use]
+    pub fn clock_steps(mut self, steps: usize) -> World {
+        self.mishaps.clock_steps = steps;
+        self
+    }
+
+    /// How often a kernel is suspended for an hour, at any moments. Its own timers fire as much later.
+    #[must_use]
+    pub fn suspensions(mut self, suspensions: usize) -> World {
+        self.mishaps.suspensions = suspensions;
+        self
+    }
+
+    /// How many calls fail that could: EIO, ENOSPC, EMFILE, ENOLCK (as a flock that is not supported),
+    /// and on a network mount ESTALE. A call that was interrupted (EINTR) never comes to the protocol.
+    #[must_use]
+    pub fn faults(mut self, faults: usize) -> World {
+        self.mishaps.faults = faults;
         self
     }
 

@@ -18,7 +18,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::super::{
-    Access, Check, Extent, Flock, Flocked, Head, Identity, Liveness, Loop, Now, Stat, Sys, Woken,
+    Access, Check, Extent, FileId, Flock, Flocked, Head, Identity, Liveness, Loop, Now, Stat, Sys,
+    Woken,
 };
 use super::call::{Call, Fd, Fork, Reply, WatchId};
 use super::fingerprint::fingerprint;
@@ -79,6 +80,17 @@ impl SimSys {
     /// Says that this process holds the lock no longer, or is about to give it up.
     pub fn left(&self) {
         self.call(Call::Left);
+    }
+
+    /// Foreign code in this process closes all its descriptors, and opens the file `name` for writing
+    /// until it has the numbers that they had.
+    pub fn take_descriptors(&self, name: &str) {
+        self.call(Call::TakeDescriptors(OsStr::new(name).into()));
+    }
+
+    /// Whether the file has any name, which nobody in the protocol asks.
+    pub(super) fn has_name(&self, id: FileId) -> bool {
+        self.call(Call::HasName(id)) == Reply::HasName(true)
     }
 
     fn tape(&self) -> MutexGuard<'_, Tape> {

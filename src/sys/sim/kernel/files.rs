@@ -8,7 +8,7 @@ use nix::errno::Errno;
 use super::super::super::{Access, FileId, FileKind, Flock, Flocked, Head, READ_LEN, Stat};
 use super::super::call::{Fd, Name, Reply};
 use super::{
-    DEV, Description, DescriptionId, FIRST_INO, Ino, Inode, Kernel, Lock, Process, Rules,
+    DEV, Description, DescriptionId, FIRST_INO, Ino, Inode, Kernel, Lock, Process, Reach, Rules,
     first_free, free,
 };
 
@@ -33,20 +33,23 @@ impl Kernel {
 
     /// In a coarse world, the inode numbers of one round of one process.
     pub(super) fn own_numbers(&self, who: usize) -> Range<Ino> {
-        let Process { pid, round, .. } = *self.process(who);
-        let first = u64::from(pid.get()) * 10_000 + u64::from(round) * 100;
+        let Process {
+            start_ticks, round, ..
+        } = *self.process(who);
+        let first = start_ticks * 10_000 + u64::from(round) * 100;
         first..first + 100
     }
 
-    pub(super) fn make_inode(&mut self, ino: Ino, kind: FileKind) {
-        let now_ns = self.now_ns;
+    pub(super) fn make_inode(&mut self, rules: &Rules, who: usize, ino: Ino) {
+        let now_ns = self.file_time_ns(rules);
         let content = Arc::new([]);
         let inode = Inode {
-            kind,
+            kind: FileKind::Regular,
             links: 0,
             mtime_ns: now_ns,
             born_ns: now_ns,
             content,
+            maker: Some(who),
         };
         self.inodes.insert(ino, inode);
     }
@@ -103,7 +106,7 @@ impl Kernel {
             return Err(Errno::EEXIST);
         }
         let ino = self.next_ino(rules, who);
-        self.make_inode(ino, FileKind::Regular);
+        self.make_inode(rules, who, ino);
         self.inode_mut(ino).links = 1;
         self.names.insert(name.clone(), ino);
         Ok(self.describe(who, ino, true))
@@ -254,6 +257,18 @@ impl Kernel {
         }
     }
 
+    /// What foreign code in a process may do: closes its descriptors, and opens the file `name` for
+    /// writing so often that it has all their numbers.
+    pub(super) fn take_descriptors(&mut self, who: usize, name: &Name) -> Result<Reply, Errno> {
+        let ino = self.find(name)?;
+        let taken = self.process(who).descriptors.len();
+        self.close_all(who);
+        (0..taken).for_each(|_| {
+            self.describe(who, ino, true);
+        });
+        Ok(Reply::Done)
+    }
+
     pub(super) fn read(&self, who: usize, fd: Fd) -> Result<Reply, Errno> {
         let inode = self.inode(self.description(who, fd)?.1.ino);
         if inode.kind != FileKind::Regular {
@@ -271,6 +286,7 @@ impl Kernel {
 
     pub(super) fn write(
         &mut self,
+        rules: &Rules,
         who: usize,
         fd: Fd,
         at: u64,
@@ -280,7 +296,7 @@ impl Kernel {
         if !description.writable {
             return Err(Errno::EBADF);
         }
-        let now_ns = self.now_ns;
+        let now_ns = self.file_time_ns(rules);
         let inode = self.inode_mut(description.ino);
         let at = usize::try_from(at).map_err(|_| Errno::EFBIG)?;
         let end = at + bytes.len();
@@ -297,10 +313,21 @@ impl Kernel {
 
     /// flock(2) with LOCK_NB. A conversion drops the lock that it has before it asks for the other
     /// one, and has neither when that would block.
-    pub(super) fn flock(&mut self, who: usize, fd: Fd, operation: Flock) -> Result<Flocked, Errno> {
+    pub(super) fn flock(
+        &mut self,
+        rules: &Rules,
+        who: usize,
+        fd: Fd,
+        operation: Flock,
+    ) -> Result<Flocked, Errno> {
         let (id, description) = self.description(who, fd)?;
         let wanted = Lock::wanted(operation);
-        let conflicts = self.used().filter(|other| *other != id).any(|other| {
+        let system = self.process(who).system;
+        let hears = |other: &DescriptionId| {
+            let opener = self.process(other.opener).system;
+            *other != id && (rules.flock == Reach::Everybody || opener.kernel() == system.kernel())
+        };
+        let conflicts = self.used().filter(hears).any(|other| {
             let other = self.description_of(other);
             other.ino == description.ino
                 && (wanted == Some(Lock::Exclusive) && other.lock.is_some()

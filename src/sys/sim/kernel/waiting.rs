@@ -12,10 +12,10 @@ use crate::record::Pid;
 impl Kernel {
     // Clocks and waiting.
 
-    pub(super) fn now(&self) -> Now {
+    pub(super) fn now(&self, who: usize) -> Now {
         let since_boot = Duration::from_nanos(self.now_ns - START_NS + UPTIME_NS);
         Now {
-            realtime_ns: self.now_ns,
+            realtime_ns: self.realtime_ns(self.process(who).system.kernel()),
             since_boot,
         }
     }
@@ -27,7 +27,7 @@ impl Kernel {
         process: Option<Pid>,
     ) -> Result<Reply, Errno> {
         let ino = Some(self.description(who, fd)?.1.ino);
-        let process = process.filter(|pid| self.liveness(*pid) != Liveness::Dead);
+        let process = process.filter(|pid| self.liveness(who, *pid) != Liveness::Dead);
         let watch = Watch {
             ino,
             file_event: false,
@@ -59,7 +59,7 @@ impl Kernel {
     pub(super) fn woken(&self, who: usize, id: WatchId) -> Option<Woken> {
         let process = self.process(who);
         let watch = process.watches.get(id).copied().flatten()?;
-        let ended = |pid| self.liveness(pid) == Liveness::Dead;
+        let ended = |pid| self.liveness(who, pid) == Liveness::Dead;
         if watch.process.is_some_and(ended) {
             Some(Woken::ProcessEnded)
         } else if watch.file_event {
