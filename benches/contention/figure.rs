@@ -30,15 +30,24 @@ const MARGINS: [f64; 4] = [72.0, 64.0, 136.0, 48.0];
 const LINE_HEIGHT: f64 = 16.0;
 
 /// Drawn on its own ground, so that it can be read on any page; dark where the reader wants dark.
-const STYLE: &str = "\
-.ground{fill:#fff}.grid{stroke:#e3e5e8}text{fill:#3d444d;font:13px system-ui,sans-serif}\
-.title{fill:#1f2328;font-size:16px;font-weight:600}.line{fill:none;stroke-width:2}\
-.dashed{stroke-dasharray:5 4;stroke-width:1.5}\
-.c0{--c:#c2410c}.c1{--c:#e39a6f}.c2{--c:#7c8591}.c3{--c:#1d6fd1}.c4{--c:#3f8f3a}.c5{--c:#8250c4}\
-.line,.dot{stroke:var(--c)}.dot,.name{fill:var(--c)}\
-@media(prefers-color-scheme:dark){.ground{fill:#15191f}.grid{stroke:#2d333b}text{fill:#adb5bf}\
-.title{fill:#eceff2}.c0{--c:#ff8a4c}.c1{--c:#b9764f}.c2{--c:#9aa3ae}.c3{--c:#5aa9ff}.c4{--c:#6cc265}\
-.c5{--c:#b794f4}}";
+const LIGHT: &str = ".ground{fill:#fff}.grid{stroke:#e3e5e8}text{fill:#3d444d}.title{fill:#1f2328}";
+const DARK: &str =
+    ".ground{fill:#15191f}.grid{stroke:#2d333b}text{fill:#adb5bf}.title{fill:#eceff2}";
+const SHAPES: &str = "text{font:13px system-ui,sans-serif}.title{font-size:16px;font-weight:600}\
+    .line{fill:none;stroke-width:2}.dashed{stroke-dasharray:5 4;stroke-width:1.5}";
+
+/// By [`Curve::colour`].
+const ON_LIGHT: [&str; 6] = ["c2410c", "e39a6f", "7c8591", "1d6fd1", "3f8f3a", "8250c4"];
+const ON_DARK: [&str; 6] = ["ff8a4c", "b9764f", "9aa3ae", "5aa9ff", "6cc265", "b794f4"];
+
+fn style() -> String {
+    let colours = |colours: [&str; 6]| -> String {
+        let rule = |(i, c)| format!(".s{i}{{stroke:#{c}}}.f{i}{{fill:#{c}}}");
+        colours.into_iter().enumerate().map(rule).collect()
+    };
+    let (light, dark) = (colours(ON_LIGHT), colours(ON_DARK));
+    format!("{SHAPES}{LIGHT}{light}@media(prefers-color-scheme:dark){{{DARK}{dark}}}")
+}
 
 impl Figure {
     /// Draws into `docs/plots/NAME.svg`; when only trying, into the build directory.
@@ -61,10 +70,11 @@ impl Figure {
         let axes = Axes::around(self)?;
         let mut svg = format!(
             "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-             role=\"img\" aria-label=\"{title}\">\n<style>{STYLE}</style>\n\
+             role=\"img\" aria-label=\"{title}\">\n<style>{style}</style>\n\
              <rect class=\"ground\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"8\"/>\n\
              <text class=\"title\" x=\"20\" y=\"28\">{title}</text>\n\
              <text x=\"20\" y=\"48\">{y}</text>\n",
+            style = style(),
             title = self.title,
             y = self.y,
         );
@@ -95,7 +105,7 @@ impl Figure {
             free = y + LINE_HEIGHT;
             let _ = writeln!(
                 svg,
-                "<text class=\"name c{}\" x=\"{:.0}\" y=\"{:.0}\">{}</text>",
+                "<text class=\"f{}\" x=\"{:.0}\" y=\"{:.0}\">{}</text>",
                 curve.colour,
                 WIDTH - MARGINS[2] + 12.0,
                 y + 4.0,
@@ -186,14 +196,14 @@ impl Axes {
         let dashed = if curve.dashed { " dashed" } else { "" };
         let _ = writeln!(
             svg,
-            "<path class=\"line{dashed} c{colour}\" d=\"M{}\"/>",
+            "<path class=\"line{dashed} s{colour}\" d=\"M{}\"/>",
             path.join("L")
         );
         if !curve.dashed {
             for (x, y) in curve.points.iter().map(at) {
                 let _ = write!(
                     svg,
-                    "<circle class=\"dot c{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\"/>"
+                    "<circle class=\"f{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\"/>"
                 );
             }
             svg.push('\n');
