@@ -243,7 +243,8 @@ pub(super) fn process(pid: Pid) -> Liveness {
         return Liveness::Dead;
     }
     // EPERM says that it exists; a /proc that hides it leaves everything else unknown.
-    let Some(stat) = read_stat(&format!("/proc/{raw}/stat")) else {
+    let stat = read_stat(&format!("/proc/{raw}/stat"));
+    let Some(stat) = stat.filter(|_| has_own_proc()) else {
         return Liveness::Unknown;
     };
     // A process whose main thread has exited shows Z with more than one thread, and lives.
@@ -257,6 +258,14 @@ pub(super) fn process(pid: Pid) -> Liveness {
         start_ticks: stat.start_ticks,
         started_ns,
     }
+}
+
+/// Whether /proc shows the processes of our pid namespace. In a new one without a /proc of its own
+/// (`unshare --pid --fork`) /proc/7 is another process than our pid 7: the living would look like
+/// reused pids, or like zombies.
+fn has_own_proc() -> bool {
+    let itself = std::fs::read_link("/proc/self");
+    itself.is_ok_and(|pid| pid.as_os_str() == &*std::process::id().to_string())
 }
 
 fn nanos_per_tick() -> u64 {
