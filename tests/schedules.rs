@@ -1,9 +1,12 @@
 //! Every schedule of a few contenders, and many of more: the shipped protocol in a simulated kernel.
 //!
+//! Here contenders meet and die; what else may happen to them is in modules of its own: refreshes
+//! against breaks, clocks, faults, other systems.
+//!
 //! After every call of every process: never two holders, and no foreign file touched. When nothing
-//! can happen any more: nobody waits for ever, no more files are left than crashes explain, and
-//! whoever comes later gets the lock. A check that cannot fail proves nothing: each of the protocol's
-//! checks is left out in turn, and the same search must find the harm.
+//! can happen any more: nobody waits for ever, no more files are left than crashes and faults explain,
+//! and whoever comes later gets the lock. A check that cannot fail proves nothing: each of the
+//! protocol's checks is left out in turn, and the same search must find the harm.
 
 #[path = "schedules/clocks.rs"]
 mod clocks;

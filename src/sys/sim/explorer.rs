@@ -1,8 +1,9 @@
 //! The search over all schedules of a world.
 //!
 //! A state is a value: the kernel, and for each process the history that its program is at. Its
-//! successors are: any process makes its next call; any process is killed before it; the kernel
-//! takes a dying process away; time passes when nobody can do anything else. The search is breadth
+//! successors are: any process makes its next call; any process is killed before it, or its call fails;
+//! a clock is set, a machine suspended; the kernel takes a dying process away; time passes when nobody
+//! can do anything else. The search is breadth
 //! first, so that the trace of a violation is as short as there is one.
 
 use std::collections::HashSet;

@@ -5,13 +5,14 @@
 //! [`World::explore`] tries every interleaving of their calls, [`World::walk`] random ones, and
 //! [`World::follow`] the one that bytes say.
 //!
-//! A world says what may go wrong, and how often: processes are killed, clocks set, machines suspended,
-//! at any moment. Where processes run is a [`System`]: a kernel, a pid namespace and a host name.
+//! A world says what may go wrong, and how often: processes are killed, calls fail, clocks are set,
+//! machines suspended, at any moment. Where processes run is a [`System`]: a kernel, a pid namespace and
+//! a host name.
 //!
 //! What is checked after every step: never two holders; no planted foreign file is touched; nobody
-//! writes into a file that is not its own; no program panics; nobody sleeps on when the lock becomes free. When nothing can happen any more:
-//! nobody waits for ever; no more files are left than crashes explain; whoever comes later succeeds
-//! ([`World::finally`]).
+//! writes into a file that is not its own; no program panics; nobody sleeps on when the lock becomes
+//! free. When nothing can happen any more: nobody waits for ever; no more files are left than crashes
+//! and faults explain; whoever comes later succeeds ([`World::finally`]).
 
 mod call;
 mod chooser;
