@@ -19,6 +19,14 @@ for kind in 3 5 6; do
     printf "\\x0$kind\\xe4" >"corpus/lock_path/kind-$kind"
 done
 
+# A kind of system, what may go wrong, two contenders; then who runs, for how long, and what goes wrong.
+mkdir -p corpus/schedule
+for kind in 6 7 8 9 a b; do
+    printf "\\x0$kind\\x55\\x40\\x51" >"corpus/schedule/quiet-$kind"
+    printf "\\x0$kind\\x55\\x40\\x51%b" '\x18\x19\x20\x81\x21\x28\x83\x29\x90\x31\x30' \
+        >"corpus/schedule/rough-$kind"
+done
+
 mkdir -p corpus/table_json
 cat >corpus/table_json/two <<'JSON'
 {"allocations": [

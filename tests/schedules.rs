@@ -11,6 +11,8 @@ mod clocks;
 mod faults;
 #[path = "schedules/refreshes.rs"]
 mod refreshes;
+#[path = "schedules/systems.rs"]
+mod systems;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -243,6 +243,8 @@ pub enum Check {
     OwnPath,
     /// A publish that fails removes the file that it made.
     Withdraw,
+    /// Off local file systems a publisher reads its record back.
+    ReadBack,
 }
 
 /// About 26 calls: files by directory handle, facts about hosts and processes, clocks and waiting.

@@ -1,43 +1,101 @@
-//! Random schedules.
+//! Who chooses the steps of one schedule.
 
 use super::explorer::Step;
 
-/// Chooses steps at random, but not as dice would: who runs goes on running for a while, which is
-/// different in every schedule, and mishaps are rare, or all would come at the beginning.
-pub(super) struct Chooser {
+/// Chooses what happens next, among what can.
+pub(super) trait Chooser {
+    fn choose(&mut self, steps: &[Step]) -> Option<Step>;
+}
+
+/// Runs of one process, and rarely something that goes wrong: with dice, all mishaps would come at the
+/// beginning, and no process would ever get far by itself.
+pub(super) struct Random {
     random: SplitMix,
     /// One step in so many goes to anybody.
     patience: u64,
     last: Option<usize>,
 }
 
-impl Chooser {
-    pub(super) fn new(seed: u64) -> Chooser {
+impl Random {
+    pub(super) fn new(seed: u64) -> Random {
         let mut random = SplitMix(seed);
         let patience = 1 << (random.next() % 5);
-        Chooser {
+        Random {
             random,
             patience,
             last: None,
         }
     }
+}
 
-    pub(super) fn choose(&mut self, steps: &[Step]) -> Option<Step> {
-        let (mishaps, others): (Vec<_>, Vec<_>) = steps.iter().partition(|step| step.is_rare());
+impl Chooser for Random {
+    fn choose(&mut self, steps: &[Step]) -> Option<Step> {
+        let (mishaps, others) = apart(steps);
         if self.random.one_in(32) && !mishaps.is_empty() {
             return self.random.choose(&mishaps);
         }
-        let stay = others
-            .iter()
-            .find(|step| matches!(step, Step::Run(who) if Some(*who) == self.last));
-        let step = match stay {
-            Some(step) if !self.random.one_in(self.patience) => Some(*step),
+        let step = match run_of(self.last, &others) {
+            Some(step) if !self.random.one_in(self.patience) => Some(step),
             _ => self.random.choose(&others),
         };
-        if let Some(Step::Run(who)) = step {
-            self.last = Some(who);
-        }
+        self.last = runner(step).or(self.last);
         step
+    }
+}
+
+/// Follows bytes, each of which says what happens next and, if that is a process's step, for how many
+/// steps more that process goes on. When they are used up, the first that can runs.
+pub(super) struct Script<'b> {
+    bytes: std::slice::Iter<'b, u8>,
+    last: Option<usize>,
+    more: u8,
+}
+
+impl Script<'_> {
+    pub(super) fn new(bytes: &[u8]) -> Script<'_> {
+        Script {
+            bytes: bytes.iter(),
+            last: None,
+            more: 0,
+        }
+    }
+}
+
+impl Chooser for Script<'_> {
+    fn choose(&mut self, steps: &[Step]) -> Option<Step> {
+        let (mishaps, others) = apart(steps);
+        if let Some(step) = run_of(self.last, &others).filter(|_| self.more > 0) {
+            self.more -= 1;
+            return Some(step);
+        }
+        let byte = self.bytes.next().copied().unwrap_or_default();
+        let (what, more) = (usize::from(byte % 8), byte / 8 % 16);
+        if byte >= 128 && !mishaps.is_empty() {
+            return mishaps
+                .get(usize::from(byte - 128) % mishaps.len())
+                .copied();
+        }
+        let step = others.get(what % others.len().max(1)).copied();
+        self.more = more;
+        self.last = runner(step);
+        step
+    }
+}
+
+/// What goes wrong, and what happens by itself.
+fn apart(steps: &[Step]) -> (Vec<Step>, Vec<Step>) {
+    steps.iter().partition(|step| step.is_rare())
+}
+
+fn run_of(last: Option<usize>, steps: &[Step]) -> Option<Step> {
+    let mut steps = steps.iter().copied();
+    steps.find(|step| last.is_some() && runner(Some(*step)) == last)
+}
+
+fn runner(step: Option<Step>) -> Option<usize> {
+    match step {
+        Some(Step::Run(who)) => Some(who),
+        _ => None,
     }
 }
 

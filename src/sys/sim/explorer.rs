@@ -11,7 +11,7 @@ use std::fmt;
 use nix::errno::Errno;
 
 use super::call::{Call, Fork, Reply};
-use super::chooser::Chooser;
+use super::chooser::{Chooser, Random, Script};
 use super::fingerprint::fingerprint;
 use super::kernel::{Kernel, Mishap, Mishaps, Rules, System};
 use super::process::{Histories, Next, NodeId};
@@ -242,21 +242,29 @@ impl<'w> Explorer<'w> {
 
     /// One schedule, chosen by `seed`.
     pub(super) fn walk(&mut self, seed: u64) -> Result<usize, Violation> {
+        self.go(Random::new(seed)).map_err(|violation| Violation {
+            seed: Some(seed),
+            ..violation
+        })
+    }
+
+    /// The schedule that `bytes` say.
+    pub(super) fn follow(&mut self, bytes: &[u8]) -> Result<usize, Violation> {
+        self.go(Script::new(bytes))
+    }
+
+    fn go(&mut self, chooser: impl Chooser) -> Result<usize, Violation> {
         if self.histories.len() > MANY || !self.histories.rules().rewrites {
             *self = self.with_rewrites();
         }
         let mut taken = Vec::new();
-        let outcome = self.walk_on(Chooser::new(seed), &mut taken);
-        outcome.map(|()| taken.len()).map_err(|broken| {
-            let violation = self.violation(&taken, broken);
-            Violation {
-                seed: Some(seed),
-                ..violation
-            }
-        })
+        let outcome = self.walk_on(chooser, &mut taken);
+        outcome
+            .map(|()| taken.len())
+            .map_err(|broken| self.violation(&taken, broken))
     }
 
-    fn walk_on(&mut self, mut chooser: Chooser, taken: &mut Vec<Step>) -> Outcome {
+    fn walk_on(&mut self, mut chooser: impl Chooser, taken: &mut Vec<Step>) -> Outcome {
         let mut state = self.initial(&mut Log(None))?;
         loop {
             let steps = self.steps(&state);
@@ -525,7 +533,7 @@ impl<'w> Explorer<'w> {
     /// Who waits for the lock must not oversleep its release, nor its holder's death; but a contender
     /// that dies while it examines or breaks makes no event, and then a timer is the net.
     fn check_sleepers(&self, state: &State) -> Outcome {
-        if state.kernel.is_locked(LOCK) || state.kernel.had_silent_death() {
+        if !state.kernel.is_free(LOCK) || state.kernel.had_silent_death() {
             return Ok(());
         }
         let mut waiting = self.waiting(state).filter(|who| {

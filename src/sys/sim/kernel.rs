@@ -32,6 +32,8 @@ pub(super) struct Rules {
     /// Whether there are files without a name, to be linked later.
     pub(super) unnamed: bool,
     pub(super) flock: Reach,
+    /// Whether two kernels can both create one name, the last of them with success.
+    pub(super) exclusive_lies: bool,
     pub(super) noreplace: bool,
     pub(super) omitted: BTreeSet<Check>,
     /// See [`World::coarse`](super::World::coarse).
@@ -53,8 +55,13 @@ pub(super) enum Reach {
     Everybody,
 }
 
-/// In a coarse world shorter sleeps take no time.
+/// In a coarse world shorter sleeps take no time; or, where creators of one name find out in time that
+/// they are many, shorter ones than those that they wait for it.
 const GRAIN: Duration = Duration::from_secs(1);
+const GRAIN_OF_LIES: Duration = Duration::from_millis(100);
+
+/// How long a lying mount takes until others see what was created.
+const LIE: Duration = Duration::from_millis(50);
 
 /// An inode number. They are given out again, the lowest free one first, as ext4 does.
 type Ino = u64;
@@ -230,12 +237,17 @@ impl Kernel {
         Some(&self.inode(*ino).content)
     }
 
-    /// Whether `name` is there and somebody holds its kernel lock.
-    pub(super) fn is_locked(&self, name: &str) -> bool {
-        let found = self.names.get(OsStr::new(name));
-        found.is_some_and(|ino| {
-            self.references(|other| other.ino == *ino && other.lock.is_some()) > 0
-        })
+    /// Whether whoever looks finds the lock `name` free: nothing is there, or a record whose writer
+    /// promised this kernel to have flock, and nobody has it.
+    pub(super) fn is_free(&self, name: &str) -> bool {
+        let Some(ino) = self.names.get(OsStr::new(name)).copied() else {
+            return true;
+        };
+        let locked = self.references(|other| other.ino == ino && other.lock.is_some()) > 0;
+        let record = Record::decode(&self.inode(ino).content).ok();
+        let key = KernelStamp::inode_key(&System::HOST.boot_id(), DEV, ino);
+        let stamp = record.and_then(|record| record.stamp());
+        !locked && stamp.is_some_and(|stamp| stamp.inode_key == key)
     }
 
     /// Whether a waiter may not have heard that the lock is free.
@@ -250,7 +262,12 @@ impl Kernel {
     /// Starts the sleep that `call` is, if it is one.
     pub(super) fn begin(&mut self, rules: &Rules, who: usize, call: &Call) {
         if let Call::Wait(_, timeout) | Call::Sleep(timeout) = call {
-            let timeout = if rules.coarse && *timeout < GRAIN {
+            let grain = if rules.exclusive_lies {
+                GRAIN_OF_LIES
+            } else {
+                GRAIN
+            };
+            let timeout = if rules.coarse && *timeout < grain {
                 Duration::ZERO
             } else {
                 *timeout
@@ -326,7 +343,8 @@ impl Kernel {
             | Call::BeginLoop
             | Call::BeginRound(..) => true,
             Call::Process(pid) => {
-                *pid == self.process(who).pid || self.liveness(who, *pid) == Liveness::Dead
+                let is_dead = || self.liveness(who, *pid) == Liveness::Dead;
+                *pid == self.process(who).pid || !self.pids_return() && is_dead()
             }
             Call::Flock(fd, _) => self.is_hidden(who, *fd),
             Call::Write(fd, ..) => self.clocks_are_steady() && self.is_hidden(who, *fd),

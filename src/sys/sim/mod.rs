@@ -2,7 +2,8 @@
 //!
 //! The shipped protocol runs in it unchanged: whatever its contenders do here, they do it by the
 //! same code as on a real kernel. A [`World`] says who is there and what may happen to them;
-//! [`World::explore`] tries every interleaving of their calls, [`World::walk`] random ones.
+//! [`World::explore`] tries every interleaving of their calls, [`World::walk`] random ones, and
+//! [`World::follow`] the one that bytes say.
 //!
 //! A world says what may go wrong, and how often: processes are killed, clocks set, machines suspended,
 //! at any moment. Where processes run is a [`System`]: a kernel, a pid namespace and a host name.
@@ -77,6 +78,7 @@ impl World {
                 file_system: FileSystem::Local,
                 unnamed: true,
                 flock: Reach::Everybody,
+                exclusive_lies: false,
                 noreplace: true,
                 omitted: BTreeSet::new(),
                 coarse: false,
@@ -106,6 +108,14 @@ impl World {
     #[must_use]
     pub fn flock_not_shared(mut self) -> World {
         self.rules.flock = Reach::Kernel;
+        self
+    }
+
+    /// A mount that lets two kernels both create one name (`weed mount`): for a moment the second one does
+    /// not see the first one's file, and then its own has the name.
+    #[must_use]
+    pub fn where_exclusive_create_lies(mut self) -> World {
+        self.rules.exclusive_lies = true;
         self
     }
 
@@ -273,6 +283,21 @@ impl World {
             report.depth = report.depth.max(steps);
         }
         Ok(report)
+    }
+
+    /// Tries the schedule that `bytes` say: each byte is a choice, and any bytes are a schedule.
+    ///
+    /// # Errors
+    ///
+    /// The schedule, if it breaks something.
+    pub fn follow(&self, bytes: &[u8]) -> Result<Report, Violation> {
+        let steps = Explorer::new(self).follow(bytes)?;
+        Ok(Report {
+            transitions: steps,
+            finals: 1,
+            depth: steps,
+            ..Report::default()
+        })
     }
 
     fn name(&self, who: usize) -> &str {

@@ -8,8 +8,8 @@ use nix::errno::Errno;
 use super::super::super::{Access, FileId, FileKind, Flock, Flocked, Head, READ_LEN, Stat};
 use super::super::call::{Fd, Name, Reply};
 use super::{
-    DEV, Description, DescriptionId, FIRST_INO, Ino, Inode, Kernel, Lock, Process, Reach, Rules,
-    first_free, free,
+    DEV, Description, DescriptionId, FIRST_INO, Ino, Inode, Kernel, LIE, Lock, Process, Reach,
+    Rules, first_free, free, nanos,
 };
 
 impl Kernel {
@@ -102,14 +102,24 @@ impl Kernel {
     }
 
     pub(super) fn create(&mut self, rules: &Rules, who: usize, name: &Name) -> Result<Fd, Errno> {
-        if self.names.contains_key(name) {
+        let there = self.names.get(name).copied();
+        if there.is_some_and(|ino| !rules.exclusive_lies || !self.is_unseen(who, ino)) {
             return Err(Errno::EEXIST);
         }
         let ino = self.next_ino(rules, who);
         self.make_inode(rules, who, ino);
         self.inode_mut(ino).links = 1;
         self.names.insert(name.clone(), ino);
+        there.into_iter().for_each(|ino| self.drop_link(ino));
         Ok(self.describe(who, ino, true))
+    }
+
+    /// Whether another kernel made the file so lately that a lying mount does not show it yet.
+    fn is_unseen(&self, who: usize, ino: Ino) -> bool {
+        let Inode { maker, born_ns, .. } = *self.inode(ino);
+        let kernel = self.process(who).system.kernel();
+        let foreign = maker.is_some_and(|maker| self.process(maker).system.kernel() != kernel);
+        foreign && self.now_ns - born_ns < nanos(LIE)
     }
 
     pub(super) fn link(&mut self, who: usize, fd: Fd, name: &Name) -> Result<Reply, Errno> {

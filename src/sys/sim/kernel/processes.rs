@@ -10,6 +10,7 @@ pub struct System {
     hostname: &'static str,
     kernel: u8,
     pid_namespace: u8,
+    pid: Option<Pid>,
 }
 
 impl System {
@@ -18,6 +19,7 @@ impl System {
         hostname: "sim",
         kernel: 0,
         pid_namespace: 0,
+        pid: None,
     };
 
     /// Under another host name.
@@ -41,6 +43,14 @@ impl System {
         self
     }
 
+    /// Where the process that is added next gets this pid, as does each that follows it in its place:
+    /// as in a container that is started again, or where a pid is given out again.
+    #[must_use]
+    pub const fn with_pid(mut self, pid: Pid) -> System {
+        self.pid = Some(pid);
+        self
+    }
+
     pub(super) fn hostname(&self) -> Hostname {
         Hostname::truncated(self.hostname.as_bytes())
     }
@@ -61,6 +71,7 @@ impl Kernel {
     /// Starts a process in the next place of the table.
     pub(in super::super) fn start(&mut self, pid: Pid, system: System) -> usize {
         let place = self.processes.len();
+        let pid = system.pid.unwrap_or(pid);
         self.processes.push(Process::new(pid, system, born(place)));
         place
     }
@@ -69,7 +80,8 @@ impl Kernel {
     pub(in super::super) fn restart(&mut self, who: usize) {
         let process = self.process_mut(who);
         let descriptions = std::mem::take(&mut process.descriptions);
-        let pid = Pid::new(process.pid.get() + 1).expect("pids of the simulation are small");
+        let next = Pid::new(process.pid.get() + 1).expect("pids of the simulation are small");
+        let pid = process.system.pid.unwrap_or(next);
         *process = Process {
             descriptions,
             ..Process::new(pid, process.system, process.start_ticks + 1)
@@ -110,6 +122,13 @@ impl Kernel {
         self.processes
             .get_mut(who)
             .expect("processes keep their place in the table")
+    }
+
+    /// Whether a pid can be another process's later.
+    pub(super) fn pids_return(&self) -> bool {
+        self.processes
+            .iter()
+            .any(|process| process.system.pid.is_some())
     }
 
     pub(super) fn fork(&mut self, who: usize) {

@@ -1,0 +1,149 @@
+//! Any schedule of a few contenders in a simulated kernel: the first bytes say who is there, on what kind
+//! of system, and what may go wrong; the others say what happens next.
+#![no_main]
+
+use std::panic::resume_unwind;
+use std::time::Duration;
+
+use libfuzzer_sys::fuzz_target;
+use rvlf::sim::{SimLock, SimSys, System, World};
+use rvlf::{AcquireError, LossReason, RefreshError};
+
+const LATER: Duration = Duration::from_secs(600);
+
+/// Containers of one machine.
+const CONTAINERS: [System; 4] = [
+    System::HOST,
+    System::HOST.in_pid_namespace(1),
+    System::HOST.in_pid_namespace(2).named("container"),
+    System::HOST.named("renamed"),
+];
+
+/// Machines that share a mount.
+const MACHINES: [System; 4] = [
+    System::HOST,
+    System::HOST.on_kernel(1),
+    System::HOST.on_kernel(2).named("elsewhere"),
+    System::HOST.in_pid_namespace(1),
+];
+
+/// Ends a program without a word: the hook of the fuzzer ends the process at a panic, and what is wanted
+/// is the schedule.
+fn fail(message: String) -> ! {
+    resume_unwind(Box::new(message))
+}
+
+fn hold(os: &SimSys, outcome: Result<SimLock, AcquireError>) {
+    match outcome {
+        Ok(lock) => {
+            os.entered();
+            let refreshed = lock.refresh();
+            os.left();
+            not_taken(refreshed);
+            not_taken(lock.release());
+        }
+        Err(AcquireError::Held { .. } | AcquireError::Io { .. }) => {}
+        Err(error) => fail(format!("not the file of another tool: {error}")),
+    }
+}
+
+/// A holder may give itself up where it cannot be witnessed; nobody may take its lock.
+fn not_taken(outcome: Result<(), RefreshError>) {
+    match outcome {
+        Err(RefreshError::Lost(lost)) if !matches!(lost.reason, LossReason::RefreshFailed) => {
+            fail(format!("a live lock was taken: {lost}"))
+        }
+        _ => {}
+    }
+}
+
+fn contend(os: &SimSys) {
+    hold(os, os.try_acquire());
+}
+
+fn wait(os: &SimSys) {
+    hold(os, os.acquire(Duration::from_secs(24 * 3600)));
+}
+
+fn hold_for_a_while(os: &SimSys) {
+    let outcome = os.try_acquire();
+    if outcome.is_ok() {
+        os.sleep(Duration::from_secs(5));
+    }
+    hold(os, outcome);
+}
+
+fn take_a_long_time(os: &SimSys) {
+    let outcome = os.acquire(Duration::from_secs(5));
+    if outcome.is_ok() {
+        os.sleep(Duration::from_secs(100));
+    }
+    hold(os, outcome);
+}
+
+fn come_later(os: &SimSys) {
+    if let Err(error) = os.try_acquire() {
+        fail(format!("whoever comes later is refused: {error}"));
+    }
+}
+
+fn world(kind: u8, mishaps: u8) -> (World, [System; 4]) {
+    let age = Duration::from_secs(if kind & 0x80 == 0 { 1 } else { 400 });
+    let of = |shift: u8| usize::from(mishaps >> shift & 3);
+    let world = |world: World| {
+        let world = world.crashes(of(0)).clock_steps(of(2));
+        world
+            .suspensions(of(4))
+            .faults(of(6))
+            .foreign("notes", b"mine")
+    };
+    match kind % 6 {
+        0 => (world(World::local()), CONTAINERS),
+        1 => (world(World::local().dead_lock(age)), CONTAINERS),
+        // What has no stamp is judged by its age, which a clock that is set back takes away.
+        2 => {
+            let world = world(World::local().dead_deployed_lock(age));
+            (world.clock_steps(0), CONTAINERS)
+        }
+        3 => (world(World::local().without_unnamed()), CONTAINERS),
+        // A holder that was told that there is no flock (ENOLCK) is judged by age, as is one that is
+        // suspended: what goes wrong is of one kind only.
+        4 => (world(World::network()).faults(0), MACHINES),
+        _ => (
+            world(World::network()).clock_steps(0).suspensions(0),
+            MACHINES,
+        ),
+    }
+}
+
+fuzz_target!(|bytes: &[u8]| {
+    let [kind, mishaps, rest @ ..] = bytes else {
+        return;
+    };
+    let (mut world, systems) = world(*kind, *mishaps);
+    let contenders = 1 + usize::from(kind / 6 % 4);
+    let Some((who, schedule)) = rest.split_at_checked(contenders) else {
+        return;
+    };
+    for (contender, name) in who.iter().zip(["A", "B", "C", "D"]) {
+        // Where it goes by age, a waiter polls a thousand times: too long for a schedule.
+        let witnessed = kind % 6 < 4;
+        let program = match contender % 4 {
+            0 => contend,
+            1 if witnessed => wait,
+            1 | 2 => hold_for_a_while,
+            _ => take_a_long_time,
+        };
+        let [.., system] = systems;
+        let system = systems
+            .get(usize::from(contender / 4 % 4))
+            .copied()
+            .unwrap_or(system);
+        let rounds = 1 + usize::from(contender / 16 % 3);
+        world = world.on(system).process(name, rounds, program);
+    }
+    let outcome = world.finally(LATER, come_later).follow(schedule);
+    if let Err(violation) = outcome {
+        panic!("{violation}");
+    }
+});

@@ -1,0 +1,167 @@
+//! Containers, pids that come again, several machines at one file system.
+
+use std::time::Duration;
+
+use rvlf::Pid;
+use rvlf::sim::{Check, SimSys, System, World};
+
+use super::refreshes::{ELSEWHERE, come_after_the_age, find_harm};
+use super::{
+    LATER, MINUTE, coarse, come_later, contend, contend_in_danger, prove, sample, wait_and_hold,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn pid(pid: u32) -> Pid {
+    Pid::new(pid).expect("pids are positive")
+}
+
+/// Two containers of one machine, in each of which the program is pid 1.
+fn containers(world: World, names: [&'static str; 2], program: fn(&SimSys)) -> World {
+    let [a, b] = names;
+    let one = System::HOST.with_pid(pid(1));
+    let world = world.on(one.in_pid_namespace(1).named(a));
+    let world = world.process("A", 1, program);
+    let world = world.on(one.in_pid_namespace(2).named(b));
+    world.process("B", 1, program)
+}
+
+const SAME_NAME: [&str; 2] = ["web", "web"];
+const OWN_NAMES: [&str; 2] = ["web-1", "web-2"];
+
+// Of pid 1 of another container nothing is to be seen, or one takes it for oneself: the kernel lock
+// alone tells the living from the dead.
+#[test]
+fn containers_of_one_machine_exclude_each_other() {
+    for names in [SAME_NAME, OWN_NAMES] {
+        let world = containers(coarse(), names, contend);
+        prove("2 containers, 1 crash", &world.crashes(1));
+        let dead = coarse().dead_lock(SECOND);
+        prove(
+            "2 containers at a dead lock",
+            &containers(dead, names, contend),
+        );
+    }
+}
+
+// A holder that is killed and takes its time to close its files wakes a waiter who cannot see it too
+// early, and then its timer is the net: releases are what is searched.
+#[test]
+fn a_waiter_in_another_container_is_woken_by_a_release() {
+    let world = containers(coarse(), SAME_NAME, wait_and_hold);
+    prove("2 containers wait", &world);
+}
+
+/// The pid of the dead holders of planted locks.
+const DEAD: u32 = 7;
+
+#[test]
+fn a_pid_that_comes_again_keeps_no_stamped_lock() {
+    let world = coarse()
+        .dead_lock(SECOND)
+        .on(System::HOST.with_pid(pid(DEAD)));
+    let recover = |os: &SimSys| {
+        let lock = os.try_acquire().expect("its holder is another process");
+        lock.release().expect("nobody else is there");
+    };
+    prove(
+        "the dead one's pid, stamped",
+        &world.process("A", 1, recover),
+    );
+    let world = coarse().on(System::HOST.with_pid(pid(50)));
+    let world = world.process("A", 2, contend);
+    let world = world.on(System::HOST).process("B", 1, contend);
+    prove("a pid that comes again, 1 crash", &world.crashes(1));
+}
+
+// A deployed client's record has no start ticks: it is held by whoever has its pid, until that ends.
+#[test]
+fn a_pid_that_comes_again_keeps_a_deployed_clients_lock() {
+    let world = coarse().dead_deployed_lock(10 * MINUTE);
+    let world = world.on(System::HOST.with_pid(pid(DEAD)));
+    let refused = |os: &SimSys| {
+        let error = os.try_acquire().expect_err("its pid is alive");
+        assert!(error.is_held(), "not an error: {error}");
+    };
+    prove(
+        "the dead one's pid, not stamped",
+        &world.process("A", 1, refused),
+    );
+}
+
+fn machines(world: World, program: fn(&SimSys)) -> World {
+    let world = world.process("A", 1, program);
+    world.on(ELSEWHERE).process("B", 1, program)
+}
+
+// NFS, JuiceFS: flock is everybody's, and a machine that is gone has let go of it.
+#[test]
+fn machines_that_share_flock_exclude_each_other() {
+    let world = || World::network().finally(LATER, come_later);
+    sample(
+        "2 machines, 1 crash",
+        &machines(world(), contend).crashes(1),
+    );
+    let dead = world().dead_lock(10 * MINUTE);
+    sample("2 machines at a dead lock", &machines(dead, contend));
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn machines_that_share_flock_exclude_each_other_in_every_schedule() {
+    let world = World::network().coarse().finally(LATER, come_later);
+    prove("2 machines", &machines(world, contend));
+}
+
+// sshfs: only one can create the file, and age decides when it may be removed.
+#[test]
+fn machines_that_do_not_share_flock_exclude_each_other_while_they_refresh() {
+    let world = || {
+        World::network()
+            .flock_not_shared()
+            .coarse()
+            .finally(LATER, come_later)
+    };
+    prove("2 machines, flock not shared", &machines(world(), contend));
+    let dead = world().dead_lock(10 * MINUTE).on(ELSEWHERE);
+    prove(
+        "1 breaker elsewhere, flock not shared",
+        &dead.process("B", 1, contend).crashes(1),
+    );
+}
+
+// Here it takes a third one, who comes by while what the second breaker caught by mistake is aside, for
+// two to win, as the table of guarantees says. Two exclude each other, though one may find at its
+// release that its lock is being put back at this moment.
+#[test]
+fn two_breakers_that_do_not_share_flock_exclude_each_other() {
+    let world = World::network().flock_not_shared().coarse();
+    let world = machines(world.dead_lock(10 * MINUTE), contend_in_danger);
+    prove(
+        "2 breakers, flock not shared",
+        &world.finally(LATER, come_later),
+    );
+}
+
+// A mount on which O_EXCL lets both of two creators win: who does not find its own record has lost.
+#[test]
+fn creators_that_both_win_find_out_before_they_hold() {
+    let lying = || {
+        World::network()
+            .flock_not_shared()
+            .where_exclusive_create_lies()
+    };
+    let world = lying().coarse().finally(LATER, come_later);
+    prove(
+        "2 creators win, and read back",
+        &machines(world, contend_in_danger),
+    );
+    let world = lying().coarse().without(Check::ReadBack);
+    find_harm(
+        "2 creators win, nobody reads back",
+        &machines(world, contend_in_danger),
+        "two processes hold",
+    );
+    let late = lying().coarse().finally(LATER, come_later);
+    sample("a late creator", &machines(late, come_after_the_age));
+}
