@@ -140,6 +140,7 @@ pub(super) struct Witness<'a, S> {
     hostname: String,
     boot_id: Option<String>,
     pid_namespace: Option<u64>,
+    sees_its_own: bool,
     /// Many entries may be of one process.
     processes: HashMap<Pid, sys::Liveness>,
 }
@@ -152,6 +153,7 @@ impl<'a, S: WholeFiles> Witness<'a, S> {
             hostname: sys.hostname().to_string(),
             boot_id: boot_id(sys),
             pid_namespace: sys.pid_namespace(),
+            sees_its_own: sees_its_own(sys),
             processes: HashMap::new(),
         }
     }
@@ -173,12 +175,26 @@ impl<'a, S: WholeFiles> Witness<'a, S> {
     fn origin(&self, holder: &HolderId) -> Origin {
         let both = |one: Option<u64>, other: Option<u64>| Some(one? == other?);
         let boots = self.boot_id.as_ref().zip(holder.boot_id.as_ref());
+        let same_namespace = both(self.pid_namespace, holder.pid_namespace);
         Origin {
             same_boot: boots.map(|(ours, theirs)| ours.eq_ignore_ascii_case(theirs)),
-            same_namespace: both(self.pid_namespace, holder.pid_namespace),
+            same_namespace: same_namespace.map(|same| same && self.sees_its_own),
             same_hostname: self.hostname == holder.hostname,
             start_ticks: holder.start_ticks,
         }
+    }
+}
+
+/// Whether /proc shows the processes of our pid namespace. In a new one without a /proc of its own
+/// (`unshare --pid --fork`) pid 7 there is another process: the living would look like reused pids.
+fn sees_its_own<S: Sys>(sys: &S) -> bool {
+    let Ok(own) = sys.identity() else {
+        return false;
+    };
+    match sys.process(own.pid) {
+        sys::Liveness::Alive { start_ticks, .. } => start_ticks == own.start_ticks,
+        // Without any /proc nobody's start is known, and nobody is mistaken for another.
+        _ => own.start_ticks == 0,
     }
 }
 
