@@ -517,3 +517,20 @@ fn a_proc_of_another_pid_namespace_shows_nobody_dead() {
     let status = status.expect("this binary can run again");
     assert!(status.success(), "see above: {status}");
 }
+
+// Seen from another time namespace a process that runs has started at another time.
+#[test]
+fn another_time_namespace_shows_nobody_dead() {
+    let wrapper = ["unshare", "--time", "--boottime", "100000", "--fork"];
+    if !can_run(&wrapper) {
+        return skip("this user may not make a time namespace");
+    }
+    let (_dir, path) = place();
+    let holder = Allocation::register(&path, &claim("holder", "/data"), "s-holder", PATIENCE);
+    let holder = holder.expect("the table is empty");
+    let mut rival = role(&wrapper, "rival");
+    let status = rival.env("TABLE", &path).status();
+    let status = status.expect("this binary can run again");
+    assert!(status.success(), "see above: {status}");
+    holder.check().expect("nobody took it away");
+}
