@@ -505,6 +505,27 @@ fn the_dead_are_out_of_the_way_at_the_next_operation() {
     });
 }
 
+// A parent that had crashed could not have back what a dead child's dead child held.
+#[test]
+fn the_dead_are_in_the_way_of_no_reclaim() {
+    let (_dir, path) = place();
+    let whole = claim("top", "/src").deny(ScopeRule::write("/src/core"));
+    let top = Allocation::register(&path, &whole, "s-top", PATIENCE).expect("it is free");
+    save(&path, |guard| {
+        for (name, path) in [("child", "/src/core/a"), ("grandchild", "/src/core/b")] {
+            guard
+                .register(&claim(name, path), name)
+                .expect("top does without it");
+        }
+        for entry in guard.data_mut().allocations.iter_mut().skip(1) {
+            entry.pid = 0;
+        }
+    });
+    top.reclaim("child", &[ScopeRule::write("/src/core")], PATIENCE)
+        .expect("nobody living has it");
+    assert_eq!(names(&path), ["top"]);
+}
+
 // ---------------------------------------------------------------- the handle
 
 fn names(path: &Path) -> Vec<String> {

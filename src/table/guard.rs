@@ -169,7 +169,8 @@ impl TableGuard {
         self.data.release(name)
     }
 
-    /// Takes back what `parent` had delegated to `child`; see [`Table::reclaim_delegated`].
+    /// Takes back what `parent` had delegated to `child`; see [`Table::reclaim_delegated`]. What is
+    /// dead is reclaimed first.
     ///
     /// # Errors
     ///
@@ -180,6 +181,8 @@ impl TableGuard {
         child: &str,
         delegated: &[ScopeRule],
     ) -> Outcome<()> {
+        // A dead grandchild would be in the way, and nobody could tell it to end.
+        self.reclaim(|entry| entry.pod_name == parent);
         self.data.reclaim_delegated(parent, child, delegated)
     }
 
