@@ -261,12 +261,14 @@ fn reclaim(path: &Path, dry_run: bool) -> Result<u8, Failure> {
         }
     } else {
         let mut guard = TableGuard::open(path, PATIENCE)?;
-        let liveness = guard.liveness();
-        let before = guard.data().allocations.clone();
-        let reclaimed = guard.reclaim_stale();
+        // Judged once: a process that ends meanwhile would be told as alive, and reclaimed.
+        let judged = guard.liveness();
+        let mut liveness = judged.iter();
+        let is_dead = |_: &Entry| liveness.next().is_some_and(|one| one.is_dead());
+        let reclaimed = guard.data_mut().reclaim_stale_with(is_dead);
         guard.save()?;
-        let known = before.iter().zip(liveness);
-        for (entry, liveness) in known.filter(|(entry, _)| reclaimed.contains(entry)) {
+        let why = judged.into_iter().filter(|liveness| liveness.is_dead());
+        for (entry, liveness) in reclaimed.iter().zip(why) {
             writeln!(stdout(), "{}", about(entry, "reclaimed", liveness))?;
         }
     }
