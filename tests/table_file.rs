@@ -282,6 +282,16 @@ fn only_a_regular_file_can_be_a_table() {
     assert_eq!(fs::read_to_string(&target).expect("it is there"), "kept");
 }
 
+// The directories "new" and "new/deep" were made, and then the table refused.
+#[test]
+fn nothing_is_made_for_a_path_that_names_no_file() {
+    let (_dir, path) = place();
+    let new = path.with_file_name("new");
+    let outcome = TableGuard::open(new.join("deep/.."), PATIENCE);
+    assert!(matches!(outcome, Err(TableError::Io { .. })), "{outcome:?}");
+    assert!(!new.exists(), "what is refused leaves nothing");
+}
+
 #[test]
 fn what_is_not_saved_does_not_happen() {
     let (_dir, path) = place();
