@@ -90,7 +90,8 @@ impl TableGuard {
     ///
     /// A new file is written, synced and renamed over the old one, then the directory is synced: a
     /// crash, a full disk or a power loss at any moment leaves the old table or the new one. The
-    /// file's mode, user and group are kept; other attributes and hard links are not.
+    /// file's mode and group are kept, and its user if this process is root's; other attributes and
+    /// hard links are not.
     ///
     /// Takes two syncs and time in proportion to the table.
     ///

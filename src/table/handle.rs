@@ -97,8 +97,8 @@ impl Allocation {
     fn saved(mut guard: TableGuard, name: &str, writer_id: WriterId) -> Outcome<Allocation> {
         let allocation = Allocation::new(&guard, name, writer_id);
         let saved = guard.save();
-        // After a failed sync of the directory the entry is in the table, where nobody would release
-        // it while this process lives: dropped, the allocation does. That needs the lock.
+        // After a failed sync of the directory the entry is in the table, where nobody would
+        // release it while this process lives: dropped, the allocation does. That needs the lock.
         drop(guard);
         saved.map(|()| allocation)
     }

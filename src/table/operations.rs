@@ -284,8 +284,8 @@ impl Table {
     ///
     /// Removes the child's entry, if there still is one, and for every rule of `delegated` that
     /// writes, one equal rule from the parent's denials: a parent that registers anew after a crash
-    /// denies itself what its old children may still hold, and reclaims it child by child. These are
-    /// nobody's children by then, and known by what they have: no more than the parent with
+    /// denies itself what its old children may still hold, and reclaims it child by child. These
+    /// are nobody's children by then, and known by what they have: no more than the parent with
     /// `delegated`.
     ///
     /// # Errors

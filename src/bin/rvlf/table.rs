@@ -42,7 +42,8 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Look for overlapping scopes, dead entries, missing parents and the like
+    /// Look for overlapping scopes, names and segments that two entries have, missing parents,
+    /// relative paths, and dead entries
     ///
     /// Locks, creates and changes nothing.
     Check,
@@ -53,6 +54,8 @@ enum Verb {
         dry_run: bool,
     },
     /// Remove one entry, dead or of unknown fate; its children go to its parent
+    ///
+    /// Of several entries of one name, the first.
     Release {
         /// Also if its process is alive, which then writes on without it
         #[arg(long)]
