@@ -14,7 +14,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
-use rvlf::table::{Table, TableError, TableGuard, snapshot};
+use rvlf::table::{Allocation, Table, TableError, TableGuard, snapshot};
 use table_support::{PATIENCE, arg, claim, place, play, role, skip};
 
 /// What the saver looks for to mark, in the list of its calls, where the save begins and ends.
@@ -58,7 +58,28 @@ fn saver() {
 
 #[test]
 fn child_role() {
-    play(&[("saver", saver)]);
+    play(&[("saver", saver), ("registrar", registrar)]);
+}
+
+/// Registers, which fails in its last step: the sync of the directory.
+fn registrar() {
+    let outcome = Allocation::register(arg("TABLE"), &claim("new", "/new"), "s-new", PATIENCE);
+    let error = outcome.expect_err("the second sync fails");
+    assert!(
+        matches!(
+            error,
+            TableError::Io {
+                operation: "sync the directory",
+                ..
+            }
+        ),
+        "{error:?}"
+    );
+    let left = snapshot(arg("TABLE")).expect("it is a table").table;
+    assert!(
+        left.find("new").is_none(),
+        "nobody could release it while this process lives: {left:?}"
+    );
 }
 
 fn has_strace() -> bool {
@@ -270,4 +291,24 @@ fn an_error_at_any_call_of_a_save_leaves_the_old_table_or_the_new_one() {
     );
     let disk_full = snapshot(&path).expect("it is a table");
     assert_eq!(disk_full.table.problems(), []);
+}
+
+#[test]
+fn what_could_not_be_registered_for_sure_is_released() {
+    if !has_strace() {
+        return skip("strace is missing or may not trace");
+    }
+    let (_dir, path) = place();
+    let inject = [
+        "strace",
+        "-f",
+        "-o",
+        "/dev/null",
+        "-e",
+        "inject=fsync:error=EIO:when=2",
+    ];
+    let mut registrar = role(&inject, "registrar");
+    let status = registrar.env("TABLE", &path).status();
+    let status = status.expect("this binary can run again");
+    assert!(status.success(), "see above: {status}");
 }

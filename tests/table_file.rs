@@ -282,6 +282,16 @@ fn only_a_regular_file_can_be_a_table() {
     assert_eq!(fs::read_to_string(&target).expect("it is there"), "kept");
 }
 
+// The directories "new" and "new/deep" were made, and then the table refused.
+#[test]
+fn nothing_is_made_for_a_path_that_names_no_file() {
+    let (_dir, path) = place();
+    let new = path.with_file_name("new");
+    let outcome = TableGuard::open(new.join("deep/.."), PATIENCE);
+    assert!(matches!(outcome, Err(TableError::Io { .. })), "{outcome:?}");
+    assert!(!new.exists(), "what is refused leaves nothing");
+}
+
 #[test]
 fn what_is_not_saved_does_not_happen() {
     let (_dir, path) = place();
@@ -503,6 +513,27 @@ fn the_dead_are_out_of_the_way_at_the_next_operation() {
             .expect("the dead hold nothing");
         assert_eq!(guard.data().allocations.len(), 1);
     });
+}
+
+// A parent that had crashed could not have back what a dead child's dead child held.
+#[test]
+fn the_dead_are_in_the_way_of_no_reclaim() {
+    let (_dir, path) = place();
+    let whole = claim("top", "/src").deny(ScopeRule::write("/src/core"));
+    let top = Allocation::register(&path, &whole, "s-top", PATIENCE).expect("it is free");
+    save(&path, |guard| {
+        for (name, path) in [("child", "/src/core/a"), ("grandchild", "/src/core/b")] {
+            guard
+                .register(&claim(name, path), name)
+                .expect("top does without it");
+        }
+        for entry in guard.data_mut().allocations.iter_mut().skip(1) {
+            entry.pid = 0;
+        }
+    });
+    top.reclaim("child", &[ScopeRule::write("/src/core")], PATIENCE)
+        .expect("nobody living has it");
+    assert_eq!(names(&path), ["top"]);
 }
 
 // ---------------------------------------------------------------- the handle

@@ -415,7 +415,40 @@ fn a_denial_is_not_reclaimed_from_somebody_else() {
     let mut table = family();
     let outcome = table.reclaim_delegated("top", "grandchild", &[]);
     assert!(
-        matches!(&outcome, Err(TableError::NotAChild { delegated_from, .. }) if delegated_from == "child"),
+        matches!(&outcome, Err(TableError::NotAChild { delegated_from, .. }) if delegated_from.as_deref() == Some("child")),
+        "{outcome:?}"
+    );
+}
+
+// A child has ended, and a stranger has registered under its name: the parent took the stranger's
+// scope away. And a child could take away its own parent.
+#[test]
+fn only_a_child_is_reclaimed() {
+    let mut table = family();
+    table.release("grandchild").expect("it is there");
+    table.release("child").expect("it is there");
+    table
+        .register(&claim("child", &["/other"]), "s", &process(9))
+        .expect("name and path are free");
+    let outcome = table.reclaim_delegated("top", "child", &[ScopeRule::write("/src/core")]);
+    assert!(
+        matches!(
+            &outcome,
+            Err(TableError::NotAChild {
+                delegated_from: None,
+                ..
+            })
+        ),
+        "{outcome:?}"
+    );
+    assert!(table.find("child").is_some(), "the stranger keeps it");
+
+    table
+        .delegate("top", &claim("all", &["/src"]), &process(1))
+        .expect("it is top's");
+    let outcome = table.reclaim_delegated("all", "top", &[]);
+    assert!(
+        matches!(&outcome, Err(TableError::NotAChild { .. })),
         "{outcome:?}"
     );
 }

@@ -14,12 +14,12 @@ use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rvlf::table::{Allocation, Claim, Liveness, ScopeRule, TableError, TableGuard, snapshot};
-use table_support::{PATIENCE, arg, claim, place, play, role, until};
+use table_support::{PATIENCE, arg, claim, place, play, role, skip, until};
 
 /// The data set: this many directories with this many parts each, and its segments.
 const DIRS: u64 = 3;
@@ -31,7 +31,13 @@ const KILLS: usize = 80;
 
 #[test]
 fn child_role() {
-    play(&[("worker", worker), ("parent", parent), ("child", child)]);
+    play(&[
+        ("worker", worker),
+        ("parent", parent),
+        ("child", child),
+        ("rival", rival),
+        ("first of a namespace", first_of_a_namespace),
+    ]);
 }
 
 /// xorshift64, one sequence a process.
@@ -464,4 +470,67 @@ fn a_killed_child_gives_its_scope_back_to_its_parent_at_the_next_operation() {
     assert_eq!(who(&guard), ["parent"]);
     drop(parent);
     guard.register(&stranger, "s").expect("both are dead");
+}
+
+// ---------------------------------------------------------------- namespaces
+
+/// Asks for what somebody has who lives.
+fn rival() {
+    let outcome = Allocation::register(arg("TABLE"), &claim("rival", "/data"), "s-rival", PATIENCE);
+    assert!(
+        matches!(&outcome, Err(TableError::WriteConflict { competitor, .. }) if competitor == "holder"),
+        "the holder lives: {outcome:?}"
+    );
+}
+
+fn first_of_a_namespace() {
+    let claim = claim("holder", "/data");
+    let holder =
+        Allocation::register(arg("TABLE"), &claim, "s-holder", PATIENCE).expect("it is free");
+    let mut rival = role(&[], "rival");
+    let rival = rival.status().expect("this binary can run again");
+    assert!(rival.success(), "see above");
+    holder.check().expect("nobody took it away");
+}
+
+fn can_run(wrapper: &[&str]) -> bool {
+    let mut words = wrapper.iter().chain(&["true"]);
+    let first = words.next().expect("a wrapper has a word");
+    let tried = Command::new(first)
+        .args(words)
+        .stderr(Stdio::null())
+        .status();
+    tried.is_ok_and(|status| status.success())
+}
+
+// In a new pid namespace that still has the /proc of the old one, /proc/7 is another process than
+// our pid 7: the holder looked like a reused pid, and the rival was given what it had.
+#[test]
+fn a_proc_of_another_pid_namespace_shows_nobody_dead() {
+    let wrapper = ["unshare", "--pid", "--fork"];
+    if !can_run(&wrapper) {
+        return skip("this user may not make a pid namespace");
+    }
+    let (_dir, path) = place();
+    let mut command = role(&wrapper, "first of a namespace");
+    let status = command.env("TABLE", &path).status();
+    let status = status.expect("this binary can run again");
+    assert!(status.success(), "see above: {status}");
+}
+
+// Seen from another time namespace a process that runs has started at another time.
+#[test]
+fn another_time_namespace_shows_nobody_dead() {
+    let wrapper = ["unshare", "--time", "--boottime", "100000", "--fork"];
+    if !can_run(&wrapper) {
+        return skip("this user may not make a time namespace");
+    }
+    let (_dir, path) = place();
+    let holder = Allocation::register(&path, &claim("holder", "/data"), "s-holder", PATIENCE);
+    let holder = holder.expect("the table is empty");
+    let mut rival = role(&wrapper, "rival");
+    let status = rival.env("TABLE", &path).status();
+    let status = status.expect("this binary can run again");
+    assert!(status.success(), "see above: {status}");
+    holder.check().expect("nobody took it away");
 }

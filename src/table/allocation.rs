@@ -63,6 +63,10 @@ pub struct HolderId {
     /// means another process.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pid_namespace: Option<u64>,
+    /// Inode number of `/proc/self/ns/time`, where there is one: in another time namespace the same
+    /// process shows another start. time_namespaces(7)
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub time_namespace: Option<u64>,
     /// When the process started, in clock ticks since boot; 0 where nobody knows. proc_pid_stat(5)
     pub start_ticks: u64,
     /// Names this hold of the entry: a random UUID, drawn anew when it changes hands.

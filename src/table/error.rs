@@ -59,14 +59,15 @@ pub enum TableError {
         /// Its holder's process id.
         pid: u32,
     },
-    /// The entry to reclaim was delegated by somebody else.
+    /// The entry to reclaim was delegated by somebody else; or by nobody, and has more than a child
+    /// could have.
     NotAChild {
         /// The entry that was to get it back.
         parent: String,
         /// The entry that was to be reclaimed.
         name: String,
-        /// Who did delegate it.
-        delegated_from: String,
+        /// Who did delegate it, if anybody.
+        delegated_from: Option<String>,
     },
     /// A path that a table cannot hold.
     InvalidPath {
@@ -205,10 +206,13 @@ impl fmt::Display for TableError {
                 parent,
                 name,
                 delegated_from,
-            } => write!(
-                f,
-                "{parent:?} cannot reclaim {name:?}, which {delegated_from:?} has delegated"
-            ),
+            } => {
+                write!(f, "{parent:?} cannot reclaim {name:?}, which ")?;
+                match delegated_from {
+                    Some(from) => write!(f, "{from:?} has delegated"),
+                    None => write!(f, "has more than {parent:?} could have delegated"),
+                }
+            }
             TableError::InvalidPath { path, problem } => {
                 let path = path.display();
                 match problem {

@@ -79,9 +79,7 @@ pub(super) fn load<S: WholeFiles>(sys: S, path: &Path) -> Outcome<Option<(Vec<u8
 impl<S: WholeFiles> Spot<S> {
     fn open(sys: S, path: &Path) -> Outcome<Spot<S>> {
         let during = |operation| move |source| TableError::io(operation, path, source);
-        let unnamed = || io::Error::new(io::ErrorKind::InvalidInput, "the path names no file");
-        let name = path.file_name().ok_or_else(unnamed);
-        let name = name.map_err(during("name the table"))?.to_owned();
+        let name = file_name(path)?.to_owned();
         let dir = sys
             .open_dir(parent(path))
             .map_err(during("open the directory"))?;
@@ -271,6 +269,8 @@ impl<S: WholeFiles> TableFile<S> {
     pub(super) fn lock(sys: S, path: &Path, timeout: Duration) -> Outcome<TableFile<S>> {
         let during = |operation| move |source| TableError::io(operation, path, source);
         let process = sys.identity().map_err(during("identify this process"))?;
+        // Before anything is made for a path that can never be a table's.
+        file_name(path)?;
         sys.create_dirs(parent(path), DIR_MODE)
             .map_err(during("make the directory"))?;
         let spot = Spot::open(sys, path)?;
@@ -385,6 +385,13 @@ impl<S: WholeFiles> Drop for TableFile<S> {
             let _ = self.spot.sys.flock(&self.file, Flock::Unlock);
         }
     }
+}
+
+fn file_name(path: &Path) -> Outcome<&OsStr> {
+    path.file_name().ok_or_else(|| {
+        let unnamed = io::Error::new(io::ErrorKind::InvalidInput, "the path names no file");
+        TableError::io("name the table", path, unnamed)
+    })
 }
 
 /// The directory of `path`.

@@ -90,7 +90,8 @@ impl TableGuard {
     ///
     /// A new file is written, synced and renamed over the old one, then the directory is synced: a
     /// crash, a full disk or a power loss at any moment leaves the old table or the new one. The
-    /// file's mode, user and group are kept; other attributes and hard links are not.
+    /// file's mode and group are kept, and its user if this process is root's; other attributes and
+    /// hard links are not.
     ///
     /// Takes two syncs and time in proportion to the table.
     ///
@@ -169,7 +170,8 @@ impl TableGuard {
         self.data.release(name)
     }
 
-    /// Takes back what `parent` had delegated to `child`; see [`Table::reclaim_delegated`].
+    /// Takes back what `parent` had delegated to `child`; see [`Table::reclaim_delegated`]. What is
+    /// dead is reclaimed first.
     ///
     /// # Errors
     ///
@@ -180,6 +182,8 @@ impl TableGuard {
         child: &str,
         delegated: &[ScopeRule],
     ) -> Outcome<()> {
+        // A dead grandchild would be in the way, and nobody could tell it to end.
+        self.reclaim(|entry| entry.pod_name == parent);
         self.data.reclaim_delegated(parent, child, delegated)
     }
 

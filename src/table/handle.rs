@@ -74,8 +74,7 @@ impl Allocation {
     ) -> Outcome<Allocation> {
         let mut guard = TableGuard::open(path, timeout)?;
         let writer_id = guard.register(claim, segment)?;
-        guard.save()?;
-        Ok(Allocation::new(&guard, claim.name(), writer_id))
+        Allocation::saved(guard, claim.name(), writer_id)
     }
 
     /// Takes over the placeholder `name` that a parent has delegated, writing `segment`; see
@@ -92,8 +91,16 @@ impl Allocation {
     ) -> Outcome<Allocation> {
         let mut guard = TableGuard::open(path, timeout)?;
         let writer_id = guard.adopt(name, segment)?;
-        guard.save()?;
-        Ok(Allocation::new(&guard, name, writer_id))
+        Allocation::saved(guard, name, writer_id)
+    }
+
+    fn saved(mut guard: TableGuard, name: &str, writer_id: WriterId) -> Outcome<Allocation> {
+        let allocation = Allocation::new(&guard, name, writer_id);
+        let saved = guard.save();
+        // After a failed sync of the directory the entry is in the table, where nobody would
+        // release it while this process lives: dropped, the allocation does. That needs the lock.
+        drop(guard);
+        saved.map(|()| allocation)
     }
 
     fn new(guard: &TableGuard, name: &str, writer_id: WriterId) -> Allocation {

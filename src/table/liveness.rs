@@ -95,6 +95,8 @@ struct Origin {
     /// `None` where either side knows no pid namespace.
     same_namespace: Option<bool>,
     same_hostname: bool,
+    /// `None` where either side knows no time namespace.
+    same_clock: Option<bool>,
     start_ticks: u64,
 }
 
@@ -120,7 +122,8 @@ fn judge(pid: Option<Pid>, facts: &Facts) -> Liveness {
         // A container has a host name of its own, as a rule; without better facts that must do.
         (Some(true), None) | (None, _) => origin.same_hostname,
     };
-    let unknown_start = |ticks| ticks == 0 || origin.start_ticks == 0;
+    let other_clock = origin.same_clock == Some(false);
+    let unknown_start = |ticks| ticks == 0 || origin.start_ticks == 0 || other_clock;
     match facts.process {
         /* 1 */ _ if pid.is_none()                                         => Liveness::NoProcess,
         /* 2 */ _ if rebooted && alone                                     => Liveness::BeforeBoot,
@@ -140,6 +143,8 @@ pub(super) struct Witness<'a, S> {
     hostname: String,
     boot_id: Option<String>,
     pid_namespace: Option<u64>,
+    time_namespace: Option<u64>,
+    sees_its_own: bool,
     /// Many entries may be of one process.
     processes: HashMap<Pid, sys::Liveness>,
 }
@@ -152,6 +157,8 @@ impl<'a, S: WholeFiles> Witness<'a, S> {
             hostname: sys.hostname().to_string(),
             boot_id: boot_id(sys),
             pid_namespace: sys.pid_namespace(),
+            time_namespace: time_namespace(),
+            sees_its_own: sees_its_own(sys),
             processes: HashMap::new(),
         }
     }
@@ -173,12 +180,27 @@ impl<'a, S: WholeFiles> Witness<'a, S> {
     fn origin(&self, holder: &HolderId) -> Origin {
         let both = |one: Option<u64>, other: Option<u64>| Some(one? == other?);
         let boots = self.boot_id.as_ref().zip(holder.boot_id.as_ref());
+        let same_namespace = both(self.pid_namespace, holder.pid_namespace);
         Origin {
             same_boot: boots.map(|(ours, theirs)| ours.eq_ignore_ascii_case(theirs)),
-            same_namespace: both(self.pid_namespace, holder.pid_namespace),
+            same_namespace: same_namespace.map(|same| same && self.sees_its_own),
             same_hostname: self.hostname == holder.hostname,
+            same_clock: both(self.time_namespace, holder.time_namespace),
             start_ticks: holder.start_ticks,
         }
+    }
+}
+
+/// Whether /proc shows the processes of our pid namespace. In a new one without a /proc of its own
+/// (`unshare --pid --fork`) pid 7 there is another process: the living would look like reused pids.
+fn sees_its_own<S: Sys>(sys: &S) -> bool {
+    let Ok(own) = sys.identity() else {
+        return false;
+    };
+    match sys.process(own.pid) {
+        sys::Liveness::Alive { start_ticks, .. } => start_ticks == own.start_ticks,
+        // Without any /proc nobody's start is known, and nobody is mistaken for another.
+        _ => own.start_ticks == 0,
     }
 }
 
@@ -189,6 +211,7 @@ pub(super) fn this_process<S: WholeFiles>(sys: &S) -> std::io::Result<Process> {
         hostname: sys.hostname().to_string(),
         boot_id: boot_id(sys),
         pid_namespace: sys.pid_namespace(),
+        time_namespace: time_namespace(),
         start_ticks: identity.start_ticks,
         writer_id: WriterId::from_random(sys.random()?),
         unknown: serde_json::Map::new(),
@@ -197,6 +220,14 @@ pub(super) fn this_process<S: WholeFiles>(sys: &S) -> std::io::Result<Process> {
         pid: identity.pid.get(),
         holder: Some(holder),
     })
+}
+
+/// Names the time namespace of this process: what starts are counted from.
+fn time_namespace() -> Option<u64> {
+    // Older kernels and other systems have none.
+    let namespace = std::fs::read_link("/proc/self/ns/time").ok()?;
+    let number = namespace.to_str()?.strip_prefix("time:[")?;
+    number.strip_suffix(']')?.parse().ok()
 }
 
 /// The boot id as the kernel writes it, in the form of a UUID.
@@ -235,11 +266,12 @@ mod tests {
                 for same_boot in some {
                     for same_namespace in some {
                         for same_hostname in [false, true] {
-                            for start_ticks in [0, STARTED] {
+                            for (same_clock, start_ticks) in starts() {
                                 let origin = Origin {
                                     same_boot,
                                     same_namespace,
                                     same_hostname,
+                                    same_clock,
                                     start_ticks,
                                 };
                                 let facts = Facts {
@@ -255,7 +287,13 @@ mod tests {
                 }
             }
         }
-        assert_eq!(judged, 4 * 2 * 3 * 3 * 2 * 2, "no combination is left out");
+        let all = 4 * 2 * 3 * 3 * 2 * 3 * 2;
+        assert_eq!(judged, all, "no combination is left out");
+    }
+
+    fn starts() -> impl Iterator<Item = (Option<bool>, u64)> {
+        let clocks = [None, Some(false), Some(true)].into_iter();
+        clocks.flat_map(|same_clock| [0, STARTED].map(|ticks| (same_clock, ticks)))
     }
 
     fn check(facts: &Facts, origin: &Origin) {
@@ -267,7 +305,7 @@ mod tests {
                 Some(same) if origin.same_boot == Some(true) => same,
                 _ => origin.same_hostname,
             };
-        let known_start = origin.start_ticks != 0;
+        let known_start = origin.start_ticks != 0 && origin.same_clock != Some(false);
         let gone =
             facts.process == sys::Liveness::Dead || known_start && facts.process == alive(701);
         let expected_dead = rebooted && local || visible && gone;

@@ -284,7 +284,9 @@ impl Table {
     ///
     /// Removes the child's entry, if there still is one, and for every rule of `delegated` that
     /// writes, one equal rule from the parent's denials: a parent that registers anew after a crash
-    /// denies itself what its old children may still hold, and reclaims it child by child.
+    /// denies itself what its old children may still hold, and reclaims it child by child. These
+    /// are nobody's children by then, and known by what they have: no more than the parent with
+    /// `delegated`.
     ///
     /// # Errors
     ///
@@ -307,21 +309,38 @@ impl Table {
                 giver.scope_deny.remove(position);
             }
         }
-        let delegated_from =
-            { after.find(child) }.and_then(|entry| entry.delegated_from.as_deref());
-        if let Some(other) = delegated_from.filter(|from| *from != parent) {
-            return Err(TableError::NotAChild {
-                parent: parent.to_owned(),
-                name: child.to_owned(),
-                delegated_from: other.to_owned(),
-            });
-        }
+        after.refuse_foreign(parent, child)?;
         if child != parent && after.find(child).is_some() {
             after.release(child)?;
         }
         after.refuse_grown(parent)?;
         *self = after;
         Ok(())
+    }
+
+    /// Whether `child`, if there is one, is or was the child of `parent`. One that nobody has
+    /// delegated may have lost its parent when that crashed, or be a stranger with the name of a
+    /// child that has ended: no stranger's scope lies within the parent's.
+    fn refuse_foreign(&self, parent: &str, child: &str) -> Outcome<()> {
+        let (Some(giver), Some(entry)) = (self.find(parent), self.find(child)) else {
+            return Ok(());
+        };
+        let is_ours = match entry.delegated_from.as_deref() {
+            Some(from) => from == parent,
+            None if child == parent => true,
+            None => {
+                giver.scope().covers_scope(&entry.scope())
+                    && !lineage(&self.by_name(), parent).contains(child)
+            }
+        };
+        if is_ours {
+            return Ok(());
+        }
+        Err(TableError::NotAChild {
+            parent: parent.to_owned(),
+            name: child.to_owned(),
+            delegated_from: entry.delegated_from.clone(),
+        })
     }
 
     /// Whether `name` may have the scope that it has grown to.

@@ -55,6 +55,18 @@ impl Model {
         others.all(|(_, entry)| entry.segment.as_deref() != Some(segment))
     }
 
+    /// Or may have been, before its parent crashed; or is not there.
+    fn is_child(&self, child: &str, parent: &str) -> bool {
+        let (Some(entry), Some(giver)) = (self.entries.get(child), self.entries.get(parent)) else {
+            return true;
+        };
+        match &entry.parent {
+            Some(from) => from == parent,
+            None if child == parent => true,
+            None => entry.own.is_subset(&giver.own) && !self.lineage(parent).contains(child),
+        }
+    }
+
     fn remove(&mut self, name: &str) -> bool {
         let Some(removed) = self.entries.remove(name) else {
             return false;
@@ -327,10 +339,7 @@ fn apply(step: &Step, table: &mut Table, model: &mut Model, universe: &[PathBuf]
         Step::Reclaim { parent, child } => {
             let (parent, child) = (known_name(model, *parent), known_name(model, *child));
             let done = table.reclaim_delegated(&parent, &child, &[]).is_ok();
-            let foreign =
-                |entry: &ModelEntry| entry.parent.as_ref().is_some_and(|from| *from != parent);
-            let may = model.entries.contains_key(&parent)
-                && !model.entries.get(&child).is_some_and(foreign);
+            let may = model.entries.contains_key(&parent) && model.is_child(&child, &parent);
             if may && parent != child {
                 model.remove(&child);
             }

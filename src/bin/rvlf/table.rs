@@ -42,7 +42,8 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Look for overlapping scopes, dead entries, missing parents and the like
+    /// Look for overlapping scopes, names and segments that two entries have, missing parents,
+    /// relative paths, and dead entries
     ///
     /// Locks, creates and changes nothing.
     Check,
@@ -53,6 +54,8 @@ enum Verb {
         dry_run: bool,
     },
     /// Remove one entry, dead or of unknown fate; its children go to its parent
+    ///
+    /// Of several entries of one name, the first.
     Release {
         /// Also if its process is alive, which then writes on without it
         #[arg(long)]
@@ -261,12 +264,14 @@ fn reclaim(path: &Path, dry_run: bool) -> Result<u8, Failure> {
         }
     } else {
         let mut guard = TableGuard::open(path, PATIENCE)?;
-        let liveness = guard.liveness();
-        let before = guard.data().allocations.clone();
-        let reclaimed = guard.reclaim_stale();
+        // Judged once: a process that ends meanwhile would be told as alive, and reclaimed.
+        let judged = guard.liveness();
+        let mut liveness = judged.iter();
+        let is_dead = |_: &Entry| liveness.next().is_some_and(|one| one.is_dead());
+        let reclaimed = guard.data_mut().reclaim_stale_with(is_dead);
         guard.save()?;
-        let known = before.iter().zip(liveness);
-        for (entry, liveness) in known.filter(|(entry, _)| reclaimed.contains(entry)) {
+        let why = judged.into_iter().filter(|liveness| liveness.is_dead());
+        for (entry, liveness) in reclaimed.iter().zip(why) {
             writeln!(stdout(), "{}", about(entry, "reclaimed", liveness))?;
         }
     }
