@@ -123,20 +123,29 @@ impl<S: Sys> Place<S> {
             // the next contender breaks it after the grace.
             Err(error) => return Err(error).during("stat"),
         };
+        let stamped = match self.lock_named(&file) {
+            Ok(Some(stamped)) => stamped,
+            Ok(None) => {
+                if self.sys.omits(Check::LockedWithdraw) {
+                    self.withdraw(id, writer_id);
+                }
+                return Ok(None);
+            }
+            Err(obstacle) if obstacle.is_gone() => return Ok(None),
+            Err(obstacle) => return Err(obstacle),
+        };
         // A deployed client deletes what it takes for a short file: look whether it is still there.
-        let filled = self.fill(&file, id, writer_id, terms).and_then(|filled| {
-            let named = self.stat_if_named(id)?;
-            Ok(filled.filter(|_| named.is_some()))
-        });
+        let filled = self.fill(&file, id, writer_id, stamped, terms);
+        let filled = filled.and_then(|recorded| Ok((recorded, self.stat_if_named(id)?.is_some())));
         match filled {
-            Ok(Some((record, recorded_at))) => Ok(Some(Box::new(Published {
+            Ok(((record, recorded_at), true)) => Ok(Some(Box::new(Published {
                 file,
                 id,
                 record,
                 recorded_at,
                 displaced: None,
             }))),
-            Ok(None) => {
+            Ok((_, false)) => {
                 self.withdraw(id, writer_id);
                 Ok(None)
             }
@@ -148,26 +157,36 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// Locks, writes and syncs a file that has its name already. `None` if an examiner does not let
-    /// go of it.
-    fn fill(
-        &self,
-        file: &S::File,
-        id: FileId,
-        writer_id: WriterId,
-        terms: &Terms,
-    ) -> Outcome<Option<Recorded>> {
+    /// Takes the kernel lock of our file that has its name already; false where there is no flock.
+    /// `None` if an examiner or a breaker does not let go of it.
+    ///
+    /// Without the lock the file is not ours to remove any more: it stays, torn. Breaker B, by a clock
+    /// that was set forward, judges it old, locks it, and sees that the path still names it. If we
+    /// unlinked it now and published another one, B's rename would catch that, and C could publish
+    /// while we hold.
+    fn lock_named(&self, file: &S::File) -> Outcome<Option<bool>> {
         let mut doubts = self.doubts.iter().copied();
-        let stamped = loop {
+        loop {
             match self.flock(file, Flock::Exclusive)? {
-                KernelLock::Free => break true,
-                KernelLock::Unsupported => break false,
+                KernelLock::Free => return Ok(Some(true)),
+                KernelLock::Unsupported => return Ok(Some(false)),
                 KernelLock::HeldElsewhere => match doubts.next() {
                     Some(pause) => self.sys.wait(None, pause),
                     None => return Ok(None),
                 },
             };
-        };
+        }
+    }
+
+    /// Writes and syncs a file that has its name already.
+    fn fill(
+        &self,
+        file: &S::File,
+        id: FileId,
+        writer_id: WriterId,
+        stamped: bool,
+        terms: &Terms,
+    ) -> Outcome<Recorded> {
         let (record, recorded_at) = self.new_record(id, writer_id, stamped)?;
         self.sys
             .write(file, 0, &record.encode())
@@ -178,7 +197,7 @@ impl<S: Sys> Place<S> {
                 .during("sync the record")?;
             self.sys.sync_dir(&self.dir).during("sync the directory")?;
         }
-        Ok(Some((record, recorded_at)))
+        Ok((record, recorded_at))
     }
 
     fn draw_writer_id(&self) -> Outcome<WriterId> {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Sys;
 
-/// Five calls more, for files that are read and written as a whole.
+/// Six calls more, for files that are read and written as a whole.
 pub(crate) trait WholeFiles: Sys {
     /// Makes `path` and what is missing above it, with permission bits `mode` less the umask. What
     /// is there is left alone.
@@ -18,6 +18,8 @@ pub(crate) trait WholeFiles: Sys {
     fn copy_access(&self, from: &Self::File, to: &Self::File) -> io::Result<()>;
     /// Names the pid namespace of this process on this boot of this kernel.
     fn pid_namespace(&self) -> Option<u64>;
+    /// Names the time namespace of this process: what starts are counted from.
+    fn time_namespace(&self) -> Option<u64>;
 }
 
 #[cfg(all(unix, not(rvlf_unsupported)))]
@@ -72,10 +74,18 @@ mod host {
         }
 
         fn pid_namespace(&self) -> Option<u64> {
-            // Other systems have no procfs, or none with this in it.
-            let namespace = std::fs::metadata("/proc/self/ns/pid").ok()?;
-            Some(namespace.ino())
+            namespace("pid")
         }
+
+        fn time_namespace(&self) -> Option<u64> {
+            namespace("time")
+        }
+    }
+
+    /// Other systems have no procfs, or none with this in it.
+    fn namespace(kind: &str) -> Option<u64> {
+        let namespace = std::fs::metadata(format!("/proc/self/ns/{kind}")).ok()?;
+        Some(namespace.ino())
     }
 }
 
@@ -106,6 +116,10 @@ mod host {
         }
 
         fn pid_namespace(&self) -> Option<u64> {
+            None
+        }
+
+        fn time_namespace(&self) -> Option<u64> {
             None
         }
     }

@@ -144,7 +144,6 @@ pub(super) struct Witness<'a, S> {
     boot_id: Option<String>,
     pid_namespace: Option<u64>,
     time_namespace: Option<u64>,
-    sees_its_own: bool,
     /// Many entries may be of one process.
     processes: HashMap<Pid, sys::Liveness>,
 }
@@ -157,8 +156,7 @@ impl<'a, S: WholeFiles> Witness<'a, S> {
             hostname: sys.hostname().to_string(),
             boot_id: boot_id(sys),
             pid_namespace: sys.pid_namespace(),
-            time_namespace: time_namespace(),
-            sees_its_own: sees_its_own(sys),
+            time_namespace: sys.time_namespace(),
             processes: HashMap::new(),
         }
     }
@@ -180,27 +178,13 @@ impl<'a, S: WholeFiles> Witness<'a, S> {
     fn origin(&self, holder: &HolderId) -> Origin {
         let both = |one: Option<u64>, other: Option<u64>| Some(one? == other?);
         let boots = self.boot_id.as_ref().zip(holder.boot_id.as_ref());
-        let same_namespace = both(self.pid_namespace, holder.pid_namespace);
         Origin {
             same_boot: boots.map(|(ours, theirs)| ours.eq_ignore_ascii_case(theirs)),
-            same_namespace: same_namespace.map(|same| same && self.sees_its_own),
+            same_namespace: both(self.pid_namespace, holder.pid_namespace),
             same_hostname: self.hostname == holder.hostname,
             same_clock: both(self.time_namespace, holder.time_namespace),
             start_ticks: holder.start_ticks,
         }
-    }
-}
-
-/// Whether /proc shows the processes of our pid namespace. In a new one without a /proc of its own
-/// (`unshare --pid --fork`) pid 7 there is another process: the living would look like reused pids.
-fn sees_its_own<S: Sys>(sys: &S) -> bool {
-    let Ok(own) = sys.identity() else {
-        return false;
-    };
-    match sys.process(own.pid) {
-        sys::Liveness::Alive { start_ticks, .. } => start_ticks == own.start_ticks,
-        // Without any /proc nobody's start is known, and nobody is mistaken for another.
-        _ => own.start_ticks == 0,
     }
 }
 
@@ -211,7 +195,7 @@ pub(super) fn this_process<S: WholeFiles>(sys: &S) -> std::io::Result<Process> {
         hostname: sys.hostname().to_string(),
         boot_id: boot_id(sys),
         pid_namespace: sys.pid_namespace(),
-        time_namespace: time_namespace(),
+        time_namespace: sys.time_namespace(),
         start_ticks: identity.start_ticks,
         writer_id: WriterId::from_random(sys.random()?),
         unknown: serde_json::Map::new(),
@@ -220,14 +204,6 @@ pub(super) fn this_process<S: WholeFiles>(sys: &S) -> std::io::Result<Process> {
         pid: identity.pid.get(),
         holder: Some(holder),
     })
-}
-
-/// Names the time namespace of this process: what starts are counted from.
-fn time_namespace() -> Option<u64> {
-    // Older kernels and other systems have none.
-    let namespace = std::fs::read_link("/proc/self/ns/time").ok()?;
-    let number = namespace.to_str()?.strip_prefix("time:[")?;
-    number.strip_suffix(']')?.parse().ok()
 }
 
 /// The boot id as the kernel writes it, in the form of a UUID.

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use rvlf::sim::{SimSys, World};
+use rvlf::sim::{Check, SimSys, World};
 
 use super::refreshes::{ELSEWHERE, come_after_the_age, hold_for_long, refresh_and_check};
-use super::{LATER, contend, prove, sample, with};
+use super::{LATER, contend, contend_in_danger, find, prove, sample, with};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -134,5 +134,19 @@ fn random_schedules_with_clock_steps_and_suspensions() {
     sample(
         "two machines that share flock, 2 crashes, 3 clock steps",
         &on_two.crashes(2).clock_steps(3).finally(LATER, recover),
+    );
+}
+
+// Exclusive create: A's file is empty, and a clock that is set makes it look old to B, who locks it to
+// break it. A takes its file back, which it could not lock, and publishes another one: B's rename
+// catches that, and C publishes as well.
+#[test]
+#[ignore = "takes minutes"]
+fn what_is_taken_back_unlocked_breaks_exclusion() {
+    let world = World::local().without_unnamed().coarse().clock_steps(1);
+    let world = world.without(Check::LockedWithdraw);
+    find(
+        "a withdrawal without the kernel lock",
+        &with(world, 3, 1, contend_in_danger),
     );
 }

@@ -531,10 +531,10 @@ impl<'w> Explorer<'w> {
         Ok(())
     }
 
-    /// Who waits for the lock must not oversleep its release, nor its holder's death; but a contender
-    /// that dies while it examines or breaks makes no event, and then a timer is the net.
+    /// Who waits for the lock must not oversleep its release, nor its holder's death. Where there was
+    /// no event, a timer is the net.
     fn check_sleepers(&self, state: &State) -> Outcome {
-        if !state.kernel.is_free(LOCK) || state.kernel.had_silent_death() {
+        if !state.kernel.is_free(LOCK) || state.kernel.was_silent(LOCK) {
             return Ok(());
         }
         let mut waiting = self.waiting(state).filter(|who| {

@@ -97,6 +97,8 @@ pub(super) struct Kernel {
     /// Whether a lock has gone with a process and nobody was told: closing a descriptor that is open
     /// for reading only makes no event.
     silent_death: bool,
+    /// A call has failed that could have succeeded.
+    had_fault: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -190,6 +192,7 @@ impl Kernel {
             names: BTreeMap::new(),
             processes: Vec::new(),
             silent_death: false,
+            had_fault: false,
         }
     }
 
@@ -238,7 +241,8 @@ impl Kernel {
     }
 
     /// Whether whoever looks finds the lock `name` free: nothing is there, or a record whose writer
-    /// promised this kernel to have flock, and nobody has it.
+    /// promised this kernel to have flock, and nobody has it. (A writer that lives counts for a while
+    /// all the same: it may have had two faults, one in its publish and one in taking it back.)
     pub(super) fn is_free(&self, name: &str) -> bool {
         let Some(ino) = self.names.get(OsStr::new(name)).copied() else {
             return true;
@@ -247,12 +251,18 @@ impl Kernel {
         let record = Record::decode(&self.inode(ino).content).ok();
         let key = KernelStamp::inode_key(&System::HOST.boot_id(), DEV, ino);
         let stamp = record.and_then(|record| record.stamp());
-        !locked && stamp.is_some_and(|stamp| stamp.inode_key == key)
+        let lives = |start_ticks| {
+            let mut processes = self.processes.iter();
+            processes.any(|it| it.start_ticks == start_ticks && it.life != Life::Dead)
+        };
+        let counts = |stamp: KernelStamp| stamp.inode_key != key || lives(stamp.start_ticks);
+        !locked && !stamp.is_none_or(counts)
     }
 
-    /// Whether a waiter may not have heard that the lock is free.
-    pub(super) fn had_silent_death(&self) -> bool {
-        self.silent_death
+    /// Whether a waiter may not have heard that the lock `name` is free: whoever dies while it
+    /// examines or breaks what is there makes no event, nor does who gives up after a fault.
+    pub(super) fn was_silent(&self, name: &str) -> bool {
+        self.silent_death || self.had_fault && self.names.contains_key(OsStr::new(name))
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &Name> {

@@ -36,6 +36,7 @@ impl Kernel {
         errno: Errno,
     ) -> Reply {
         self.mishaps.faults -= 1;
+        self.had_fault = true;
         self.process_mut(who).deadline_ns = None;
         match call {
             Call::Flock(..) if errno == Errno::ENOLCK => Reply::Flocked(Flocked::Unsupported),
