@@ -89,7 +89,8 @@ impl fmt::Display for Problem {
 impl Table {
     /// What is wrong with the table, whoever lives or is dead.
     ///
-    /// Takes time in proportion to the table and to the number of overlaps.
+    /// Takes time in proportion to the table and to the number of overlaps. Delegations within
+    /// delegations overlap by their nature: a chain of them takes time by the cube of its depth.
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.duplicates();
