@@ -12,6 +12,8 @@
 mod clocks;
 #[path = "schedules/faults.rs"]
 mod faults;
+#[path = "schedules/power.rs"]
+mod power;
 #[path = "schedules/refreshes.rs"]
 mod refreshes;
 #[path = "schedules/systems.rs"]

@@ -243,6 +243,8 @@ pub enum Check {
     OwnPath,
     /// A publish that fails removes the file that it made.
     Withdraw,
+    /// A record and its name are synced before the lock is handed out.
+    Sync,
     /// What could not be locked is not withdrawn.
     LockedWithdraw,
     /// Off local file systems a publisher reads its record back.

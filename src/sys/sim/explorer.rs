@@ -2,7 +2,7 @@
 //!
 //! A state is a value: the kernel, and for each process the history that its program is at. Its
 //! successors are: any process makes its next call; any process is killed before it, or its call fails;
-//! a clock is set, a machine suspended; the kernel takes a dying process away; time passes when nobody
+//! a clock is set, a machine suspended, power lost; the kernel takes a dying process away; time passes when nobody
 //! can do anything else. The search is breadth
 //! first, so that the trace of a violation is as short as there is one.
 
@@ -318,6 +318,7 @@ impl<'w> Explorer<'w> {
             actors: Vec::new(),
         };
         state.kernel.mishaps = self.world.mishaps;
+        state.kernel.settle_disk();
         for (program, contender) in self.world.contenders.iter().enumerate() {
             let who = state.kernel.start(first_pid(program), contender.system);
             let node = self.histories.root(program);
@@ -422,8 +423,15 @@ impl<'w> Explorer<'w> {
                 self.settle(state, who, log)?;
             }
             Step::Suffer(mishap) => {
+                let was_held = state.kernel.holders() > 0;
                 state.kernel.suffer(mishap);
                 log.say(|| mishap.to_string());
+                if let Mishap::LosePower { .. } = mishap {
+                    if was_held && !state.kernel.has_record(LOCK) {
+                        return Err("nothing tells of the holder who lost its power".to_owned());
+                    }
+                    (0..state.actors.len()).try_for_each(|who| self.settle(state, who, log))?;
+                }
             }
         }
         self.check(state)
@@ -560,10 +568,14 @@ impl<'w> Explorer<'w> {
             return Err(format!("{} waits for ever", self.world.name(who)));
         }
         let Mishaps {
-            crashes, faults, ..
+            crashes,
+            faults,
+            power_losses,
+            ..
         } = self.world.mishaps;
         let left = state.kernel.mishaps;
-        let mishaps = crashes - left.crashes + faults - left.faults;
+        let mishaps =
+            crashes - left.crashes + faults - left.faults + power_losses - left.power_losses;
         let left = state
             .kernel
             .names()

@@ -7,10 +7,12 @@
 mod faults;
 mod files;
 mod mishaps;
+mod power;
 mod processes;
 mod waiting;
 
 pub(super) use self::mishaps::{Mishap, Mishaps};
+use self::power::Disk;
 pub use self::processes::System;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,7 +22,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::super::{Check, Extent, FileKind, Flock, Flocked, Identity, Liveness, Woken};
+use super::super::{Check, FileKind, Flock, Flocked, Identity, Liveness, Woken};
 use super::call::{Call, Fd, Fork, Name, Reply};
 use crate::judge::FileSystem;
 use crate::record::{KernelStamp, Pid, Record, WriterId};
@@ -87,12 +89,16 @@ const NS_PER_TICK: u64 = 10_000_000;
 pub(super) struct Kernel {
     /// By a clock that nobody sets.
     now_ns: u64,
+    /// When the machines were booted, and how often they were since the beginning.
+    booted_ns: u64,
+    boots: u8,
     /// How many seconds the wall clocks of kernels were set by.
     clocks: BTreeMap<u8, i64>,
     /// What may still happen.
     pub(super) mishaps: Mishaps,
     inodes: BTreeMap<Ino, Inode>,
     names: BTreeMap<Name, Ino>,
+    disk: Disk,
     processes: Vec<Process>,
     /// Whether a lock has gone with a process and nobody was told: closing a descriptor that is open
     /// for reading only makes no event.
@@ -186,10 +192,13 @@ impl Kernel {
     pub(super) fn new() -> Kernel {
         Kernel {
             now_ns: START_NS,
+            booted_ns: START_NS - UPTIME_NS,
+            boots: 0,
             clocks: BTreeMap::new(),
             mishaps: Mishaps::default(),
             inodes: BTreeMap::new(),
             names: BTreeMap::new(),
+            disk: Disk::default(),
             processes: Vec::new(),
             silent_death: false,
             had_fault: false,
@@ -218,7 +227,8 @@ impl Kernel {
 
     /// The record of a process that died while it held the lock that is planted next.
     pub(super) fn record_of_the_dead(&self, stamped: bool, age: Duration) -> Record {
-        let inode_key = KernelStamp::inode_key(&System::HOST.boot_id(), DEV, self.planted_ino());
+        let inode_key =
+            KernelStamp::inode_key(&self.boot_id(System::HOST), DEV, self.planted_ino());
         let stamp = KernelStamp {
             inode_key,
             start_ticks: 1,
@@ -249,7 +259,7 @@ impl Kernel {
         };
         let locked = self.references(|other| other.ino == ino && other.lock.is_some()) > 0;
         let record = Record::decode(&self.inode(ino).content).ok();
-        let key = KernelStamp::inode_key(&System::HOST.boot_id(), DEV, ino);
+        let key = KernelStamp::inode_key(&self.boot_id(System::HOST), DEV, ino);
         let stamp = record.and_then(|record| record.stamp());
         let lives = |start_ticks| {
             let mut processes = self.processes.iter();
@@ -325,7 +335,7 @@ impl Kernel {
     /// - What is done to a hidden file. (Not its making nor its end: they decide who gets which inode
     ///   number.)
     /// - Reading what nobody writes.
-    /// - Syncing: this world does not lose power.
+    /// - Syncing, in a world that does not lose power.
     /// - The beginning of a hold: it is the return of the last call before it.
     ///
     /// And in a coarse world:
@@ -341,8 +351,6 @@ impl Kernel {
         match call {
             Call::OpenDir
             | Call::FileSystem
-            | Call::SyncDir
-            | Call::Sync(..)
             | Call::Hostname
             | Call::IsHostAlias(_)
             | Call::BootId
@@ -352,6 +360,7 @@ impl Kernel {
             | Call::Entered
             | Call::BeginLoop
             | Call::BeginRound(..) => true,
+            Call::SyncDir | Call::Sync(..) => !self.may_lose_power(),
             Call::Process(pid) => {
                 let is_dead = || self.liveness(who, *pid) == Liveness::Dead;
                 *pid == self.process(who).pid || !self.pids_return() && is_dead()
@@ -422,7 +431,8 @@ impl Kernel {
 
     fn perform(&mut self, rules: &Rules, who: usize, call: &Call) -> Result<Reply, Errno> {
         Ok(match call {
-            Call::OpenDir | Call::SyncDir => Reply::Done,
+            Call::OpenDir => Reply::Done,
+            Call::SyncDir => self.sync_names(),
             Call::FileSystem => Reply::FileSystem(rules.file_system),
             Call::List => Reply::Names(self.names.keys().cloned().collect()),
             Call::StatAt(name) => Reply::Stat(self.stat(self.find(name)?)),
@@ -448,13 +458,13 @@ impl Kernel {
             Call::Write(fd, offset, bytes) => self.write(rules, who, *fd, *offset, bytes)?,
             Call::Flock(..) if rules.flock == Reach::Nobody => Reply::Flocked(Flocked::Unsupported),
             Call::Flock(fd, operation) => Reply::Flocked(self.flock(rules, who, *fd, *operation)?),
-            Call::Sync(_, Extent::All | Extent::Data) => Reply::Done,
+            Call::Sync(fd, extent) => self.sync(who, *fd, *extent)?,
             Call::Close(fd) => self.close(who, *fd)?,
             Call::Hostname => Reply::Hostname(self.process(who).system.hostname()),
             Call::IsHostAlias(name) => {
                 Reply::IsHostAlias(*name == self.process(who).system.hostname())
             }
-            Call::BootId => Reply::BootId(self.process(who).system.boot_id()),
+            Call::BootId => Reply::BootId(self.boot_id(self.process(who).system)),
             Call::Identity => {
                 let Process {
                     pid, start_ticks, ..

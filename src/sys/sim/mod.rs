@@ -6,8 +6,8 @@
 //! [`World::follow`] the one that bytes say.
 //!
 //! A world says what may go wrong, and how often: processes are killed, calls fail, clocks are set,
-//! machines suspended, at any moment. Where processes run is a [`System`]: a kernel, a pid namespace and
-//! a host name.
+//! machines suspended or robbed of power, at any moment. Where processes run is a [`System`]: a kernel, a
+//! pid namespace and a host name.
 //!
 //! What is checked after every step: never two holders; no planted foreign file is touched; nobody
 //! writes into a file that is not its own; no program panics; nobody sleeps on when the lock becomes
@@ -249,6 +249,14 @@ impl World {
     #[must_use]
     pub fn faults(mut self, faults: usize) -> World {
         self.mishaps.faults = faults;
+        self
+    }
+
+    /// How often all machines lose power and boot again, at any moments. What was synced is on the disk
+    /// then, and with it all that was not, or nothing of that.
+    #[must_use]
+    pub fn power_losses(mut self, losses: usize) -> World {
+        self.mishaps.power_losses = losses;
         self
     }
 

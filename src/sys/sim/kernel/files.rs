@@ -41,6 +41,7 @@ impl Kernel {
     }
 
     pub(super) fn make_inode(&mut self, rules: &Rules, who: usize, ino: Ino) {
+        self.forget_on_disk(ino);
         let now_ns = self.file_time_ns(rules);
         let content = Arc::new([]);
         let inode = Inode {

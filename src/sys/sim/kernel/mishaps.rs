@@ -14,6 +14,7 @@ pub(in super::super) struct Mishaps {
     pub(in super::super) clock_steps: usize,
     pub(in super::super) suspensions: usize,
     pub(in super::super) faults: usize,
+    pub(in super::super) power_losses: usize,
 }
 
 /// One that is no single process's.
@@ -23,6 +24,8 @@ pub(in super::super) enum Mishap {
     StepClock(u8, i64),
     /// A kernel stops, and goes on later.
     Suspend(u8),
+    /// All machines boot again, with what was not synced, or without.
+    LosePower { unsynced_is_lost: bool },
 }
 
 impl fmt::Display for Mishap {
@@ -30,6 +33,14 @@ impl fmt::Display for Mishap {
         match self {
             Mishap::StepClock(kernel, by) => write!(f, "kernel {kernel}: clock set by {by:+} s"),
             Mishap::Suspend(kernel) => write!(f, "kernel {kernel}: suspended for {SUSPENSION:?}"),
+            Mishap::LosePower { unsynced_is_lost } => {
+                let fate = if *unsynced_is_lost {
+                    "is gone"
+                } else {
+                    "is there"
+                };
+                write!(f, "power is lost; what was not synced {fate}")
+            }
         }
     }
 }
@@ -57,11 +68,16 @@ impl Kernel {
                 mishaps.push(Mishap::Suspend(kernel));
             }
         }
+        if self.may_lose_power() && (0..self.processes.len()).any(|who| self.is_alive(who)) {
+            let fates = [false, true];
+            mishaps.extend(fates.map(|unsynced_is_lost| Mishap::LosePower { unsynced_is_lost }));
+        }
         mishaps
     }
 
     pub(in super::super) fn suffer(&mut self, mishap: Mishap) {
         match mishap {
+            Mishap::LosePower { unsynced_is_lost } => self.lose_power(unsynced_is_lost),
             Mishap::StepClock(kernel, by) => {
                 self.mishaps.clock_steps -= 1;
                 *self.clocks.entry(kernel).or_default() += by;

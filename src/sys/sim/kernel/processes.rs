@@ -55,19 +55,20 @@ impl System {
         Hostname::truncated(self.hostname.as_bytes())
     }
 
-    pub(super) fn boot_id(&self) -> [u8; 16] {
-        let mut id = BOOT_ID;
-        let [.., last] = &mut id;
-        *last = self.kernel;
-        id
-    }
-
     pub(super) fn kernel(&self) -> u8 {
         self.kernel
     }
 }
 
 impl Kernel {
+    /// Names this boot of the kernel of `system`.
+    pub(super) fn boot_id(&self, system: System) -> [u8; 16] {
+        let mut id = BOOT_ID;
+        let [.., boot, kernel] = &mut id;
+        (*boot, *kernel) = (self.boots, system.kernel);
+        id
+    }
+
     /// Starts a process in the next place of the table.
     pub(in super::super) fn start(&mut self, pid: Pid, system: System) -> usize {
         let place = self.processes.len();

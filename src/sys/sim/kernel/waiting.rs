@@ -6,14 +6,14 @@ use nix::errno::Errno;
 
 use super::super::super::{Liveness, Now, Woken};
 use super::super::call::{Fd, Reply, WatchId};
-use super::{Ino, Kernel, START_NS, UPTIME_NS, Watch, first_free};
+use super::{Ino, Kernel, Watch, first_free};
 use crate::record::Pid;
 
 impl Kernel {
     // Clocks and waiting.
 
     pub(super) fn now(&self, who: usize) -> Now {
-        let since_boot = Duration::from_nanos(self.now_ns - START_NS + UPTIME_NS);
+        let since_boot = Duration::from_nanos(self.now_ns - self.booted_ns);
         Now {
             realtime_ns: self.realtime_ns(self.process(who).system.kernel()),
             since_boot,

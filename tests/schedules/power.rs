@@ -1,0 +1,54 @@
+//! Machines that lose power: what was synced is there when they boot again, and no more is promised.
+
+use rvlf::sim::{Check, World};
+
+use super::{LATER, come_later, contend, contend_in_danger, prove, sample, with};
+
+/// The next writer must learn that somebody was writing: no loss of power takes a held lock away.
+fn without_power(world: World) -> World {
+    world.power_losses(1).finally(LATER, come_later)
+}
+
+#[test]
+fn a_held_lock_survives_the_loss_of_power_and_is_recovered_after_it() {
+    let world = || without_power(World::local().coarse());
+    prove("1 contender, 1 loss", &with(world(), 1, 2, contend));
+    prove("2 contenders, 1 loss", &with(world(), 2, 1, contend));
+}
+
+// Without O_TMPFILE the name is there before the content, and either may reach the disk alone.
+#[test]
+fn a_lock_by_exclusive_create_survives_the_loss_of_power() {
+    let world = without_power(World::local().coarse().without_unnamed());
+    prove("exclusive create, 1 loss", &with(world, 1, 2, contend));
+}
+
+#[test]
+fn what_is_not_synced_is_lost_with_the_power() {
+    for world in [World::local(), World::local().without_unnamed()] {
+        let world = without_power(world.coarse().without(Check::Sync));
+        let violation = with(world, 1, 1, contend_in_danger)
+            .explore()
+            .expect_err("nothing was synced");
+        assert_eq!(
+            violation.message(),
+            "nothing tells of the holder who lost its power"
+        );
+    }
+}
+
+#[test]
+fn random_schedules_with_losses_of_power() {
+    let dead = World::local().dead_lock(std::time::Duration::from_secs(1));
+    for (what, world) in [
+        ("3 contenders, 2 losses of power", World::local()),
+        ("3 breakers, 2 losses of power", dead),
+        (
+            "exclusive create, 2 losses of power",
+            World::local().without_unnamed(),
+        ),
+    ] {
+        let world = with(world, 3, 3, contend).power_losses(2).crashes(1);
+        sample(what, &world.finally(LATER, come_later));
+    }
+}
