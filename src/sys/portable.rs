@@ -8,7 +8,7 @@ use std::io;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
+use nix::fcntl::{AtFlags, OFlag};
 use nix::sys::signal::kill;
 use nix::sys::stat::Mode;
 use nix::time::ClockId;
