@@ -468,3 +468,58 @@ fn a_random_walk_finds_the_race_again_by_its_seed() {
         .expect_err("the same seed, the same schedule");
     assert_eq!(again.trace(), found.trace());
 }
+
+/// What another tool writes.
+const ITS_OWN: &[u8] = b"{\"pid\": 4121}";
+
+/// Another tool, or a person, puts a file of its own where the lock was.
+fn replace_the_lock(os: &SimSys) {
+    let dir = dir(os);
+    let file = os.create_unnamed(&dir, 0o666).expect("the file system can");
+    os.write(&file, 0, ITS_OWN).expect("there is room");
+    if os.unlink(&dir, name(LOCK)).is_ok() && os.link(&file, &dir, name(LOCK)).is_ok() {
+        os.create(&dir, name("replaced"), 0o666)
+            .expect("nobody else makes that");
+    }
+}
+
+/// Acquires and dies. (A release looks and then unlinks, and who replaces the file in between has lost
+/// it: R19.)
+fn acquire_and_die(os: &SimSys) {
+    std::mem::forget(os.try_acquire());
+}
+
+fn what_was_put_there_is_somewhere(os: &SimSys) {
+    let dir = dir(os);
+    let names = os.list(&dir).expect("it can be listed");
+    let is_its_own = |name: &std::ffi::OsString| {
+        let file = os.open(&dir, name, Access::Read).expect("it is there");
+        os.read(&file).expect("it is a file").bytes() == ITS_OWN
+    };
+    let replaced = names.iter().any(|it| it == "replaced");
+    assert!(
+        !replaced || names.iter().any(is_its_own),
+        "a file that is no lock was removed: {names:?}"
+    );
+}
+
+// B has judged a dead lock. Before its rename somebody replaces it by a file that is no lock, which B
+// catches; before B puts that back, C publishes. The file must not go as a lock would.
+#[test]
+fn a_foreign_file_that_was_caught_by_mistake_is_never_removed() {
+    let mut world = World::local()
+        .coarse()
+        .dead_lock(Duration::from_secs(1))
+        .process("B", 1, acquire_and_die)
+        .process("U", 1, replace_the_lock)
+        .process("C", 1, acquire_and_die)
+        .finally(MINUTE, what_was_put_there_is_somewhere);
+    world.expected.push(name("replaced").into());
+    // Where it stays if the path is taken: the asides of B and C.
+    for (draw, ticks) in (1_u64..8).flat_map(|draw| [1000_u64, 1200].map(|ticks| (draw, ticks))) {
+        let aside = format!(".rvlf-{:016x}", draw << 48 | ticks);
+        world.expected.push(name(&aside).into());
+    }
+    let report = world.explore().expect("it is put back, or stays aside");
+    assert!(report.states > 1000, "that was no search: {report:?}");
+}
