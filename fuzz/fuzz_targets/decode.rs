@@ -2,16 +2,16 @@
 //! print, and nothing that depends on bytes behind the first 105.
 #![no_main]
 
-#[path = "../../tests/second/mod.rs"]
-mod second;
+#[path = "../../tests/second_reader/mod.rs"]
+mod second_reader;
 
 use libfuzzer_sys::fuzz_target;
 use rvlf::{Checksum, DecodeError, RECORD_LEN, Record};
-use second::{Class, Fields, Polynomial};
+use second_reader::{Class, Fields, Polynomial};
 
 fuzz_target!(|bytes: &[u8]| {
     let head = bytes.get(..RECORD_LEN + 1).unwrap_or(bytes);
-    assert_eq!(classify(bytes), second::classify(bytes));
+    assert_eq!(classify(bytes), second_reader::classify(bytes));
     assert_eq!(classify(head), classify(bytes));
 });
 

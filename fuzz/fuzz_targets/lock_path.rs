@@ -4,8 +4,8 @@
 //! The first byte chooses the kind of file, the second what is done; the rest is the content.
 #![no_main]
 
-#[path = "../../tests/second/mod.rs"]
-mod second;
+#[path = "../../tests/second_reader/mod.rs"]
+mod second_reader;
 
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -19,7 +19,7 @@ use rvlf::{
     Durability, LockOptions, LockState, Record, StalePolicy, WriterLock, force_break, inspect,
     lock_path_for,
 };
-use second::Class;
+use second_reader::Class;
 
 fuzz_target!(|input: &[u8]| {
     let [kind, actions, content @ ..] = input else {
@@ -98,7 +98,7 @@ fn is_sacred(lock_path: &Path) -> bool {
     }
     let content = fs::read(lock_path).expect("it is ours");
     matches!(
-        second::classify(&content),
+        second_reader::classify(&content),
         Class::Foreign | Class::Unsupported(_)
     )
 }

@@ -4,12 +4,12 @@
 //! No fuzzer guesses a checksum: it is set here, by the second reader's arithmetic.
 #![no_main]
 
-#[path = "../../tests/second/mod.rs"]
-mod second;
+#[path = "../../tests/second_reader/mod.rs"]
+mod second_reader;
 
 use libfuzzer_sys::fuzz_target;
 use rvlf::{Hostname, KernelStamp, RECORD_LEN, REFRESHED, Record};
-use second::{Class, Polynomial};
+use second_reader::{Class, Polynomial};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut whole = [0; RECORD_LEN];
@@ -22,13 +22,13 @@ fuzz_target!(|bytes: &[u8]| {
         Some(1) => Polynomial::Castagnoli,
         _ => Polynomial::Ieee,
     };
-    let checksum = second::crc(polynomial, &whole[..0x64]);
+    let checksum = second_reader::crc(polynomial, &whole[..0x64]);
     whole[0x64..].copy_from_slice(&checksum.to_le_bytes());
     round_trip(&whole);
 });
 
 fn round_trip(bytes: &[u8; RECORD_LEN]) {
-    let fields = match second::classify(bytes) {
+    let fields = match second_reader::classify(bytes) {
         Class::Valid(fields) => fields,
         class => {
             assert_eq!(class, Class::Corrupt, "only its pid can be wrong");
@@ -46,7 +46,7 @@ fn round_trip(bytes: &[u8; RECORD_LEN]) {
 
     let refreshed = record.refreshed(!fields.timestamp_ns).encode();
     assert_eq!(refreshed[..REFRESHED.start], bytes[..REFRESHED.start]);
-    let Class::Valid(again) = second::classify(&refreshed) else {
+    let Class::Valid(again) = second_reader::classify(&refreshed) else {
         panic!("a refreshed record is valid");
     };
     assert_eq!(again.timestamp_ns, !fields.timestamp_ns);
@@ -69,7 +69,7 @@ fn round_trip(bytes: &[u8; RECORD_LEN]) {
         record.writer_id(),
         stamp,
     );
-    let Class::Valid(mut made) = second::classify(&made.encode()) else {
+    let Class::Valid(mut made) = second_reader::classify(&made.encode()) else {
         panic!("what is made is valid");
     };
     made.polynomial = fields.polynomial;
