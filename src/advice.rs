@@ -1,6 +1,8 @@
 //! The next step for somebody who reads an error.
 
+use std::fmt;
 use std::io;
+use std::path::Path;
 
 use crate::holder::Holder;
 
@@ -13,8 +15,18 @@ pub(crate) fn for_refused(holder: &Holder) -> &'static str {
     }
 }
 
-/// For somebody whose operating system failed.
-pub(crate) fn for_failed(error: &io::Error) -> &'static str {
+/// Says of an operation of the system that it failed, and what to do.
+pub(crate) fn write_failed(
+    f: &mut fmt::Formatter<'_>,
+    path: &Path,
+    operation: &str,
+    source: &io::Error,
+) -> fmt::Result {
+    let (path, advice) = (path.display(), for_failed(source));
+    write!(f, "{path}: could not {operation}; {advice}")
+}
+
+fn for_failed(error: &io::Error) -> &'static str {
     // They have no [`io::ErrorKind`] of their own; the numbers are those of every Unix.
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;

@@ -46,8 +46,7 @@ pub struct InspectError {
 
 impl fmt::Display for InspectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (path, advice) = (self.path.display(), advice::for_failed(&self.source));
-        write!(f, "{path}: could not {}; {advice}", self.operation)
+        advice::write_failed(f, &self.path, self.operation, &self.source)
     }
 }
 
@@ -263,10 +262,7 @@ impl fmt::Display for BreakError {
                 operation,
                 path,
                 source,
-            } => {
-                let (path, advice) = (path.display(), advice::for_failed(source));
-                write!(f, "{path}: could not {operation}; {advice}")
-            }
+            } => advice::write_failed(f, path, operation, source),
         }
     }
 }

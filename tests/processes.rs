@@ -14,8 +14,7 @@ use std::time::Duration;
 use common::{Actor, Chance, Contained, OLD, PATIENCE, Role};
 use nix::sys::signal::Signal;
 use rvlf::{
-    AcquireError, Checksum, Durability, LossReason, Reason, ReleaseErrorKind, WriterLock,
-    lock_path_for,
+    AcquireError, Durability, LossReason, Reason, ReleaseErrorKind, WriterLock, lock_path_for,
 };
 
 #[test]
@@ -46,31 +45,19 @@ struct Entry {
 }
 
 impl Entry {
-    const LEN: usize = 64;
+    const LEN: usize = common::SEALED_LEN;
 
     fn encode(self) -> [u8; Entry::LEN] {
-        let mut bytes = [0; Entry::LEN];
-        let numbers = [self.sequence, self.writer, self.number, !self.sequence];
-        let numbers = numbers.iter().flat_map(|number| number.to_le_bytes());
-        let filler = std::iter::repeat(b'x');
-        for (to, from) in bytes.iter_mut().zip(numbers.chain(filler)) {
-            *to = from;
-        }
-        let (body, sum) = bytes.split_at_mut(Entry::LEN - 4);
-        sum.copy_from_slice(&Checksum::IsoHdlc.of(body).to_le_bytes());
-        bytes
+        common::sealed([self.sequence, self.writer, self.number, !self.sequence])
     }
 
     /// `None` if it is torn, or two writers' halves.
     fn decode(bytes: &[u8]) -> Option<Entry> {
-        let mut numbers = bytes.chunks_exact(8).map(|chunk| {
-            let chunk = chunk.try_into().expect("chunks_exact gives eight bytes");
-            u64::from_le_bytes(chunk)
-        });
+        let [sequence, writer, number, _] = common::unsealed(bytes)?;
         let entry = Entry {
-            sequence: numbers.next()?,
-            writer: numbers.next()?,
-            number: numbers.next()?,
+            sequence,
+            writer,
+            number,
         };
         (entry.encode() == bytes).then_some(entry)
     }

@@ -22,7 +22,7 @@ use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid as RawPid;
-use rvlf::{Checksum, LossReason, WriterLock};
+use rvlf::{LossReason, WriterLock};
 
 const WRITERS: usize = 8;
 
@@ -51,33 +51,21 @@ struct Entry {
 }
 
 impl Entry {
-    const LEN: usize = 64;
+    const LEN: usize = common::SEALED_LEN;
 
     fn encode(self) -> [u8; Entry::LEN] {
-        let mut bytes = [b'x'; Entry::LEN];
-        let numbers = [self.sequence, self.writer, self.reclaimed, self.forked];
-        let numbers = numbers.iter().flat_map(|number| number.to_le_bytes());
-        for (to, from) in bytes.iter_mut().zip(numbers) {
-            *to = from;
-        }
-        let (body, sum) = bytes.split_at_mut(Entry::LEN - 4);
-        sum.copy_from_slice(&Checksum::IsoHdlc.of(body).to_le_bytes());
-        bytes
+        common::sealed([self.sequence, self.writer, self.reclaimed, self.forked])
     }
 
     /// `None` if it is torn, or two writers' halves.
     fn decode(bytes: &[u8]) -> Option<Entry> {
-        let mut numbers = bytes.chunks_exact(8).map(|chunk| {
-            let chunk = chunk.try_into().expect("chunks_exact gives eight bytes");
-            u64::from_le_bytes(chunk)
-        });
-        let entry = Entry {
-            sequence: numbers.next()?,
-            writer: numbers.next()?,
-            reclaimed: numbers.next()?,
-            forked: numbers.next()?,
-        };
-        (entry.encode() == bytes).then_some(entry)
+        let [sequence, writer, reclaimed, forked] = common::unsealed(bytes)?;
+        Some(Entry {
+            sequence,
+            writer,
+            reclaimed,
+            forked,
+        })
     }
 }
 

@@ -165,9 +165,8 @@ impl<S: Sys> Place<S> {
     }
 
     fn holds_ours(&self, aside: &OsStr) -> bool {
-        let file = self.sys.open(&self.dir, aside, Access::Read);
-        let head = file.and_then(|file| self.sys.read(&file));
-        head.is_ok_and(|head| is_ours(&head))
+        let head = self.read_afresh(aside);
+        head.is_ok_and(|head| head.is_some_and(|head| is_ours(&head)))
     }
 
     /// Removes the lock if it is stale. `Ok(None)` if nothing is there (any more).

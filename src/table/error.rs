@@ -268,10 +268,7 @@ impl fmt::Display for TableError {
                 operation,
                 path,
                 source,
-            } => {
-                let (path, advice) = (path.display(), advice::for_failed(source));
-                write!(f, "{path}: could not {operation}; {advice}")
-            }
+            } => advice::write_failed(f, path, operation, source),
         }
     }
 }

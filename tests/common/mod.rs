@@ -24,7 +24,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{ForkResult, Pid as RawPid};
-use rvlf::{AcquireError, Hostname, KernelStamp, Pid, Record, WriterId, WriterLock, lock_path_for};
+use rvlf::{
+    AcquireError, Checksum, Hostname, KernelStamp, Pid, Record, WriterId, WriterLock, lock_path_for,
+};
 
 /// How long anything may take that is not measured, before it counts as a hang: nothing here takes
 /// more than seconds, and 60 s outlast a loaded machine.
@@ -683,4 +685,30 @@ pub fn summary(times: &mut [Duration]) -> String {
     let at = |percent: usize| times.get((times.len() * percent / 100).min(times.len() - 1));
     let [median, p99, max] = [50, 99, 100].map(|percent| at(percent).copied().unwrap_or_default());
     format!("median {median:.1?}, 99 % {p99:.1?}, longest {max:.1?}")
+}
+
+// ---------------------------------------------------------------- entries of data files
+
+pub const SEALED_LEN: usize = 64;
+
+/// Four numbers, something to be torn, and a checksum over both.
+pub fn sealed(numbers: [u64; 4]) -> [u8; SEALED_LEN] {
+    let mut bytes = [b'x'; SEALED_LEN];
+    let numbers = numbers.iter().flat_map(|number| number.to_le_bytes());
+    for (to, from) in bytes.iter_mut().zip(numbers) {
+        *to = from;
+    }
+    let (body, sum) = bytes.split_at_mut(SEALED_LEN - 4);
+    sum.copy_from_slice(&Checksum::IsoHdlc.of(body).to_le_bytes());
+    bytes
+}
+
+/// `None` if it is torn, or two writers' halves.
+pub fn unsealed(bytes: &[u8]) -> Option<[u64; 4]> {
+    let (numbers, _) = bytes.as_chunks::<8>();
+    let numbers: Vec<_> = { numbers.iter().take(4) }
+        .map(|number| u64::from_le_bytes(*number))
+        .collect();
+    let numbers = numbers.try_into().ok()?;
+    (sealed(numbers) == bytes).then_some(numbers)
 }
