@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::judge::Verdict;
-use crate::protocol::{Obstacle, Place, Refusal, jittered};
+use crate::protocol::{Obstacle, Place, Refusal, Watching, jittered};
 use crate::sys::{Sys, Woken};
 
 /// The net under the events: a contender that dies while it holds the kernel lock makes none.
@@ -59,13 +59,19 @@ pub(crate) fn until<S: Sys, T>(
             // First, so that the next one can take what it leaves.
             drop(watch.take());
             pace = Pace::new();
-            let armed = refusal.id.map(|id| place.watch(id, &refusal.holder));
-            if let Some(Ok(armed)) = armed {
-                // The holder may have released between our look and the watch: look again. Where
-                // another one's file was at the path, it is what the next look arms a watch for.
-                watched = hold.filter(|_| armed.is_some());
-                watch = armed;
-                continue;
+            match place.watch(&refusal) {
+                Ok(Watching::All(armed)) => watch = Some(armed),
+                // The holder may have released, or died, between our look and the watch: look again.
+                Ok(Watching::FromNowOn(armed)) => {
+                    watch = Some(armed);
+                    continue;
+                }
+                // Another one's file is at the path: it is what the next look arms a watch for.
+                Ok(Watching::Nothing) => {
+                    watched = None;
+                    continue;
+                }
+                Err(_) => {}
             }
         }
         let pause = match watch {

@@ -326,6 +326,15 @@ fn waiters_are_woken_by_each_release_and_each_death() {
     );
 }
 
+// W sees that A holds, and sleeps; but A has released, or died, after the look and before the watch.
+#[test]
+fn a_waiter_that_does_not_look_again_once_it_watches_oversleeps() {
+    let world = with(coarse(), 1, 1, contend).process("W", 1, wait_and_hold);
+    let violation = world.without(Check::LookAfterWatch).explore();
+    let violation = violation.expect_err("the moment comes in some schedule");
+    assert_eq!(violation.message(), "W sleeps although the lock is free");
+}
+
 // A file system without O_TMPFILE: the file has its name before it is locked and written. Ours wait
 // until it is, and break what was left torn.
 #[test]

@@ -11,7 +11,7 @@ use crate::judge::{
     Verdict, judge,
 };
 use crate::record::{DecodeError, Hostname, KernelStamp, RECORD_LEN, Record};
-use crate::sys::{Access, FileId, FileKind, Flock, Head, Liveness, Now, Stat, Sys};
+use crate::sys::{Access, Check, FileId, FileKind, Flock, Head, Liveness, Now, Stat, Sys};
 
 /// A torn checksum is re-read this often: a refresh in place may be seen half done.
 const REREADS: u32 = 3;
@@ -135,6 +135,16 @@ impl Torn {
             _ => None,
         }
     }
+}
+
+/// What came of the wish to watch a hold.
+pub(crate) enum Watching<W> {
+    /// The path names another file, or none.
+    Nothing,
+    /// What happened between the look and the watch is not known.
+    FromNowOn(W),
+    /// The hold is as it was at the look, and whatever ends it will be reported.
+    All(W),
 }
 
 /// What the file server's clock showed at a moment of ours.
@@ -495,22 +505,40 @@ impl<S: Sys> Place<S> {
         born_ns.map(|born_ns| Age::at(self.sys.now().realtime_ns, born_ns).or_zero())
     }
 
-    /// Watches the inode `id` and the process of `holder`. `None` if the path does not name it any
-    /// more; an error where events do not arrive.
-    pub(crate) fn watch(&self, id: FileId, holder: &Holder) -> io::Result<Option<S::Watch>> {
-        if self.file_system == FileSystem::NotLocal {
-            // inotify reports nothing that another mount did.
+    /// Watches the lock file of the hold that was in the way, and its process. An error where there is
+    /// no file to watch, or events do not arrive.
+    pub(crate) fn watch(&self, refusal: &Refusal) -> io::Result<Watching<S::Watch>> {
+        let Some(id) = refusal.id.filter(|_| self.file_system == FileSystem::Local) else {
+            // Off local file systems inotify reports nothing that another mount did.
             return Err(io::ErrorKind::Unsupported.into());
-        }
+        };
         let Some(file) = present(self.sys.open(&self.dir, &self.name, Access::Read))? else {
-            return Ok(None);
+            return Ok(Watching::Nothing);
         };
         if self.sys.stat(&file)?.id != id {
-            return Ok(None);
+            return Ok(Watching::Nothing);
         }
+        let holder = &refusal.holder;
         let process = holder.record().filter(|_| holder.process_lives());
-        let process = process.map(Record::pid);
-        self.sys.watch(&file, process).map(Some)
+        let watch = self.sys.watch(&file, process.map(Record::pid))?;
+        // A death before the watch shows in the process, which it could not watch any more; a release
+        // shows at the path, where no other file can have the number of one that is open.
+        let is_complete = self.sys.omits(Check::LookAfterWatch)
+            || self.sys.watches_process(&watch)
+                && self.is_record_of(&file, refusal)
+                && matches!(self.stat_if_named(id), Ok(Some(_)));
+        Ok(if is_complete {
+            Watching::All(watch)
+        } else {
+            Watching::FromNowOn(watch)
+        })
+    }
+
+    fn is_record_of(&self, file: &S::File, refusal: &Refusal) -> bool {
+        let head = self.sys.read(file);
+        let record = head.map(|head| Record::decode(head.bytes()));
+        let seen = refusal.holder.record().map(Record::writer_id);
+        matches!(record, Ok(Ok(record)) if Some(record.writer_id()) == seen)
     }
 }
 

@@ -31,7 +31,7 @@ use crate::sys::{Access, FileId, FileKind, Flock, Flocked, Head, Stat, Sys};
 
 pub(crate) use acquire::Attempt;
 pub(crate) use breaking::{BreakAttempt, Displaced};
-pub(crate) use examine::{Asker, Found, Torn};
+pub(crate) use examine::{Asker, Found, Torn, Watching};
 pub(crate) use publish::Published;
 pub(crate) use release::Whereabouts;
 

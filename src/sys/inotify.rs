@@ -52,6 +52,11 @@ pub(in crate::sys) fn watch(file: &File, process: Option<Pid>) -> io::Result<Wat
     Ok(Watch { armed: Some(armed) })
 }
 
+pub(in crate::sys) fn watches_process(watch: &Watch) -> bool {
+    let armed = watch.armed.as_ref().expect("only drop takes it");
+    armed.process.is_some()
+}
+
 /// What a watch that is over has left, and whose it is.
 ///
 /// Closing an inotify instance waits for a grace period of the kernel's, 8 to 20 ms, and a watch

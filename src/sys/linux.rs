@@ -29,7 +29,7 @@ use crate::record::Pid;
 mod inotify;
 
 pub(crate) use inotify::{Watch, close_spare_watch};
-pub(super) use inotify::{wait, watch};
+pub(super) use inotify::{wait, watch, watches_process};
 
 /// Counts suspension, unlike CLOCK_MONOTONIC. clock_gettime(2)
 pub(super) const CLOCK_SINCE_BOOT: ClockId = ClockId::CLOCK_BOOTTIME;

@@ -249,9 +249,11 @@ pub enum Check {
     LockedWithdraw,
     /// Off local file systems a publisher reads its record back.
     ReadBack,
+    /// A waiter looks again at what may have changed before its watch was armed.
+    LookAfterWatch,
 }
 
-/// About 26 calls: files by directory handle, facts about hosts and processes, clocks and waiting.
+/// About 27 calls: files by directory handle, facts about hosts and processes, clocks and waiting.
 ///
 /// Calls on files fail with [`io::ErrorKind::Unsupported`] where the file system or the kernel does
 /// not have them; EINTR never comes through. Dropping a file closes it.
@@ -305,6 +307,9 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     fn now(&self) -> Now;
     /// Watches for the end of a hold. Unsupported where events do not exist.
     fn watch(&self, file: &Self::File, process: Option<Pid>) -> io::Result<Self::Watch>;
+    /// Whether the watch reports the end of a process: not if that came before the watch, nor where
+    /// processes cannot be watched.
+    fn watches_process(&self, watch: &Self::Watch) -> bool;
     /// Sleeps until the watch reports or the time is over; without a watch, for the time.
     fn wait(&self, watch: Option<&mut Self::Watch>, timeout: Duration) -> Woken;
 

@@ -70,6 +70,10 @@ pub(super) fn watch(_file: &File, _process: Option<Pid>) -> io::Result<Watch> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+pub(super) fn watches_process(watch: &Watch) -> bool {
+    match *watch {}
+}
+
 pub(crate) fn close_spare_watch() {}
 
 pub(super) fn wait(watch: &mut Watch, _timeout: Duration) -> Woken {

@@ -258,6 +258,10 @@ impl Sys for Host {
         platform::watch(file, process)
     }
 
+    fn watches_process(&self, watch: &platform::Watch) -> bool {
+        platform::watches_process(watch)
+    }
+
     fn wait(&self, watch: Option<&mut platform::Watch>, timeout: Duration) -> Woken {
         match watch {
             Some(watch) => platform::wait(watch, timeout),

@@ -130,6 +130,10 @@ impl Sys for Host {
         match *file {}
     }
 
+    fn watches_process(&self, watch: &Never) -> bool {
+        match *watch {}
+    }
+
     fn wait(&self, watch: Option<&mut Never>, _timeout: Duration) -> Woken {
         match watch {
             Some(watch) => match *watch {},

@@ -88,7 +88,8 @@ pub(super) enum Reply {
     Process(Liveness),
     Random([u8; 16]),
     Now(Now),
-    Watch(WatchId),
+    /// And whether the process is watched.
+    Watch(WatchId, bool),
     Woken(Woken),
     Fork(Fork),
     HasName(bool),

@@ -190,6 +190,7 @@ impl Drop for SimFile {
 pub struct SimWatch {
     sys: SimSys,
     id: WatchId,
+    watches_process: bool,
 }
 
 impl Drop for SimWatch {
@@ -340,12 +341,17 @@ impl Sys for SimSys {
 
     fn watch(&self, file: &SimFile, process: Option<Pid>) -> io::Result<SimWatch> {
         match self.call(Call::Watch(file.fd, process)) {
-            Reply::Watch(id) => Ok(SimWatch {
+            Reply::Watch(id, watches_process) => Ok(SimWatch {
                 sys: self.clone(),
                 id,
+                watches_process,
             }),
             reply => Err(reply.into_error()),
         }
+    }
+
+    fn watches_process(&self, watch: &SimWatch) -> bool {
+        watch.watches_process
     }
 
     fn wait(&self, watch: Option<&mut SimWatch>, timeout: Duration) -> Woken {

@@ -33,10 +33,8 @@ impl Kernel {
             file_event: false,
             process,
         };
-        Ok(Reply::Watch(first_free(
-            &mut self.process_mut(who).watches,
-            watch,
-        )))
+        let watches = &mut self.process_mut(who).watches;
+        Ok(Reply::Watch(first_free(watches, watch), process.is_some()))
     }
 
     pub(super) fn watches_of(&mut self, ino: Ino) -> impl Iterator<Item = &mut Watch> {
