@@ -21,6 +21,12 @@ const POLL_LAST: Duration = Duration::from_millis(500);
 const RECHECK_FIRST: Duration = Duration::from_millis(1);
 const RECHECK_LAST: Duration = Duration::from_millis(64);
 
+/// With few contenders the next release is a matter of microseconds: three lost races cost nothing.
+const CROWD_AFTER: u32 = 3;
+/// Then 1, 2, 4 .. 16 ms. Of 64 contenders that never rest, on ext4, the unluckiest had 0.02 to 0.26 of
+/// an even share without this, and 0.4 to 0.6 with it.
+const CROWD_LAST: Duration = Duration::from_millis(16);
+
 /// What one look at the lock has shown.
 pub(crate) enum Look<T> {
     Done(T),
@@ -43,6 +49,7 @@ pub(crate) fn until<S: Sys, T>(
     let mut watched = None;
     let mut watch = None;
     let mut pace = Pace::new();
+    let mut crowd = Crowd::default();
     loop {
         let refusal = match look()? {
             Look::Done(value) => return Ok(Waited::Done(value)),
@@ -55,9 +62,15 @@ pub(crate) fn until<S: Sys, T>(
         }
         let hold = refusal.hold();
         if hold.is_none() || hold != watched {
-            watched = hold;
             // First, so that the next one can take what it leaves.
             drop(watch.take());
+            if watched.take().is_some()
+                && let Some(pause) = crowd.lost_race()
+            {
+                place.sys.wait(None, jittered(&place.sys, pause).min(left));
+                continue;
+            }
+            watched = hold;
             pace = Pace::new();
             match place.watch(&refusal) {
                 Ok(Watching::All(armed)) => watch = Some(armed),
@@ -89,6 +102,23 @@ fn stale_in(refusal: &Refusal) -> Option<Duration> {
     match refusal.holder.verdict() {
         Verdict::Held { stale_in, .. } => stale_in,
         Verdict::Stale { .. } => Some(Duration::ZERO),
+    }
+}
+
+/// How often others were quicker. Each release wakes all who wait, and whoever is just releasing
+/// comes first most of the time: those who lose again and again would only keep it from its work.
+#[derive(Debug, Default)]
+struct Crowd {
+    lost_races: u32,
+}
+
+impl Crowd {
+    /// How long to stay away after a race that was lost.
+    fn lost_race(&mut self) -> Option<Duration> {
+        let beyond = self.lost_races.checked_sub(CROWD_AFTER);
+        self.lost_races += 1;
+        let doubled = |beyond: u32| Duration::from_millis(1 << beyond.min(10));
+        beyond.map(|beyond| doubled(beyond).min(CROWD_LAST))
     }
 }
 
@@ -131,5 +161,27 @@ impl Pace {
         let pause = self.poll;
         self.poll = (pause * 2).min(POLL_LAST);
         jittered(sys, pause)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Sixty-four processes that acquire and release without rest: if all came at each release, the
+    // one that has just released would win nearly always.
+    #[test]
+    fn who_loses_race_after_race_stays_away_for_longer_but_never_for_long() {
+        let mut crowd = Crowd::default();
+        let pauses: Vec<_> = (0..40).map(|_| crowd.lost_race()).collect();
+        let ms = |ms| Some(Duration::from_millis(ms));
+        let first = [None, None, None, ms(1), ms(2), ms(4), ms(8), ms(16)];
+        assert!(pauses.starts_with(&first));
+        assert!(
+            pauses
+                .iter()
+                .skip(first.len())
+                .all(|pause| *pause == ms(16))
+        );
     }
 }
