@@ -181,6 +181,22 @@ fn with_exclusive_create_a_deployed_client_breaks_exclusion() {
     find("create-then-write next to a deployed client", &world);
 }
 
+// D has judged the dead lock, too, and unlinks by path what it finds there: by then the lock of A, who
+// broke it first and would hold.
+#[test]
+fn a_deployed_client_that_is_quick_and_ours_recover_a_dead_lock_one_after_the_other() {
+    let old = |world: World| {
+        let world = world.coarse().quick().dead_lock(Duration::from_secs(60));
+        with(world, 1, 1, contend_in_danger).process("D", 1, contend_deployed)
+    };
+    prove(
+        "a dead lock next to a deployed client",
+        &old(World::local()),
+    );
+    let hasty = World::local().without(Check::Settle);
+    find("the same, and ours does not wait", &old(hasty));
+}
+
 #[test]
 fn two_deployed_clients_break_exclusion_by_themselves() {
     let world = with(World::local().coarse(), 2, 1, contend_deployed);

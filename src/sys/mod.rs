@@ -249,6 +249,8 @@ pub enum Check {
     LockedWithdraw,
     /// Off local file systems a publisher reads its record back.
     ReadBack,
+    /// A publisher that has broken what deployed clients may have judged stale, too, waits for them.
+    Settle,
     /// A waiter looks again at what may have changed before its watch was armed.
     LookAfterWatch,
 }

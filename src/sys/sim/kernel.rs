@@ -40,6 +40,8 @@ pub(super) struct Rules {
     pub(super) omitted: BTreeSet<Check>,
     /// See [`World::coarse`](super::World::coarse).
     pub(super) coarse: bool,
+    /// In a coarse world shorter sleeps take no time.
+    pub(super) grain: Duration,
     /// See [`World::every_history`](super::World::every_history).
     pub(super) every_history: bool,
     /// Whether files are written that have a name, or had one.
@@ -57,10 +59,11 @@ pub(super) enum Reach {
     Everybody,
 }
 
-/// In a coarse world shorter sleeps take no time; or, where creators of one name find out in time that
-/// they are many, shorter ones than those that they wait for it.
-const GRAIN: Duration = Duration::from_secs(1);
-const GRAIN_OF_LIES: Duration = Duration::from_millis(100);
+/// Longer than any sleep that only makes room for others.
+pub(super) const GRAIN: Duration = Duration::from_secs(1);
+
+/// Creators of one name sleep for as long to find out that they are many.
+pub(super) const GRAIN_OF_LIES: Duration = Duration::from_millis(100);
 
 /// How long a lying mount takes until others see what was created.
 const LIE: Duration = Duration::from_millis(50);
@@ -282,12 +285,7 @@ impl Kernel {
     /// Starts the sleep that `call` is, if it is one.
     pub(super) fn begin(&mut self, rules: &Rules, who: usize, call: &Call) {
         if let Call::Wait(_, timeout) | Call::Sleep(timeout) = call {
-            let grain = if rules.exclusive_lies {
-                GRAIN_OF_LIES
-            } else {
-                GRAIN
-            };
-            let timeout = if rules.coarse && *timeout < grain {
+            let timeout = if rules.coarse && *timeout < rules.grain {
                 Duration::ZERO
             } else {
                 *timeout

@@ -42,6 +42,7 @@ use self::process::Program;
 pub use self::process::{SimDir, SimFile, SimSys, SimWatch};
 pub use super::Check;
 use crate::judge::FileSystem;
+use crate::protocol::SETTLE;
 
 /// The data file that every world is about.
 const RESOURCE: &str = "d";
@@ -83,6 +84,7 @@ impl World {
                 noreplace: true,
                 omitted: BTreeSet::new(),
                 coarse: false,
+                grain: kernel::GRAIN,
                 every_history: false,
                 rewrites: false,
             },
@@ -117,6 +119,7 @@ impl World {
     #[must_use]
     pub fn where_exclusive_create_lies(mut self) -> World {
         self.rules.exclusive_lies = true;
+        self.rules.grain = kernel::GRAIN_OF_LIES;
         self
     }
 
@@ -138,6 +141,14 @@ impl World {
     #[must_use]
     pub fn coarse(mut self) -> World {
         self.rules.coarse = true;
+        self
+    }
+
+    /// In a coarse world, lets the settle time pass only when nobody can do anything: everybody is
+    /// quicker than those who wait for that.
+    #[must_use]
+    pub fn quick(mut self) -> World {
+        self.rules.grain = SETTLE;
         self
     }
 
