@@ -1,4 +1,5 @@
-//! Calls that fail at any moment: a clear error or success, no wrong lock, no leftover.
+//! Calls that fail at any moment, with or without effect: a clear error or success, no wrong lock, no
+//! leftover.
 
 use std::time::Duration;
 
@@ -133,4 +134,55 @@ fn random_schedules_with_faults() {
     let mount = World::network().process("A", 2, contend);
     let mount = mount.on(ELSEWHERE).process("B", 2, contend);
     sample("two machines that share flock, faults", &mishaps(mount));
+}
+
+/// Releases, and may hear that the lock was lost where the answer to its own unlink was.
+fn contend_on_a_bad_line(os: &SimSys) {
+    let Some(lock) = attempt(os.try_acquire()) else {
+        return;
+    };
+    os.entered();
+    is_io(lock.refresh());
+    if let Err(lost) = lock.check() {
+        panic!("nobody takes a live lock: {lost}");
+    }
+    os.left();
+    let _ = lock.release();
+}
+
+// The server has created, renamed or unlinked, and its answer never comes: a creator finds its own file
+// and takes it for another's, a breaker finds nothing to rename, and both must go on from what is there.
+#[test]
+fn an_answer_that_is_lost_gives_nobody_a_wrong_lock() {
+    let finally = |world: World| world.lost_answers(2).finally(LATER, come_later);
+    let one = World::network().coarse();
+    let one = one.process("A", 1, contend_on_a_bad_line);
+    prove("1 contender, 2 answers lost", &finally(one));
+    let dead = || World::network().dead_lock(LATER).coarse();
+    let one = dead().process("A", 1, contend_on_a_bad_line);
+    prove("1 breaker, 2 answers lost", &finally(one));
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn an_answer_that_is_lost_gives_no_breaker_a_wrong_lock() {
+    let dead = World::network().dead_lock(LATER).coarse();
+    let world = dead.process("A", 1, contend_on_a_bad_line).on(ELSEWHERE);
+    let world = world.process("B", 1, contend_on_a_bad_line);
+    prove(
+        "2 breakers, 1 answer lost",
+        &world.lost_answers(1).finally(LATER, come_later),
+    );
+}
+
+#[test]
+fn random_schedules_with_lost_answers() {
+    let mount = World::network().process("A", 2, contend_on_a_bad_line);
+    let mount = mount.on(ELSEWHERE);
+    let mount = mount.process("B", 2, contend_on_a_bad_line);
+    let mount = mount.faults(1).lost_answers(2).crashes(1);
+    sample(
+        "two machines, answers lost",
+        &mount.finally(LATER, come_later),
+    );
 }

@@ -9,12 +9,10 @@
 use std::collections::HashSet;
 use std::fmt;
 
-use nix::errno::Errno;
-
 use super::call::{Call, Fork, Reply};
 use super::chooser::{Chooser, Random, Script};
 use super::fingerprint::fingerprint;
-use super::kernel::{Kernel, Mishap, Mishaps, Rules, System};
+use super::kernel::{Fault, Kernel, Mishap, Mishaps, Rules, System};
 use super::process::{Histories, Next, NodeId};
 use super::{LOCK, World};
 use crate::record::Pid;
@@ -110,7 +108,7 @@ pub(super) enum Step {
     PassTime,
     Suffer(Mishap),
     /// A process's next call fails.
-    Fail(usize, Errno),
+    Fail(usize, Fault),
 }
 
 impl Step {
@@ -348,7 +346,7 @@ impl<'w> Explorer<'w> {
                 if let Next::Call(call) = next {
                     let rules = self.histories.rules();
                     let faults = state.kernel.possible_faults(rules, who, call);
-                    steps.extend(faults.into_iter().map(|errno| Step::Fail(who, errno)));
+                    steps.extend(faults.into_iter().map(|fault| Step::Fail(who, fault)));
                 }
             }
         }
@@ -413,12 +411,12 @@ impl<'w> Explorer<'w> {
                 state.kernel.pass_time(waiting.into_iter());
                 log.say(|| "time passes".to_owned());
             }
-            Step::Fail(who, errno) => {
+            Step::Fail(who, fault) => {
                 let Next::Call(call) = self.histories.next(actor(state, who).node).clone() else {
                     unreachable!("only calls fail");
                 };
-                let reply = state.kernel.fail(self.histories.rules(), who, &call, errno);
-                log.say(|| format!("{}: {call} fails: {errno:?}", self.world.name(who)));
+                let reply = state.kernel.fail(self.histories.rules(), who, &call, fault);
+                log.say(|| format!("{}: {call} {fault}", self.world.name(who)));
                 self.hear(state, who, reply);
                 self.settle(state, who, log)?;
             }
@@ -567,15 +565,8 @@ impl<'w> Explorer<'w> {
         if let Some(who) = places.find(|who| state.kernel.is_alive(*who)) {
             return Err(format!("{} waits for ever", self.world.name(who)));
         }
-        let Mishaps {
-            crashes,
-            faults,
-            power_losses,
-            ..
-        } = self.world.mishaps;
-        let left = state.kernel.mishaps;
         let mishaps =
-            crashes - left.crashes + faults - left.faults + power_losses - left.power_losses;
+            self.world.mishaps.that_leave_files() - state.kernel.mishaps.that_leave_files();
         let left = state
             .kernel
             .names()

@@ -11,6 +11,7 @@ mod power;
 mod processes;
 mod waiting;
 
+pub(super) use self::faults::Fault;
 pub(super) use self::mishaps::{Mishap, Mishaps};
 use self::power::Disk;
 pub use self::processes::System;

@@ -263,6 +263,15 @@ impl World {
         self
     }
 
+    /// How many calls on a network mount fail although the server has done them: its answer was lost, and
+    /// the client gives up (ETIMEDOUT), or asks again and hears that the name is there (EEXIST), or is
+    /// gone (ENOENT).
+    #[must_use]
+    pub fn lost_answers(mut self, answers: usize) -> World {
+        self.mishaps.lost_answers = answers;
+        self
+    }
+
     /// How often all machines lose power and boot again, at any moments. What was synced is on the disk
     /// then, and with it all that was not, or nothing of that.
     #[must_use]

@@ -14,7 +14,15 @@ pub(in super::super) struct Mishaps {
     pub(in super::super) clock_steps: usize,
     pub(in super::super) suspensions: usize,
     pub(in super::super) faults: usize,
+    pub(in super::super) lost_answers: usize,
     pub(in super::super) power_losses: usize,
+}
+
+impl Mishaps {
+    /// Those that explain a file that nobody needs any more.
+    pub(in super::super) fn that_leave_files(&self) -> usize {
+        self.crashes + self.faults + self.lost_answers + self.power_losses
+    }
 }
 
 /// One that is no single process's.
