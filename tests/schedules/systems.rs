@@ -1,9 +1,10 @@
 //! Containers, pids that come again, several machines at one file system.
 
+use std::io;
 use std::time::Duration;
 
-use rvlf::Pid;
 use rvlf::sim::{Check, SimSys, System, World};
+use rvlf::{AcquireError, Pid};
 
 use super::refreshes::{ELSEWHERE, come_after_the_age, find_harm};
 use super::{
@@ -164,4 +165,37 @@ fn creators_that_both_win_find_out_before_they_hold() {
     );
     let late = lying().coarse().finally(LATER, come_later);
     sample("a late creator", &machines(late, come_after_the_age));
+}
+
+// B has A's lock file open, to examine or to break it, when A releases: the server answers ESTALE, which
+// says no more than that the lock has changed hands.
+#[test]
+fn a_file_that_the_server_forgets_is_a_lock_that_changed_hands() {
+    let forgetful = |world: World| world.where_removed_files_are_forgotten().coarse();
+    prove(
+        "2 contenders, stale handles",
+        &machines(forgetful(World::network()), contend),
+    );
+    let dead = forgetful(World::network().dead_lock(LATER));
+    prove("2 breakers, stale handles", &machines(dead, contend));
+}
+
+/// Finds a dead lock and gets it, or is told that flock does not work.
+fn need_flock(os: &SimSys) {
+    match os.try_acquire() {
+        Err(AcquireError::Io { source, .. }) => {
+            assert_eq!(source.kind(), io::ErrorKind::Unsupported);
+        }
+        outcome => panic!("nothing would witness this holder's death: {outcome:?}"),
+    }
+}
+
+// A mount that has no flock goes by age alone, and is locked all the same. A local file system has it:
+// where it is refused (ENOLCK), a holder that looks live and a dead one could not be told apart.
+#[test]
+fn flock_may_be_missing_on_a_mount_and_nowhere_else() {
+    let mount = World::network().without_flock().coarse();
+    prove("2 contenders without flock", &machines(mount, contend));
+    let local = World::local().without_flock().coarse();
+    prove("flock refused", &local.process("A", 1, need_flock));
 }

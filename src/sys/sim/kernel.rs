@@ -37,6 +37,8 @@ pub(super) struct Rules {
     pub(super) flock: Reach,
     /// Whether two kernels can both create one name, the last of them with success.
     pub(super) exclusive_lies: bool,
+    /// Whether an open file cannot be used any more once its name was removed.
+    pub(super) removed_is_forgotten: bool,
     pub(super) noreplace: bool,
     pub(super) omitted: BTreeSet<Check>,
     /// See [`World::coarse`](super::World::coarse).
@@ -367,6 +369,7 @@ impl Kernel {
             Call::Flock(fd, _) => self.is_hidden(who, *fd),
             Call::Write(fd, ..) => self.clocks_are_steady() && self.is_hidden(who, *fd),
             Call::Read(fd) => !rules.rewrites || self.is_hidden(who, *fd),
+            Call::Stat(_) if rules.removed_is_forgotten => false,
             Call::Stat(fd) => rules.coarse && !rules.rewrites || self.is_hidden(who, *fd),
             Call::Close(fd) => rules.coarse && self.is_idle(who, *fd),
             Call::CreateUnnamed | Call::Now => rules.coarse && self.clocks_are_steady(),
@@ -405,6 +408,11 @@ impl Kernel {
             })
     }
 
+    fn is_removed(&self, who: usize, fd: Fd) -> bool {
+        let description = self.description(who, fd);
+        description.is_ok_and(|(_, found)| self.inode(found.ino).links == 0)
+    }
+
     fn is_watched(&self, ino: Ino) -> bool {
         let mut watches = self
             .processes
@@ -430,6 +438,11 @@ impl Kernel {
 
     fn perform(&mut self, rules: &Rules, who: usize, call: &Call) -> Result<Reply, Errno> {
         Ok(match call {
+            Call::Stat(fd) | Call::Read(fd) | Call::Write(fd, ..) | Call::Flock(fd, _)
+                if rules.removed_is_forgotten && self.is_removed(who, *fd) =>
+            {
+                return Err(Errno::ESTALE);
+            }
             Call::OpenDir => Reply::Done,
             Call::SyncDir => self.sync_names(),
             Call::FileSystem => Reply::FileSystem(rules.file_system),

@@ -81,6 +81,7 @@ impl World {
                 unnamed: true,
                 flock: Reach::Everybody,
                 exclusive_lies: false,
+                removed_is_forgotten: false,
                 noreplace: true,
                 omitted: BTreeSet::new(),
                 coarse: false,
@@ -120,6 +121,13 @@ impl World {
     pub fn where_exclusive_create_lies(mut self) -> World {
         self.rules.exclusive_lies = true;
         self.rules.grain = kernel::GRAIN_OF_LIES;
+        self
+    }
+
+    /// A server that knows no file without a name: who has it open hears ESTALE, as on NFS.
+    #[must_use]
+    pub fn where_removed_files_are_forgotten(mut self) -> World {
+        self.rules.removed_is_forgotten = true;
         self
     }
 
