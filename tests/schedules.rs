@@ -174,6 +174,19 @@ fn a_deployed_client_and_ours_exclude_each_other() {
     assert!(report.states > 300, "that was no search: {report:?}");
 }
 
+// A disk error is no reason to create by name, where a deployed client would delete the empty file; nor
+// is a race that was lost.
+#[test]
+fn next_to_a_deployed_client_nothing_makes_ours_create_by_name() {
+    let world = |ours| with(World::local().coarse(), ours, 1, contend_in_danger);
+    let next_to_one = |ours| world(ours).process("D", 1, contend_deployed);
+    prove(
+        "1 next to a deployed client, 1 fault",
+        &next_to_one(1).faults(1),
+    );
+    prove("2 next to a deployed client", &next_to_one(2));
+}
+
 #[test]
 fn with_exclusive_create_a_deployed_client_breaks_exclusion() {
     let world = World::local().coarse().without(Check::LinkedPublish);
@@ -359,6 +372,11 @@ fn contenders_that_create_and_then_write_exclude_each_other() {
     prove(
         "exclusive create, 2 contenders, 1 crash",
         &with(world().coarse(), 2, 1, contend).crashes(1),
+    );
+    let unlinkable = World::local().without_links().finally(LATER, come_later);
+    prove(
+        "files that cannot be linked, 2 contenders, 1 crash",
+        &with(unlinkable.coarse(), 2, 1, contend).crashes(1),
     );
 }
 

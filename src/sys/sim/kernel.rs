@@ -34,6 +34,8 @@ pub(super) struct Rules {
     pub(super) file_system: FileSystem,
     /// Whether there are files without a name, to be linked later.
     pub(super) unnamed: bool,
+    /// Whether they can be given one.
+    pub(super) links: bool,
     pub(super) flock: Reach,
     /// Whether two kernels can both create one name, the last of them with success.
     pub(super) exclusive_lies: bool,
@@ -456,7 +458,7 @@ impl Kernel {
                 self.make_inode(rules, who, ino);
                 Reply::File(self.describe(who, ino, true))
             }
-            Call::Link(..) if !rules.unnamed => return Err(Errno::ENOTSUP),
+            Call::Link(..) if !rules.links => return Err(Errno::ENOTSUP),
             Call::Link(fd, name) => self.link(who, *fd, name)?,
             Call::Rename(from, to) => self.rename(from, to)?,
             Call::RenameNoreplace(..) if !rules.noreplace => return Err(Errno::ENOTSUP),

@@ -79,6 +79,7 @@ impl World {
             rules: Rules {
                 file_system: FileSystem::Local,
                 unnamed: true,
+                links: true,
                 flock: Reach::Everybody,
                 exclusive_lies: false,
                 removed_is_forgotten: false,
@@ -172,6 +173,14 @@ impl World {
     #[must_use]
     pub fn without_unnamed(mut self) -> World {
         self.rules.unnamed = false;
+        self
+    }
+
+    /// Files can be made without a name, and then be given none: no procfs to name them by, and an old
+    /// kernel.
+    #[must_use]
+    pub fn without_links(mut self) -> World {
+        self.rules.links = false;
         self
     }
 
