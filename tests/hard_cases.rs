@@ -884,6 +884,26 @@ fn stamped(pid: Pid, host: &Hostname, age: Duration, start_ticks: u64) -> Record
     Record::new(pid, host, timestamp, common::some_writer_id(), Some(stamp))
 }
 
+// Somebody who looks at a dead lock never comes to an end (stopped by a debugger, say), and has its
+// kernel lock all the time. It cannot be broken then, and who is refused must not be told that it is
+// stale: it would try for ever.
+#[test]
+fn a_stale_lock_that_somebody_never_lets_go_of_is_held_and_then_recovered() {
+    let dir = common::scratch();
+    let data = dir.path().join("data");
+    let record = common::plant_left_behind(&data);
+    let looker = fs::File::open(lock_path_for(&data)).expect("it is there");
+    looker.lock_shared().expect("nobody else has it");
+    let outcome = WriterLock::try_acquire(&data);
+    assert_held(outcome, Reason::KernelLockOutlivesProcess);
+    match break_stale(&data) {
+        Err(BreakError::Held { holder, .. }) => assert!(!holder.verdict().is_stale()),
+        outcome => panic!("who looks keeps it: {outcome:?}"),
+    }
+    drop(looker);
+    assert_reclaimed(WriterLock::try_acquire(&data), &record);
+}
+
 // A backup is restored beside the running system, a container image carries a lock file: the record
 // is of another inode. Its holder may live on another machine, or see the directory through an
 // overlay, so only age ends it: soon where it is from before this machine's last boot.

@@ -556,3 +556,35 @@ fn is_refusal(error: &io::Error) -> bool {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem
     )
 }
+
+#[cfg(all(test, unix, not(rvlf_unsupported)))]
+mod tests {
+    use super::*;
+    use crate::record::{Pid, WriterId};
+    use crate::sys::Host;
+
+    // Between a look's flock and its end another thread forks. The child has the descriptor for as long
+    // as it lives: closed alone, it would keep every breaker out.
+    #[test]
+    fn a_look_unlocks_what_a_forked_child_still_has_open() {
+        let dir = tempfile::tempdir().expect("there is room");
+        let resource = dir.path().join("data");
+        let pid = Pid::new(1).expect("1 is a pid");
+        let id = WriterId::from_bytes([7; 16]);
+        let record = Record::new(pid, &Host.hostname(), 0, id, None);
+        let path = super::super::lock_path_for(&resource);
+        std::fs::write(&path, record.encode()).expect("there is room");
+
+        let place = Place::open(Host, &resource).expect("the directory is there");
+        let found = place.examine(&StalePolicy::new(), &mut Torn::default(), Asker::Observer);
+        let Ok(Found::Lock(examined)) = found else {
+            panic!("a lock file is there");
+        };
+        let copy = examined.opened.file.try_clone();
+        let other = std::fs::File::open(&path).expect("it is there");
+        other.try_lock().expect_err("the look has locked it");
+        drop(examined);
+        other.try_lock().expect("the look is over");
+        drop(copy);
+    }
+}

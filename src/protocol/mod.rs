@@ -247,6 +247,10 @@ impl Refusal {
 /// Between 3/4 and 5/4 of `pause`, so that many contenders do not come all at once.
 pub(crate) fn jittered<S: Sys>(sys: &S, pause: Duration) -> Duration {
     let random = sys.random().map_or(0x80, |[byte, ..]| byte);
+    spread(random, pause)
+}
+
+fn spread(random: u8, pause: Duration) -> Duration {
     pause * (192 + u32::from(random) / 2) / 256
 }
 
@@ -276,4 +280,20 @@ pub fn lock_path_for(resource: impl AsRef<Path>) -> PathBuf {
     let mut name = resource.file_name().unwrap_or_default().to_owned();
     name.push(".lock");
     resource.with_file_name(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Two contenders that see each other at work and sleep equally long meet again.
+    #[test]
+    fn pauses_are_spread_evenly_from_three_quarters_to_five() {
+        let pause = Duration::from_millis(1024);
+        let spread: Vec<_> = (0..=u8::MAX).map(|random| spread(random, pause)).collect();
+        assert_eq!(spread.first(), Some(&Duration::from_millis(768)));
+        assert_eq!(spread.get(0x80), Some(&pause));
+        assert_eq!(spread.last(), Some(&Duration::from_millis(1276)));
+        assert!(spread.is_sorted());
+    }
 }
