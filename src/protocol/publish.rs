@@ -149,10 +149,15 @@ impl<S: Sys> Place<S> {
                 self.withdraw(id, writer_id);
                 Ok(None)
             }
-            Err(obstacle) if obstacle.is_gone() => Ok(None),
+            // Also where the server says that our file is gone: if it is not, it is a whole record of a
+            // live process that holds nothing.
             Err(obstacle) => {
                 self.withdraw(id, writer_id);
-                Err(obstacle)
+                if obstacle.is_gone() {
+                    Ok(None)
+                } else {
+                    Err(obstacle)
+                }
             }
         }
     }
@@ -253,9 +258,15 @@ impl<S: Sys> Place<S> {
             found => found,
         };
         let found = self.or_withdraw(published, found, "read the lock file back")?;
-        let Some(head) = found else { return Ok(false) };
+        let Some(head) = found else {
+            // Also where the server has only forgotten our handle: see publish_exclusive.
+            self.withdraw(published.id, published.record.writer_id());
+            return Ok(false);
+        };
         match Record::decode(head.bytes()) {
             Ok(record) => Ok(record.writer_id() == published.record.writer_id()),
+            // Another creator's file, which has not been written yet: ours has been.
+            Err(DecodeError::Short { .. }) => Ok(false),
             // A lock that others cannot read is no lock.
             Err(error) => {
                 let outcome = Err(io::Error::other(error));

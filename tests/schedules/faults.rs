@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use rvlf::sim::{Check, SimLock, SimSys, World};
-use rvlf::{AcquireError, RefreshError};
+use rvlf::{AcquireError, Reason, RefreshError};
 
 use super::refreshes::{ELSEWHERE, find_harm};
 use super::{LATER, MINUTE, come_later, prove, sample, with};
@@ -67,6 +67,42 @@ fn a_fault_leaves_an_error_or_success_and_nothing_behind() {
         "1 contender, 2 faults",
         &world.faults(2).finally(LATER, come_later),
     );
+}
+
+/// Nobody else is there: whatever fails, nobody holds the lock.
+fn acquire_alone(os: &SimSys) {
+    match os.try_acquire() {
+        Ok(lock) => is_io(lock.release()),
+        Err(error) => assert!(!error.is_held(), "who should hold it? {error}"),
+    }
+}
+
+/// The same where the server may forget a file that is there: an empty one may be left.
+fn acquire_alone_on_a_mount(os: &SimSys) {
+    match os.try_acquire() {
+        Ok(lock) => is_io(lock.release()),
+        Err(error) => {
+            let reason = error.holder().map(|holder| holder.verdict().reason());
+            assert!(
+                matches!(reason, None | Some(Reason::BeingWritten)),
+                "who should hold it? {error}"
+            );
+        }
+    }
+}
+
+// A publisher that takes a disk error for a race that it has lost would go round, meet what it has
+// left itself, and blame a holder that does not exist.
+#[test]
+fn a_fault_is_not_taken_for_a_holder() {
+    let alone =
+        |world: World, program: fn(&SimSys)| world.coarse().process("A", 1, program).faults(1);
+    let local = World::local();
+    prove("linked publish, 1 fault", &alone(local, acquire_alone));
+    let by_name = World::local().without_unnamed();
+    prove("exclusive create, 1 fault", &alone(by_name, acquire_alone));
+    let mount = alone(World::network(), acquire_alone_on_a_mount);
+    prove("on a mount, 1 fault", &mount);
 }
 
 #[test]

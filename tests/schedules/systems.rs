@@ -8,7 +8,8 @@ use rvlf::{AcquireError, Pid};
 
 use super::refreshes::{ELSEWHERE, come_after_the_age, find_harm};
 use super::{
-    LATER, MINUTE, coarse, come_later, contend, contend_in_danger, prove, sample, wait_and_hold,
+    LATER, MINUTE, coarse, come_later, contend, contend_deployed, contend_in_danger, prove, sample,
+    wait_and_hold,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -178,6 +179,27 @@ fn a_file_that_the_server_forgets_is_a_lock_that_changed_hands() {
     );
     let dead = forgetful(World::network().dead_lock(LATER));
     prove("2 breakers, stale handles", &machines(dead, contend));
+}
+
+/// Next to a client that may rob it; but it is told of no error.
+fn acquire_in_danger(os: &SimSys) {
+    if let Err(error) = os.try_acquire() {
+        assert!(error.is_held(), "contention is the only reason: {error}");
+    }
+}
+
+// Ours has created its file, and a deployed client deletes it because it is empty: whatever the server
+// says of it from then on, ours starts again.
+#[test]
+fn a_new_file_that_the_server_forgets_is_a_race_that_was_lost() {
+    let world = World::network()
+        .where_removed_files_are_forgotten()
+        .coarse();
+    let world = world.process("A", 1, acquire_in_danger).on(ELSEWHERE);
+    prove(
+        "next to a deployed client, stale handles",
+        &world.process("D", 1, contend_deployed),
+    );
 }
 
 /// Finds a dead lock and gets it, or is told that flock does not work.

@@ -115,9 +115,10 @@ fn local_faults(call: &Call) -> &'static [Errno] {
     }
 }
 
-/// The server does not know the file any more.
+/// The server does not know the file any more, or the user.
 fn network_faults(call: &Call) -> &'static [Errno] {
     match call {
+        Call::Create(_) => &[Errno::EACCES],
         Call::StatAt(_) | Call::Open(..) | Call::Stat(_) | Call::Read(_) => &[Errno::ESTALE],
         Call::Write(..) | Call::Sync(..) | Call::Flock(..) => &[Errno::ESTALE],
         _ => &[],
