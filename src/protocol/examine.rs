@@ -68,7 +68,6 @@ impl<S: Sys> Examined<S> {
 enum Existing<S: Sys> {
     None,
     Unreadable(u32),
-    Changed,
     Opened(Opened<S>),
 }
 
@@ -215,7 +214,6 @@ impl<S: Sys> Place<S> {
                 let holder = Box::new(Holder::unseen(Reason::Unreadable, facts));
                 Some(Found::Unreadable(Refusal { holder, id: None }))
             }
-            Existing::Changed => None,
             Existing::Opened(opened) => {
                 let examined = self.examine_opened(opened, policy, torn, asker)?;
                 examined.map(|examined| Found::Lock(Box::new(examined)))
@@ -230,12 +228,11 @@ impl<S: Sys> Place<S> {
         refuse_irregular(&stat)?;
         let file = match self.open_for_flock() {
             Ok(file) => file,
-            Err(error) => match error.kind() {
-                // Released between the stat and the open.
-                io::ErrorKind::NotFound => return Ok(Existing::Changed),
-                io::ErrorKind::PermissionDenied => return Ok(Existing::Unreadable(stat.uid)),
-                _ => return Err(error).during("open"),
-            },
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Ok(Existing::Unreadable(stat.uid));
+            }
+            // Perhaps released between the stat and the open: it is gone, then.
+            Err(error) => return Err(error).during("open"),
         };
         // A FIFO may have taken the regular file's place before the open.
         let stat = self.sys.stat(&file).during("stat")?;

@@ -212,12 +212,25 @@ fn need_flock(os: &SimSys) {
     }
 }
 
+/// A stamp would say that the kernel is a witness.
+fn hold_without_a_stamp(os: &SimSys) {
+    let lock = os.try_acquire().expect("nobody else is there");
+    let record = os.record().expect("it is held");
+    assert_eq!(record.stamp(), None);
+    lock.release().expect("nobody takes a live lock");
+}
+
 // A mount that has no flock goes by age alone, and is locked all the same. A local file system has it:
 // where it is refused (ENOLCK), a holder that looks live and a dead one could not be told apart.
 #[test]
 fn flock_may_be_missing_on_a_mount_and_nowhere_else() {
     let mount = World::network().without_flock().coarse();
     prove("2 contenders without flock", &machines(mount, contend));
+    let mount = World::network().without_flock().coarse();
+    prove(
+        "1 without flock",
+        &mount.process("A", 1, hold_without_a_stamp),
+    );
     let local = World::local().without_flock().coarse();
     prove("flock refused", &local.process("A", 1, need_flock));
 }
