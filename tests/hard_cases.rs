@@ -904,6 +904,43 @@ fn a_stale_lock_that_somebody_never_lets_go_of_is_held_and_then_recovered() {
     assert_reclaimed(WriterLock::try_acquire(&data), &record);
 }
 
+// In a container of the same image both programs are pid 1 of a host of the same name. A record that only
+// looks like ours must not make a person look for a second guard in this program.
+#[test]
+fn a_record_with_our_pid_and_host_is_not_taken_for_our_own() {
+    let ours = (common::this_process(), common::this_host());
+    let record = common::unstamped(ours.0, &ours.1, Duration::from_secs(1));
+    let error = attempt(&record, Duration::from_secs(1)).expect_err("its process lives");
+    let holder = error.holder().expect("its process lives");
+    assert!(!holder.is_this_process(), "{error}");
+}
+
+// Whoever finds a lock in the way asks since when: the record tells when it was refreshed, the file when
+// it was made.
+#[test]
+fn a_holder_is_seen_to_hold_since_it_acquired() {
+    let dir = common::scratch();
+    let data = dir.path().join("data");
+    let lock = WriterLock::try_acquire(&data).expect("nobody has it");
+    let made = fs::metadata(lock.lock_path())
+        .expect("it is there")
+        .created();
+    std::thread::sleep(Duration::from_millis(20));
+    lock.refresh().expect("it is held");
+    let LockState::Held(holder) = inspect(&data).expect("it can be read") else {
+        panic!("it is held");
+    };
+    let Some(held_for) = holder.held_for() else {
+        assert!(
+            made.is_err(),
+            "the file system remembers when files are made"
+        );
+        return common::skip("this file system does not remember when files are made");
+    };
+    let times = Duration::from_millis(20)..Duration::from_secs(600);
+    assert!(times.contains(&held_for), "{held_for:?}");
+}
+
 // A backup is restored beside the running system, a container image carries a lock file: the record
 // is of another inode. Its holder may live on another machine, or see the directory through an
 // overlay, so only age ends it: soon where it is from before this machine's last boot.
