@@ -523,3 +523,31 @@ fn a_foreign_file_that_was_caught_by_mistake_is_never_removed() {
     let report = world.explore().expect("it is put back, or stays aside");
     assert!(report.states > 1000, "that was no search: {report:?}");
 }
+
+fn observe(os: &SimSys) {
+    assert!(os.record().is_none(), "this shows the trace");
+}
+
+fn contend(os: &SimSys) {
+    os.try_acquire().expect("this shows the trace");
+}
+
+fn recover(os: &SimSys) {
+    os.try_acquire().expect_err("this shows the trace");
+}
+
+// Where age decides on a mount, a contender asks the server's clock by making a file. Somebody who only
+// looks may be a monitor that runs every minute, or have a reason not to write there.
+#[test]
+fn on_a_mount_a_contender_makes_a_probe_and_an_observer_nothing() {
+    let creates = |world: World, program: fn(&SimSys)| {
+        let world = world.coarse().dead_lock(Duration::from_secs(1));
+        let world = world.process("A", 1, program);
+        let violation = broken(&world, "the program panics to show its trace");
+        let mut trace = violation.trace().iter();
+        trace.any(|line| line.contains("create("))
+    };
+    assert!(creates(World::network(), contend));
+    assert!(!creates(World::network(), observe));
+    assert!(!creates(World::local(), recover));
+}
