@@ -126,9 +126,13 @@ impl Bench<'_> {
         kinds.filter(move |kind| peers || !kind.polls())
     }
 
+    fn kinds_and_floor(&self) -> impl Iterator<Item = Kind> {
+        [Kind::Bare].into_iter().chain(self.kinds())
+    }
+
     fn hand_over(&self) {
         println!("hand-over from a release to the next holder:");
-        let kinds = [Kind::Bare].into_iter().chain(self.kinds());
+        let kinds = self.kinds_and_floor();
         let (pollers, woken): (Vec<Kind>, Vec<Kind>) = kinds.partition(|kind| kind.polls());
         let dir = self.ground.dir.path();
         let mut results = Medians::new();
@@ -257,7 +261,7 @@ impl Bench<'_> {
         );
         let mut results: Competitions = Vec::new();
         for n in self.scale.counts.iter().copied() {
-            for kind in [Kind::Bare].into_iter().chain(self.kinds()) {
+            for kind in self.kinds_and_floor() {
                 let result = measure::competition(self.ground.dir.path(), kind, n, time);
                 let spread = format!("{}..{}", result.fewest, result.most);
                 println!(

@@ -137,29 +137,24 @@ impl<S: Sys> Place<S> {
         // A deployed client deletes what it takes for a short file: look whether it is still there.
         let filled = self.fill(&file, id, writer_id, stamped, terms);
         let filled = filled.and_then(|recorded| Ok((recorded, self.stat_if_named(id)?.is_some())));
-        match filled {
-            Ok(((record, recorded_at), true)) => Ok(Some(Box::new(Published {
-                file,
-                id,
-                record,
-                recorded_at,
-                displaced: None,
-            }))),
-            Ok((_, false)) => {
-                self.withdraw(id, writer_id);
-                Ok(None)
+        let failure = match filled {
+            Ok(((record, recorded_at), true)) => {
+                return Ok(Some(Box::new(Published {
+                    file,
+                    id,
+                    record,
+                    recorded_at,
+                    displaced: None,
+                })));
             }
-            // Also where the server says that our file is gone: if it is not, it is a whole record of a
-            // live process that holds nothing.
-            Err(obstacle) => {
-                self.withdraw(id, writer_id);
-                if obstacle.is_gone() {
-                    Ok(None)
-                } else {
-                    Err(obstacle)
-                }
-            }
-        }
+            Ok((_, false)) => Ok(None),
+            Err(obstacle) if obstacle.is_gone() => Ok(None),
+            Err(obstacle) => Err(obstacle),
+        };
+        // Also where the server says that our file is gone: if it is not, it is a whole record of a
+        // live process that holds nothing.
+        self.withdraw(id, writer_id);
+        failure
     }
 
     /// Takes the kernel lock of our file that has its name already; false where there is no flock.

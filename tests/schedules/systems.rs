@@ -202,7 +202,7 @@ fn a_new_file_that_the_server_forgets_is_a_race_that_was_lost() {
     );
 }
 
-/// Finds a dead lock and gets it, or is told that flock does not work.
+/// Nobody else is there, and it is told that flock does not work.
 fn need_flock(os: &SimSys) {
     match os.try_acquire() {
         Err(AcquireError::Io { source, .. }) => {
