@@ -427,6 +427,19 @@ fn with_close_what_the_command_leaves_behind_does_not_keep_the_lock() {
     }
 }
 
+// With --close nothing keeps the lock once rvlf is gone: a command that may clean up first, or does not
+// listen, would write beside the next holder.
+#[test]
+fn with_close_the_command_itself_is_killed_with_rvlf() {
+    let dir = dir();
+    let script = "trap '' TERM; echo ready; for i in 1 2 3 4 5; do sleep 1; done; echo wrote on";
+    for option in ["-o", "--close"] {
+        let mut holder = Holder::start(dir.path(), &[option], &["sh", "-c", script]);
+        holder.kill_rvlf();
+        assert_eq!(holder.line(), "", "its output has ended with it");
+    }
+}
+
 // `docker stop` and systemd send SIGTERM to the process they know. If rvlf died of it, its command
 // would be an orphan; if it swallowed it, nothing would ever stop.
 #[test]
