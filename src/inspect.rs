@@ -9,9 +9,9 @@ use std::time::Duration;
 use crate::advice;
 use crate::holder::{Foreign, Holder};
 use crate::options::LockOptions;
-use crate::protocol::{Asker, BreakAttempt, Found, Obstacle, Refusal, Torn, lock_path_for};
+use crate::protocol::wait::{self, Look, Waited};
+use crate::protocol::{self, Asker, BreakAttempt, Found, Refusal, Torn, lock_path_for};
 use crate::record::WriterId;
-use crate::wait::{self, Look, Waited};
 
 /// What lies at a lock path, judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -74,14 +74,14 @@ pub fn inspect(resource: impl AsRef<Path>) -> Result<LockState, InspectError> {
 
 /// What can never be a lock is a state to report, not an error.
 fn to_state(
-    outcome: Result<LockState, Obstacle>,
+    outcome: Result<LockState, protocol::Error>,
     path: PathBuf,
 ) -> Result<LockState, InspectError> {
     match outcome {
         Ok(state) => Ok(state),
-        Err(Obstacle::Foreign(found)) => Ok(LockState::Foreign(found)),
-        Err(Obstacle::UnsupportedVersion(found)) => Ok(LockState::UnsupportedVersion(found)),
-        Err(Obstacle::Io { operation, source }) => Err(InspectError {
+        Err(protocol::Error::Foreign(found)) => Ok(LockState::Foreign(found)),
+        Err(protocol::Error::UnsupportedVersion(found)) => Ok(LockState::UnsupportedVersion(found)),
+        Err(protocol::Error::Io { operation, source }) => Err(InspectError {
             operation,
             path,
             source,
@@ -313,7 +313,7 @@ pub fn force_break(
 }
 
 fn to_broken(
-    outcome: Result<BreakAttempt, Obstacle>,
+    outcome: Result<BreakAttempt, protocol::Error>,
     lock_path: PathBuf,
 ) -> Result<Option<Holder>, BreakError> {
     match outcome {
@@ -322,11 +322,11 @@ fn to_broken(
         Ok(BreakAttempt::Refused(Refusal { holder, .. })) => {
             Err(BreakError::Held { lock_path, holder })
         }
-        Err(Obstacle::Foreign(found)) => Err(BreakError::Foreign { lock_path, found }),
-        Err(Obstacle::UnsupportedVersion(found)) => {
+        Err(protocol::Error::Foreign(found)) => Err(BreakError::Foreign { lock_path, found }),
+        Err(protocol::Error::UnsupportedVersion(found)) => {
             Err(BreakError::UnsupportedVersion { lock_path, found })
         }
-        Err(Obstacle::Io { operation, source }) => Err(BreakError::Io {
+        Err(protocol::Error::Io { operation, source }) => Err(BreakError::Io {
             operation,
             path: lock_path,
             source,
@@ -347,12 +347,12 @@ pub fn sweep(directory: impl AsRef<Path>) -> Result<usize, InspectError> {
     let place = LockOptions::new().place(&directory.join("any"));
     place
         .map(|place| place.sweep())
-        .map_err(|obstacle| match obstacle {
-            Obstacle::Io { operation, source } => InspectError {
+        .map_err(|error| match error {
+            protocol::Error::Io { operation, source } => InspectError {
                 operation,
                 path: directory.to_owned(),
                 source,
             },
-            obstacle => unreachable!("opening a directory reads no lock file: {obstacle:?}"),
+            error => unreachable!("opening a directory reads no lock file: {error:?}"),
         })
 }

@@ -77,14 +77,10 @@
 #[cfg(feature = "std")]
 mod advice;
 #[cfg(feature = "std")]
-mod held;
-#[cfg(feature = "std")]
 mod holder;
 #[cfg(feature = "std")]
 mod inspect;
 mod judge;
-#[cfg(feature = "std")]
-mod keepalive;
 #[cfg(feature = "std")]
 mod lock;
 #[cfg(feature = "std")]
@@ -95,13 +91,13 @@ mod options;
 mod protocol;
 mod record;
 #[cfg(feature = "std")]
+mod sync;
+#[cfg(feature = "std")]
 mod sys;
 #[cfg(feature = "table")]
 pub mod table;
 #[cfg(feature = "std")]
 mod trace;
-#[cfg(feature = "std")]
-mod wait;
 
 pub use judge::{
     Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, StalePolicy, Stamp,

@@ -9,10 +9,10 @@ use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::held::{Held, Setback};
-use crate::keepalive::Registration;
 use crate::loss::Lost;
 use crate::options::{AcquireError, LockOptions};
+use crate::protocol::keepalive::Registration;
+use crate::protocol::{Held, HoldError};
 use crate::record::{Record, WriterId};
 use crate::sys::Host;
 #[cfg(unix)]
@@ -161,9 +161,9 @@ impl WriterLock {
     /// [`RefreshError::Lost`] if the lock is not ours any more; [`RefreshError::Io`] if the time could
     /// not be written, after which the lock is still held and the call may be repeated.
     pub fn refresh(&self) -> Result<(), RefreshError> {
-        self.held.refresh().map_err(|setback| match setback {
-            Setback::Lost(reason) => RefreshError::Lost(self.held.lost(reason)),
-            Setback::Io { operation, source } => RefreshError::Io {
+        self.held.refresh().map_err(|error| match error {
+            HoldError::Lost(reason) => RefreshError::Lost(self.held.lost(reason)),
+            HoldError::Io { operation, source } => RefreshError::Io {
                 operation,
                 path: self.lock_path().to_owned(),
                 source,
@@ -184,11 +184,11 @@ impl WriterLock {
     pub fn release(self) -> Result<(), ReleaseError> {
         match self.held.release() {
             Ok(()) => Ok(()),
-            Err(Setback::Lost(reason)) => {
+            Err(HoldError::Lost(reason)) => {
                 let kind = ReleaseErrorKind::Lost(self.held.lost(reason));
                 Err(ReleaseError { kind, lock: self })
             }
-            Err(Setback::Io { operation, source }) => {
+            Err(HoldError::Io { operation, source }) => {
                 let path = self.lock_path().to_owned();
                 let kind = ReleaseErrorKind::Io {
                     operation,

@@ -8,13 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::advice;
-use crate::held::{Acquisition, Held, OnLost};
 use crate::holder::{Foreign, Holder};
 use crate::judge::{FileSystem, StalePolicy};
-use crate::keepalive;
 use crate::lock::WriterLock;
 use crate::loss::Lost;
-use crate::protocol::{Obstacle, Place, Terms};
+use crate::protocol::{self, Acquisition, Held, OnLost, Place, Terms, keepalive};
 use crate::sys::{FileKind, Host};
 
 /// How often held locks are refreshed by default: three refreshes fit into the 30 s after which a
@@ -158,7 +156,7 @@ impl LockOptions {
         self.stale_policy
     }
 
-    pub(crate) fn place(&self, resource: &Path) -> Result<Place<Host>, Obstacle> {
+    pub(crate) fn place(&self, resource: &Path) -> Result<Place<Host>, protocol::Error> {
         Place::open(Host, resource)
     }
 
@@ -168,8 +166,8 @@ impl LockOptions {
         timeout: Duration,
     ) -> Result<Result<WriterLock, (PathBuf, Box<Holder>)>, AcquireError> {
         let lock_path = || crate::protocol::lock_path_for(resource);
-        let fail = |obstacle| AcquireError::new(obstacle, &lock_path());
-        let place = self.place(resource).map_err(fail)?;
+        let fail = |error| AcquireError::new(error, &lock_path());
+        let place = Arc::new(self.place(resource).map_err(fail)?);
         if self.refuse_aliases {
             refuse_alias(&place)?;
         }
@@ -178,7 +176,7 @@ impl LockOptions {
             sync: self.durability == Durability::Sync,
             mode: self.mode,
         };
-        match Held::acquire(place, &terms, timeout, self.on_lost.clone()).map_err(fail)? {
+        match Held::acquire(&place, &terms, timeout, self.on_lost.clone()).map_err(fail)? {
             Acquisition::Held(held) => self.keep(held).map(Ok),
             Acquisition::Refused(holder) => Ok(Err((lock_path(), holder))),
         }
@@ -191,7 +189,10 @@ impl LockOptions {
         let register = |interval| keepalive::register(&held, interval, phase, device);
         let registration = self.keepalive.map(register).transpose().map_err(|source| {
             let operation = "start the keepalive thread";
-            AcquireError::new(Obstacle::Io { operation, source }, held.place.lock_path())
+            AcquireError::new(
+                protocol::Error::Io { operation, source },
+                held.place.lock_path(),
+            )
         })?;
         Ok(WriterLock::new(held, registration))
     }
@@ -199,7 +200,7 @@ impl LockOptions {
 
 fn refuse_alias(place: &Place<Host>) -> Result<(), AcquireError> {
     let links = place.resource_links();
-    match links.map_err(|obstacle| AcquireError::new(obstacle, place.lock_path()))? {
+    match links.map_err(|error| AcquireError::new(error, place.lock_path()))? {
         Some((kind, links)) if kind == FileKind::Symlink || links > 1 => {
             Err(AcquireError::Aliased {
                 resource_path: place.resource_path().to_owned(),
@@ -285,14 +286,14 @@ pub enum AcquireError {
 }
 
 impl AcquireError {
-    pub(crate) fn new(obstacle: Obstacle, lock_path: &Path) -> AcquireError {
+    pub(crate) fn new(error: protocol::Error, lock_path: &Path) -> AcquireError {
         let lock_path = lock_path.to_owned();
-        match obstacle {
-            Obstacle::Foreign(found) => AcquireError::Foreign { lock_path, found },
-            Obstacle::UnsupportedVersion(found) => {
+        match error {
+            protocol::Error::Foreign(found) => AcquireError::Foreign { lock_path, found },
+            protocol::Error::UnsupportedVersion(found) => {
                 AcquireError::UnsupportedVersion { lock_path, found }
             }
-            Obstacle::Io { operation, source } => AcquireError::Io {
+            protocol::Error::Io { operation, source } => AcquireError::Io {
                 operation,
                 path: lock_path,
                 source,

@@ -1,7 +1,7 @@
 //! Acquire: examine, break what is stale, publish; from the start again when somebody was quicker.
 
 use super::breaking::{Broken, busy};
-use super::{Displaced, Found, Outcome, Place, Published, Refusal, Terms, Torn, jittered};
+use super::{Displaced, Found, Place, Published, Refusal, Result, Terms, Torn, jittered};
 use crate::judge::Verdict;
 use crate::sys::Sys;
 
@@ -9,7 +9,7 @@ use crate::sys::Sys;
 /// than any schedule seen, few enough to end.
 pub(super) const ROUNDS: u32 = 32;
 
-/// How an attempt ended that met no obstacle.
+/// How an attempt ended without an error.
 pub(crate) enum Attempt<F> {
     Held(Box<Published<F>>),
     Refused(Refusal),
@@ -26,7 +26,7 @@ impl<S: Sys> Place<S> {
         terms: &Terms,
         torn: &mut Torn,
         displaced: &mut Option<Displaced>,
-    ) -> Outcome<Attempt<S::File>> {
+    ) -> Result<Attempt<S::File>> {
         torn.begin_attempt();
         let mut refusal = Refusal::contended();
         let mut doubts = self.doubts.iter().copied();

@@ -5,7 +5,7 @@ use std::io;
 use std::time::Duration;
 
 use super::examine::{Examined, Opened};
-use super::{Asker, During, Found, Outcome, Place, Refusal, Torn, jittered, present};
+use super::{Asker, Context, Found, Place, Refusal, Result, Torn, jittered, present};
 use crate::holder::Holder;
 use crate::judge::{Age, KernelLock, Reason, StalePolicy, Verdict};
 use crate::record::{DecodeError, Record, WriterId};
@@ -40,7 +40,7 @@ impl<S: Sys> Examined<S> {
     }
 }
 
-/// How a break ended that met no obstacle.
+/// How a break ended without an error.
 pub(super) enum Broken {
     Done(Displaced),
     /// The path does not name what was judged any more, or it is no longer stale.
@@ -49,7 +49,7 @@ pub(super) enum Broken {
     Busy,
 }
 
-/// How a break by hand ended that met no obstacle.
+/// How a break by hand ended without an error.
 pub(crate) enum BreakAttempt {
     Nothing,
     Removed(Box<Holder>),
@@ -64,10 +64,10 @@ impl<S: Sys> Place<S> {
         examined: Examined<S>,
         policy: &StalePolicy,
         torn: &mut Torn,
-    ) -> Outcome<Broken> {
+    ) -> Result<Broken> {
         match self.break_examined(examined, policy, torn) {
             // A breaker on another host was quicker.
-            Err(obstacle) if obstacle.is_gone() => Ok(Broken::Changed),
+            Err(error) if error.is_gone() => Ok(Broken::Changed),
             outcome => outcome,
         }
     }
@@ -77,7 +77,7 @@ impl<S: Sys> Place<S> {
         examined: Examined<S>,
         policy: &StalePolicy,
         torn: &mut Torn,
-    ) -> Outcome<Broken> {
+    ) -> Result<Broken> {
         // Breakers A and B both judged it stale. A breaks it and publishes. B, without this lock or
         // the looks that follow, would rename A's live lock aside, and C could publish meanwhile.
         let file = &examined.opened.file;
@@ -92,10 +92,10 @@ impl<S: Sys> Place<S> {
         let id = examined.id();
         if !self.sys.omits(Check::Identity) {
             let named = self.stat_if_it(&self.name, id, |head| *head == examined.head);
-            let Some(stat) = named.during("read")? else {
+            let Some(stat) = named.context("read")? else {
                 return Ok(Broken::Changed);
             };
-            let head = self.sys.read(file).during("read")?;
+            let head = self.sys.read(file).context("read")?;
             if head != examined.head {
                 return Ok(Broken::Changed);
             }
@@ -115,10 +115,10 @@ impl<S: Sys> Place<S> {
 
     /// Renames the lock aside, and unlinks it if `is_it` recognises what was caught. Otherwise puts
     /// it back. False if nothing was removed.
-    fn remove_if(&self, is_it: impl FnOnce(&OsStr) -> io::Result<bool>) -> Outcome<bool> {
-        let aside = self.aside_name().during("name an aside")?;
+    fn remove_if(&self, is_it: impl FnOnce(&OsStr) -> io::Result<bool>) -> Result<bool> {
+        let aside = self.aside_name().context("name an aside")?;
         let renamed = present(self.sys.rename(&self.dir, &self.name, &aside));
-        if renamed.during("rename the lock file aside")?.is_none() {
+        if renamed.context("rename the lock file aside")?.is_none() {
             return Ok(false);
         }
         let recognised = if self.sys.omits(Check::Identity) {
@@ -130,14 +130,14 @@ impl<S: Sys> Place<S> {
             Ok(true) => {
                 self.sys
                     .unlink(&self.dir, &aside)
-                    .during("unlink the aside")?;
+                    .context("unlink the aside")?;
                 Ok(true)
             }
             Ok(false) => self.put_back(&aside).map(|()| false),
             Err(error) => {
                 // The first error is the one to report.
                 let _ = self.put_back(&aside);
-                Err(error).during("stat the aside")
+                Err(error).context("stat the aside")
             }
         }
     }
@@ -145,7 +145,7 @@ impl<S: Sys> Place<S> {
     /// Gives a lock that was caught by mistake its name again. Where somebody else has published
     /// meanwhile, the one caught is lost, and its holder will notice. Where it cannot be put back
     /// the aside stays, and this is an error: to go on would be to take the lock of a live holder.
-    fn put_back(&self, aside: &OsStr) -> Outcome<()> {
+    fn put_back(&self, aside: &OsStr) -> Result<()> {
         let outcome = if self.sys.omits(Check::PutBackNoReplace) {
             self.sys.rename(&self.dir, aside, &self.name)
         } else {
@@ -160,7 +160,7 @@ impl<S: Sys> Place<S> {
                 let _ = self.sys.unlink(&self.dir, aside);
                 Ok(())
             }
-            outcome => outcome.during("put back the lock file"),
+            outcome => outcome.context("put back the lock file"),
         }
     }
 
@@ -170,7 +170,7 @@ impl<S: Sys> Place<S> {
     }
 
     /// Removes the lock if it is stale. `Ok(None)` if nothing is there (any more).
-    pub(crate) fn break_stale(&self, policy: &StalePolicy) -> Outcome<BreakAttempt> {
+    pub(crate) fn break_stale(&self, policy: &StalePolicy) -> Result<BreakAttempt> {
         let mut torn = Torn::default();
         let mut refusal = Refusal::contended();
         for pause in self.doubts.iter().copied() {
@@ -197,7 +197,7 @@ impl<S: Sys> Place<S> {
     }
 
     /// Removes the lock, live or not, if its record bears `writer_id`.
-    pub(crate) fn force_break(&self, writer_id: WriterId) -> Outcome<BreakAttempt> {
+    pub(crate) fn force_break(&self, writer_id: WriterId) -> Result<BreakAttempt> {
         let never = StalePolicy::never();
         let examined = match self.examine(&never, &mut Torn::default(), Asker::Observer)? {
             Found::Nothing => return Ok(BreakAttempt::Nothing),

@@ -4,13 +4,14 @@ use std::io;
 use std::time::Duration;
 
 use super::acquire::ROUNDS;
-use super::{During, Obstacle, Outcome, Place, Refusal, lock, present};
+use super::{Context, Error, Place, Refusal, Result, present};
 use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{
     Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, StalePolicy, Stamp,
     Verdict, judge,
 };
 use crate::record::{DecodeError, Hostname, KernelStamp, RECORD_LEN, Record};
+use crate::sync::lock;
 use crate::sys::{Access, Check, FileId, FileKind, Flock, Head, Liveness, Now, Stat, Sys};
 
 /// A torn checksum is re-read this often: a refresh in place may be seen half done.
@@ -162,15 +163,15 @@ impl<S: Sys> Place<S> {
         policy: &StalePolicy,
         torn: &mut Torn,
         asker: Asker,
-    ) -> Outcome<Found<S>> {
+    ) -> Result<Found<S>> {
         let this = self.sys.begin_loop();
         for _ in 0..ROUNDS {
             self.sys.begin_round(this, &(&*torn, &self.server_clock));
             match self.look(policy, torn, asker) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
-                Err(obstacle) if obstacle.is_gone() => {}
-                Err(obstacle) => return Err(obstacle),
+                Err(error) if error.is_gone() => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(Found::Contended)
@@ -181,7 +182,7 @@ impl<S: Sys> Place<S> {
         &self,
         policy: &StalePolicy,
         torn: &mut Torn,
-    ) -> Outcome<Found<S>> {
+    ) -> Result<Found<S>> {
         let this = self.sys.begin_loop();
         loop {
             self.sys.begin_round(this, &(&*torn, &self.server_clock));
@@ -203,7 +204,7 @@ impl<S: Sys> Place<S> {
         policy: &StalePolicy,
         torn: &mut Torn,
         asker: Asker,
-    ) -> Outcome<Option<Found<S>>> {
+    ) -> Result<Option<Found<S>>> {
         Ok(match self.open_existing()? {
             Existing::None => Some(Found::Nothing),
             Existing::Unreadable(uid) => {
@@ -221,8 +222,8 @@ impl<S: Sys> Place<S> {
         })
     }
 
-    fn open_existing(&self) -> Outcome<Existing<S>> {
-        let Some(stat) = present(self.sys.stat_at(&self.dir, &self.name)).during("stat")? else {
+    fn open_existing(&self) -> Result<Existing<S>> {
+        let Some(stat) = present(self.sys.stat_at(&self.dir, &self.name)).context("stat")? else {
             return Ok(Existing::None);
         };
         refuse_irregular(&stat)?;
@@ -232,10 +233,10 @@ impl<S: Sys> Place<S> {
                 return Ok(Existing::Unreadable(stat.uid));
             }
             // Perhaps released between the stat and the open: it is gone, then.
-            Err(error) => return Err(error).during("open"),
+            Err(error) => return Err(error).context("open"),
         };
         // A FIFO may have taken the regular file's place before the open.
-        let stat = self.sys.stat(&file).during("stat")?;
+        let stat = self.sys.stat(&file).context("stat")?;
         let opened = Opened {
             sys: self.sys.clone(),
             file,
@@ -267,7 +268,7 @@ impl<S: Sys> Place<S> {
         policy: &StalePolicy,
         torn: &mut Torn,
         asker: Asker,
-    ) -> Outcome<Option<Examined<S>>> {
+    ) -> Result<Option<Examined<S>>> {
         let mut doubts = self.doubts.iter().copied();
         let this = self.sys.begin_loop();
         loop {
@@ -278,7 +279,7 @@ impl<S: Sys> Place<S> {
             let Some(stat) = self.stat_if_named(opened.stat.id)? else {
                 return Ok(None);
             };
-            let head = self.reread(&opened.file).during("read")?;
+            let head = self.reread(&opened.file).context("read")?;
             let examined = self.judge_head(head, &stat, kernel_lock, policy, torn, asker)?;
             let outlived = examined.verdict.reason() == Reason::KernelLockOutlivesProcess;
             if let Some(pause) = doubts.next().filter(|_| outlived) {
@@ -321,14 +322,14 @@ impl<S: Sys> Place<S> {
         policy: &StalePolicy,
         torn: &mut Torn,
         asker: Asker,
-    ) -> Outcome<Holder> {
+    ) -> Result<Holder> {
         let record = Record::decode(head.bytes());
         match &record {
             Err(DecodeError::Foreign { first }) => {
-                return Err(Obstacle::Foreign(Foreign::Content(*first)));
+                return Err(Error::Foreign(Foreign::Content(*first)));
             }
             Err(DecodeError::UnsupportedVersion { found }) => {
-                return Err(Obstacle::UnsupportedVersion(*found));
+                return Err(Error::UnsupportedVersion(*found));
             }
             _ => {}
         }
@@ -539,10 +540,10 @@ impl<S: Sys> Place<S> {
     }
 }
 
-fn refuse_irregular(stat: &Stat) -> Outcome<()> {
+fn refuse_irregular(stat: &Stat) -> Result<()> {
     match stat.kind {
         FileKind::Regular => Ok(()),
-        kind => Err(Obstacle::Foreign(Foreign::Kind(kind))),
+        kind => Err(Error::Foreign(Foreign::Kind(kind))),
     }
 }
 

@@ -15,13 +15,16 @@
 mod acquire;
 mod breaking;
 mod examine;
+mod hold;
+pub(crate) mod keepalive;
 mod publish;
 mod release;
+pub(crate) mod wait;
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError, TryLockError};
+use std::sync::Mutex;
 use std::time::Duration;
 
 use crate::holder::{FileFacts, Foreign, Holder};
@@ -31,7 +34,8 @@ use crate::sys::{Access, FileId, FileKind, Flock, Flocked, Head, Stat, Sys};
 
 pub(crate) use acquire::Attempt;
 pub(crate) use breaking::{BreakAttempt, Displaced};
-pub(crate) use examine::{Asker, Found, Torn, Watching};
+pub(crate) use examine::{Asker, Found, Torn};
+pub(crate) use hold::{Acquisition, Held, HoldError, OnLost};
 pub(crate) use publish::Published;
 pub(crate) use release::Whereabouts;
 
@@ -51,9 +55,9 @@ const fn pauses() -> [Duration; 6] {
     [ms(1), ms(2), ms(4), ms(8), ms(16), ms(32)]
 }
 
-/// What keeps an operation from being done, apart from a holder.
+/// Why an operation was not done, apart from a holder that is in the way.
 #[derive(Debug)]
-pub(crate) enum Obstacle {
+pub(crate) enum Error {
     Foreign(Foreign),
     UnsupportedVersion(u32),
     Io {
@@ -62,9 +66,9 @@ pub(crate) enum Obstacle {
     },
 }
 
-impl Obstacle {
+impl Error {
     fn is_gone(&self) -> bool {
-        matches!(self, Obstacle::Io { source, .. } if is_gone(source))
+        matches!(self, Error::Io { source, .. } if is_gone(source))
     }
 }
 
@@ -77,16 +81,16 @@ fn is_gone(error: &io::Error) -> bool {
     )
 }
 
-type Outcome<T> = Result<T, Obstacle>;
+pub(crate) type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// Names the operation that failed.
-trait During<T> {
-    fn during(self, operation: &'static str) -> Outcome<T>;
+trait Context<T> {
+    fn context(self, operation: &'static str) -> Result<T>;
 }
 
-impl<T> During<T> for io::Result<T> {
-    fn during(self, operation: &'static str) -> Outcome<T> {
-        self.map_err(|source| Obstacle::Io { operation, source })
+impl<T> Context<T> for io::Result<T> {
+    fn context(self, operation: &'static str) -> Result<T> {
+        self.map_err(|source| Error::Io { operation, source })
     }
 }
 
@@ -126,7 +130,7 @@ pub(crate) struct Place<S: Sys> {
 
 impl<S: Sys> Place<S> {
     /// Opens the directory of `resource`.
-    pub(crate) fn open(sys: S, resource: &Path) -> Outcome<Place<S>> {
+    pub(crate) fn open(sys: S, resource: &Path) -> Result<Place<S>> {
         let lock_path = lock_path_for(resource);
         let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the path names no file");
         let name = lock_path
@@ -134,14 +138,14 @@ impl<S: Sys> Place<S> {
             .filter(|_| resource.file_name().is_some());
         let name = name
             .ok_or_else(invalid)
-            .during("name the lock file")?
+            .context("name the lock file")?
             .to_owned();
         let parent = match resource.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let dir = sys.open_dir(parent).during("open the directory")?;
-        let file_system = sys.file_system(&dir).during("ask for the file system")?;
+        let dir = sys.open_dir(parent).context("open the directory")?;
+        let file_system = sys.file_system(&dir).context("ask for the file system")?;
         Ok(Place {
             sys,
             dir,
@@ -163,18 +167,18 @@ impl<S: Sys> Place<S> {
     }
 
     /// What the resource's own name stands for, if it exists: its kind and number of links.
-    pub(crate) fn resource_links(&self) -> Outcome<Option<(FileKind, u64)>> {
+    pub(crate) fn resource_links(&self) -> Result<Option<(FileKind, u64)>> {
         let name = self
             .resource_path
             .file_name()
             .expect("open refuses paths without a name");
-        let stat = present(self.sys.stat_at(&self.dir, name)).during("stat the data file")?;
+        let stat = present(self.sys.stat_at(&self.dir, name)).context("stat the data file")?;
         Ok(stat.map(|stat| (stat.kind, stat.links)))
     }
 
     /// The path's stat, if it names the inode `id`.
-    pub(super) fn stat_if_named(&self, id: FileId) -> Outcome<Option<Stat>> {
-        let stat = present(self.sys.stat_at(&self.dir, &self.name)).during("stat")?;
+    pub(super) fn stat_if_named(&self, id: FileId) -> Result<Option<Stat>> {
+        let stat = present(self.sys.stat_at(&self.dir, &self.name)).context("stat")?;
         Ok(stat.filter(|stat| stat.id == id))
     }
 
@@ -205,14 +209,14 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    pub(super) fn flock(&self, file: &S::File, operation: Flock) -> Outcome<KernelLock> {
-        match self.sys.flock(file, operation).during("flock")? {
+    pub(super) fn flock(&self, file: &S::File, operation: Flock) -> Result<KernelLock> {
+        match self.sys.flock(file, operation).context("flock")? {
             Flocked::Done => Ok(KernelLock::Free),
             Flocked::WouldBlock => Ok(KernelLock::HeldElsewhere),
             // Every local file system has it. One that says no (ENOLCK) would leave the deaths that
             // it should witness to be guessed.
             Flocked::Unsupported if self.file_system == FileSystem::Local => {
-                Err(io::ErrorKind::Unsupported.into()).during("flock")
+                Err(io::ErrorKind::Unsupported.into()).context("flock")
             }
             Flocked::Unsupported => Ok(KernelLock::Unsupported),
         }
@@ -252,20 +256,6 @@ pub(crate) fn jittered<S: Sys>(sys: &S, pause: Duration) -> Duration {
 
 fn spread(random: u8, pause: Duration) -> Duration {
     pause * (192 + u32::from(random) / 2) / 256
-}
-
-/// A lock without poisoning: what the mutexes here protect is replaced as a whole.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// The same without waiting: `None` while another thread has it.
-pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
-    match mutex.try_lock() {
-        Ok(guard) => Some(guard),
-        Err(TryLockError::Poisoned(error)) => Some(error.into_inner()),
-        Err(TryLockError::WouldBlock) => None,
-    }
 }
 
 /// The lock path of a data file: its name with `.lock` appended. Lexical: links are not resolved.

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::{Displaced, During, Outcome, Place, SETTLE, Terms, Whereabouts, is_gone};
+use super::{Context, Displaced, Place, Result, SETTLE, Terms, Whereabouts, is_gone};
 use crate::judge::{FileSystem, KernelLock};
 use crate::record::{DecodeError, KernelStamp, Record, WriterId};
 use crate::sys::{Check, Extent, FileId, Flock, Head, Identity, Sys};
@@ -37,7 +37,7 @@ impl<S: Sys> Place<S> {
         &self,
         terms: &Terms,
         displaced: Option<Displaced>,
-    ) -> Outcome<Option<Box<Published<S::File>>>> {
+    ) -> Result<Option<Box<Published<S::File>>>> {
         let linked = if self.may_link() {
             self.sys.create_unnamed(&self.dir, terms.mode)
         } else {
@@ -51,7 +51,7 @@ impl<S: Sys> Place<S> {
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
                 self.publish_exclusive(terms)?
             }
-            Err(error) => return Err(error).during("create the lock file"),
+            Err(error) => return Err(error).context("create the lock file"),
         };
         let Some(mut published) = published else {
             return Ok(None);
@@ -71,15 +71,15 @@ impl<S: Sys> Place<S> {
     }
 
     /// Linked publish: an unnamed file is locked, written, and only then given its name.
-    fn publish_linked(&self, file: S::File, terms: &Terms) -> Outcome<Linked<S>> {
-        let id = self.sys.stat(&file).during("stat")?.id;
+    fn publish_linked(&self, file: S::File, terms: &Terms) -> Result<Linked<S>> {
+        let id = self.sys.stat(&file).context("stat")?.id;
         // Nobody else can have opened a file without a name.
         let stamped = self.flock(&file, Flock::Exclusive)? == KernelLock::Free;
         let writer_id = self.draw_writer_id()?;
         let (record, recorded_at) = self.new_record(id, writer_id, stamped)?;
         self.sys
             .write(&file, 0, &record.encode())
-            .during("write the record")?;
+            .context("write the record")?;
         match self.sys.link(&file, &self.dir, &self.name) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::Unsupported => {
@@ -107,7 +107,7 @@ impl<S: Sys> Place<S> {
     }
 
     /// Exclusive create: for a moment the file is empty, and deployed clients delete empty files.
-    fn publish_exclusive(&self, terms: &Terms) -> Outcome<Option<Box<Published<S::File>>>> {
+    fn publish_exclusive(&self, terms: &Terms) -> Result<Option<Box<Published<S::File>>>> {
         let writer_id = self.draw_writer_id()?;
         let file = match self.sys.create(&self.dir, &self.name, terms.mode) {
             Ok(file) => file,
@@ -121,7 +121,7 @@ impl<S: Sys> Place<S> {
             Err(error) if is_gone(&error) => return Ok(None),
             // Without its identity the file cannot be told from a successor's: it stays, torn, and
             // the next contender breaks it after the grace.
-            Err(error) => return Err(error).during("stat"),
+            Err(error) => return Err(error).context("stat"),
         };
         let stamped = match self.lock_named(&file) {
             Ok(Some(stamped)) => stamped,
@@ -131,8 +131,8 @@ impl<S: Sys> Place<S> {
                 }
                 return Ok(None);
             }
-            Err(obstacle) if obstacle.is_gone() => return Ok(None),
-            Err(obstacle) => return Err(obstacle),
+            Err(error) if error.is_gone() => return Ok(None),
+            Err(error) => return Err(error),
         };
         // A deployed client deletes what it takes for a short file: look whether it is still there.
         let filled = self.fill(&file, id, writer_id, stamped, terms);
@@ -148,8 +148,8 @@ impl<S: Sys> Place<S> {
                 })));
             }
             Ok((_, false)) => Ok(None),
-            Err(obstacle) if obstacle.is_gone() => Ok(None),
-            Err(obstacle) => Err(obstacle),
+            Err(error) if error.is_gone() => Ok(None),
+            Err(error) => Err(error),
         };
         // Also where the server says that our file is gone: if it is not, it is a whole record of a
         // live process that holds nothing.
@@ -164,7 +164,7 @@ impl<S: Sys> Place<S> {
     /// that was set forward, judges it old, locks it, and sees that the path still names it. If we
     /// unlinked it now and published another one, B's rename would catch that, and C could publish
     /// while we hold.
-    fn lock_named(&self, file: &S::File) -> Outcome<Option<bool>> {
+    fn lock_named(&self, file: &S::File) -> Result<Option<bool>> {
         let mut doubts = self.doubts.iter().copied();
         loop {
             match self.flock(file, Flock::Exclusive)? {
@@ -186,29 +186,29 @@ impl<S: Sys> Place<S> {
         writer_id: WriterId,
         stamped: bool,
         terms: &Terms,
-    ) -> Outcome<Recorded> {
+    ) -> Result<Recorded> {
         let (record, recorded_at) = self.new_record(id, writer_id, stamped)?;
         self.sys
             .write(file, 0, &record.encode())
-            .during("write the record")?;
+            .context("write the record")?;
         if terms.sync && !self.sys.omits(Check::Sync) {
             self.sys
                 .sync(file, Extent::Data)
-                .during("sync the record")?;
-            self.sys.sync_dir(&self.dir).during("sync the directory")?;
+                .context("sync the record")?;
+            self.sys.sync_dir(&self.dir).context("sync the directory")?;
         }
         Ok((record, recorded_at))
     }
 
-    fn draw_writer_id(&self) -> Outcome<WriterId> {
-        let random = self.sys.random().during("draw a writer id")?;
+    fn draw_writer_id(&self) -> Result<WriterId> {
+        let random = self.sys.random().context("draw a writer id")?;
         Ok(WriterId::from_random(random))
     }
 
-    fn new_record(&self, id: FileId, writer_id: WriterId, stamped: bool) -> Outcome<Recorded> {
+    fn new_record(&self, id: FileId, writer_id: WriterId, stamped: bool) -> Result<Recorded> {
         let Identity {
             pid, start_ticks, ..
-        } = self.sys.identity().during("identify this process")?;
+        } = self.sys.identity().context("identify this process")?;
         // Without start ticks a contender could not tell this process from a later one.
         let stamp = self.inode_key(id).filter(|_| stamped && start_ticks > 0);
         let stamp = stamp.map(|inode_key| KernelStamp {
@@ -223,18 +223,18 @@ impl<S: Sys> Place<S> {
 
     /// `Ok` if the error means that somebody else was first: EEXIST, and on some network mounts
     /// EPERM or EACCES with the file there.
-    fn lost_the_race(&self, error: io::Error, operation: &'static str) -> Outcome<()> {
+    fn lost_the_race(&self, error: io::Error, operation: &'static str) -> Result<()> {
         let exists = || self.sys.stat_at(&self.dir, &self.name).is_ok();
         match error.kind() {
             io::ErrorKind::AlreadyExists => Ok(()),
             io::ErrorKind::PermissionDenied if exists() => Ok(()),
-            _ => Err(error).during(operation),
+            _ => Err(error).context(operation),
         }
     }
 
     /// Whether what we published is still there after those who may have been about to remove it,
     /// or to create the same name on another mount, are done.
-    fn has_settled(&self, published: &Published<S::File>) -> Outcome<bool> {
+    fn has_settled(&self, published: &Published<S::File>) -> Result<bool> {
         let displaced = published.displaced;
         let known = displaced.is_some_and(|displaced| displaced.known_to_deployed);
         if known && !self.sys.omits(Check::Settle) {
@@ -275,16 +275,16 @@ impl<S: Sys> Place<S> {
         published: &Published<S::File>,
         outcome: io::Result<T>,
         operation: &'static str,
-    ) -> Outcome<T> {
-        self.or_withdraw_outcome(published, outcome.during(operation))
+    ) -> Result<T> {
+        self.or_withdraw_outcome(published, outcome.context(operation))
     }
 
     /// A failed publish leaves nothing behind.
     fn or_withdraw_outcome<T>(
         &self,
         published: &Published<S::File>,
-        outcome: Outcome<T>,
-    ) -> Outcome<T> {
+        outcome: Result<T>,
+    ) -> Result<T> {
         let writer_id = published.record.writer_id();
         outcome.inspect_err(|_| self.withdraw(published.id, writer_id))
     }

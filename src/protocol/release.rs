@@ -2,7 +2,7 @@
 
 use std::io;
 
-use super::{During, Outcome, Place, SETTLE, present};
+use super::{Context, Place, Result, SETTLE, present};
 use crate::judge::FileSystem;
 use crate::record::{DecodeError, Record, WriterId};
 use crate::sys::{Check, FileId, FileKind, Sys};
@@ -19,12 +19,12 @@ pub(crate) enum Whereabouts {
 impl<S: Sys> Place<S> {
     /// Unlinks our own lock file. The caller closes it afterwards: closed first, a contender could
     /// see the kernel lock free, break the lock and publish, and we would unlink the successor's.
-    pub(crate) fn unlink_own(&self, id: FileId, writer_id: WriterId) -> Outcome<Whereabouts> {
+    pub(crate) fn unlink_own(&self, id: FileId, writer_id: WriterId) -> Result<Whereabouts> {
         let whereabouts = self.whereabouts(id, writer_id)?;
         if whereabouts != Whereabouts::Ours && !self.sys.omits(Check::OwnPath) {
             return Ok(whereabouts);
         }
-        match present(self.sys.unlink(&self.dir, &self.name)).during("unlink the lock file")? {
+        match present(self.sys.unlink(&self.dir, &self.name)).context("unlink the lock file")? {
             Some(()) => Ok(Whereabouts::Ours),
             None => Ok(Whereabouts::Absent),
         }
@@ -33,8 +33,8 @@ impl<S: Sys> Place<S> {
     /// Whether the path names the inode `id`. On a file system that is not local inode numbers are no
     /// sign: a successor's file may have the same one (sshfs), our own another one after a while (weed
     /// mount). There our `writer_id` in it is.
-    pub(crate) fn whereabouts(&self, id: FileId, writer_id: WriterId) -> Outcome<Whereabouts> {
-        let stat = || present(self.sys.stat_at(&self.dir, &self.name)).during("stat");
+    pub(crate) fn whereabouts(&self, id: FileId, writer_id: WriterId) -> Result<Whereabouts> {
+        let stat = || present(self.sys.stat_at(&self.dir, &self.name)).context("stat");
         let mut found = stat()?;
         if found.is_none() {
             // A breaker that caught us by mistake is putting us back.
@@ -60,9 +60,9 @@ impl<S: Sys> Place<S> {
             Ok(Some(Ok(record))) => Ok(Whereabouts::Replaced(Some(record))),
             // Perhaps ours, half seen: neither a loss nor a file to unlink.
             Ok(Some(Err(error @ DecodeError::BadChecksum { .. }))) if !local => {
-                Err(io::Error::other(error)).during("read")
+                Err(io::Error::other(error)).context("read")
             }
-            Err(error) if !local => Err(error).during("read"),
+            Err(error) if !local => Err(error).context("read"),
             _ => Ok(Whereabouts::Replaced(None)),
         }
     }

@@ -25,10 +25,10 @@ use std::time::Duration;
 
 use super::error::TableError;
 use crate::judge::FileSystem;
+use crate::protocol::wait::Pace;
 use crate::sys::{
     Access, Extent, FileId, FileKind, Flock, Flocked, Identity, Stat, WholeFiles, Woken,
 };
-use crate::wait::Pace;
 
 /// Who may read and write a table that did not exist: its user alone. It says which processes run
 /// and where they write.

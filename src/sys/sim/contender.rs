@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use super::super::Sys;
 use super::{RESOURCE, SimSys};
-use crate::held::{Acquisition, Held, Setback};
 use crate::judge::StalePolicy;
 use crate::lock::RefreshError;
 use crate::loss::Lost;
 use crate::options::AcquireError;
 use crate::protocol::{
-    Asker, BreakAttempt, DOUBTS, Found, Obstacle, Place, Terms, Torn, lock_path_for,
+    Acquisition, Asker, BreakAttempt, DOUBTS, Error, Found, Held, HoldError, Place, Terms, Torn,
+    lock_path_for,
 };
 use crate::record::{Record, WriterId};
 
@@ -46,11 +46,11 @@ impl SimSys {
         };
         let acquired = self
             .place()
-            .and_then(|place| Held::acquire(place, &terms, timeout, None));
+            .and_then(|place| Held::acquire(&Arc::new(place), &terms, timeout, None));
         match acquired {
             Ok(Acquisition::Held(held)) => Ok(SimLock(held)),
             Ok(Acquisition::Refused(holder)) => Err(AcquireError::Held { lock_path, holder }),
-            Err(obstacle) => Err(AcquireError::new(obstacle, &lock_path)),
+            Err(error) => Err(AcquireError::new(error, &lock_path)),
         }
     }
 
@@ -88,7 +88,7 @@ impl SimSys {
         }
     }
 
-    fn place(&self) -> Result<Place<SimSys>, Obstacle> {
+    fn place(&self) -> Result<Place<SimSys>, Error> {
         let mut place = Place::open(self.clone(), Path::new(RESOURCE))?;
         if self.rules.coarse {
             place.doubts = &DOUBTS[..1];
@@ -148,7 +148,7 @@ impl SimLock {
     ///
     /// See [`RefreshError`].
     pub fn refresh(&self) -> Result<(), RefreshError> {
-        self.0.refresh().map_err(|setback| self.error(setback))
+        self.0.refresh().map_err(|error| self.error(error))
     }
 
     /// As [`WriterLock::release`](crate::WriterLock::release), but the lock is dropped on failure.
@@ -157,13 +157,13 @@ impl SimLock {
     ///
     /// [`RefreshError`], which has the same two cases.
     pub fn release(self) -> Result<(), RefreshError> {
-        self.0.release().map_err(|setback| self.error(setback))
+        self.0.release().map_err(|error| self.error(error))
     }
 
-    fn error(&self, setback: Setback) -> RefreshError {
-        match setback {
-            Setback::Lost(reason) => RefreshError::Lost(self.0.lost(reason)),
-            Setback::Io { operation, source } => {
+    fn error(&self, error: HoldError) -> RefreshError {
+        match error {
+            HoldError::Lost(reason) => RefreshError::Lost(self.0.lost(reason)),
+            HoldError::Io { operation, source } => {
                 let path = self.0.place.lock_path().to_owned();
                 RefreshError::Io {
                     operation,

@@ -12,7 +12,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, Weak};
 use std::time::{Duration, Instant};
 
-use crate::protocol::lock;
+use crate::sync::lock;
 use crate::sys::{Host, Identity, Sys, close_spare_watch};
 
 /// A held lock, as the keepalive sees it.

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
+use super::examine::Watching;
+use super::{Place, Refusal, Result, jittered};
 use crate::judge::Verdict;
-use crate::protocol::{Obstacle, Place, Refusal, Watching, jittered};
 use crate::sys::{Sys, Woken};
 
 /// The net under the events: a contender that dies while it holds the kernel lock makes none.
@@ -33,7 +34,7 @@ pub(crate) enum Look<T> {
     NotYet(Refusal),
 }
 
-/// How a wait ended that met no obstacle.
+/// How a wait ended without an error.
 pub(crate) enum Waited<T> {
     Done(T),
     TimedOut(Refusal),
@@ -43,8 +44,8 @@ pub(crate) enum Waited<T> {
 pub(crate) fn until<S: Sys, T>(
     place: &Place<S>,
     timeout: Duration,
-    mut look: impl FnMut() -> Result<Look<T>, Obstacle>,
-) -> Result<Waited<T>, Obstacle> {
+    mut look: impl FnMut() -> Result<Look<T>>,
+) -> Result<Waited<T>> {
     let start = place.sys.now().since_boot;
     let mut watched = None;
     let mut watch = None;

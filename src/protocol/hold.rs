@@ -1,25 +1,26 @@
-//! A held lock over any kernel: what `WriterLock` is to users, this is to the simulated kernel.
+//! Hold: the lock after its acquisition, until it is released or lost. `WriterLock` is this on the
+//! kernel that the program runs on.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::keepalive::Refresh;
+use super::wait::{self, Look, Waited};
+use super::{
+    Attempt, Context, Displaced, Error, Place, Published, Refusal, Result, Terms, Torn, Whereabouts,
+};
 use crate::holder::Holder;
 use crate::judge::{FileSystem, StalePolicy};
-use crate::keepalive::Refresh;
 use crate::loss::{LossReason, Lost};
-use crate::protocol::{
-    Attempt, Displaced, Obstacle, Place, Published, Refusal, Terms, Torn, Whereabouts, lock,
-    try_lock,
-};
 use crate::record::{REFRESHED, Record};
+use crate::sync::{lock, try_lock};
 use crate::sys::{Check, Extent, FileId, Flock, Host, Identity, Sys};
 use crate::trace;
-use crate::wait::{self, Look, Waited};
 
 /// A held lock.
 pub(crate) struct Held<S: Sys> {
-    pub(crate) place: Place<S>,
+    pub(crate) place: Arc<Place<S>>,
     pub(crate) id: FileId,
     /// Who acquired it: a forked child that has a copy of this must not release it.
     process: Identity,
@@ -46,7 +47,7 @@ struct Status {
     loss: Option<LossReason>,
 }
 
-/// How an acquisition ended that met no obstacle.
+/// How an acquisition ended without an error.
 pub(crate) enum Acquisition<S: Sys> {
     Held(Arc<Held<S>>),
     Refused(Box<Holder>),
@@ -54,7 +55,7 @@ pub(crate) enum Acquisition<S: Sys> {
 
 /// Why something that needs the lock was not done.
 #[derive(Debug)]
-pub(crate) enum Setback {
+pub(crate) enum HoldError {
     Lost(LossReason),
     Io {
         operation: &'static str,
@@ -62,13 +63,13 @@ pub(crate) enum Setback {
     },
 }
 
-impl From<Obstacle> for Setback {
-    fn from(obstacle: Obstacle) -> Setback {
-        match obstacle {
-            Obstacle::Io { operation, source } => Setback::Io { operation, source },
+impl From<Error> for HoldError {
+    fn from(error: Error) -> HoldError {
+        match error {
+            Error::Io { operation, source } => HoldError::Io { operation, source },
             // What lies at the path now is not even a record.
-            Obstacle::Foreign(_) | Obstacle::UnsupportedVersion(_) => {
-                Setback::Lost(LossReason::Replaced(None))
+            Error::Foreign(_) | Error::UnsupportedVersion(_) => {
+                HoldError::Lost(LossReason::Replaced(None))
             }
         }
     }
@@ -77,19 +78,15 @@ impl From<Obstacle> for Setback {
 impl<S: Sys> Held<S> {
     /// Attempts until `timeout` has passed; at least once.
     pub(crate) fn acquire(
-        place: Place<S>,
+        place: &Arc<Place<S>>,
         terms: &Terms,
         timeout: Duration,
         on_lost: Option<OnLost>,
-    ) -> Result<Acquisition<S>, Obstacle> {
-        let process = place.sys.identity();
-        let process = process.map_err(|source| Obstacle::Io {
-            operation: "identify this process",
-            source,
-        })?;
+    ) -> Result<Acquisition<S>> {
+        let process = place.sys.identity().context("identify this process")?;
         let mut torn = Torn::default();
         let mut displaced = None;
-        let waited = wait::until(&place, timeout, || {
+        let waited = wait::until(place, timeout, || {
             Ok(match place.attempt(terms, &mut torn, &mut displaced)? {
                 Attempt::Held(published) => Look::Done(published),
                 Attempt::Refused(refusal) => Look::NotYet(refusal),
@@ -98,14 +95,14 @@ impl<S: Sys> Held<S> {
         Ok(match waited {
             Waited::TimedOut(Refusal { holder, .. }) => Acquisition::Refused(holder),
             Waited::Done(published) => {
-                let held = Held::new(place, *published, process, terms, on_lost);
+                let held = Held::new(place.clone(), *published, process, terms, on_lost);
                 Acquisition::Held(Arc::new(held))
             }
         })
     }
 
     fn new(
-        place: Place<S>,
+        place: Arc<Place<S>>,
         published: Published<S::File>,
         process: Identity,
         terms: &Terms,
@@ -205,7 +202,7 @@ impl<S: Sys> Held<S> {
         }
     }
 
-    fn whereabouts(&self) -> Result<Whereabouts, Obstacle> {
+    fn whereabouts(&self) -> Result<Whereabouts> {
         self.place.whereabouts(self.id, self.record().writer_id())
     }
 
@@ -245,25 +242,25 @@ impl<S: Sys> Held<S> {
     }
 
     /// Writes the time into the record, through the descriptor: it cannot touch a successor's file.
-    pub(crate) fn refresh(&self) -> Result<(), Setback> {
+    pub(crate) fn refresh(&self) -> Result<(), HoldError> {
         if let Some(loss) = self.known_loss() {
-            return Err(Setback::Lost(loss));
+            return Err(HoldError::Lost(loss));
         }
         let file = lock(&self.file);
         let Some(file) = file.as_ref() else {
-            return Err(Setback::Lost(LossReason::Removed));
+            return Err(HoldError::Lost(LossReason::Removed));
         };
         // The number may belong to another file by now: a blind write corrupted a database once.
         if !self.place.sys.omits(Check::OwnDescriptor) && !self.is_own(file) {
-            return Err(Setback::Lost(self.lose(LossReason::DescriptorClosed)));
+            return Err(HoldError::Lost(self.lose(LossReason::DescriptorClosed)));
         }
         self.write_time(file)?;
         // The path, too: what is refreshed may be a file that somebody has put aside.
         let whereabouts = self.whereabouts().unwrap_or(Whereabouts::Ours);
-        self.note(whereabouts).map_err(Setback::Lost)
+        self.note(whereabouts).map_err(HoldError::Lost)
     }
 
-    fn write_time(&self, file: &S::File) -> Result<(), Setback> {
+    fn write_time(&self, file: &S::File) -> Result<(), HoldError> {
         let sys = &self.place.sys;
         // Read before the write, which may hang: others judge by the time that it carries.
         let now = sys.now();
@@ -273,16 +270,17 @@ impl<S: Sys> Held<S> {
             .get(REFRESHED)
             .expect("the refreshed fields lie in the record");
         sys.write(file, REFRESHED.start as u64, refreshed)
-            .map_err(|source| Setback::Io {
+            .map_err(|source| HoldError::Io {
                 operation: "refresh the record",
                 source,
             })?;
         // A local page cache is coherent; a remote one must be told.
         if self.place.file_system == FileSystem::NotLocal {
-            sys.sync(file, Extent::Data).map_err(|source| Setback::Io {
-                operation: "sync the record",
-                source,
-            })?;
+            sys.sync(file, Extent::Data)
+                .map_err(|source| HoldError::Io {
+                    operation: "sync the record",
+                    source,
+                })?;
         }
         let mut status = lock(&self.status);
         status.record = record;
@@ -293,10 +291,10 @@ impl<S: Sys> Held<S> {
     /// Unlinks the lock file if it is ours, then closes it. A second call does nothing.
     ///
     /// After an I/O error the lock is still held; after a loss nothing at the path is touched.
-    pub(crate) fn release(&self) -> Result<(), Setback> {
+    pub(crate) fn release(&self) -> Result<(), HoldError> {
         if self.is_forked() {
             self.close_in_child();
-            return Err(Setback::Lost(LossReason::Forked));
+            return Err(HoldError::Lost(LossReason::Forked));
         }
         let mut file = lock(&self.file);
         if file.is_none() {
@@ -309,7 +307,7 @@ impl<S: Sys> Held<S> {
         if let Some(file) = file.take() {
             self.close(file);
         }
-        outcome.map_err(Setback::Lost)
+        outcome.map_err(HoldError::Lost)
     }
 
     /// A forked child shares the open file description: its close leaves the parent's kernel lock
@@ -358,8 +356,8 @@ impl<S: Sys> Refresh for Held<S> {
     fn refresh_in_background(&self) -> bool {
         match self.refresh() {
             Ok(()) => true,
-            Err(Setback::Lost(_)) => false,
-            Err(Setback::Io { source, .. }) => {
+            Err(HoldError::Lost(_)) => false,
+            Err(HoldError::Io { source, .. }) => {
                 // EIO, ESTALE and their like may pass: the next tick tries again.
                 trace::refresh_failed(self.place.lock_path(), &source);
                 true
