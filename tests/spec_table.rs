@@ -124,7 +124,9 @@ fn check_test(test: &str, context: &str) {
         Some(_) => (file.to_owned(), format!("\n{function}() {{")),
         None => (format!("{file}.rs"), format!("fn {function}(")),
     };
-    let path = root().join("tests").join(path);
+    let places = ["tests", "cli/tests"].map(|tests| root().join(tests).join(&path));
+    let path = { places.iter() }.find(|path| path.exists());
+    let path = path.unwrap_or_else(|| panic!("{context}: no file {file}"));
     let text = read(&path);
     let place = text.find(&definition);
     let place = place.unwrap_or_else(|| panic!("{context}: no {function} in {}", path.display()));

@@ -293,8 +293,6 @@ pub fn while_it_writes_we_say_held_and_by_whom(start: &Start) {
         assert_eq!(record.stamp(), None, "deployed clients write no stamp");
         assert_eq!(holder.verdict().reason().row(), row, "{holder}");
 
-        #[cfg(feature = "cli")]
-        the_command_says_held_by(record, row, &data);
         let refused = refuse(&data);
         assert_eq!(
             refused.record(),
@@ -309,30 +307,6 @@ pub fn while_it_writes_we_say_held_and_by_whom(start: &Start) {
         assert_eq!(inspect(&data).expect("it can be read"), LockState::Free);
         let lock = WriterLock::try_acquire(&data).expect("it was released");
         assert_eq!(lock.reclaimed_from(), None, "nobody crashed");
-    }
-}
-
-#[cfg(feature = "cli")]
-fn the_command_says_held_by(record: &Record, row: u8, data: &Path) {
-    let mut status = Command::new(env!("CARGO_BIN_EXE_rvlf"));
-    let status = status.args(["status", "--json"]).arg(data).output();
-    let status = status.expect("the command was built for this test");
-    assert_eq!(
-        status.status.code(),
-        Some(1),
-        "the exit status of a lock that is held"
-    );
-    let said: serde_json::Value = serde_json::from_slice(&status.stdout).expect("one JSON object");
-    let expected = serde_json::json!({
-        "state": "held",
-        "row": row,
-        "pid": record.pid().get(),
-        "hostname": record.hostname().to_string(),
-        "timestamp_ns": record.timestamp_ns().to_string(),
-    });
-    let field = |name: &str| said.get(name).or_else(|| said.get("record")?.get(name));
-    for (name, expected) in expected.as_object().expect("it is one") {
-        assert_eq!(field(name), Some(expected), "{name} in {said}");
     }
 }
 

@@ -3,8 +3,9 @@
 //! The story: a table that says "held" for ever stops everybody; a command that clears it too
 //! eagerly takes a scope from a process that writes. So the command tells how it knows, changes
 //! nothing unasked, and releases what is alive only when it is told twice.
-#![cfg(all(feature = "table", feature = "cli", target_os = "linux"))]
+#![cfg(target_os = "linux")]
 
+#[path = "../../tests/table_support/mod.rs"]
 mod table_support;
 
 use std::fs;

@@ -1,12 +1,12 @@
 //! The reference in plain Python at the other end: written from the text of `spec/` alone, it shares
 //! one lock with the command, and sees in every lock file what the command sees.
-#![cfg(feature = "cli")]
 #![cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
 #![allow(
     clippy::indexing_slicing,
     reason = "a key that a JSON value does not have reads as null"
 )]
 
+#[path = "../../tests/common/mod.rs"]
 mod common;
 
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ const RUN_REFUSED: i32 = 75;
 const HOLD_REFUSED: i32 = 1;
 
 fn spec() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("spec")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec")
 }
 
 /// The reference; `None`, and the reason was told, where it cannot run.

@@ -2,7 +2,7 @@
 //!
 //! Commands that hold a lock say "ready" when they run and end when their standard input does, so
 //! that no test sleeps and hopes.
-#![cfg(all(unix, feature = "cli"))]
+#![cfg(unix)]
 #![allow(
     clippy::indexing_slicing,
     reason = "a key that a JSON value does not have reads as null"
@@ -45,7 +45,6 @@ fn dir() -> TempDir {
     tempfile::tempdir().expect("there is room for a directory")
 }
 
-/// `rvlf` in `dir`, in which DATA is called `d.rvf`.
 /// Ctrl-C ends what is started here even if this test was started where it is ignored (a job in the
 /// background of a script), and exec would hand that on: what is caught is reset by exec.
 fn let_signals_through() {
@@ -58,6 +57,7 @@ fn let_signals_through() {
     });
 }
 
+/// `rvlf` in `dir`, in which DATA is called `d.rvf`.
 fn rvlf(dir: &Path, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
     let_signals_through();
     let mut command = Command::new(env!("CARGO_BIN_EXE_rvlf"));
@@ -1408,7 +1408,7 @@ fn every_key_of_the_json_is_documented() {
             }
         }
     }
-    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/command.md");
+    let manual = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/command.md");
     let manual = fs::read_to_string(manual).expect("the document is there");
     let dir = dir();
     plant(dir.path(), "latin.lock", b"caf\xe9", now_ns());
@@ -1558,7 +1558,7 @@ fn colours_are_for_terminals_and_for_those_who_want_them() {
 }
 
 fn vector(name: &str) -> Vec<u8> {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "spec/vectors", name]
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "../spec/vectors", name]
         .iter()
         .collect();
     fs::read(path).expect("the vectors lie beside the source")

@@ -15,7 +15,6 @@ mod run;
 mod scan;
 mod signals;
 mod status;
-#[cfg(feature = "table")]
 mod table;
 mod text;
 mod wait;
@@ -62,7 +61,6 @@ enum Verb {
     Break(breaking::Break),
     Dump(dump::Dump),
     Scan(scan::Scan),
-    #[cfg(feature = "table")]
     Table(table::Table),
     Completions(manual::Completions),
     Man(manual::Man),
@@ -88,7 +86,6 @@ fn obey(verb: Verb) -> u8 {
         Verb::Break(args) => breaking::run(&args),
         Verb::Dump(args) => dump::run(&args),
         Verb::Scan(args) => scan::run(&args),
-        #[cfg(feature = "table")]
         Verb::Table(args) => table::run(&args),
         Verb::Completions(args) => manual::completions(&args, Cli::command()).map(|()| exit::DONE),
         Verb::Man(args) => match manual::man(args, Cli::command()) {
