@@ -90,6 +90,9 @@ mod options;
 #[cfg(feature = "std")]
 mod protocol;
 mod record;
+#[cfg(feature = "unstable-sim")]
+#[doc(hidden)]
+pub mod sim;
 #[cfg(feature = "std")]
 mod sync;
 #[cfg(feature = "std")]
@@ -124,9 +127,6 @@ pub use options::{AcquireError, DEFAULT_KEEPALIVE, Durability, LockOptions};
 pub use protocol::lock_path_for;
 #[cfg(feature = "std")]
 pub use sys::FileKind;
-#[cfg(feature = "unstable-sim")]
-#[doc(hidden)]
-pub use sys::sim;
 
 /// The README's example, compiled.
 #[cfg(all(doctest, feature = "std"))]

@@ -1,13 +1,9 @@
 //! Acquire: examine, break what is stale, publish; from the start again when somebody was quicker.
 
 use super::breaking::{Broken, busy};
-use super::{Displaced, Found, Place, Published, Refusal, Result, Terms, Torn, jittered};
+use super::{Displaced, Found, Place, Published, ROUNDS, Refusal, Result, Terms, Torn, jittered};
 use crate::judge::Verdict;
 use crate::sys::Sys;
-
-/// How often one attempt may find that the lock has changed hands before it gives up: more often
-/// than any schedule seen, few enough to end.
-pub(super) const ROUNDS: u32 = 32;
 
 /// How an attempt ended without an error.
 pub(crate) enum Attempt<F> {

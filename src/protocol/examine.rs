@@ -3,8 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::acquire::ROUNDS;
-use super::{Context, Error, Place, Refusal, Result, present};
+use super::{Context, Error, Place, ROUNDS, Refusal, Result, present};
 use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{
     Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, StalePolicy, Stamp,

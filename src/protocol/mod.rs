@@ -55,6 +55,10 @@ const fn pauses() -> [Duration; 6] {
     [ms(1), ms(2), ms(4), ms(8), ms(16), ms(32)]
 }
 
+/// How often one attempt may find that the lock has changed hands before it gives up: more often
+/// than any schedule seen, few enough to end.
+const ROUNDS: u32 = 32;
+
 /// Why an operation was not done, apart from a holder that is in the way.
 #[derive(Debug)]
 pub(crate) enum Error {

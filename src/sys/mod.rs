@@ -1,8 +1,8 @@
 //! The only door to the operating system.
 //!
 //! The protocol is written once, over [`Sys`]. Its calls report facts ("alive", "held elsewhere"),
-//! never verdicts. The real implementation is [`Host`]; `sim` is a kernel in memory, so that the
-//! shipped protocol itself runs under every interleaving and crash.
+//! never verdicts. The real implementation is [`Host`]. The tests have a second one in memory (`src/sim`),
+//! which runs the shipped protocol under every interleaving and crash.
 //!
 //! `cfg(target_os)` and `unsafe` live here and nowhere else.
 
@@ -34,8 +34,6 @@ mod platform;
 ))]
 #[path = "portable.rs"]
 mod platform;
-#[cfg(feature = "unstable-sim")]
-pub mod sim;
 #[cfg(all(unix, not(rvlf_unsupported)))]
 mod unix;
 #[cfg(any(not(unix), rvlf_unsupported))]
@@ -219,7 +217,7 @@ pub(crate) enum Woken {
     not(feature = "unstable-sim"),
     allow(dead_code, reason = "only that kernel looks")
 )]
-pub(crate) struct Loop(usize);
+pub(crate) struct Loop(pub(crate) usize);
 
 /// A check of the protocol that a simulated kernel can leave out, to show that the search over its
 /// interleavings finds the harm. The real one leaves nothing out.

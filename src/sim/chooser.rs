@@ -1,6 +1,6 @@
 //! Who chooses the steps of one schedule.
 
-use super::explorer::Step;
+use super::step::Step;
 
 /// Chooses what happens next, among what can.
 pub(super) trait Chooser {

@@ -23,10 +23,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::super::{Check, FileKind, Flock, Flocked, Identity, Liveness, Woken};
 use super::call::{Call, Fd, Fork, Name, Reply};
 use crate::judge::FileSystem;
 use crate::record::{KernelStamp, Pid, Record, WriterId};
+use crate::sys::{Check, FileKind, Flock, Flocked, Identity, Liveness, Woken};
 
 /// What does not change while a world runs.
 #[derive(Clone, Debug)]

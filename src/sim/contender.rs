@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::super::Sys;
 use super::{RESOURCE, SimSys};
 use crate::judge::StalePolicy;
 use crate::lock::RefreshError;
@@ -16,6 +15,7 @@ use crate::protocol::{
     lock_path_for,
 };
 use crate::record::{Record, WriterId};
+use crate::sys::Sys;
 
 /// The shipped lock, held by a simulated process. Dropping it releases it.
 #[must_use = "dropped at once, the lock is released at once"]

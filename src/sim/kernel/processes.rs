@@ -1,8 +1,8 @@
 //! Processes, and where they run.
 
-use super::super::super::Liveness;
 use super::{BOOT_ID, Kernel, Life, NS_PER_TICK, Process, Rules};
 use crate::record::{Hostname, Pid};
+use crate::sys::Liveness;
 
 /// Where processes run. Two that are equal in all of this see each other as on one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

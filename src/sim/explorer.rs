@@ -12,8 +12,9 @@ use std::fmt;
 use super::call::{Call, Fork, Reply};
 use super::chooser::{Chooser, Random, Script};
 use super::fingerprint::fingerprint;
-use super::kernel::{Fault, Kernel, Mishap, Mishaps, Rules, System};
+use super::kernel::{Kernel, Mishap, Mishaps, Rules, System};
 use super::process::{Histories, Next, NodeId};
+use super::step::Step;
 use super::{LOCK, World};
 use crate::record::Pid;
 
@@ -96,26 +97,6 @@ struct Actor {
     program: usize,
     node: NodeId,
     rounds_left: usize,
-}
-
-#[derive(Clone, Copy, Debug)]
-pub(super) enum Step {
-    /// A process makes its next call, or exits.
-    Run(usize),
-    Kill(usize),
-    /// A dying process cannot be seen any more.
-    Bury(usize),
-    PassTime,
-    Suffer(Mishap),
-    /// A process's next call fails.
-    Fail(usize, Fault),
-}
-
-impl Step {
-    /// Whether it should be rare at random, or all would happen at the beginning.
-    pub(super) fn is_rare(&self) -> bool {
-        matches!(self, Step::Kill(_) | Step::Suffer(_) | Step::Fail(..))
-    }
 }
 
 /// The lines of a trace, where somebody will read them.

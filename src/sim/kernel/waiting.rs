@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::super::super::{Liveness, Now, Woken};
 use super::super::call::{Fd, Reply, WatchId};
 use super::{Ino, Kernel, Watch, first_free};
 use crate::record::Pid;
+use crate::sys::{Liveness, Now, Woken};
 
 impl Kernel {
     // Clocks and waiting.

@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::super::{
-    Access, Extent, FileId, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Woken,
-};
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid, Record};
+use crate::sys::{
+    Access, Extent, FileId, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Woken,
+};
 
 /// One component of a path in the only directory there is.
 pub(super) type Name = Arc<OsStr>;
@@ -24,7 +24,7 @@ pub(super) type Fd = usize;
 /// A watch, numbered in its process.
 pub(super) type WatchId = usize;
 
-/// One call of [`Sys`](super::super::Sys), or of the simulation alone.
+/// One call of [`Sys`](crate::sys::Sys), or of the simulation alone.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Call {
     OpenDir,

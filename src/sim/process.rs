@@ -17,15 +17,15 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::super::{
-    Access, Check, Extent, FileId, Flock, Flocked, Head, Identity, Liveness, Loop, Now, Stat, Sys,
-    Woken,
-};
 use super::call::{Call, Fd, Fork, Reply, WatchId};
 use super::fingerprint::fingerprint;
 use super::kernel::{Kernel, Rules};
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
+use crate::sys::{
+    Access, Check, Extent, FileId, Flock, Flocked, Head, Identity, Liveness, Loop, Now, Stat, Sys,
+    Woken,
+};
 
 /// What a simulated process executes.
 ///

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::super::super::Extent;
 use super::super::call::{Fd, Name, Reply};
 use super::{Ino, Inode, Kernel, Life};
 use crate::record::Record;
+use crate::sys::Extent;
 
 /// How long machines take to come back.
 const REBOOT: Duration = Duration::from_secs(10);

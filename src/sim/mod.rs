@@ -22,6 +22,7 @@ mod explorer;
 mod fingerprint;
 mod kernel;
 mod process;
+mod step;
 #[cfg(test)]
 mod tests;
 
@@ -40,9 +41,9 @@ pub use self::kernel::System;
 use self::kernel::{Kernel, Mishaps, Reach, Rules};
 use self::process::Program;
 pub use self::process::{SimDir, SimFile, SimSys, SimWatch};
-pub use super::Check;
 use crate::judge::FileSystem;
 use crate::protocol::SETTLE;
+pub use crate::sys::Check;
 
 /// The data file that every world is about.
 const RESOURCE: &str = "d";

@@ -7,10 +7,10 @@ use std::fmt;
 
 use nix::errno::Errno;
 
-use super::super::super::Flocked;
 use super::super::call::{Call, Reply};
 use super::{Kernel, Rules};
 use crate::judge::FileSystem;
+use crate::sys::Flocked;
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

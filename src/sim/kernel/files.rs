@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use nix::errno::Errno;
 
-use super::super::super::{Access, FileId, FileKind, Flock, Flocked, Head, READ_LEN, Stat};
 use super::super::call::{Fd, Name, Reply};
 use super::{
     DEV, Description, DescriptionId, FIRST_INO, Ino, Inode, Kernel, LIE, Lock, Process, Reach,
     Rules, first_free, free, nanos,
 };
+use crate::sys::{Access, FileId, FileKind, Flock, Flocked, Head, READ_LEN, Stat};
 
 impl Kernel {
     // Names and inodes.

@@ -7,10 +7,10 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
-use super::super::{Access, Extent, Head, Liveness, Sys};
 use super::{LOCK, SimDir, SimSys};
 use crate::judge::{Age, StalePolicy};
 use crate::record::{MAGIC, Pid, RECORD_LEN, Record, WriterId};
+use crate::sys::{Access, Extent, Head, Liveness, Sys};
 
 /// A deployed client's lock. It is released by [`DeployedLock::release`] alone.
 #[derive(Debug)]

@@ -3,8 +3,8 @@
 use std::io;
 use std::path::Path;
 
-use super::super::{Access, Flock, Flocked, Sys, Woken};
 use super::*;
+use crate::sys::{Access, Flock, Flocked, Sys, Woken};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
