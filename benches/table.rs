@@ -20,7 +20,7 @@ fn fill(path: &Path, size: u32) {
     let mut guard = TableGuard::open(path, PATIENCE).expect("nobody has it");
     let claim = Claim::new("0").allow(ScopeRule::write("/data/0"));
     guard.register(&claim, "s0").expect("it is free");
-    let first = guard.data().to_json().expect("paths are ASCII");
+    let first = guard.table().to_json().expect("paths are ASCII");
     let first: serde_json::Value = serde_json::from_slice(&first).expect("it is JSON");
     let first = first.pointer("/allocations/0").expect("one was registered");
     let entries = (0..size).map(|number| {
@@ -42,8 +42,8 @@ fn fill(path: &Path, size: u32) {
         entry
     });
     let table = serde_json::json!({"allocations": entries.collect::<Vec<_>>()});
-    *guard.data_mut() = serde_json::from_value(table).expect("it is a table");
-    assert_eq!(guard.data().problems(), []);
+    *guard.table_mut() = serde_json::from_value(table).expect("it is a table");
+    assert_eq!(guard.table().problems(), []);
     guard.save().expect("there is room");
 }
 
@@ -52,7 +52,7 @@ fn change(path: &Path) {
     let claim = Claim::new("new").allow(ScopeRule::write("/data/new"));
     let mut guard = TableGuard::open(path, PATIENCE).expect("nobody has it");
     // So that every round begins alike.
-    if guard.data().find("new").is_some() {
+    if guard.table().find("new").is_some() {
         guard.release("new").expect("it was just found");
     }
     guard.register(&claim, "new").expect("it is free");

@@ -71,7 +71,7 @@ fn supervise(table: &Path) -> Outcome<()> {
     parent.reclaim("child-3", &[], PATIENCE)?;
     parent.release()?;
     let left = TableGuard::open(table, PATIENCE)?;
-    assert!(left.data().allocations.is_empty(), "all is released");
+    assert!(left.table().entries.is_empty(), "all is released");
     println!("\nall is released");
     Ok(())
 }
@@ -91,8 +91,8 @@ fn show(title: &str, table: &Path) -> Outcome<()> {
     println!("{title}");
     let looked = snapshot(table)?;
     assert_eq!(looked.table.problems(), [], "no two have one part");
-    for (entry, liveness) in looked.table.allocations.iter().zip(&looked.liveness) {
-        let rules: Vec<String> = entry.scope_allow.iter().map(ToString::to_string).collect();
+    for (entry, liveness) in looked.table.entries.iter().zip(&looked.liveness) {
+        let rules: Vec<String> = entry.allow.iter().map(ToString::to_string).collect();
         println!("  {entry}: {}; {liveness}", rules.join(", "));
     }
     Ok(())

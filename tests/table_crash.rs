@@ -178,9 +178,9 @@ fn is_new(path: &Path, call: &Call) -> bool {
     );
     let table = Table::parse(&bytes).expect("the table is whole");
     let names: Vec<&str> = table
-        .allocations
+        .entries
         .iter()
-        .map(|entry| entry.pod_name.as_str())
+        .map(|entry| entry.name.as_str())
         .collect();
     match names.as_slice() {
         ["old"] => false,

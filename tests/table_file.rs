@@ -80,7 +80,7 @@ fn save(path: &Path, change: impl FnOnce(&mut TableGuard)) {
 fn a_table_of_other_writers_comes_back_byte_for_byte() {
     let (_dir, path) = place();
     fs::write(&path, YOI).expect("there is room");
-    save(&path, |guard| assert_eq!(guard.data().allocations.len(), 2));
+    save(&path, |guard| assert_eq!(guard.table().entries.len(), 2));
     assert_eq!(fs::read_to_string(&path).expect("it is there"), YOI);
 
     let old = r#"{"allocations": [{"pod_name": "a", "pid": 1, "socket": "/s", "delegated_from": null,
@@ -88,9 +88,9 @@ fn a_table_of_other_writers_comes_back_byte_for_byte() {
     let table =
         Table::parse(old.as_bytes()).expect("scope_deny, segment_id and recursive may be missing");
     let entry = table.find("a").expect("it is there");
-    assert!(entry.scope_deny.is_empty() && entry.is_placeholder() && entry.holder.is_none());
+    assert!(entry.deny.is_empty() && entry.is_placeholder() && entry.holder.is_none());
     assert!(
-        entry.scope_allow.iter().all(|rule| rule.recursive),
+        entry.allow.iter().all(|rule| rule.recursive),
         "recursive is the default"
     );
 }
@@ -101,13 +101,13 @@ fn nothing_and_blanks_are_an_empty_table() {
     for content in ["", "  \n\t\n", "{}", r#"{"allocations": []}"#] {
         fs::write(&path, content).expect("there is room");
         let guard = TableGuard::open(&path, PATIENCE).expect("that is a table");
-        assert!(guard.data().allocations.is_empty(), "{content:?}");
+        assert!(guard.table().entries.is_empty(), "{content:?}");
     }
     assert!(
         snapshot(path.with_file_name("none"))
             .expect("no table is an empty one")
             .table
-            .allocations
+            .entries
             .is_empty()
     );
     assert!(
@@ -132,7 +132,7 @@ fn unknown_fields_survive_a_save() {
     }"#;
     fs::write(&path, json).expect("there is room");
     save(&path, |guard| {
-        guard.data_mut().find_mut("a").expect("it is there").pid = 1;
+        guard.table_mut().find_mut("a").expect("it is there").pid = 1;
     });
     let saved = fs::read(&path).expect("it is there");
     let saved: serde_json::Value = serde_json::from_slice(&saved).expect("it is JSON");
@@ -363,7 +363,7 @@ fn who_waits_for_the_old_file_gets_the_new_one() {
         assert_eq!(finished.try_iter().count(), 3);
         let table = snapshot(&path).expect("it is a table").table;
         assert_eq!(
-            table.allocations.len(),
+            table.entries.len(),
             3 + saves,
             "nobody's save was lost: {table:?}"
         );
@@ -511,7 +511,7 @@ fn the_dead_are_out_of_the_way_at_the_next_operation() {
         guard
             .register(&claim("new", "/home/u/project"), "1")
             .expect("the dead hold nothing");
-        assert_eq!(guard.data().allocations.len(), 1);
+        assert_eq!(guard.table().entries.len(), 1);
     });
 }
 
@@ -527,7 +527,7 @@ fn the_dead_are_in_the_way_of_no_reclaim() {
                 .register(&claim(name, path), name)
                 .expect("top does without it");
         }
-        for entry in guard.data_mut().allocations.iter_mut().skip(1) {
+        for entry in guard.table_mut().entries.iter_mut().skip(1) {
             entry.pid = 0;
         }
     });
@@ -540,11 +540,7 @@ fn the_dead_are_in_the_way_of_no_reclaim() {
 
 fn names(path: &Path) -> Vec<String> {
     let table = snapshot(path).expect("it is a table").table;
-    table
-        .allocations
-        .into_iter()
-        .map(|entry| entry.pod_name)
-        .collect()
+    table.entries.into_iter().map(|entry| entry.name).collect()
 }
 
 #[test]

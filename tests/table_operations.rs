@@ -11,10 +11,12 @@ mod table_model;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use rvlf::table::{Claim, PathProblem, Permission, Problem, Process, ScopeRule, Table, TableError};
+use rvlf::table::{
+    Claim, EntryHolder, PathProblem, Permission, Problem, ScopeRule, Table, TableError,
+};
 
-fn process(pid: u32) -> Process {
-    Process { pid, holder: None }
+fn process(pid: u32) -> EntryHolder {
+    EntryHolder::from_pid(pid)
 }
 
 /// A claim to write `paths`.
@@ -47,20 +49,16 @@ fn parent<'a>(table: &'a Table, name: &str) -> Option<&'a str> {
     table
         .find(name)
         .expect("it is in the table")
-        .delegated_from
+        .parent
         .as_deref()
 }
 
 #[track_caller]
 fn assert_conflict(outcome: Result<(), TableError>, with: &str, over: &str) {
     match outcome {
-        Err(TableError::WriteConflict {
-            competitor,
-            competitor_rule,
-            ..
-        }) => {
+        Err(TableError::WriteConflict { entry, held, .. }) => {
             assert_eq!(
-                (competitor.as_str(), competitor_rule.target.as_path()),
+                (entry.as_str(), held.target.as_path()),
                 (with, Path::new(over))
             );
         }
@@ -114,12 +112,12 @@ fn names_and_segments_are_held_once() {
     assert!(
         matches!(
             &error,
-            TableError::SegmentConflict { segment, competitor, socket }
-                if segment == "s" && competitor == "a" && socket == Path::new("/run/a")
+            TableError::SegmentConflict { segment, entry, socket }
+                if segment == "s" && entry == "a" && socket == Path::new("/run/a")
         ),
         "{error:?}"
     );
-    assert_eq!(table.allocations.len(), 1, "what was refused left nothing");
+    assert_eq!(table.entries.len(), 1, "what was refused left nothing");
 
     table
         .register(&claim("b", &["/b"]), "t", &process(8))
@@ -201,7 +199,7 @@ fn conflicts_name_the_deepest_holder_that_really_has_it() {
     let names = |rule: &ScopeRule| -> Vec<String> {
         let conflicts = table.conflicts(rule).into_iter();
         conflicts
-            .map(|conflict| conflict.entry.pod_name.clone())
+            .map(|conflict| conflict.entry.name.clone())
             .collect()
     };
     assert_eq!(names(&ScopeRule::write("/src/core/x/y")), ["grandchild"]);
@@ -223,7 +221,7 @@ fn conflicts_name_the_deepest_holder_that_really_has_it() {
 #[test]
 fn an_entry_without_its_parent_still_has_its_scope() {
     let mut table = family();
-    table.allocations.retain(|entry| entry.pod_name != "top");
+    table.entries.retain(|entry| entry.name != "top");
     assert!(table.problems().contains(&Problem::DanglingParent {
         name: "child".into(),
         parent: "top".into()
@@ -305,7 +303,7 @@ fn the_dead_are_reclaimed_and_their_children_go_to_the_nearest_who_lives() {
     let dead = table.reclaim_stale_with(|entry| entry.pid == 2);
     assert_eq!(
         dead.iter()
-            .map(|entry| entry.pod_name.as_str())
+            .map(|entry| entry.name.as_str())
             .collect::<Vec<_>>(),
         ["child"]
     );
@@ -336,12 +334,12 @@ fn the_dead_are_reclaimed_and_their_children_go_to_the_nearest_who_lives() {
 #[test]
 fn a_circle_of_parents_ends_nothing() {
     let mut table = family();
-    table.find_mut("top").expect("it is there").delegated_from = Some("grandchild".into());
+    table.find_mut("top").expect("it is there").parent = Some("grandchild".into());
     assert!(
         table
             .problems()
             .iter()
-            .any(|problem| matches!(problem, Problem::Circle { .. }))
+            .any(|problem| matches!(problem, Problem::Cycle { .. }))
     );
     assert_conflict(
         table.register(&claim("new", &["/src/core/x"]), "s", &process(9)),
@@ -349,7 +347,7 @@ fn a_circle_of_parents_ends_nothing() {
         "/src",
     );
     table.reclaim_stale_with(|entry| entry.pid <= 2);
-    assert_eq!(table.allocations.len(), 1, "one is alive");
+    assert_eq!(table.entries.len(), 1, "one is alive");
 }
 
 // A parent that crashed registers again while its old children live: it denies itself what they may
@@ -514,7 +512,7 @@ fn paths_that_other_processes_would_read_differently_are_refused() {
         .expect("it is absolute");
     let target = table
         .find("a")
-        .and_then(|entry| entry.scope_allow.first())
+        .and_then(|entry| entry.allow.first())
         .map(|rule| rule.target.clone());
     assert_eq!(
         target,

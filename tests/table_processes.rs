@@ -164,13 +164,13 @@ impl Worker {
             .expect("the table is whole at every moment")
             .table;
         let placeholders: Vec<_> = table
-            .allocations
+            .entries
             .iter()
             .filter(|entry| entry.is_placeholder())
             .collect();
         let chosen = self.dice.below(placeholders.len().max(1) as u64);
         let entry = placeholders.get(usize::try_from(chosen).expect("few are there"))?;
-        let rule = entry.scope_allow.first().expect("a part was delegated");
+        let rule = entry.allow.first().expect("a part was delegated");
         let piece = rule
             .target
             .display()
@@ -178,7 +178,7 @@ impl Worker {
             .trim_start_matches('/')
             .replace('/', ".");
         let segment = self.segment();
-        let outcome = Allocation::adopt(&self.table, &entry.pod_name, &segment, PATIENCE);
+        let outcome = Allocation::adopt(&self.table, &entry.name, &segment, PATIENCE);
         let allocation = self.done("adopt", outcome)?;
         Some(self.hold(allocation, [piece, segment].into_iter()))
     }
@@ -188,10 +188,10 @@ impl Worker {
         let name = holding.allocation.name();
         let mut guard = TableGuard::open(&self.table, PATIENCE).expect("nobody holds it for long");
         let waiting = guard
-            .data()
+            .table()
             .children(name)
             .find(|child| child.is_placeholder());
-        let Some(child) = waiting.map(|child| child.pod_name.clone()) else {
+        let Some(child) = waiting.map(|child| child.name.clone()) else {
             return;
         };
         let outcome = guard
@@ -385,9 +385,9 @@ fn killed_workers_never_leave_two_with_one_scope_or_segment() {
     );
     guard.reclaim_stale();
     assert!(
-        guard.data().allocations.is_empty(),
+        guard.table().entries.is_empty(),
         "nothing is left behind: {:?}",
-        guard.data()
+        guard.table()
     );
 }
 
@@ -423,9 +423,9 @@ fn begin(name: &str, table: &Path) -> Crew {
 fn segments(path: &Path) -> Vec<Option<String>> {
     let table = snapshot(path).expect("it is a table").table;
     table
-        .allocations
+        .entries
         .into_iter()
-        .map(|entry| entry.segment_id)
+        .map(|entry| entry.segment)
         .collect()
 }
 
@@ -455,16 +455,16 @@ fn a_killed_child_gives_its_scope_back_to_its_parent_at_the_next_operation() {
     let mut guard = TableGuard::open(&path, PATIENCE).expect("nobody has it");
     let rule = ScopeRule::write("/data/a");
     let who = |guard: &TableGuard| -> Vec<String> {
-        let conflicts = guard.data().conflicts(&rule).into_iter();
+        let conflicts = guard.table().conflicts(&rule).into_iter();
         conflicts
-            .map(|conflict| conflict.entry.pod_name.clone())
+            .map(|conflict| conflict.entry.name.clone())
             .collect()
     };
     assert_eq!(who(&guard), ["child"]);
     let stranger = Claim::new("stranger").allow(rule.clone());
     let outcome = guard.register(&stranger, "s");
     assert!(
-        matches!(&outcome, Err(TableError::WriteConflict { competitor, .. }) if competitor == "parent"),
+        matches!(&outcome, Err(TableError::WriteConflict { entry, .. }) if entry == "parent"),
         "the dead child's is its parent's, and not free: {outcome:?}"
     );
     assert_eq!(who(&guard), ["parent"]);
@@ -478,7 +478,7 @@ fn a_killed_child_gives_its_scope_back_to_its_parent_at_the_next_operation() {
 fn rival() {
     let outcome = Allocation::register(arg("TABLE"), &claim("rival", "/data"), "s-rival", PATIENCE);
     assert!(
-        matches!(&outcome, Err(TableError::WriteConflict { competitor, .. }) if competitor == "holder"),
+        matches!(&outcome, Err(TableError::WriteConflict { entry, .. }) if entry == "holder"),
         "the holder lives: {outcome:?}"
     );
 }

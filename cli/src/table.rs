@@ -132,7 +132,7 @@ fn plain(text: &str) -> Plain<'_> {
 
 fn list(path: &Path, as_json: bool) -> Result<u8, Failure> {
     let looked = snapshot(path)?;
-    let entries = looked.table.allocations.iter().zip(&looked.liveness);
+    let entries = looked.table.entries.iter().zip(&looked.liveness);
     if as_json {
         for (entry, liveness) in entries {
             let object = json!({
@@ -144,7 +144,7 @@ fn list(path: &Path, as_json: bool) -> Result<u8, Failure> {
         }
         return Ok(exit::DONE);
     }
-    if looked.table.allocations.is_empty() {
+    if looked.table.entries.is_empty() {
         writeln!(stdout(), "{}: no entries", text::path(path))?;
     }
     show_tree(&looked)?;
@@ -153,15 +153,12 @@ fn list(path: &Path, as_json: bool) -> Result<u8, Failure> {
 
 /// Each entry below its parent; last those whose parents go round in a circle.
 fn show_tree(looked: &Snapshot) -> io::Result<()> {
-    let entries = &looked.table.allocations;
-    let names: HashSet<&str> = entries
-        .iter()
-        .map(|entry| entry.pod_name.as_str())
-        .collect();
+    let entries = &looked.table.entries;
+    let names: HashSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
     let mut children: HashMap<&str, Vec<usize>> = HashMap::new();
     let mut roots = Vec::new();
     for (index, entry) in entries.iter().enumerate() {
-        match entry.delegated_from.as_deref() {
+        match entry.parent.as_deref() {
             Some(parent) if names.contains(parent) => {
                 children.entry(parent).or_default().push(index);
             }
@@ -177,7 +174,7 @@ fn show_tree(looked: &Snapshot) -> io::Result<()> {
                 continue;
             };
             show_entry(entry, *liveness, depth)?;
-            let below = children.get(entry.pod_name.as_str()).into_iter().flatten();
+            let below = children.get(entry.name.as_str()).into_iter().flatten();
             next.extend(below.rev().map(|child| (*child, depth + 1)));
         }
     }
@@ -187,19 +184,19 @@ fn show_tree(looked: &Snapshot) -> io::Result<()> {
 fn show_entry(entry: &Entry, liveness: Liveness, depth: usize) -> io::Result<()> {
     let indent = "    ".repeat(depth);
     let line = |text: &str| writeln!(stdout(), "{indent}{}", plain(text));
-    let Entry { pod_name, pid, .. } = entry;
+    let Entry { name, pid, .. } = entry;
     line(&format!(
-        "{pod_name}  pid {pid}  {}: {liveness}",
+        "{name}  pid {pid}  {}: {liveness}",
         state(liveness)
     ))?;
-    match &entry.segment_id {
+    match &entry.segment {
         Some(segment) => line(&format!("  segment {segment}"))?,
         None => line("  placeholder: not adopted yet")?,
     }
-    for rule in &entry.scope_allow {
+    for rule in &entry.allow {
         line(&format!("  {rule}"))?;
     }
-    for rule in &entry.scope_deny {
+    for rule in &entry.deny {
         line(&format!("  not {rule}"))?;
     }
     if !entry.socket.as_os_str().is_empty() {
@@ -226,12 +223,12 @@ fn check(path: &Path) -> Result<u8, Failure> {
     for problem in &problems {
         writeln!(stdout(), "{}", plain(&problem.to_string()))?;
     }
-    let dead = dead(&looked.table.allocations, &looked.liveness);
+    let dead = dead(&looked.table.entries, &looked.liveness);
     for (entry, liveness) in &dead {
         writeln!(stdout(), "{}", about(entry, "is dead", *liveness))?;
     }
     if problems.is_empty() && dead.is_empty() {
-        let entries = looked.table.allocations.len();
+        let entries = looked.table.entries.len();
         writeln!(stdout(), "{entries} entries, nothing is wrong")?;
     }
     Ok(match (problems.is_empty(), dead.is_empty()) {
@@ -255,7 +252,7 @@ fn about(entry: &Entry, what: &str, liveness: Liveness) -> String {
 
 fn reclaim(path: &Path, dry_run: bool) -> Result<u8, Failure> {
     let looked = snapshot(path)?;
-    let found = dead(&looked.table.allocations, &looked.liveness);
+    let found = dead(&looked.table.entries, &looked.liveness);
     if found.is_empty() {
         writeln!(stdout(), "nothing to reclaim")?;
     } else if dry_run {
@@ -268,7 +265,7 @@ fn reclaim(path: &Path, dry_run: bool) -> Result<u8, Failure> {
         let judged = guard.liveness();
         let mut liveness = judged.iter();
         let is_dead = |_: &Entry| liveness.next().is_some_and(|one| one.is_dead());
-        let reclaimed = guard.data_mut().reclaim_stale_with(is_dead);
+        let reclaimed = guard.table_mut().reclaim_stale_with(is_dead);
         guard.save()?;
         let why = judged.into_iter().filter(|liveness| liveness.is_dead());
         for (entry, liveness) in reclaimed.iter().zip(why) {
@@ -285,8 +282,8 @@ fn release(path: &Path, name: &str, force: bool) -> Result<u8, Failure> {
     // Without it a table that is not there would be made for nothing.
     snapshot(path)?.table.find(name).ok_or_else(unknown)?;
     let mut guard = TableGuard::open(path, PATIENCE)?;
-    let entries = guard.data().allocations.iter().zip(guard.liveness());
-    let mut named = entries.filter(|(entry, _)| entry.pod_name == name);
+    let entries = guard.table().entries.iter().zip(guard.liveness());
+    let mut named = entries.filter(|(entry, _)| entry.name == name);
     let (entry, liveness) = named.next().ok_or_else(unknown)?;
     if liveness.is_alive() && !force {
         let held = about(entry, "is not released", liveness);

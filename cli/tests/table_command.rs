@@ -42,7 +42,7 @@ fn populated(path: &Path) -> Allocation {
         .delegate("parent", &claim("child", "/data/a"))
         .expect("it is the parent's");
     let dead = guard
-        .data_mut()
+        .table_mut()
         .find_mut("de\u{1b}ad")
         .expect("it was registered");
     dead.pid = 0;
@@ -148,10 +148,10 @@ fn check_and_reclaim_tell_the_dead_from_what_is_wrong() {
 
     let mut guard = TableGuard::open(&path, PATIENCE).expect("nobody has it");
     guard
-        .data_mut()
+        .table_mut()
         .find_mut("child")
         .expect("it is there")
-        .delegated_from = Some("gone".into());
+        .parent = Some("gone".into());
     guard.save().expect("there is room");
     drop(guard);
     let (status, out, _) = rvlf_table(&path, &["check"]);

@@ -3,7 +3,7 @@
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use rvlf::table::{Claim, Process, ScopeRule, Table};
+use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
 use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
@@ -25,13 +25,10 @@ fuzz_target!(|bytes: &[u8]| {
     for problem in table.problems() {
         let _ = problem.to_string();
     }
-    let names: Vec<String> = { table.allocations.iter() }
-        .map(|entry| entry.pod_name.clone())
+    let names: Vec<String> = { table.entries.iter() }
+        .map(|entry| entry.name.clone())
         .collect();
-    let process = Process {
-        pid: 1,
-        holder: None,
-    };
+    let process = EntryHolder::from_pid(1);
     let rule = ScopeRule::write("/a");
     let conflicts = table.conflicts(&rule).len();
     let claim = Claim::new("\u{0}new").allow(rule.clone());

@@ -18,8 +18,8 @@ use crate::record::WriterId;
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
     /// The entries, in the order in which they were made.
-    #[serde(default)]
-    pub allocations: Vec<Entry>,
+    #[serde(rename = "allocations", default)]
+    pub entries: Vec<Entry>,
     #[serde(flatten)]
     unknown: Map<String, Value>,
 }
@@ -28,22 +28,25 @@ pub struct Table {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Entry {
     /// Names the entry within the table.
-    pub pod_name: String,
+    #[serde(rename = "pod_name")]
+    pub name: String,
     /// The process that holds it, numbered in its own pid namespace. 0 is no process.
     pub pid: u32,
     /// Where the holder can be reached, if anywhere; empty if not. The table attaches no meaning.
     #[serde(default)]
     pub socket: PathBuf,
     /// What the holder may do.
-    pub scope_allow: Vec<ScopeRule>,
+    #[serde(rename = "scope_allow")]
+    pub allow: Vec<ScopeRule>,
     /// What it may not do all the same.
-    #[serde(default)]
-    pub scope_deny: Vec<ScopeRule>,
+    #[serde(rename = "scope_deny", default)]
+    pub deny: Vec<ScopeRule>,
     /// The entry that delegated this one. `None`: it was registered.
-    pub delegated_from: Option<String>,
+    #[serde(rename = "delegated_from")]
+    pub parent: Option<String>,
     /// The segment that the holder writes. `None`: a placeholder that nobody has adopted yet.
-    #[serde(default)]
-    pub segment_id: Option<String>,
+    #[serde(rename = "segment_id", default)]
+    pub segment: Option<String>,
     /// Which process `pid` means, exactly. Without it the pid alone is judged.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<HolderId>,
@@ -119,27 +122,27 @@ impl Table {
     /// The entry called `name`.
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Entry> {
-        self.allocations.iter().find(|entry| entry.pod_name == name)
+        self.entries.iter().find(|entry| entry.name == name)
     }
 
     /// The entry called `name`, to be changed.
     #[must_use]
     pub fn find_mut(&mut self, name: &str) -> Option<&mut Entry> {
-        let mut entries = self.allocations.iter_mut();
-        entries.find(|entry| entry.pod_name == name)
+        let mut entries = self.entries.iter_mut();
+        entries.find(|entry| entry.name == name)
     }
 
     /// The entry that writes `segment`. Placeholders write none.
     #[must_use]
     pub fn find_by_segment(&self, segment: &str) -> Option<&Entry> {
-        let mut entries = self.allocations.iter();
-        entries.find(|entry| entry.segment_id.as_deref() == Some(segment))
+        let mut entries = self.entries.iter();
+        entries.find(|entry| entry.segment.as_deref() == Some(segment))
     }
 
     /// The entries that `name` has delegated, in their order.
     pub fn children<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Entry> {
-        let is_child = move |entry: &&Entry| entry.delegated_from.as_deref() == Some(name);
-        self.allocations.iter().filter(is_child)
+        let is_child = move |entry: &&Entry| entry.parent.as_deref() == Some(name);
+        self.entries.iter().filter(is_child)
     }
 
     /// What `name` may do now: its rules less its denials, and less what it has delegated. `None`
@@ -149,15 +152,15 @@ impl Table {
     #[must_use]
     pub fn effective_write_scope(&self, name: &str) -> Option<Scope<'_>> {
         let entry = self.find(name)?;
-        let children = self.allocations.iter();
-        let children = children.filter(|child| child.delegated_from.as_deref() == Some(name));
+        let children = self.entries.iter();
+        let children = children.filter(|child| child.parent.as_deref() == Some(name));
         Some(entry.scope_without(children))
     }
 
     pub(super) fn by_parent(&self) -> HashMap<&str, Vec<&Entry>> {
         let mut children: HashMap<&str, Vec<&Entry>> = HashMap::new();
-        for entry in &self.allocations {
-            if let Some(parent) = entry.delegated_from.as_deref() {
+        for entry in &self.entries {
+            if let Some(parent) = entry.parent.as_deref() {
                 children.entry(parent).or_default().push(entry);
             }
         }
@@ -165,10 +168,8 @@ impl Table {
     }
 
     pub(super) fn by_name(&self) -> HashMap<&str, &Entry> {
-        let entries = self.allocations.iter();
-        entries
-            .map(|entry| (entry.pod_name.as_str(), entry))
-            .collect()
+        let entries = self.entries.iter();
+        entries.map(|entry| (entry.name.as_str(), entry)).collect()
     }
 }
 
@@ -182,7 +183,7 @@ pub(super) fn lineage<'a>(
     // A table that others wrote may go round in a circle.
     while let Some(name) = next.filter(|name| lineage.insert(*name)) {
         let entry = by_name.get(name);
-        next = entry.and_then(|entry| entry.delegated_from.as_deref());
+        next = entry.and_then(|entry| entry.parent.as_deref());
     }
     lineage
 }
@@ -190,13 +191,13 @@ pub(super) fn lineage<'a>(
 impl Entry {
     pub(super) fn new(name: String, pid: u32, holder: Option<HolderId>) -> Entry {
         Entry {
-            pod_name: name,
+            name,
             pid,
             socket: PathBuf::new(),
-            scope_allow: Vec::new(),
-            scope_deny: Vec::new(),
-            delegated_from: None,
-            segment_id: None,
+            allow: Vec::new(),
+            deny: Vec::new(),
+            parent: None,
+            segment: None,
             holder,
             unknown: Map::new(),
         }
@@ -205,7 +206,7 @@ impl Entry {
     /// Whether the entry waits for a child to adopt it.
     #[must_use]
     pub fn is_placeholder(&self) -> bool {
-        self.segment_id.is_none()
+        self.segment.is_none()
     }
 
     /// Names the hold of this entry, if it was written with a [`HolderId`].
@@ -218,8 +219,8 @@ impl Entry {
     #[must_use]
     pub fn scope(&self) -> Scope<'_> {
         Scope {
-            allow: self.scope_allow.iter().collect(),
-            deny: self.scope_deny.iter().collect(),
+            allow: self.allow.iter().collect(),
+            deny: self.deny.iter().collect(),
         }
     }
 
@@ -229,7 +230,7 @@ impl Entry {
         children: impl IntoIterator<Item = &'a Entry>,
     ) -> Scope<'a> {
         let mut scope = self.scope();
-        let given = children.into_iter().flat_map(|child| &child.scope_allow);
+        let given = children.into_iter().flat_map(|child| &child.allow);
         scope.deny.extend(given.filter(|rule| rule.is_write()));
         scope
     }
@@ -237,6 +238,6 @@ impl Entry {
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\" (pid {})", self.pod_name, self.pid)
+        write!(f, "\"{}\" (pid {})", self.name, self.pid)
     }
 }

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use super::allocation::{Entry, Table, lineage};
-use super::scope::{ScopeRule, tidy};
+use super::scope::{ScopeRule, normalize};
 
 /// Something that a table should not contain. `Display` gives a sentence.
 ///
@@ -41,7 +41,7 @@ pub enum Problem {
         parent: String,
     },
     /// Following the parents of an entry leads in a circle.
-    Circle {
+    Cycle {
         /// The entry.
         name: String,
     },
@@ -73,7 +73,7 @@ impl fmt::Display for Problem {
                     "{name:?} was delegated by {parent:?}, which is not there"
                 )
             }
-            Problem::Circle { name } => {
+            Problem::Cycle { name } => {
                 write!(
                     f,
                     "{name:?} has its scope, by way of its parents, from itself"
@@ -95,12 +95,12 @@ impl Table {
     pub fn problems(&self) -> Vec<Problem> {
         let mut problems = self.duplicates();
         let by_name = self.by_name();
-        for entry in &self.allocations {
+        for entry in &self.entries {
             problems.extend(parent_problem(&by_name, entry));
-            let relative = entry.scope_allow.iter().chain(&entry.scope_deny);
+            let relative = entry.allow.iter().chain(&entry.deny);
             let relative = relative.filter(|rule| !rule.target.is_absolute());
             problems.extend(relative.map(|rule| Problem::RelativePath {
-                name: entry.pod_name.clone(),
+                name: entry.name.clone(),
                 target: rule.target.clone(),
             }));
         }
@@ -112,12 +112,12 @@ impl Table {
         let mut names = HashMap::new();
         let mut segments = HashMap::new();
         let mut problems = Vec::new();
-        for entry in &self.allocations {
-            let name = entry.pod_name.as_str();
+        for entry in &self.entries {
+            let name = entry.name.as_str();
             if names.insert(name, ()).is_some() {
                 problems.push(Problem::DuplicateName { name: name.into() });
             }
-            let Some(segment) = entry.segment_id.as_deref() else {
+            let Some(segment) = entry.segment.as_deref() else {
                 continue;
             };
             if let Some(earlier) = segments.insert(segment, name) {
@@ -133,10 +133,10 @@ impl Table {
     /// Two rules overlap only if the target of one is the other's or lies above it. In the order of
     /// their targets everything above a rule has come before it and is still on the stack.
     fn overlaps(&self, by_name: &HashMap<&str, &Entry>) -> Vec<Problem> {
-        let mut writes: Vec<(PathBuf, &Entry, &ScopeRule)> = { self.allocations.iter() }
-            .flat_map(|entry| entry.scope_allow.iter().map(move |rule| (entry, rule)))
+        let mut writes: Vec<(PathBuf, &Entry, &ScopeRule)> = { self.entries.iter() }
+            .flat_map(|entry| entry.allow.iter().map(move |rule| (entry, rule)))
             .filter(|(_, rule)| rule.is_write())
-            .map(|(entry, rule)| (tidy(&rule.target), entry, rule))
+            .map(|(entry, rule)| (normalize(&rule.target), entry, rule))
             .collect();
         writes.sort_by(|(one, ..), (other, ..)| one.cmp(other));
 
@@ -148,8 +148,8 @@ impl Table {
             for (_, other, other_rule) in &above {
                 if rule.overlaps(other_rule) && both_may_write(by_name, entry, other) {
                     problems.push(Problem::Overlap {
-                        one: (other.pod_name.clone(), (*other_rule).clone()),
-                        other: (entry.pod_name.clone(), (*rule).clone()),
+                        one: (other.name.clone(), (*other_rule).clone()),
+                        other: (entry.name.clone(), (*rule).clone()),
                     });
                 }
             }
@@ -160,20 +160,19 @@ impl Table {
 }
 
 fn parent_problem(by_name: &HashMap<&str, &Entry>, entry: &Entry) -> Option<Problem> {
-    let parent = entry.delegated_from.as_deref()?;
-    let name = entry.pod_name.clone();
+    let parent = entry.parent.as_deref()?;
+    let name = entry.name.clone();
     if !by_name.contains_key(parent) {
         let parent = parent.to_owned();
         return Some(Problem::DanglingParent { name, parent });
     }
     let circular = lineage(by_name, parent).contains(name.as_str());
-    circular.then_some(Problem::Circle { name })
+    circular.then_some(Problem::Cycle { name })
 }
 
 fn both_may_write(by_name: &HashMap<&str, &Entry>, one: &Entry, other: &Entry) -> bool {
-    let descends = |child: &Entry, from: &Entry| {
-        lineage(by_name, &child.pod_name).contains(from.pod_name.as_str())
-    };
+    let descends =
+        |child: &Entry, from: &Entry| lineage(by_name, &child.name).contains(from.name.as_str());
     !std::ptr::eq(one, other)
         && one.scope().conflict(&other.scope()).is_some()
         && !descends(one, other)

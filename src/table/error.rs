@@ -25,11 +25,11 @@ pub enum TableError {
     /// Somebody else may write there.
     WriteConflict {
         /// The entry that really has it: where scopes were delegated, the deepest.
-        competitor: String,
+        entry: String,
         /// What was asked for.
-        rule: Box<ScopeRule>,
-        /// The competitor's rule that is in the way.
-        competitor_rule: Box<ScopeRule>,
+        requested: Box<ScopeRule>,
+        /// That entry's rule that is in the way.
+        held: Box<ScopeRule>,
     },
     /// Nobody can delegate more than it has.
     NotSubset {
@@ -48,7 +48,7 @@ pub enum TableError {
         /// The segment.
         segment: String,
         /// The entry that writes it.
-        competitor: String,
+        entry: String,
         /// Where its holder can be reached.
         socket: PathBuf,
     },
@@ -174,12 +174,12 @@ impl fmt::Display for TableError {
                 "{name:?} is held by pid {pid}: choose another name or wait until it is released"
             ),
             TableError::WriteConflict {
-                competitor,
-                rule,
-                competitor_rule,
+                entry,
+                requested,
+                held,
             } => write!(
                 f,
-                "{rule} is not free: {competitor:?} holds {competitor_rule}; ask `rvlf table list`"
+                "{requested} is not free: {entry:?} holds {held}; ask `rvlf table list`"
             ),
             TableError::NotSubset { parent, rule } => write!(
                 f,
@@ -189,13 +189,9 @@ impl fmt::Display for TableError {
                 f,
                 "there is no entry {name:?}: it was released, reclaimed, or never made"
             ),
-            TableError::SegmentConflict {
-                segment,
-                competitor,
-                ..
-            } => write!(
+            TableError::SegmentConflict { segment, entry, .. } => write!(
                 f,
-                "segment {segment:?} is written by {competitor:?}: wait for it, or choose another"
+                "segment {segment:?} is written by {entry:?}: wait for it, or choose another"
             ),
             TableError::NotAPlaceholder { name, pid } => write!(
                 f,

@@ -8,7 +8,7 @@ use super::allocation::{Entry, Table};
 use super::error::TableError;
 use super::file::{self, TableFile};
 use super::liveness::{Liveness, Witness, this_process};
-use super::operations::{Claim, Process};
+use super::operations::{Claim, EntryHolder};
 use super::scope::ScopeRule;
 use crate::judge::FileSystem;
 use crate::record::WriterId;
@@ -70,13 +70,13 @@ impl TableGuard {
 
     /// The table as it stands in memory.
     #[must_use]
-    pub fn data(&self) -> &Table {
+    pub fn table(&self) -> &Table {
         &self.data
     }
 
     /// The table, to be changed by hand. Nothing checks what is done to it ([`Table::problems`]).
     #[must_use]
-    pub fn data_mut(&mut self) -> &mut Table {
+    pub fn table_mut(&mut self) -> &mut Table {
         &mut self.data
     }
 
@@ -146,7 +146,7 @@ impl TableGuard {
     /// As [`Table::adopt`]; or [`Io`](TableError::Io) if this process cannot be identified.
     pub fn adopt(&mut self, name: &str, segment: &str) -> Outcome<WriterId> {
         let (process, writer_id) = self.this_process()?;
-        self.reclaim(|entry| entry.is_placeholder() && entry.pod_name == name);
+        self.reclaim(|entry| entry.is_placeholder() && entry.name == name);
         self.data.adopt(name, segment, &process)?;
         Ok(writer_id)
     }
@@ -157,7 +157,7 @@ impl TableGuard {
     ///
     /// As [`Table::update_segment`].
     pub fn update_segment(&mut self, name: &str, segment: &str) -> Outcome<()> {
-        self.reclaim(|entry| entry.pod_name == name);
+        self.reclaim(|entry| entry.name == name);
         self.data.update_segment(name, segment)
     }
 
@@ -183,7 +183,7 @@ impl TableGuard {
         delegated: &[ScopeRule],
     ) -> Outcome<()> {
         // A dead grandchild would be in the way, and nobody could tell it to end.
-        self.reclaim(|entry| entry.pod_name == parent);
+        self.reclaim(|entry| entry.name == parent);
         self.data.reclaim_delegated(parent, child, delegated)
     }
 
@@ -205,11 +205,11 @@ impl TableGuard {
             .reclaim_stale_with(|entry| !spare(entry) && witness.look(entry).is_dead())
     }
 
-    fn this_process(&self) -> Outcome<(Process, WriterId)> {
+    fn this_process(&self) -> Outcome<(EntryHolder, WriterId)> {
         let process = this_process(self.file.sys());
         let process =
             process.map_err(|error| TableError::io("identify this process", self.path(), error))?;
-        let writer_id = process.holder.as_ref().map(|holder| holder.writer_id);
+        let writer_id = process.id.as_ref().map(|holder| holder.writer_id);
         let writer_id = writer_id.expect("an entry of ours says whose it is");
         Ok((process, writer_id))
     }
@@ -219,7 +219,7 @@ impl fmt::Debug for TableGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TableGuard")
             .field("path", &self.path())
-            .field("entries", &self.data.allocations.len())
+            .field("entries", &self.data.entries.len())
             .finish_non_exhaustive()
     }
 }
@@ -254,7 +254,7 @@ pub fn snapshot(path: impl AsRef<Path>) -> Outcome<Snapshot> {
 
 fn look(table: &Table, file_system: FileSystem) -> Vec<Liveness> {
     let mut witness = Witness::new(&Host, file_system);
-    let entries = table.allocations.iter();
+    let entries = table.entries.iter();
     entries.map(|entry| witness.look(entry)).collect()
 }
 

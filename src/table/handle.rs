@@ -217,7 +217,7 @@ impl Allocation {
     ) -> Outcome<()> {
         self.refuse_fork()?;
         let mut guard = TableGuard::open(&self.path, timeout)?;
-        self.refuse_loss(guard.data())?;
+        self.refuse_loss(guard.table())?;
         operation(&mut guard)?;
         guard.save()
     }

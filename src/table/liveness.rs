@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use std::fmt;
 
 use super::allocation::{Entry, HolderId};
-use super::operations::Process;
+use super::operations::EntryHolder;
 use crate::judge::FileSystem;
 use crate::record::{Pid, WriterId};
 use crate::sys::{self, Sys, WholeFiles};
@@ -189,7 +189,7 @@ impl<'a, S: WholeFiles> Witness<'a, S> {
 }
 
 /// This process, with a writer id of its own for a new hold.
-pub(super) fn this_process<S: WholeFiles>(sys: &S) -> std::io::Result<Process> {
+pub(super) fn this_process<S: WholeFiles>(sys: &S) -> std::io::Result<EntryHolder> {
     let identity = sys.identity()?;
     let holder = HolderId {
         hostname: sys.hostname().to_string(),
@@ -200,9 +200,9 @@ pub(super) fn this_process<S: WholeFiles>(sys: &S) -> std::io::Result<Process> {
         writer_id: WriterId::from_random(sys.random()?),
         unknown: serde_json::Map::new(),
     };
-    Ok(Process {
+    Ok(EntryHolder {
         pid: identity.pid.get(),
-        holder: Some(holder),
+        id: Some(holder),
     })
 }
 

@@ -37,8 +37,8 @@
 //! // Somebody else is refused, and told who is in the way.
 //! let claim = Claim::new("compactor").allow(ScopeRule::write("/data"));
 //! let refused = Allocation::register(&path, &claim, "segment-2", patience);
-//! let Err(TableError::WriteConflict { competitor, .. }) = refused else { panic!() };
-//! assert_eq!(competitor, "indexer");
+//! let Err(TableError::WriteConflict { entry, .. }) = refused else { panic!() };
+//! assert_eq!(entry, "indexer");
 //!
 //! indexer.check()?; // Still ours: commit the data now.
 //! indexer.release()?;
@@ -73,5 +73,5 @@ pub use error::{PathProblem, TableError};
 pub use guard::{Snapshot, TableGuard, default_path, snapshot};
 pub use handle::{Allocation, ReleaseError};
 pub use liveness::Liveness;
-pub use operations::{Claim, Conflict, Process};
+pub use operations::{Claim, Conflict, EntryHolder};
 pub use scope::{Permission, Scope, ScopeRule};

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 
 use super::allocation::{Entry, HolderId, Table, lineage};
 use super::error::{PathProblem, TableError};
-use super::scope::{Scope, ScopeRule, tidy};
+use super::scope::{Scope, ScopeRule, normalize};
 
 type Outcome<T> = Result<T, TableError>;
 
@@ -72,15 +72,15 @@ impl Claim {
     }
 
     /// The entry for this claim, its paths tidied.
-    fn to_entry(&self, process: &Process) -> Outcome<Entry> {
+    fn to_entry(&self, process: &EntryHolder) -> Outcome<Entry> {
         if self.socket.to_str().is_none() {
             return Err(invalid(&self.socket, PathProblem::NotUtf8));
         }
-        let Process { pid, holder } = process.clone();
+        let EntryHolder { pid, id: holder } = process.clone();
         Ok(Entry {
             socket: self.socket.clone(),
-            scope_allow: checked(&self.allow)?,
-            scope_deny: checked(&self.deny)?,
+            allow: checked(&self.allow)?,
+            deny: checked(&self.deny)?,
             ..Entry::new(self.name.clone(), pid, holder)
         })
     }
@@ -94,7 +94,7 @@ fn checked(rules: &[ScopeRule]) -> Outcome<Vec<ScopeRule>> {
         if rule.target.to_str().is_none() {
             return Err(invalid(&rule.target, PathProblem::NotUtf8));
         }
-        let target = tidy(&rule.target);
+        let target = normalize(&rule.target);
         Ok(ScopeRule {
             target,
             ..rule.clone()
@@ -112,11 +112,19 @@ fn invalid(path: &Path, problem: PathProblem) -> TableError {
 
 /// A process that may hold an entry.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Process {
+pub struct EntryHolder {
     /// Its id in its own pid namespace.
     pub pid: u32,
     /// Which process that is, exactly.
-    pub holder: Option<HolderId>,
+    pub id: Option<HolderId>,
+}
+
+impl EntryHolder {
+    /// A process of which the pid alone is known.
+    #[must_use]
+    pub fn from_pid(pid: u32) -> EntryHolder {
+        EntryHolder { pid, id: None }
+    }
 }
 
 /// An entry that has what somebody wants.
@@ -133,9 +141,9 @@ pub struct Conflict<'a> {
 impl Conflict<'_> {
     fn into_error(self) -> TableError {
         TableError::WriteConflict {
-            competitor: self.entry.pod_name.clone(),
-            rule: Box::new(self.wanted.clone()),
-            competitor_rule: Box::new(self.rule.clone()),
+            entry: self.entry.name.clone(),
+            requested: Box::new(self.wanted.clone()),
+            held: Box::new(self.rule.clone()),
         }
     }
 }
@@ -150,13 +158,16 @@ impl Table {
             allow: vec![rule],
             deny: Vec::new(),
         };
-        self.in_the_way(&wanted, &HashSet::new())
+        self.conflicting_entries(&wanted, &HashSet::new())
     }
 
     /// The deepest entries not in `exempt` that may write some of what `wanted` may write.
-    fn in_the_way<'a>(&'a self, wanted: &Scope<'a>, exempt: &HashSet<&str>) -> Vec<Conflict<'a>> {
-        let others =
-            { self.allocations.iter() }.filter(|entry| !exempt.contains(entry.pod_name.as_str()));
+    fn conflicting_entries<'a>(
+        &'a self,
+        wanted: &Scope<'a>,
+        exempt: &HashSet<&str>,
+    ) -> Vec<Conflict<'a>> {
+        let others = { self.entries.iter() }.filter(|entry| !exempt.contains(entry.name.as_str()));
         let overlapping: Vec<Conflict<'a>> = others
             .filter_map(|entry| {
                 let (rule, wanted) = entry.scope().conflict(wanted)?;
@@ -172,7 +183,7 @@ impl Table {
             return overlapping;
         }
         let children = self.by_parent();
-        let children = |entry: &Entry| children.get(entry.pod_name.as_str()).into_iter().flatten();
+        let children = |entry: &Entry| children.get(entry.name.as_str()).into_iter().flatten();
         let really_has = |entry: &'a Entry| {
             let kept = entry.scope_without(children(entry).copied());
             kept.conflict(wanted).is_some()
@@ -197,13 +208,13 @@ impl Table {
     /// [`SegmentConflict`](TableError::SegmentConflict),
     /// [`WriteConflict`](TableError::WriteConflict) or [`InvalidPath`](TableError::InvalidPath);
     /// the table is as before.
-    pub fn register(&mut self, claim: &Claim, segment: &str, process: &Process) -> Outcome<()> {
+    pub fn register(&mut self, claim: &Claim, segment: &str, process: &EntryHolder) -> Outcome<()> {
         let mut entry = claim.to_entry(process)?;
         self.refuse_duplicate(&entry)?;
         self.refuse_held_segment(segment, None)?;
         self.refuse_conflict(&entry.scope(), &HashSet::new())?;
-        entry.segment_id = Some(segment.to_owned());
-        self.allocations.push(entry);
+        entry.segment = Some(segment.to_owned());
+        self.entries.push(entry);
         Ok(())
     }
 
@@ -215,14 +226,14 @@ impl Table {
     /// [`DuplicateName`](TableError::DuplicateName), [`NotSubset`](TableError::NotSubset),
     /// [`WriteConflict`](TableError::WriteConflict) with another child or anybody else, or
     /// [`InvalidPath`](TableError::InvalidPath); the table is as before.
-    pub fn delegate(&mut self, parent: &str, claim: &Claim, process: &Process) -> Outcome<()> {
+    pub fn delegate(&mut self, parent: &str, claim: &Claim, process: &EntryHolder) -> Outcome<()> {
         let mut entry = claim.to_entry(process)?;
         self.refuse_duplicate(&entry)?;
         let giver = self.find(parent).ok_or_else(|| unknown(parent))?;
         refuse_excess(giver, &entry.scope())?;
         self.refuse_conflict(&entry.scope(), &lineage(&self.by_name(), parent))?;
-        entry.delegated_from = Some(parent.to_owned());
-        self.allocations.push(entry);
+        entry.parent = Some(parent.to_owned());
+        self.entries.push(entry);
         Ok(())
     }
 
@@ -233,7 +244,7 @@ impl Table {
     /// [`UnknownName`](TableError::UnknownName), [`NotAPlaceholder`](TableError::NotAPlaceholder)
     /// if somebody else was first, or [`SegmentConflict`](TableError::SegmentConflict); the table
     /// is as before.
-    pub fn adopt(&mut self, name: &str, segment: &str, process: &Process) -> Outcome<()> {
+    pub fn adopt(&mut self, name: &str, segment: &str, process: &EntryHolder) -> Outcome<()> {
         self.refuse_held_segment(segment, Some(name))?;
         let entry = self.find_mut(name).ok_or_else(|| unknown(name))?;
         if !entry.is_placeholder() {
@@ -243,8 +254,8 @@ impl Table {
             });
         }
         entry.pid = process.pid;
-        entry.holder.clone_from(&process.holder);
-        entry.segment_id = Some(segment.to_owned());
+        entry.holder.clone_from(&process.id);
+        entry.segment = Some(segment.to_owned());
         Ok(())
     }
 
@@ -257,7 +268,7 @@ impl Table {
     pub fn update_segment(&mut self, name: &str, segment: &str) -> Outcome<()> {
         self.refuse_held_segment(segment, Some(name))?;
         let entry = self.find_mut(name).ok_or_else(|| unknown(name))?;
-        entry.segment_id = Some(segment.to_owned());
+        entry.segment = Some(segment.to_owned());
         Ok(())
     }
 
@@ -268,13 +279,13 @@ impl Table {
     ///
     /// [`UnknownName`](TableError::UnknownName).
     pub fn release(&mut self, name: &str) -> Outcome<Entry> {
-        let mut entries = self.allocations.iter();
-        let position = entries.position(|entry| entry.pod_name == name);
+        let mut entries = self.entries.iter();
+        let position = entries.position(|entry| entry.name == name);
         let position = position.ok_or_else(|| unknown(name))?;
-        let removed = self.allocations.remove(position);
-        for entry in &mut self.allocations {
-            if entry.delegated_from.as_deref() == Some(name) {
-                entry.delegated_from.clone_from(&removed.delegated_from);
+        let removed = self.entries.remove(position);
+        for entry in &mut self.entries {
+            if entry.parent.as_deref() == Some(name) {
+                entry.parent.clone_from(&removed.parent);
             }
         }
         Ok(removed)
@@ -303,10 +314,10 @@ impl Table {
         let mut after = self.clone();
         let giver = after.find_mut(parent).ok_or_else(|| unknown(parent))?;
         for rule in delegated.iter().filter(|rule| rule.is_write()) {
-            let mut denials = giver.scope_deny.iter();
+            let mut denials = giver.deny.iter();
             let same = denials.position(|denied| denied.covers(rule) && rule.covers(denied));
             if let Some(position) = same {
-                giver.scope_deny.remove(position);
+                giver.deny.remove(position);
             }
         }
         after.refuse_foreign(parent, child)?;
@@ -325,7 +336,7 @@ impl Table {
         let (Some(giver), Some(entry)) = (self.find(parent), self.find(child)) else {
             return Ok(());
         };
-        let is_ours = match entry.delegated_from.as_deref() {
+        let is_ours = match entry.parent.as_deref() {
             Some(from) => from == parent,
             None if child == parent => true,
             None => {
@@ -339,14 +350,14 @@ impl Table {
         Err(TableError::NotAChild {
             parent: parent.to_owned(),
             name: child.to_owned(),
-            delegated_from: entry.delegated_from.clone(),
+            delegated_from: entry.parent.clone(),
         })
     }
 
     /// Whether `name` may have the scope that it has grown to.
     fn refuse_grown(&self, name: &str) -> Outcome<()> {
         let entry = self.find(name).ok_or_else(|| unknown(name))?;
-        let giver = entry.delegated_from.as_deref();
+        let giver = entry.parent.as_deref();
         if let Some(giver) = giver.and_then(|giver| self.find(giver)) {
             refuse_excess(giver, &entry.scope())?;
         }
@@ -358,28 +369,28 @@ impl Table {
     /// Removes every entry that `is_dead` says so of, and gives them back. Children are handed to
     /// the nearest ancestor that stays.
     pub fn reclaim_stale_with(&mut self, mut is_dead: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
-        let entries = std::mem::take(&mut self.allocations);
+        let entries = std::mem::take(&mut self.entries);
         let (dead, mut alive): (Vec<_>, Vec<_>) = entries.into_iter().partition(&mut is_dead);
         if !dead.is_empty() {
             let mut heirs: HashMap<&str, Option<&str>> = HashMap::new();
             for entry in &dead {
-                heirs.insert(&entry.pod_name, entry.delegated_from.as_deref());
+                heirs.insert(&entry.name, entry.parent.as_deref());
             }
             // A name that somebody living bears, too, is still there to be a parent.
             for entry in &alive {
-                heirs.remove(entry.pod_name.as_str());
+                heirs.remove(entry.name.as_str());
             }
             for entry in &mut alive {
-                let mut parent = entry.delegated_from.as_deref();
+                let mut parent = entry.parent.as_deref();
                 // As many steps as there are dead: a table of others may go round in a circle.
                 let mut steps = 0..=dead.len();
                 while let Some(heir) = parent.and_then(|name| heirs.get(name)) {
                     parent = steps.next().and(*heir);
                 }
-                entry.delegated_from = parent.map(str::to_owned);
+                entry.parent = parent.map(str::to_owned);
             }
         }
-        self.allocations = alive;
+        self.entries = alive;
         dead
     }
 
@@ -389,8 +400,8 @@ impl Table {
         let mut next = vec![name];
         while let Some(parent) = next.pop() {
             for child in children.get(parent).into_iter().flatten() {
-                if found.insert(child.pod_name.as_str()) {
-                    next.push(&child.pod_name);
+                if found.insert(child.name.as_str()) {
+                    next.push(&child.name);
                 }
             }
         }
@@ -398,9 +409,9 @@ impl Table {
     }
 
     fn refuse_duplicate(&self, entry: &Entry) -> Outcome<()> {
-        match self.find(&entry.pod_name) {
+        match self.find(&entry.name) {
             Some(existing) => Err(TableError::DuplicateName {
-                name: existing.pod_name.clone(),
+                name: existing.name.clone(),
                 pid: existing.pid,
             }),
             None => Ok(()),
@@ -409,14 +420,14 @@ impl Table {
 
     /// Whether somebody other than `asker` writes `segment`.
     fn refuse_held_segment(&self, segment: &str, asker: Option<&str>) -> Outcome<()> {
-        let mut others = self.allocations.iter();
+        let mut others = self.entries.iter();
         let competitor = others.find(|entry| {
-            entry.segment_id.as_deref() == Some(segment) && Some(entry.pod_name.as_str()) != asker
+            entry.segment.as_deref() == Some(segment) && Some(entry.name.as_str()) != asker
         });
         match competitor {
             Some(competitor) => Err(TableError::SegmentConflict {
                 segment: segment.to_owned(),
-                competitor: competitor.pod_name.clone(),
+                entry: competitor.name.clone(),
                 socket: competitor.socket.clone(),
             }),
             None => Ok(()),
@@ -424,7 +435,7 @@ impl Table {
     }
 
     fn refuse_conflict(&self, wanted: &Scope<'_>, exempt: &HashSet<&str>) -> Outcome<()> {
-        match self.in_the_way(wanted, exempt).into_iter().next() {
+        match self.conflicting_entries(wanted, exempt).into_iter().next() {
             Some(conflict) => Err(conflict.into_error()),
             None => Ok(()),
         }
@@ -434,7 +445,7 @@ impl Table {
 fn refuse_excess(giver: &Entry, wanted: &Scope<'_>) -> Outcome<()> {
     match giver.scope().first_not_covered(wanted) {
         Some(rule) => Err(TableError::NotSubset {
-            parent: giver.pod_name.clone(),
+            parent: giver.name.clone(),
             rule: Box::new(rule.clone()),
         }),
         None => Ok(()),

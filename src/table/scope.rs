@@ -240,7 +240,7 @@ fn normal(path: &Path) -> Cow<'_, Path> {
 }
 
 /// The path as the table stores it: no `.`, no `..`, no double or trailing slash.
-pub(super) fn tidy(path: &Path) -> PathBuf {
+pub(super) fn normalize(path: &Path) -> PathBuf {
     normal(path).components().collect()
 }
 

@@ -4,14 +4,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
-use rvlf::table::{Claim, Permission, Process, ScopeRule, Table};
+use rvlf::table::{Claim, EntryHolder, Permission, ScopeRule, Table};
 
 const NAMES: u8 = 8;
 const SEGMENTS: u8 = 8;
 const PIDS: u8 = 5;
 
-fn process(pid: u32) -> Process {
-    Process { pid, holder: None }
+fn process(pid: u32) -> EntryHolder {
+    EntryHolder::from_pid(pid)
 }
 
 #[derive(Clone, Debug, Default)]
@@ -283,9 +283,7 @@ fn apply(step: &Step, table: &mut Table, model: &mut Model, universe: &[PathBuf]
             pid,
         } => {
             let (parent, name) = (known_name(model, *parent), new_name(*name));
-            let giver = table
-                .find(&parent)
-                .and_then(|giver| giver.scope_allow.first());
+            let giver = table.find(&parent).and_then(|giver| giver.allow.first());
             let base = giver.map_or(Path::new("/a"), |rule| &rule.target);
             let rules = to_rules(base, rules);
             let own = paths_of(&rules, universe);
@@ -361,9 +359,9 @@ fn apply(step: &Step, table: &mut Table, model: &mut Model, universe: &[PathBuf]
 
 fn assert_agreement(table: &Table, model: &Model, universe: &[PathBuf]) {
     let names: BTreeSet<&str> = table
-        .allocations
+        .entries
         .iter()
-        .map(|entry| entry.pod_name.as_str())
+        .map(|entry| entry.name.as_str())
         .collect();
     assert_eq!(
         names,
@@ -371,22 +369,19 @@ fn assert_agreement(table: &Table, model: &Model, universe: &[PathBuf]) {
         "the same entries"
     );
     let mut writers: BTreeMap<&Path, &str> = BTreeMap::new();
-    for entry in &table.allocations {
-        let expected = model.entries.get(&entry.pod_name).expect("compared above");
-        assert_eq!(
-            entry.delegated_from, expected.parent,
-            "the parent of {entry}"
-        );
-        assert_eq!(entry.segment_id, expected.segment, "the segment of {entry}");
+    for entry in &table.entries {
+        let expected = model.entries.get(&entry.name).expect("compared above");
+        assert_eq!(entry.parent, expected.parent, "the parent of {entry}");
+        assert_eq!(entry.segment, expected.segment, "the segment of {entry}");
         let scope = table
-            .effective_write_scope(&entry.pod_name)
+            .effective_write_scope(&entry.name)
             .expect("it is in the table");
-        let effective = model.effective(&entry.pod_name);
+        let effective = model.effective(&entry.name);
         for path in universe {
             let permits = scope.permits(path, Permission::Write);
             assert_eq!(permits, effective.contains(path), "{entry} at {path:?}");
             if permits {
-                let other = writers.insert(path, &entry.pod_name);
+                let other = writers.insert(path, &entry.name);
                 assert_eq!(other, None, "two may write {path:?}: {other:?} and {entry}");
             }
         }
