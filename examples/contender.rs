@@ -53,7 +53,9 @@ fn options() -> LockOptions {
         None => WriterLock::options(),
         Some(seconds) => {
             let age = Duration::from_secs(seconds);
-            let policy = StalePolicy::new().same_host_age(age).cross_host_age(age);
+            let policy = StalePolicy::new()
+                .with_same_host_age(age)
+                .with_cross_host_age(age);
             let keepalive = Some(age / 4);
             WriterLock::options()
                 .stale_policy(policy)

@@ -80,7 +80,7 @@ mod advice;
 mod holder;
 #[cfg(feature = "std")]
 mod inspect;
-mod judge;
+pub mod judge;
 #[cfg(feature = "std")]
 mod lock;
 #[cfg(feature = "std")]
@@ -89,7 +89,7 @@ mod loss;
 mod options;
 #[cfg(feature = "std")]
 mod protocol;
-mod record;
+pub mod record;
 #[cfg(feature = "unstable-sim")]
 #[doc(hidden)]
 pub mod sim;

@@ -40,7 +40,7 @@ pub enum Durability {
 /// use rvlf::{Durability, StalePolicy, WriterLock};
 ///
 /// let lock = WriterLock::options()
-///     .stale_policy(StalePolicy::new().cross_host_age(Duration::from_secs(600)))
+///     .stale_policy(StalePolicy::new().with_cross_host_age(Duration::from_secs(600)))
 ///     .durability(Durability::None)
 ///     .on_lost(|lost| eprintln!("{lost}"))
 ///     .acquire(&path, Duration::from_secs(5))?;

@@ -282,7 +282,8 @@ type SetAge<'a> = &'a dyn Fn(&Path);
 #[test]
 fn a_torn_file_is_recovered_when_nobody_can_be_writing_it_any_more() {
     let grace = Duration::from_millis(40);
-    let options = WriterLock::options().stale_policy(StalePolicy::new().malformed_grace(grace));
+    let options =
+        WriterLock::options().stale_policy(StalePolicy::new().with_malformed_grace(grace));
     for (name, content) in torn_contents() {
         let old = |path: &Path| common::age_mtime(path, Duration::from_secs(3));
         let future =
@@ -329,7 +330,8 @@ fn a_torn_file_from_the_future_is_recovered_by_who_waits_for_longer_than_one_att
     let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
     file.set_modified(tomorrow).expect("the file is ours");
     let grace = StalePolicy::MALFORMED_GRACE + Duration::from_millis(500);
-    let options = WriterLock::options().stale_policy(StalePolicy::new().malformed_grace(grace));
+    let options =
+        WriterLock::options().stale_policy(StalePolicy::new().with_malformed_grace(grace));
     let lock = options.acquire(&data, common::PATIENCE);
     let lock = lock.expect("nobody has written it for longer than the grace");
     assert!(lock.has_reclaimed(), "the torn file was broken");
@@ -345,7 +347,7 @@ fn a_torn_file_from_the_future_can_be_broken_by_hand() {
     let file = File::create_new(lock_path_for(&data)).expect("nothing is there");
     let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
     file.set_modified(tomorrow).expect("the file is ours");
-    let grace = StalePolicy::new().malformed_grace(Duration::from_millis(40));
+    let grace = StalePolicy::new().with_malformed_grace(Duration::from_millis(40));
     let broken = WriterLock::options().stale_policy(grace).break_stale(&data);
     let holder = broken.expect("nobody writes it").expect("it was there");
     assert_eq!(holder.record(), None, "it was torn: {holder}");
@@ -361,7 +363,7 @@ fn a_long_grace_does_not_make_one_attempt_long() {
     File::create_new(lock_path_for(&data)).expect("nothing is there");
     let (sender, answer) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let patient = StalePolicy::new().malformed_grace(Duration::MAX);
+        let patient = StalePolicy::new().with_malformed_grace(Duration::MAX);
         let options = WriterLock::options().stale_policy(patient);
         // The test may have failed.
         let _ = sender.send(options.try_acquire(&data));
@@ -386,7 +388,7 @@ fn a_file_that_is_being_written_is_not_broken_and_then_read() {
     };
     assert_eq!(holder.verdict().reason(), Reason::BeingWritten);
     let patient =
-        WriterLock::options().stale_policy(StalePolicy::new().malformed_grace(Duration::MAX));
+        WriterLock::options().stale_policy(StalePolicy::new().with_malformed_grace(Duration::MAX));
     let error = patient
         .break_stale(&data)
         .expect_err("somebody may be writing it");
@@ -398,7 +400,7 @@ fn a_file_that_is_being_written_is_not_broken_and_then_read() {
     let record = common::unstamped(common::this_process(), &common::this_host(), Duration::ZERO);
     let outcome = std::thread::scope(|scope| {
         let attempt = scope.spawn(|| {
-            let patient = StalePolicy::new().malformed_grace(common::PATIENCE);
+            let patient = StalePolicy::new().with_malformed_grace(common::PATIENCE);
             WriterLock::options()
                 .stale_policy(patient)
                 .try_acquire(&data)

@@ -60,9 +60,9 @@ fn what_is_no_lock_is_refused_and_left_untouched() {
         let first = &content.get(..16).unwrap_or(content);
 
         let eager = StalePolicy::new()
-            .malformed_grace(Duration::ZERO)
-            .same_host_age(Duration::ZERO)
-            .cross_host_age(Duration::ZERO);
+            .with_malformed_grace(Duration::ZERO)
+            .with_same_host_age(Duration::ZERO)
+            .with_cross_host_age(Duration::ZERO);
         let eager = WriterLock::options().stale_policy(eager);
         let attempts: [Attempt; 3] = [
             |_, data| WriterLock::try_acquire(data),

@@ -66,9 +66,9 @@ impl Limits {
 
     fn of(self, policy: StalePolicy) -> StalePolicy {
         policy
-            .malformed_grace(duration(self.malformed_grace))
-            .same_host_age(duration(self.same_host_age))
-            .cross_host_age(duration(self.cross_host_age))
+            .with_malformed_grace(duration(self.malformed_grace))
+            .with_same_host_age(duration(self.same_host_age))
+            .with_cross_host_age(duration(self.cross_host_age))
     }
 }
 
@@ -637,9 +637,9 @@ mod vectors {
                 row: case["row"].as_u64().expect("a row of the table"),
                 evidence: read_evidence(evidence),
                 policy: base
-                    .malformed_grace(grace)
-                    .same_host_age(same_host)
-                    .cross_host_age(cross_host),
+                    .with_malformed_grace(grace)
+                    .with_same_host_age(same_host)
+                    .with_cross_host_age(cross_host),
                 verdict: case["verdict"].clone(),
                 ages_ms: [&evidence["timestamp_age_ms"], &evidence["mtime_age_ms"]].map(number),
                 limits_ms,

@@ -112,9 +112,9 @@ impl Input {
             StalePolicy::new()
         };
         policy
-            .malformed_grace(self.malformed_grace.duration())
-            .same_host_age(self.same_host_age.duration())
-            .cross_host_age(self.cross_host_age.duration())
+            .with_malformed_grace(self.malformed_grace.duration())
+            .with_same_host_age(self.same_host_age.duration())
+            .with_cross_host_age(self.cross_host_age.duration())
     }
 
     fn is_trusted(&self, evidence: &Evidence) -> bool {

@@ -48,7 +48,7 @@ fuzz_target!(|input: &[u8]| {
         .durability(Durability::None)
         .keepalive(None);
     // Nothing to wait for: what is torn is stale at once.
-    let options = options.stale_policy(StalePolicy::new().malformed_grace(Duration::ZERO));
+    let options = options.stale_policy(StalePolicy::new().with_malformed_grace(Duration::ZERO));
     for action in [actions >> 2 & 3, actions >> 4 & 3, actions >> 6 & 3] {
         act(action, &options, &data, content);
         if sacred {

@@ -117,7 +117,7 @@ impl Torn {
     /// row 4) and this attempt's patience lasts: 2 s, for one attempt is to answer soon. A longer
     /// grace is for whoever waits with a timeout.
     pub(super) fn pause(&mut self, verdict: &Verdict, policy: &StalePolicy) -> Option<Duration> {
-        let patience = policy.malformed_limit().min(StalePolicy::MALFORMED_GRACE);
+        let patience = policy.malformed_grace().min(StalePolicy::MALFORMED_GRACE);
         match *verdict {
             Verdict::Held {
                 reason: Reason::BeingWritten,

@@ -118,7 +118,7 @@ impl<S: Sys> Held<S> {
         // A deployed client elsewhere goes by 300 s, whatever our policy says.
         let robbed_after = terms
             .policy
-            .cross_host_limit()
+            .cross_host_age()
             .min(StalePolicy::CROSS_HOST_AGE);
         Held {
             place,

@@ -82,7 +82,7 @@ impl SimSys {
         // The clock of a coarse world stands still: however long a torn file is looked at, it stays
         // young. Two looks are as good as forty.
         if self.rules.coarse {
-            policy.malformed_grace(Duration::from_millis(2))
+            policy.with_malformed_grace(Duration::from_millis(2))
         } else {
             policy
         }
