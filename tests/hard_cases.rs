@@ -393,7 +393,7 @@ fn a_file_that_is_being_written_is_not_broken_and_then_read() {
         .break_stale(&data)
         .expect_err("somebody may be writing it");
     assert!(
-        error.to_string().contains("may be being written"),
+        error.to_string().contains("may still be writing it"),
         "{error}"
     );
 

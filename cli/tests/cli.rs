@@ -733,7 +733,7 @@ fn a_waiting_run_gets_the_lock_when_it_is_released_and_says_once_whom_it_waits_f
         "{line}"
     );
     assert!(
-        line.contains(&pid) && line.contains("the kernel says"),
+        line.contains(&pid) && line.contains("the kernel reports"),
         "who, and how we know: {line}"
     );
     holder.end();
@@ -1059,8 +1059,8 @@ fn scan_finds_every_lock_and_cleans_only_asides() {
     reads_like(
         scanned.out,
         str![[r#"
-./d.rvf: held by pid [..] on [..] for [..] s: the kernel says that a process on this machine holds it
-./a/b/stale.rvf: left behind by pid 1073741822 on elsewhere, last refreshed [..] ago: it names another host, where only age decides
+./d.rvf: held by pid [..] on [..] for [..] s: the kernel reports that a process on this machine holds it
+./a/b/stale.rvf: left behind by pid 1073741822 on elsewhere, last refreshed [..] ago: it names another host: only its age decides
 
 "#]],
     );
@@ -1272,7 +1272,7 @@ d.rvf: free
         said.out,
         str![[r#"
 d.rvf: held by pid [..] on [..] for [..] s
-  how we know  the kernel says that a process on this machine holds it
+  how we know  the kernel reports that a process on this machine holds it
   since        [..]-[..]-[..] [..]:[..]:[..] +00:00
   refreshed    [..] s ago
   writer id    [..]-[..]-4[..]-[..]-[..]
@@ -1289,7 +1289,7 @@ d.rvf: held by pid [..] on [..] for [..] s
         said.out,
         str![[r#"
 it's stale: left behind by pid 1073741822 on build7, last refreshed [..] d [..] ago
-  how we know  it names another host, where only age decides
+  how we know  it names another host: only its age decides
   since        [..]
   refreshed    [..] d [..] ago
   writer id    73697874-6565-6e20-6279-746573206964
@@ -1305,7 +1305,7 @@ it's stale: left behind by pid 1073741822 on build7, last refreshed [..] d [..] 
         said.out,
         str![[r#"
 far: held by pid 1073741822 on build7 for 0 s
-  how we know  it names another host, where only age decides
+  how we know  it names another host: only its age decides
   since        [..]
   refreshed    [..] s ago
   stale in     4 min [..] s, unless it is refreshed
@@ -1336,7 +1336,7 @@ foreign: not an RVLF lock but a file that begins with "{\"pid\": 4121}"
         said.out,
         str![[r#"
 torn: malformed: torn record: 8 of 104 bytes, or zeros
-  how we know  the record is incomplete or damaged and nobody is writing it
+  how we know  the record is incomplete or damaged, and no process is writing it
   since        [..]
   lock file    torn.lock
   next step    nothing to do, the next writer recovers it; to remove it now: rvlf break torn

@@ -640,7 +640,7 @@ fn status_agrees_on_every_vector() {
         assert_eq!(
             (status, report["state"].as_str(), report["row"].as_u64()),
             (1, Some("held"), Some(3)),
-            "young, it may be being written: {}",
+            "young, a process may still be writing it: {}",
             data.display()
         );
     }
