@@ -1,15 +1,13 @@
-//! One change of the allocation table, from open to close, at three sizes, in memory where there is
-//! a tmpfs: a disk's syncs would be all that one sees.
+//! One change of the allocation table, from open to close, at three sizes; in memory where there is
+//! a tmpfs, for a disk's syncs would hide all else.
 //!
-//! What is saved is a whole new file: the cost must grow with the table, and no faster.
-
-mod common;
+//! Each save writes a whole new file: the cost must grow with the table, and no faster.
 
 use std::path::Path;
 use std::time::Duration;
 
-use common::{Mode, goal, grounds, interleaved, show};
 use rvlf::table::{Claim, ScopeRule, TableGuard};
+use rvlf_benches::{Goal, Mode, directories, interleaved, report_goal, show_time};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -17,9 +15,9 @@ const SIZES: [u32; 3] = [1, 1_000, 10_000];
 
 /// A table of `size` live entries, a tenth of them delegated.
 fn fill(path: &Path, size: u32) {
-    let mut guard = TableGuard::open(path, PATIENCE).expect("nobody has it");
+    let mut guard = TableGuard::open(path, PATIENCE).expect("no other process has the table");
     let claim = Claim::new("0").allow(ScopeRule::write("/data/0"));
-    guard.register(&claim, "s0").expect("it is free");
+    guard.register(&claim, "s0").expect("the scope is free");
     let first = guard.table().to_json().expect("paths are ASCII");
     let first: serde_json::Value = serde_json::from_slice(&first).expect("it is JSON");
     let first = first.pointer("/allocations/0").expect("one was registered");
@@ -50,46 +48,44 @@ fn fill(path: &Path, size: u32) {
 /// Opens, registers, saves and closes.
 fn change(path: &Path) {
     let claim = Claim::new("new").allow(ScopeRule::write("/data/new"));
-    let mut guard = TableGuard::open(path, PATIENCE).expect("nobody has it");
-    // So that every round begins alike.
+    let mut guard = TableGuard::open(path, PATIENCE).expect("no other process has the table");
+    // The entry of the round before: every round begins alike.
     if guard.table().find("new").is_some() {
-        guard.release("new").expect("it was just found");
+        guard.release("new").expect("the entry was just found");
     }
-    guard.register(&claim, "new").expect("it is free");
+    guard.register(&claim, "new").expect("the scope is free");
     guard.save().expect("there is room");
 }
 
 fn main() {
-    let mode = Mode::from_args();
-    if mode == Mode::List {
-        println!("table: bench");
+    let Some(mode) = Mode::from_args_of("table") else {
         return;
-    }
-    let ground = grounds()
+    };
+    let directory = directories()
         .pop()
-        .expect("the build directory can be written to");
-    let paths = SIZES.map(|size| ground.resource(&format!("{size}.json")));
+        .expect("the build directory is writable");
+    let paths = SIZES.map(|size| directory.join(&format!("{size}.json")));
     for (path, size) in paths.iter().zip(SIZES) {
         fill(path, size);
     }
     let [one, thousand, ten_thousand] = &paths;
-    let (rounds, batch) = mode.pick((15, 5), (1, 1));
     let samples = interleaved(
-        rounds,
-        batch,
+        mode.pick(15, 1),
+        mode.pick(5, 1),
         [&mut || change(one), &mut || change(thousand), &mut || {
             change(ten_thousand)
         }],
     );
-    println!("open, register, save, close, {}:", ground.name);
+    println!("open, register, save, close, {}:", directory.file_system);
     for (samples, size) in samples.iter().zip(SIZES) {
-        println!("  {size:>6} entries  {:>10}", show(samples.median()));
+        println!("  {size:>6} entries  {:>10}", show_time(samples.median()));
     }
     let [_, thousand, ten_thousand] = &samples;
-    goal(
+    report_goal(
         mode,
-        "an entry among 10,000 to one among 1,000: linear",
+        "one entry of the allocation table among 10,000, against one among 1,000",
+        Goal::AtMost(1.5),
+        directory.file_system,
         ten_thousand.ratio_to(thousand) / 10.0,
-        1.5,
     );
 }

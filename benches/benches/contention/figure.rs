@@ -3,7 +3,7 @@
 use std::fmt::Write;
 use std::path::PathBuf;
 
-use crate::common::Mode;
+use rvlf_benches::Mode;
 
 /// One line of a figure.
 pub struct Curve {
@@ -53,7 +53,7 @@ impl Figure {
     /// Draws into `docs/plots/NAME.svg`; when only trying, into the build directory.
     pub fn draw(&self, mode: Mode, name: &str) {
         let folder = match mode {
-            Mode::Measure => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/plots")),
+            Mode::Full | Mode::Goals => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/plots")),
             _ => PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
         };
         let Some(svg) = self.svg() else {

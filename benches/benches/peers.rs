@@ -1,17 +1,14 @@
-//! Uncontended acquire and release by other crates, in one run and on one file system, and what each
-//! of them leaves out. A lock that does less may well be faster.
-
-#[path = "../../common/mod.rs"]
-mod common;
+//! Uncontended acquire and release by other crates, and what each of them leaves out. A lock that
+//! does less may well be faster.
 
 use std::fs::File;
 use std::path::Path;
 
-use common::{Ground, Mode, grounds, interleaved, show};
 use rvf_runtime::{RvfOptions, RvfStore};
 use rvlf::{Durability, WriterLock};
+use rvlf_benches::{Directory, Mode, directories, interleaved, show_time};
 
-const FREE: &str = "nobody else is here";
+const FREE: &str = "this process is the only contender";
 
 /// Name, and what it does not do.
 const PEERS: [(&str, &str); 9] = [
@@ -23,26 +20,26 @@ const PEERS: [(&str, &str); 9] = [
     ),
     ("fd-lock", "the same"),
     ("fslock", "the same"),
-    (
-        "fslock, with pid",
-        "a pid in text, not judged by anybody; no hosts",
-    ),
+    ("fslock, with pid", "a pid in text, never judged; no hosts"),
     (
         "pidlock",
         "a pid in text; no kernel lock, no exclusion while breaking; no hosts",
     ),
-    ("gix-lock", "an empty file; a dead holder's stays for ever"),
+    (
+        "gix-lock",
+        "an empty file; a dead holder's stays indefinitely",
+    ),
     (
         "rvf-runtime",
-        "creates and closes a whole store as well; see README for its lock",
+        "creates and closes a whole store as well; the bench `exclusion` tries its lock",
     ),
 ];
 
-fn rvlf(resource: &Path, durability: Durability) {
+fn rvlf(data_path: &Path, durability: Durability) {
     let lock = WriterLock::options()
         .durability(durability)
-        .try_acquire(resource);
-    lock.expect(FREE).release().expect("it is held");
+        .try_acquire(data_path);
+    lock.expect(FREE).release().expect("the lock is held");
 }
 
 fn std_lock(path: &Path) {
@@ -62,13 +59,13 @@ fn fs_lock(path: &Path, with_pid: bool) {
         lock.try_lock()
     };
     assert!(locked.expect(FREE), "{FREE}");
-    lock.unlock().expect("it is held");
+    lock.unlock().expect("the lock is held");
 }
 
 fn pidlock(path: &Path) {
     let mut lock = pidlock::Pidlock::new_validated(path).expect(FREE);
     lock.acquire().expect(FREE);
-    lock.release().expect("it is held");
+    lock.release().expect("the lock is held");
 }
 
 fn gix(path: &Path) {
@@ -83,12 +80,12 @@ fn rvf(path: &Path) {
         ..RvfOptions::default()
     };
     let store = RvfStore::create(path, options).expect(FREE);
-    store.close().expect("it is open");
-    std::fs::remove_file(path).expect("it was created");
+    store.close().expect("the store is open");
+    std::fs::remove_file(path).expect("the store was created");
 }
 
-fn compare(mode: Mode, ground: &Ground) {
-    let at = |name: &str| ground.resource(name);
+fn compare(mode: Mode, directory: &Directory) {
+    let at = |name: &str| directory.join(name);
     let (data, std_path, fd_path) = (at("rvlf"), at("std"), at("fd-lock"));
     let (fs_path, fs_pid_path) = (at("fslock"), at("fslock-pid"));
     let (pid_path, gix_path, rvf_path) = (at("pidlock"), at("gix"), at("store.rvf"));
@@ -107,20 +104,19 @@ fn compare(mode: Mode, ground: &Ground) {
             &mut || rvf(&rvf_path),
         ],
     );
-    println!("acquire + release, {}:", ground.name);
+    println!("acquire + release, {}:", directory.file_system);
     let [unsynced, ..] = &samples;
     for ((name, without), samples) in PEERS.iter().zip(&samples) {
-        let (time, ratio) = (show(samples.median()), samples.ratio_to(unsynced));
+        let (time, ratio) = (show_time(samples.median()), samples.ratio_to(unsynced));
         println!("  {name:18} {time:>8}  {ratio:>6.2} x  {without}");
     }
 }
 
 fn main() {
-    let mode = Mode::from_args();
-    if mode == Mode::List {
-        return println!("uncontended: bench");
-    }
-    for ground in grounds() {
-        compare(mode, &ground);
+    let Some(mode) = Mode::from_args_of("peers") else {
+        return;
+    };
+    for directory in directories() {
+        compare(mode, &directory);
     }
 }

@@ -3,8 +3,8 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use crate::common::Samples;
 use crate::worker::{Kind, Worker, first_answer, monotonic_ns, numbers};
+use rvlf_benches::Samples;
 
 fn resource(dir: &Path, kind: Kind, name: &str) -> std::path::PathBuf {
     dir.join(format!(

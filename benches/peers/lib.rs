@@ -1,1 +1,0 @@
-//! Comparative benches live in `benches/`; there is nothing to use here.
