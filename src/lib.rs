@@ -64,7 +64,6 @@
 //! | `cli` | the command `rvlf` |
 //! | `table` | the module `table`: many writers, disjoint scopes, one file; serde and serde_json |
 //! | `tracing` | events for breaks, losses and failed refreshes |
-//! | `unstable-sim` | the simulated kernel of the tests; no stability promise |
 //!
 //! # Platforms
 //!
@@ -90,7 +89,7 @@ mod options;
 #[cfg(feature = "std")]
 mod protocol;
 pub mod record;
-#[cfg(feature = "unstable-sim")]
+#[cfg(rvlf_sim)]
 #[doc(hidden)]
 pub mod sim;
 #[cfg(feature = "std")]

@@ -124,7 +124,8 @@ fn check_test(test: &str, context: &str) {
         Some(_) => (file.to_owned(), format!("\n{function}() {{")),
         None => (format!("{file}.rs"), format!("fn {function}(")),
     };
-    let places = ["tests", "cli/tests"].map(|tests| root().join(tests).join(&path));
+    let places =
+        ["tests", "cli/tests", "tests/schedules"].map(|tests| root().join(tests).join(&path));
     let path = { places.iter() }.find(|path| path.exists());
     let path = path.unwrap_or_else(|| panic!("{context}: no file {file}"));
     let text = read(&path);

@@ -6,8 +6,8 @@ use std::panic::resume_unwind;
 use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
-use rvlf::sim::{SimLock, SimSys, System, World};
-use rvlf::{AcquireError, LossReason, RefreshError};
+use rvlf_simulated::sim::{SimLock, SimSys, System, World};
+use rvlf_simulated::{AcquireError, LossReason, RefreshError};
 
 const LATER: Duration = Duration::from_secs(600);
 

@@ -4,6 +4,7 @@ use super::breaking::{Broken, busy};
 use super::{Displaced, Found, Place, Published, ROUNDS, Refusal, Result, Terms, Torn, jittered};
 use crate::judge::Verdict;
 use crate::sys::Sys;
+use crate::sys::hooks::Rounds;
 
 /// How an attempt ended without an error.
 pub(crate) enum Attempt<F> {
@@ -26,13 +27,11 @@ impl<S: Sys> Place<S> {
         torn.begin_attempt();
         let mut refusal = Refusal::contended();
         let mut doubts = self.doubts.iter().copied();
-        let mut rounds = 0;
-        let this = self.sys.begin_loop();
-        while rounds < ROUNDS {
-            // Not `rounds`: it is for more contenders than can be searched.
-            let memory = (&*torn, &refusal.holder, doubts.len(), &displaced);
-            self.sys.begin_round(this, &(memory, &self.server_clock));
-            rounds += 1;
+        let rounds = Rounds::of(&self.sys);
+        // The number of the round is no memory: more contenders than can be searched reach the last.
+        for _ in 0..ROUNDS {
+            let clock = &self.server_clock;
+            rounds.begin_with(&[&*torn, &refusal.holder, &doubts.len(), displaced, clock]);
             let examined = match self.examine_written(&terms.policy, torn)? {
                 Found::Nothing => match self.publish(terms, *displaced)? {
                     Some(published) => {

@@ -9,7 +9,8 @@ use super::{Asker, Context, Found, Place, Refusal, Result, Torn, jittered, prese
 use crate::holder::Holder;
 use crate::judge::{Age, KernelLock, Reason, StalePolicy, Verdict};
 use crate::record::{DecodeError, Record, WriterId};
-use crate::sys::{Access, Check, FileId, FileKind, Flock, Flocked, Head, Stat, Sys};
+use crate::sys::hooks::sabotaged;
+use crate::sys::{Access, FileId, FileKind, Flock, Flocked, Head, Stat, Sys};
 
 /// How old a deployed client's rules let a record become before they call it stale on its host.
 const DEPLOYED_STALE_AGE: Duration = StalePolicy::SAME_HOST_AGE;
@@ -81,16 +82,12 @@ impl<S: Sys> Place<S> {
         // Breakers A and B both judged it stale. A breaks it and publishes. B, without this lock or
         // the looks that follow, would rename A's live lock aside, and C could publish meanwhile.
         let file = &examined.opened.file;
-        let kernel_lock = if self.sys.omits(Check::KernelLock) {
-            KernelLock::Free
-        } else {
-            self.flock(file, Flock::Exclusive)?
-        };
+        let kernel_lock = self.flock(file, Flock::Exclusive)?;
         if kernel_lock == KernelLock::HeldElsewhere {
             return Ok(Broken::Busy);
         }
         let id = examined.id();
-        if !self.sys.omits(Check::Identity) {
+        if !sabotaged!(self.sys, Identity) {
             let named = self.stat_if_it(&self.name, id, |head| *head == examined.head);
             let Some(stat) = named.context("read")? else {
                 return Ok(Broken::Changed);
@@ -121,7 +118,7 @@ impl<S: Sys> Place<S> {
         if renamed.context("rename the lock file aside")?.is_none() {
             return Ok(false);
         }
-        let recognised = if self.sys.omits(Check::Identity) {
+        let recognised = if sabotaged!(self.sys, Identity) {
             Ok(true)
         } else {
             is_it(&aside)
@@ -146,12 +143,7 @@ impl<S: Sys> Place<S> {
     /// meanwhile, the one caught is lost, and its holder will notice. Where it cannot be put back
     /// the aside stays, and this is an error: to go on would be to take the lock of a live holder.
     fn put_back(&self, aside: &OsStr) -> Result<()> {
-        let outcome = if self.sys.omits(Check::PutBackNoReplace) {
-            self.sys.rename(&self.dir, aside, &self.name)
-        } else {
-            self.sys.rename_noreplace(&self.dir, aside, &self.name)
-        };
-        match outcome {
+        match self.sys.rename_noreplace(&self.dir, aside, &self.name) {
             // Somebody else's program may have put its own file there between our look and our
             // rename: that is never removed, under whatever name.
             Err(error)

@@ -11,7 +11,8 @@ use crate::judge::{
 };
 use crate::record::{DecodeError, Hostname, KernelStamp, RECORD_LEN, Record};
 use crate::sync::lock;
-use crate::sys::{Access, Check, FileId, FileKind, Flock, Head, Liveness, Now, Stat, Sys};
+use crate::sys::hooks::{Rounds, sabotaged};
+use crate::sys::{Access, FileId, FileKind, Flock, Head, Liveness, Now, Stat, Sys};
 
 /// A torn checksum is re-read this often: a refresh in place may be seen half done.
 const REREADS: u32 = 3;
@@ -163,9 +164,9 @@ impl<S: Sys> Place<S> {
         torn: &mut Torn,
         asker: Asker,
     ) -> Result<Found<S>> {
-        let this = self.sys.begin_loop();
+        let rounds = Rounds::of(&self.sys);
         for _ in 0..ROUNDS {
-            self.sys.begin_round(this, &(&*torn, &self.server_clock));
+            rounds.begin_with(&[&*torn, &self.server_clock]);
             match self.look(policy, torn, asker) {
                 Ok(Some(found)) => return Ok(found),
                 Ok(None) => {}
@@ -182,9 +183,9 @@ impl<S: Sys> Place<S> {
         policy: &StalePolicy,
         torn: &mut Torn,
     ) -> Result<Found<S>> {
-        let this = self.sys.begin_loop();
+        let rounds = Rounds::of(&self.sys);
         loop {
-            self.sys.begin_round(this, &(&*torn, &self.server_clock));
+            rounds.begin_with(&[&*torn, &self.server_clock]);
             let found = self.examine(policy, torn, Asker::Contender)?;
             let Found::Lock(examined) = &found else {
                 return Ok(found);
@@ -269,10 +270,10 @@ impl<S: Sys> Place<S> {
         asker: Asker,
     ) -> Result<Option<Examined<S>>> {
         let mut doubts = self.doubts.iter().copied();
-        let this = self.sys.begin_loop();
+        let rounds = Rounds::of(&self.sys);
         loop {
-            let memory = (&*torn, doubts.len(), opened.locked, &self.server_clock);
-            self.sys.begin_round(this, &memory);
+            let clock = &self.server_clock;
+            rounds.begin_with(&[&*torn, &doubts.len(), &opened.locked, clock]);
             let kernel_lock = self.flock(&opened.file, Flock::Shared)?;
             opened.locked |= kernel_lock == KernelLock::Free;
             let Some(stat) = self.stat_if_named(opened.stat.id)? else {
@@ -520,7 +521,7 @@ impl<S: Sys> Place<S> {
         let watch = self.sys.watch(&file, process.map(Record::pid))?;
         // A death before the watch shows in the process, which it could not watch any more; a release
         // shows at the path, where no other file can have the number of one that is open.
-        let is_complete = self.sys.omits(Check::LookAfterWatch)
+        let is_complete = sabotaged!(self.sys, LookAfterWatch)
             || self.sys.watches_process(&watch)
                 && self.is_record_of(&file, refusal)
                 && matches!(self.stat_if_named(id), Ok(Some(_)));

@@ -15,7 +15,8 @@ use crate::judge::{FileSystem, StalePolicy};
 use crate::loss::{LossReason, Lost};
 use crate::record::{REFRESHED, Record};
 use crate::sync::{lock, try_lock};
-use crate::sys::{Check, Extent, FileId, Flock, Host, Identity, Sys};
+use crate::sys::hooks::sabotaged;
+use crate::sys::{Extent, FileId, Host, Identity, Sys};
 use crate::trace;
 
 /// A held lock.
@@ -251,7 +252,7 @@ impl<S: Sys> Held<S> {
             return Err(HoldError::Lost(LossReason::Removed));
         };
         // The number may belong to another file by now: a blind write corrupted a database once.
-        if !self.place.sys.omits(Check::OwnDescriptor) && !self.is_own(file) {
+        if !sabotaged!(self.place.sys, OwnDescriptor) && !self.is_own(file) {
             return Err(HoldError::Lost(self.lose(LossReason::DescriptorClosed)));
         }
         self.write_time(file)?;
@@ -318,9 +319,6 @@ impl<S: Sys> Held<S> {
         if let Some(mut file) = try_lock(&self.file)
             && let Some(file) = file.take()
         {
-            if self.place.sys.omits(Check::CloseOnly) {
-                let _ = self.place.sys.flock(&file, Flock::Unlock);
-            }
             self.close(file);
         }
     }

@@ -37,6 +37,8 @@ pub(crate) use breaking::{BreakAttempt, Displaced};
 pub(crate) use examine::{Asker, Found, Torn};
 pub(crate) use hold::{Acquisition, Held, HoldError, OnLost};
 pub(crate) use publish::Published;
+#[cfg(rvlf_sim)]
+pub(crate) use publish::READ_BACK_DELAY;
 pub(crate) use release::Whereabouts;
 
 use examine::ServerClock;

@@ -6,10 +6,11 @@ use std::time::Duration;
 use super::{Context, Displaced, Place, Result, SETTLE, Terms, Whereabouts, is_gone};
 use crate::judge::{FileSystem, KernelLock};
 use crate::record::{DecodeError, KernelStamp, Record, WriterId};
-use crate::sys::{Check, Extent, FileId, Flock, Head, Identity, Sys};
+use crate::sys::hooks::sabotaged;
+use crate::sys::{Extent, FileId, Flock, Head, Identity, Sys};
 
 /// How long a network mount may take until all creators of one name see one file.
-const READ_BACK_DELAY: Duration = Duration::from_millis(100);
+pub(crate) const READ_BACK_DELAY: Duration = Duration::from_millis(100);
 
 /// A lock file that this process has just published.
 #[derive(Debug)]
@@ -67,7 +68,7 @@ impl<S: Sys> Place<S> {
     /// Only where it was tried: a network mount that had O_TMPFILE deleted the linked file when its
     /// holder died, and kept a name that nobody could open or take (JuiceFS 1.4).
     fn may_link(&self) -> bool {
-        self.file_system == FileSystem::Local && !self.sys.omits(Check::LinkedPublish)
+        self.file_system == FileSystem::Local
     }
 
     /// Linked publish: an unnamed file is locked, written, and only then given its name.
@@ -97,7 +98,7 @@ impl<S: Sys> Place<S> {
             recorded_at,
             displaced: None,
         });
-        if terms.sync && !self.sys.omits(Check::Sync) {
+        if terms.sync {
             // One fsync after the link makes record and name durable together; synced before the
             // link, a power loss made the lock vanish.
             let synced = self.sys.sync(&published.file, Extent::All);
@@ -126,7 +127,7 @@ impl<S: Sys> Place<S> {
         let stamped = match self.lock_named(&file) {
             Ok(Some(stamped)) => stamped,
             Ok(None) => {
-                if self.sys.omits(Check::LockedWithdraw) {
+                if sabotaged!(self.sys, LockedWithdraw) {
                     self.withdraw(id, writer_id);
                 }
                 return Ok(None);
@@ -191,7 +192,7 @@ impl<S: Sys> Place<S> {
         self.sys
             .write(file, 0, &record.encode())
             .context("write the record")?;
-        if terms.sync && !self.sys.omits(Check::Sync) {
+        if terms.sync {
             self.sys
                 .sync(file, Extent::Data)
                 .context("sync the record")?;
@@ -237,14 +238,14 @@ impl<S: Sys> Place<S> {
     fn has_settled(&self, published: &Published<S::File>) -> Result<bool> {
         let displaced = published.displaced;
         let known = displaced.is_some_and(|displaced| displaced.known_to_deployed);
-        if known && !self.sys.omits(Check::Settle) {
+        if known {
             self.sys.wait(None, SETTLE);
             let named = self.stat_if_named(published.id);
             if self.or_withdraw_outcome(published, named)?.is_none() {
                 return Ok(false);
             }
         }
-        if self.file_system == FileSystem::Local || self.sys.omits(Check::ReadBack) {
+        if self.file_system == FileSystem::Local {
             return Ok(true);
         }
         self.sys.wait(None, READ_BACK_DELAY);
@@ -301,7 +302,7 @@ impl<S: Sys> Place<S> {
         let is_whole = || matches!(self.whereabouts(id, writer_id), Ok(Whereabouts::Ours));
         let local = self.file_system == FileSystem::Local;
         let ours = || matches!(named(), Ok(Some(_))) || !local && is_whole();
-        if !self.sys.omits(Check::Withdraw) && ours() {
+        if !sabotaged!(self.sys, Withdraw) && ours() {
             let _ = self.sys.unlink(&self.dir, &self.name);
         }
     }

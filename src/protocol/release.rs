@@ -5,7 +5,8 @@ use std::io;
 use super::{Context, Place, Result, SETTLE, present};
 use crate::judge::FileSystem;
 use crate::record::{DecodeError, Record, WriterId};
-use crate::sys::{Check, FileId, FileKind, Sys};
+use crate::sys::hooks::sabotaged;
+use crate::sys::{FileId, FileKind, Sys};
 
 /// Whether the lock path still names our inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ impl<S: Sys> Place<S> {
     /// see the kernel lock free, break the lock and publish, and we would unlink the successor's.
     pub(crate) fn unlink_own(&self, id: FileId, writer_id: WriterId) -> Result<Whereabouts> {
         let whereabouts = self.whereabouts(id, writer_id)?;
-        if whereabouts != Whereabouts::Ours && !self.sys.omits(Check::OwnPath) {
+        if whereabouts != Whereabouts::Ours && !sabotaged!(self.sys, OwnPath) {
             return Ok(whereabouts);
         }
         match present(self.sys.unlink(&self.dir, &self.name)).context("unlink the lock file")? {

@@ -25,8 +25,10 @@ use nix::errno::Errno;
 
 use super::call::{Call, Fd, Fork, Name, Reply};
 use crate::judge::FileSystem;
+use crate::protocol::{READ_BACK_DELAY, SETTLE};
 use crate::record::{KernelStamp, Pid, Record, WriterId};
-use crate::sys::{Check, FileKind, Flock, Flocked, Identity, Liveness, Woken};
+use crate::sys::hooks::Safeguard;
+use crate::sys::{FileKind, Flock, Flocked, Identity, Liveness, Woken};
 
 /// What does not change while a world runs.
 #[derive(Clone, Debug)]
@@ -42,7 +44,7 @@ pub(super) struct Rules {
     /// Whether an open file cannot be used any more once its name was removed.
     pub(super) removed_is_forgotten: bool,
     pub(super) noreplace: bool,
-    pub(super) omitted: BTreeSet<Check>,
+    pub(super) disabled: BTreeSet<Safeguard>,
     /// See [`World::coarse`](super::World::coarse).
     pub(super) coarse: bool,
     /// In a coarse world shorter sleeps take no time.
@@ -51,6 +53,19 @@ pub(super) struct Rules {
     pub(super) every_history: bool,
     /// Whether files are written that have a name, or had one.
     pub(super) rewrites: bool,
+}
+
+impl Rules {
+    pub(super) fn lacks(&self, safeguard: Safeguard) -> bool {
+        self.disabled.contains(&safeguard)
+    }
+
+    /// Whether a sleep takes no time.
+    fn is_instant(&self, sleep: Duration) -> bool {
+        self.coarse && sleep < self.grain
+            || self.lacks(Safeguard::Settle) && sleep == SETTLE
+            || self.lacks(Safeguard::ReadBack) && sleep == READ_BACK_DELAY
+    }
 }
 
 /// Who hears of a flock.
@@ -290,7 +305,7 @@ impl Kernel {
     /// Starts the sleep that `call` is, if it is one.
     pub(super) fn begin(&mut self, rules: &Rules, who: usize, call: &Call) {
         if let Call::Wait(_, timeout) | Call::Sleep(timeout) = call {
-            let timeout = if rules.coarse && *timeout < rules.grain {
+            let timeout = if rules.is_instant(*timeout) {
                 Duration::ZERO
             } else {
                 *timeout
@@ -386,10 +401,12 @@ impl Kernel {
 
     /// Whether `call` writes into a file that this process did not make.
     pub(super) fn is_trespass(&self, who: usize, call: &Call) -> bool {
-        let Call::Write(fd, ..) = call else {
-            return false;
-        };
-        let found = self.description(who, *fd);
+        matches!(call, Call::Write(fd, ..) if self.is_of_another(who, *fd))
+    }
+
+    /// Whether the file is open and this process did not make it.
+    fn is_of_another(&self, who: usize, fd: Fd) -> bool {
+        let found = self.description(who, fd);
         found.is_ok_and(|(_, found)| self.inode(found.ino).maker != Some(who))
     }
 
@@ -428,6 +445,9 @@ impl Kernel {
     /// - A conversion of a flock drops one lock before it asks for the other. flock(2)
     /// - Closing a file tells of it before the lock is dropped (seen on Linux 6.18).
     pub(super) fn apply(&mut self, rules: &Rules, who: usize, call: &Call) -> Option<Reply> {
+        if let Some(reply) = self.ignore(rules, who, call) {
+            return Some(reply);
+        }
         let midway = match call {
             _ if self.process(who).midway => false,
             Call::Flock(fd, operation) => self.begin_conversion(who, *fd, *operation),
@@ -436,6 +456,17 @@ impl Kernel {
         };
         self.process_mut(who).midway = midway;
         (!midway).then(|| self.perform(rules, who, call).unwrap_or_else(Reply::failed))
+    }
+
+    /// The reply to a call that does nothing because a safeguard is disabled.
+    fn ignore(&self, rules: &Rules, who: usize, call: &Call) -> Option<Reply> {
+        match call {
+            Call::Flock(fd, Flock::Exclusive) => (rules.lacks(Safeguard::KernelLock)
+                && self.is_of_another(who, *fd))
+            .then_some(Reply::Flocked(Flocked::Done)),
+            Call::Sync(..) | Call::SyncDir => rules.lacks(Safeguard::Sync).then_some(Reply::Done),
+            _ => None,
+        }
     }
 
     fn perform(&mut self, rules: &Rules, who: usize, call: &Call) -> Result<Reply, Errno> {
@@ -462,7 +493,9 @@ impl Kernel {
             Call::Link(fd, name) => self.link(who, *fd, name)?,
             Call::Rename(from, to) => self.rename(from, to)?,
             Call::RenameNoreplace(..) if !rules.noreplace => return Err(Errno::ENOTSUP),
-            Call::RenameNoreplace(_, to) if self.names.contains_key(to) => {
+            Call::RenameNoreplace(_, to)
+                if self.names.contains_key(to) && !rules.lacks(Safeguard::PutBackNoReplace) =>
+            {
                 return Err(Errno::EEXIST);
             }
             Call::RenameNoreplace(from, to) => self.rename(from, to)?,
@@ -473,7 +506,12 @@ impl Kernel {
             Call::Flock(..) if rules.flock == Reach::Nobody => Reply::Flocked(Flocked::Unsupported),
             Call::Flock(fd, operation) => Reply::Flocked(self.flock(rules, who, *fd, *operation)?),
             Call::Sync(fd, extent) => self.sync(who, *fd, *extent)?,
-            Call::Close(fd) => self.close(who, *fd)?,
+            Call::Close(fd) => {
+                if rules.lacks(Safeguard::CloseOnly) {
+                    self.flock(rules, who, *fd, Flock::Unlock)?;
+                }
+                self.close(who, *fd)?
+            }
             Call::Hostname => Reply::Hostname(self.process(who).system.hostname()),
             Call::IsHostAlias(name) => {
                 Reply::IsHostAlias(*name == self.process(who).system.hostname())

@@ -43,7 +43,7 @@ use self::process::Program;
 pub use self::process::{SimDir, SimFile, SimSys, SimWatch};
 use crate::judge::FileSystem;
 use crate::protocol::SETTLE;
-pub use crate::sys::Check;
+pub use crate::sys::hooks::Safeguard;
 
 /// The data file that every world is about.
 const RESOURCE: &str = "d";
@@ -85,7 +85,7 @@ impl World {
                 exclusive_lies: false,
                 removed_is_forgotten: false,
                 noreplace: true,
-                omitted: BTreeSet::new(),
+                disabled: BTreeSet::new(),
                 coarse: false,
                 grain: kernel::GRAIN,
                 every_history: false,
@@ -185,10 +185,10 @@ impl World {
         self
     }
 
-    /// The protocol leaves out a check.
+    /// Disables a safeguard of the protocol.
     #[must_use]
-    pub fn without(mut self, check: Check) -> World {
-        self.rules.omitted.insert(check);
+    pub fn without(mut self, safeguard: Safeguard) -> World {
+        self.rules.disabled.insert(safeguard);
         self
     }
 

@@ -22,9 +22,9 @@ use super::fingerprint::fingerprint;
 use super::kernel::{Kernel, Rules};
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
+use crate::sys::hooks::{Hooks, Safeguard};
 use crate::sys::{
-    Access, Check, Extent, FileId, Flock, Flocked, Head, Identity, Liveness, Loop, Now, Stat, Sys,
-    Woken,
+    Access, Extent, FileId, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Sys, Woken,
 };
 
 /// What a simulated process executes.
@@ -365,27 +365,33 @@ impl Sys for SimSys {
         }
     }
 
-    fn begin_loop(&self) -> Loop {
+    fn hooks(&self) -> Option<&dyn Hooks> {
+        Some(self)
+    }
+}
+
+impl Hooks for SimSys {
+    fn begin_loop(&self) -> usize {
         let place = self.tape().played;
         self.call(Call::BeginLoop);
-        Loop(place)
+        place
     }
 
-    fn begin_round(&self, of: Loop, memory: &dyn fmt::Debug) {
+    fn begin_round(&self, entry: usize, memory: &dyn fmt::Debug) {
         // What is played needs no fingerprint: making one takes longer than everything else.
         let mut tape = self.tape();
         let next = tape.history.get(tape.played).map(|heard| &heard.0);
-        if matches!(next, Some(Call::BeginRound(place, _)) if *place == of.0) {
+        if matches!(next, Some(Call::BeginRound(place, _)) if *place == entry) {
             tape.played += 1;
             return;
         }
         drop(tape);
         let memory = fingerprint(&format!("{memory:?}"));
-        self.call(Call::BeginRound(of.0, memory));
+        self.call(Call::BeginRound(entry, memory));
     }
 
-    fn omits(&self, check: Check) -> bool {
-        self.rules.omitted.contains(&check)
+    fn disables(&self, safeguard: Safeguard) -> bool {
+        self.rules.lacks(safeguard)
     }
 }
 

@@ -24,6 +24,7 @@ use crate::record::{Hostname, Pid, RECORD_LEN};
 // compiled, linted and (portable) tested on Linux too.
 #[cfg(unix)]
 pub(crate) mod child;
+pub(crate) mod hooks;
 #[cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
 #[path = "linux.rs"]
 mod platform;
@@ -211,49 +212,7 @@ pub(crate) enum Woken {
     Timeout,
 }
 
-/// Names a loop while it runs; see [`Sys::begin_loop`].
-#[derive(Clone, Copy, Debug)]
-#[cfg_attr(
-    not(feature = "unstable-sim"),
-    allow(dead_code, reason = "only that kernel looks")
-)]
-pub(crate) struct Loop(pub(crate) usize);
-
-/// A check of the protocol that a simulated kernel can leave out, to show that the search over its
-/// interleavings finds the harm. The real one leaves nothing out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum Check {
-    /// A breaker holds the kernel lock exclusively.
-    KernelLock,
-    /// A breaker looks again whether the path still names the inode that it judged, and whether
-    /// what it renamed aside is that inode.
-    Identity,
-    /// The kernel lock is never unlocked by its holder, only closed.
-    CloseOnly,
-    /// What was caught by mistake is put back only if the path is free.
-    PutBackNoReplace,
-    /// A record appears whole.
-    LinkedPublish,
-    /// A holder looks whether its descriptor is still its lock file before it writes there.
-    OwnDescriptor,
-    /// A holder looks whether the path still names its file before it unlinks.
-    OwnPath,
-    /// A publish that fails removes the file that it made.
-    Withdraw,
-    /// A record and its name are synced before the lock is handed out.
-    Sync,
-    /// What could not be locked is not withdrawn.
-    LockedWithdraw,
-    /// Off local file systems a publisher reads its record back.
-    ReadBack,
-    /// A publisher that has broken what deployed clients may have judged stale, too, waits for them.
-    Settle,
-    /// A waiter looks again at what may have changed before its watch was armed.
-    LookAfterWatch,
-}
-
-/// About 27 calls: files by directory handle, facts about hosts and processes, clocks and waiting.
+/// 27 calls: files by directory handle, facts about hosts and processes, clocks and waiting.
 ///
 /// Calls on files fail with [`io::ErrorKind::Unsupported`] where the file system or the kernel does
 /// not have them; EINTR never comes through. Dropping a file closes it.
@@ -313,20 +272,9 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     /// Sleeps until the watch reports or the time is over; without a watch, for the time.
     fn wait(&self, watch: Option<&mut Self::Watch>, timeout: Duration) -> Woken;
 
-    /// Begins a loop whose rounds may be alike. Only a simulated kernel listens.
-    fn begin_loop(&self) -> Loop {
-        Loop(0)
-    }
-
-    /// Begins a round that remembers nothing of the loop's earlier ones but `memory`: to a simulated
-    /// kernel, all ways to one memory are one.
-    fn begin_round(&self, of: Loop, memory: &dyn fmt::Debug) {
-        let _ = (of, memory);
-    }
-
-    /// Whether the protocol is to leave out `check`. Only a simulated kernel ever says yes.
-    fn omits(&self, check: Check) -> bool {
-        let _ = check;
-        false
+    /// The test hooks of a simulated kernel. The real one has none.
+    #[cfg(rvlf_sim)]
+    fn hooks(&self) -> Option<&dyn hooks::Hooks> {
+        None
     }
 }

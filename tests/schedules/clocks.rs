@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use rvlf::sim::{Check, SimSys, World};
+use rvlf_simulated::sim::{Safeguard, SimSys, World};
 
 use super::refreshes::{ELSEWHERE, come_after_the_age, hold_for_long, refresh_and_check};
 use super::{LATER, contend, contend_in_danger, find, prove, sample, with};
@@ -144,7 +144,7 @@ fn random_schedules_with_clock_steps_and_suspensions() {
 #[ignore = "takes minutes"]
 fn what_is_taken_back_unlocked_breaks_exclusion() {
     let world = World::local().without_unnamed().coarse().clock_steps(1);
-    let world = world.without(Check::LockedWithdraw);
+    let world = world.without(Safeguard::LockedWithdraw);
     find(
         "a withdrawal without the kernel lock",
         &with(world, 3, 1, contend_in_danger),

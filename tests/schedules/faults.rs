@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use rvlf::sim::{Check, SimLock, SimSys, World};
-use rvlf::{AcquireError, Reason, RefreshError};
+use rvlf_simulated::sim::{Safeguard, SimLock, SimSys, World};
+use rvlf_simulated::{AcquireError, Reason, RefreshError};
 
 use super::refreshes::{ELSEWHERE, find_harm};
 use super::{LATER, MINUTE, come_later, prove, sample, with};
@@ -106,7 +106,7 @@ fn a_fault_is_not_taken_for_a_holder() {
 
 #[test]
 fn a_failed_publish_that_is_not_withdrawn_leaves_a_lock_behind() {
-    let world = World::local().coarse().without(Check::Withdraw);
+    let world = World::local().coarse().without(Safeguard::Withdraw);
     let world = world.process("A", 1, contend).faults(1);
     find_harm(
         "no withdrawal",

@@ -1,6 +1,6 @@
 //! Machines that lose power: what was synced is there when they boot again, and no more is promised.
 
-use rvlf::sim::{Check, World};
+use rvlf_simulated::sim::{Safeguard, World};
 
 use super::{LATER, come_later, contend, contend_in_danger, prove, sample, with};
 
@@ -26,7 +26,7 @@ fn a_lock_by_exclusive_create_survives_the_loss_of_power() {
 #[test]
 fn what_is_not_synced_is_lost_with_the_power() {
     for world in [World::local(), World::local().without_unnamed()] {
-        let world = without_power(world.coarse().without(Check::Sync));
+        let world = without_power(world.coarse().without(Safeguard::Sync));
         let violation = with(world, 1, 1, contend_in_danger)
             .explore()
             .expect_err("nothing was synced");

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use rvlf::sim::{Check, SimLock, SimSys, System, Violation, World};
-use rvlf::{LossReason, RefreshError};
+use rvlf_simulated::sim::{Safeguard, SimLock, SimSys, System, Violation, World};
+use rvlf_simulated::{LossReason, RefreshError};
 
 use super::{LATER, coarse, come_later, contend, prove, sample};
 
@@ -108,7 +108,7 @@ pub fn find_harm(what: &str, world: &World, says: &str) -> Violation {
 
 #[test]
 fn a_release_that_does_not_look_at_the_path_takes_the_successors_lock() {
-    let world = coarse().without(Check::OwnPath);
+    let world = coarse().without(Safeguard::OwnPath);
     let world = broken_by_force(world, release_if_lost).process("C", 1, succeed);
     find_harm(
         "a release without a look",
@@ -160,7 +160,7 @@ fn a_refresh_never_writes_into_a_file_that_took_the_descriptors_number() {
     );
     find_harm(
         "a refresh without a look",
-        &world().without(Check::OwnDescriptor),
+        &world().without(Safeguard::OwnDescriptor),
         "writes into a file that is not its own",
     );
 }

@@ -3,8 +3,8 @@
 use std::io;
 use std::time::Duration;
 
-use rvlf::sim::{Check, SimSys, System, World};
-use rvlf::{AcquireError, Pid};
+use rvlf_simulated::sim::{Safeguard, SimSys, System, World};
+use rvlf_simulated::{AcquireError, Pid};
 
 use super::refreshes::{ELSEWHERE, come_after_the_age, find_harm};
 use super::{
@@ -158,7 +158,7 @@ fn creators_that_both_win_find_out_before_they_hold() {
         "2 creators win, and read back",
         &machines(world, contend_in_danger),
     );
-    let world = lying().coarse().without(Check::ReadBack);
+    let world = lying().coarse().without(Safeguard::ReadBack);
     find_harm(
         "2 creators win, nobody reads back",
         &machines(world, contend_in_danger),

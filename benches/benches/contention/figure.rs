@@ -53,7 +53,9 @@ impl Figure {
     /// Draws into `docs/plots/NAME.svg`; when only trying, into the build directory.
     pub fn draw(&self, mode: Mode, name: &str) {
         let folder = match mode {
-            Mode::Full | Mode::Goals => PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/plots")),
+            Mode::Full | Mode::Goals => {
+                PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/plots"))
+            }
             _ => PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
         };
         let Some(svg) = self.svg() else {

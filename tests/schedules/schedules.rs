@@ -8,21 +8,16 @@
 //! and whoever comes later gets the lock. A check that cannot fail proves nothing: each of the
 //! protocol's checks is left out in turn, and the same search must find the harm.
 
-#[path = "schedules/clocks.rs"]
 mod clocks;
-#[path = "schedules/faults.rs"]
 mod faults;
-#[path = "schedules/power.rs"]
 mod power;
-#[path = "schedules/refreshes.rs"]
 mod refreshes;
-#[path = "schedules/systems.rs"]
 mod systems;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use rvlf::AcquireError;
-use rvlf::sim::{Check, Fork, Report, SimSys, Violation, World};
+use rvlf_simulated::AcquireError;
+use rvlf_simulated::sim::{Fork, Report, Safeguard, SimSys, Violation, World};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -145,7 +140,7 @@ fn a_dead_lock_is_broken_by_one_and_obtained_by_one() {
 fn without_the_kernel_lock_three_contenders_break_exclusion() {
     let world = coarse()
         .dead_lock(Duration::from_secs(1))
-        .without(Check::KernelLock);
+        .without(Safeguard::KernelLock);
     find(
         "without the kernel lock",
         &with(world, 3, 1, contend_in_danger),
@@ -156,7 +151,7 @@ fn without_the_kernel_lock_three_contenders_break_exclusion() {
 fn without_the_second_look_two_contenders_break_exclusion() {
     let world = coarse()
         .dead_lock(Duration::from_secs(1))
-        .without(Check::Identity);
+        .without(Safeguard::Identity);
     find(
         "without the identity re-check",
         &with(world, 2, 1, contend_in_danger),
@@ -189,7 +184,7 @@ fn next_to_a_deployed_client_nothing_makes_ours_create_by_name() {
 
 #[test]
 fn with_exclusive_create_a_deployed_client_breaks_exclusion() {
-    let world = World::local().coarse().without(Check::LinkedPublish);
+    let world = World::local().coarse().without_unnamed();
     let world = with(world, 1, 1, contend_in_danger).process("D", 1, contend_deployed);
     find("create-then-write next to a deployed client", &world);
 }
@@ -206,7 +201,7 @@ fn a_deployed_client_that_is_quick_and_ours_recover_a_dead_lock_one_after_the_ot
         "a dead lock next to a deployed client",
         &old(World::local()),
     );
-    let hasty = World::local().without(Check::Settle);
+    let hasty = World::local().without(Safeguard::Settle);
     find("the same, and ours does not wait", &old(hasty));
 }
 
@@ -253,7 +248,7 @@ fn a_forked_child_that_drops_the_guard_frees_nothing() {
 
 #[test]
 fn a_forked_child_that_unlocks_breaks_exclusion() {
-    let world = coarse().without(Check::CloseOnly);
+    let world = coarse().without(Safeguard::CloseOnly);
     let world = world
         .process("F", 1, hold_long_and_fork)
         .process("A", 1, come_after_a_minute);
@@ -295,7 +290,7 @@ fn what_was_caught_by_mistake_replaces_nobody() {
 
 #[test]
 fn put_back_over_another_lock_breaks_exclusion() {
-    let world = coarse().without(Check::PutBackNoReplace);
+    let world = coarse().without(Safeguard::PutBackNoReplace);
     find("put back whatever is there", &break_by_force(world));
 }
 
@@ -359,7 +354,7 @@ fn waiters_are_woken_by_each_release_and_each_death() {
 #[test]
 fn a_waiter_that_does_not_look_again_once_it_watches_oversleeps() {
     let world = with(coarse(), 1, 1, contend).process("W", 1, wait_and_hold);
-    let violation = world.without(Check::LookAfterWatch).explore();
+    let violation = world.without(Safeguard::LookAfterWatch).explore();
     let violation = violation.expect_err("the moment comes in some schedule");
     assert_eq!(violation.message(), "W sleeps although the lock is free");
 }
@@ -380,8 +375,7 @@ fn contenders_that_create_and_then_write_exclude_each_other() {
     );
 }
 
-// Minutes, and two gigabytes: `cargo test --release --features unstable-sim --test schedules --
-// --ignored`.
+// Minutes, and two gigabytes: `cargo test --release -p rvlf-schedules -- --ignored`.
 #[test]
 #[ignore = "takes minutes and 2 GB of memory"]
 fn three_contenders_exclude_each_other_twice() {

@@ -1,0 +1,119 @@
+//! The test hooks of the protocol. Only the simulated kernel of the tests (`--cfg rvlf_sim`) uses them;
+//! without that cfg they are constants and empty functions.
+
+#[cfg(rvlf_sim)]
+pub use self::simulated::Safeguard;
+#[cfg(rvlf_sim)]
+pub(crate) use self::simulated::{Hooks, Rounds};
+
+/// Whether the simulated kernel has disabled a [`Safeguard`]. Always `false` outside of the simulator.
+#[cfg(rvlf_sim)]
+macro_rules! sabotaged {
+    ($sys:expr, $safeguard:ident) => {
+        $crate::sys::Sys::hooks(&$sys)
+            .is_some_and(|hooks| hooks.disables($crate::sys::hooks::Safeguard::$safeguard))
+    };
+}
+#[cfg(not(rvlf_sim))]
+macro_rules! sabotaged {
+    ($sys:expr, $safeguard:ident) => {
+        false
+    };
+}
+pub(crate) use sabotaged;
+
+/// Outside of the simulator: nothing.
+#[cfg(not(rvlf_sim))]
+pub(crate) struct Rounds;
+
+#[cfg(not(rvlf_sim))]
+impl Rounds {
+    pub(crate) fn of<S>(_sys: &S) -> Rounds {
+        Rounds
+    }
+
+    pub(crate) fn begin_with(&self, _memory: &[&dyn std::fmt::Debug]) {}
+}
+
+#[cfg(rvlf_sim)]
+mod simulated {
+    use std::fmt;
+
+    use crate::sys::Sys;
+
+    /// What a simulated kernel hears from the protocol besides its calls.
+    pub(crate) trait Hooks {
+        /// Marks the place right before a loop, and names it.
+        fn begin_loop(&self) -> usize;
+        /// Begins a round of the loop `entry` that remembers nothing of its earlier rounds but `memory`.
+        fn begin_round(&self, entry: usize, memory: &dyn fmt::Debug);
+        fn disables(&self, safeguard: Safeguard) -> bool;
+    }
+
+    /// The rounds of one loop of the protocol.
+    ///
+    /// The simulator merges all histories that begin a round of a loop with the same memory. Without
+    /// that, its search would not end where contenders keep each other busy.
+    pub(crate) struct Rounds<'s> {
+        /// The loop, if a simulated kernel runs it.
+        entry: Option<(&'s dyn Hooks, usize)>,
+    }
+
+    impl<'s> Rounds<'s> {
+        /// Marks the place right before a loop.
+        pub(crate) fn of<S: Sys>(sys: &'s S) -> Rounds<'s> {
+            let hooks = sys.hooks();
+            Rounds {
+                entry: hooks.map(|hooks| (hooks, hooks.begin_loop())),
+            }
+        }
+
+        /// Begins a round that remembers nothing of the loop's earlier rounds but `memory`.
+        pub(crate) fn begin_with(&self, memory: &[&dyn fmt::Debug]) {
+            if let Some((hooks, entry)) = self.entry {
+                hooks.begin_round(entry, &memory);
+            }
+        }
+    }
+
+    /// A safeguard of the protocol that a simulated world can disable, to show that the search over the
+    /// world's schedules finds the harm. The shipped protocol has no way to disable one.
+    #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+    #[non_exhaustive]
+    pub enum Safeguard {
+        // Disabled by the simulated kernel alone.
+        /// A breaker holds the kernel lock exclusively. (Disabled: an exclusive flock of another
+        /// process's file does nothing and reports success.)
+        KernelLock,
+        /// A holder and its forked children never unlock the kernel lock but only close its file.
+        /// (Disabled: closing one of several copies of a descriptor unlocks.)
+        CloseOnly,
+        /// A lock file that was renamed aside by mistake is put back only if the path is free.
+        /// (Disabled: that rename replaces.)
+        PutBackNoReplace,
+        /// A record and its name are synced before the lock is handed out. (Disabled: a sync does
+        /// nothing and reports success.)
+        Sync,
+        /// A publisher that has broken a lock that deployed clients may also have judged stale waits for
+        /// those clients. (Disabled: that sleep takes no time.)
+        Settle,
+        /// Off local file systems a publisher waits until all creators of the name see one file, and
+        /// reads its record back. (Disabled: that sleep takes no time.)
+        ReadBack,
+
+        // Disabled by `sabotaged!` in the protocol.
+        /// A breaker checks again that the path still names the inode that it judged, and that the file
+        /// that it renamed aside is that inode.
+        Identity,
+        /// A holder checks that its descriptor is still its lock file before it writes.
+        OwnDescriptor,
+        /// A holder checks that the path still names its file before it unlinks.
+        OwnPath,
+        /// A publish that fails removes the file that it made.
+        Withdraw,
+        /// A publisher that could not lock its file does not remove that file.
+        LockedWithdraw,
+        /// A waiter examines again whatever may have changed before its watch was armed.
+        LookAfterWatch,
+    }
+}
