@@ -10,19 +10,15 @@ use rvlf::{
 };
 use serde_json::{Map, Value, json};
 
-use crate::{exit, report};
+use crate::{exit, render};
 
 /// One lock.
-pub fn of_lock(resource: &Path, state: &LockState) -> Value {
+pub fn lock_json(data: &Path, state: &LockState) -> Value {
     let mut object = Map::new();
-    insert_text(&mut object, "resource_path", resource.as_os_str());
-    insert_text(
-        &mut object,
-        "lock_path",
-        lock_path_for(resource).as_os_str(),
-    );
-    let reason = report::reason(state);
-    let holder = report::holder(state);
+    insert_text(&mut object, "resource_path", data.as_os_str());
+    insert_text(&mut object, "lock_path", lock_path_for(data).as_os_str());
+    let reason = render::reason(state);
+    let holder = render::holder(state);
     let row = reason.map(rvlf::Reason::row).filter(|row| *row > 0);
     let found = match state {
         LockState::Foreign(found) => Some(found.to_string()),
@@ -41,7 +37,7 @@ pub fn of_lock(resource: &Path, state: &LockState) -> Value {
         ("found".into(), json!(found)),
         (
             "record".into(),
-            json!(holder.and_then(Holder::record).map(of_record)),
+            json!(holder.and_then(Holder::record).map(record_json)),
         ),
         ("stale_in_ms".into(), json!(holder.and_then(stale_in))),
         (
@@ -59,7 +55,7 @@ pub fn of_lock(resource: &Path, state: &LockState) -> Value {
         ),
         (
             "evidence".into(),
-            json!(holder.and_then(Holder::evidence).map(of_evidence)),
+            json!(holder.and_then(Holder::evidence).map(evidence_json)),
         ),
     ]);
     Value::Object(object)
@@ -71,7 +67,7 @@ fn name(state: &LockState) -> &'static str {
         LockState::Stale(_) => "stale",
         LockState::UnsupportedVersion(_) => "unsupported",
         LockState::Foreign(_) => "foreign",
-        _ if exit::of_state(state) == exit::HELD => "held",
+        _ if exit::status_for_state(state) == exit::HELD => "held",
         _ => "malformed",
     }
 }
@@ -88,7 +84,7 @@ fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-fn of_record(record: &Record) -> Value {
+fn record_json(record: &Record) -> Value {
     let mut object = Map::new();
     let hostname = record.hostname();
     let hostname = hostname.as_bytes();
@@ -120,7 +116,7 @@ fn of_record(record: &Record) -> Value {
     Value::Object(object)
 }
 
-fn of_evidence(evidence: &Evidence) -> Value {
+fn evidence_json(evidence: &Evidence) -> Value {
     let stamp = match evidence.stamp {
         Stamp::Same { start_ticks } => json!({"inode": "same", "start_ticks": start_ticks}),
         Stamp::Different { start_ticks } => {

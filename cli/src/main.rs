@@ -1,24 +1,20 @@
-//! The command `rvlf`: the writer lock for programs that do not know of it, and for people.
+//! The command `rvlf`: the writer lock for shell scripts, for operators, and for programs that do
+//! not link the library.
 
 #[cfg(not(unix))]
-compile_error!("the command knows Unix systems only; the library builds everywhere");
+compile_error!("the command supports Unix systems only; the library builds on every system");
 
-mod breaking;
-mod dump;
-mod duration;
+mod escape;
 mod exit;
 mod json;
-mod lock_file;
-mod manual;
-mod report;
-mod run;
-mod scan;
+mod lock_bytes;
+mod messages;
+mod progress;
+mod render;
 mod signals;
-mod status;
-mod table;
-mod text;
-mod wait;
-mod waiting;
+mod supervisor;
+mod time;
+mod verbs;
 
 use std::io;
 use std::process::ExitCode;
@@ -26,10 +22,13 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use verbs::{break_, completions, dump, man, run, scan, status, table, wait};
+
 /// The writer lock for single-writer data files
 ///
-/// A lock is the file DATA.lock: a record of 104 bytes that says who is writing. It is compatible with
-/// the locks of the RVF vector store, and recovers by itself when the writer dies.
+/// The lock of a data file DATA is the file DATA.lock: a 104-byte record that names the process
+/// that writes DATA. The format is compatible with the lock files of the RVF vector store. If the
+/// writer dies, the next writer recovers the lock.
 #[derive(Parser)]
 #[command(name = "rvlf", version, after_help = HELP)]
 struct Cli {
@@ -44,74 +43,73 @@ EXAMPLES
   rvlf status store.rvf
 
 EXIT STATUS
-  0  done; status: free; break: removed, or free already
-  1  held by another, or timed out
-  2  bad usage
+  0  success; status: free; break: removed, or already free
+  1  held by another process, or timed out
+  2  usage error
   3  stale: left behind by a dead holder
-  4  malformed, of an unsupported version, or no RVLF lock at all
-  5  the operating system failed
-  Of several files, the highest. `rvlf run` exits as its command does, with
-  75 if the lock is held by another, and with 125 if rvlf itself fails.";
+  4  malformed, of an unsupported version, or not an RVLF lock
+  5  operating system error
+  For several files, the highest status. `rvlf run` exits with the status of
+  its command, with 75 if another process holds the lock, and with 125 if rvlf
+  itself fails.";
 
 #[derive(Subcommand)]
 enum Verb {
     Run(run::Run),
     Status(status::Status),
     Wait(wait::Wait),
-    Break(breaking::Break),
+    Break(break_::Break),
     Dump(dump::Dump),
     Scan(scan::Scan),
     Table(table::Table),
-    Completions(manual::Completions),
-    Man(manual::Man),
+    Completions(completions::Completions),
+    Man(man::Man),
 }
 
 fn main() -> ExitCode {
     let status = match Cli::try_parse() {
-        Ok(cli) => obey(cli.verb),
+        Ok(cli) => status_of(dispatch(cli.verb)),
         Err(error) => {
-            // Where nobody listens there is nobody to tell.
+            // If the help cannot be written, no other way is left to report that.
             let _ = error.print();
-            of_usage(&error)
+            status_for_usage_error(&error)
         }
     };
     status.into()
 }
 
-fn obey(verb: Verb) -> u8 {
-    let outcome = match verb {
-        Verb::Run(args) => Ok(run::run(args)),
-        Verb::Wait(args) => Ok(wait::run(args)),
+/// Runs a verb. An error is a failure to write to standard output.
+fn dispatch(verb: Verb) -> io::Result<u8> {
+    match verb {
+        Verb::Run(args) => Ok(run::run(&args)),
+        Verb::Wait(args) => Ok(wait::run(&args)),
         Verb::Status(args) => status::run(&args),
-        Verb::Break(args) => breaking::run(&args),
+        Verb::Break(args) => break_::run(&args),
         Verb::Dump(args) => dump::run(&args),
         Verb::Scan(args) => scan::run(&args),
         Verb::Table(args) => table::run(&args),
-        Verb::Completions(args) => manual::completions(&args, Cli::command()).map(|()| exit::DONE),
-        Verb::Man(args) => match manual::man(args, Cli::command()) {
-            Ok(outcome) => outcome.map(|()| exit::DONE),
-            Err(verb) => {
-                text::say(format_args!("there is no verb {verb}; ask `rvlf --help`"));
-                Ok(exit::USAGE)
-            }
-        },
-    };
+        Verb::Completions(args) => completions::run(&args, Cli::command()),
+        Verb::Man(args) => man::run(&args, Cli::command()),
+    }
+}
+
+fn status_of(outcome: io::Result<u8>) -> u8 {
     match outcome {
         Ok(status) => status,
-        // Whoever read our output has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::DONE,
+        // The reader of a pipe, such as head(1), has closed it: it has all that it wants.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => exit::SUCCESS,
         Err(error) => {
-            text::say(format_args!("could not write to standard output: {error}"));
+            messages::print(format_args!("cannot write to standard output: {error}"));
             exit::IO
         }
     }
 }
 
-fn of_usage(error: &clap::Error) -> u8 {
+fn status_for_usage_error(error: &clap::Error) -> u8 {
     match error.kind() {
-        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::DONE,
-        // 2 could be taken for the status of the command that was not run.
-        _ if std::env::args_os().nth(1).is_some_and(|verb| verb == "run") => exit::OWN_FAILURE,
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::SUCCESS,
+        // 2 could be mistaken for the status of the command that did not run.
+        _ if std::env::args_os().nth(1).is_some_and(|verb| verb == "run") => exit::RVLF_FAILED,
         _ => exit::USAGE,
     }
 }

@@ -1,4 +1,4 @@
-//! What wakes the main thread: signals first of all, which arrive as messages like everything else.
+//! The events that wake the main thread. Signals arrive as messages, like every other event.
 
 use std::collections::BTreeSet;
 use std::io;
@@ -9,25 +9,27 @@ use nix::sys::signal::{SigSet, Signal};
 use rvlf::Lost;
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
-use signal_hook::low_level::siginfo::Cause;
+use signal_hook::low_level::siginfo::{Cause, Origin};
 
-/// Something that the main thread has to act on.
 #[derive(Debug)]
 pub enum Event {
-    /// A signal that would have ended this process.
+    /// A signal whose default action ends the process.
     Signal {
         signal: Signal,
-        /// Whether a key or the hangup of the terminal sent it: then the whole foreground process
-        /// group has got it, too.
+        /// Whether a key or a hangup of the terminal caused the signal. The terminal sends it to
+        /// the whole foreground process group.
         from_terminal: bool,
     },
     /// A child process has ended or stopped.
     Child,
-    /// What was being waited for has come to its end.
+    /// The worker thread has finished its wait.
     WorkDone,
     /// The lock was lost.
     Lost(Lost),
 }
+
+/// Both ends of the channel of events.
+pub type Events = (Sender<Event>, Receiver<Event>);
 
 const FATAL: [Signal; 4] = [
     Signal::SIGHUP,
@@ -36,14 +38,18 @@ const FATAL: [Signal; 4] = [
     Signal::SIGTERM,
 ];
 
-/// Starts to turn signals into events. Those that this process was started to ignore (nohup(1))
-/// stay ignored, here and in what it starts.
-pub fn listen() -> io::Result<(Sender<Event>, Receiver<Event>)> {
-    let ignored = ignored();
+/// Starts the thread that turns signals into events. A signal that was ignored when this process
+/// started (nohup(1)) stays ignored, here and in every child.
+///
+/// # Errors
+///
+/// If no thread can be started or no signal handler can be installed.
+pub fn listen() -> io::Result<Events> {
+    let ignored = ignored_signals();
     let mut handled: Vec<Signal> = FATAL.to_vec();
     handled.retain(|signal| !ignored.contains(&(*signal as i32)));
     handled.push(Signal::SIGCHLD);
-    // Whoever started us may have blocked them; then `run` would never hear of its command's end.
+    // The parent may have blocked them before exec: `run` would never see its command's end.
     handled
         .iter()
         .copied()
@@ -57,17 +63,7 @@ pub fn listen() -> io::Result<(Sender<Event>, Receiver<Event>)> {
     thread::Builder::new()
         .name("rvlf-signals".into())
         .spawn(move || {
-            for origin in signals.forever() {
-                let Ok(signal) = Signal::try_from(origin.signal) else {
-                    continue;
-                };
-                let event = match signal {
-                    Signal::SIGCHLD => Event::Child,
-                    signal => Event::Signal {
-                        signal,
-                        from_terminal: origin.cause == Cause::Kernel,
-                    },
-                };
+            for event in signals.forever().filter_map(event_for) {
                 if events.send(event).is_err() {
                     return;
                 }
@@ -76,8 +72,18 @@ pub fn listen() -> io::Result<(Sender<Event>, Receiver<Event>)> {
     Ok((sender, receiver))
 }
 
-/// The signals that this process ignores. proc_pid_status(5); without procfs, none.
-fn ignored() -> BTreeSet<i32> {
+fn event_for(origin: Origin) -> Option<Event> {
+    match Signal::try_from(origin.signal).ok()? {
+        Signal::SIGCHLD => Some(Event::Child),
+        signal => Some(Event::Signal {
+            signal,
+            from_terminal: origin.cause == Cause::Kernel,
+        }),
+    }
+}
+
+/// The signals that this process ignores, from proc_pid_status(5). Empty without procfs.
+fn ignored_signals() -> BTreeSet<i32> {
     let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
     let mask = status
         .lines()

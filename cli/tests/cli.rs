@@ -675,7 +675,7 @@ fn on_loss_a_command_that_does_not_end_is_killed() {
     let ended = said(child, "rvlf run");
     drop(input);
     assert_eq!(ended.code(), 128 + 9, "ended by SIGKILL: {}", ended.err);
-    assert!(ended.err.contains("killing it"), "{}", ended.err);
+    assert!(ended.err.contains("sending SIGKILL"), "{}", ended.err);
 }
 
 // The command ends well, and nobody has noticed that the lock was gone before: a script would go on
@@ -984,7 +984,7 @@ client.lock: a valid record
   0x50  1a 3a 8f fc 4f 5d e7 7b  writer_id     1a3a8ffc-4f5d-e77b-ddb9-93b83de332ce
   0x58  dd b9 93 b8 3d e3 32 ce
   0x60  01 00 00 00              lock_version  1
-  0x64  39 17 33 dd              checksum      0xdd331739, CRC-32/ISO-HDLC, right
+  0x64  39 17 33 dd              checksum      0xdd331739, correct CRC-32/ISO-HDLC
 
 "#]],
     );
@@ -1065,7 +1065,7 @@ fn scan_finds_every_lock_and_cleans_only_asides() {
 "#]],
     );
     assert!(
-        scanned.err.contains("1 empty *.lock passed over"),
+        scanned.err.contains("skipped 1 empty *.lock file"),
         "{}",
         scanned.err
     );
@@ -1083,7 +1083,7 @@ fn scan_finds_every_lock_and_cleans_only_asides() {
         .collect();
     assert_eq!(states.len(), 2, "{}", scanned.out);
     assert!(
-        scanned.err.contains("1 left-over .rvlf-* removed"),
+        scanned.err.contains("removed 1 leftover .rvlf-* file"),
         "{}",
         scanned.err
     );
@@ -1130,7 +1130,7 @@ fn scan_goes_on_after_a_directory_that_it_may_not_read() {
     assert!(
         scanned
             .err
-            .contains("./closed: could not look: Permission denied"),
+            .contains("./closed: cannot inspect: Permission denied"),
         "{}",
         scanned.err
     );
@@ -1272,12 +1272,12 @@ d.rvf: free
         said.out,
         str![[r#"
 d.rvf: held by pid [..] on [..] for [..] s
-  how we know  the kernel reports that a process on this machine holds it
-  since        [..]-[..]-[..] [..]:[..]:[..] +00:00
-  refreshed    [..] s ago
-  writer id    [..]-[..]-4[..]-[..]-[..]
-  lock file    d.rvf.lock
-  next step    wait for it: rvlf wait d.rvf
+  reason     the kernel reports that a process on this machine holds it
+  since      [..]-[..]-[..] [..]:[..]:[..] +00:00
+  refreshed  [..] s ago
+  writer id  [..]-[..]-4[..]-[..]-[..]
+  lock file  d.rvf.lock
+  next step  wait until it is free: rvlf wait d.rvf
 
 "#]],
     );
@@ -1289,12 +1289,12 @@ d.rvf: held by pid [..] on [..] for [..] s
         said.out,
         str![[r#"
 it's stale: left behind by pid 1073741822 on build7, last refreshed [..] d [..] ago
-  how we know  it names another host: only its age decides
-  since        [..]
-  refreshed    [..] d [..] ago
-  writer id    73697874-6565-6e20-6279-746573206964
-  lock file    it's stale.lock
-  next step    nothing to do, the next writer recovers it; to remove it now: rvlf break 'it'\''s stale'
+  reason     it names another host: only its age decides
+  since      [..]
+  refreshed  [..] d [..] ago
+  writer id  73697874-6565-6e20-6279-746573206964
+  lock file  it's stale.lock
+  next step  none needed, the next writer recovers the lock; to remove it now: rvlf break 'it'\''s stale'
 
 "#]],
     );
@@ -1305,13 +1305,13 @@ it's stale: left behind by pid 1073741822 on build7, last refreshed [..] d [..] 
         said.out,
         str![[r#"
 far: held by pid 1073741822 on build7 for 0 s
-  how we know  it names another host: only its age decides
-  since        [..]
-  refreshed    [..] s ago
-  stale in     4 min [..] s, unless it is refreshed
-  writer id    73697874-6565-6e20-6279-746573206964
-  lock file    far.lock
-  next step    wait for it: rvlf wait far
+  reason     it names another host: only its age decides
+  since      [..]
+  refreshed  [..] s ago
+  stale in   4 min [..] s, unless refreshed
+  writer id  73697874-6565-6e20-6279-746573206964
+  lock file  far.lock
+  next step  wait until it is free: rvlf wait far
 
 "#]],
     );
@@ -1322,9 +1322,9 @@ far: held by pid 1073741822 on build7 for 0 s
         said.out,
         str![[r#"
 foreign: not an RVLF lock but a file that begins with "{\"pid\": 4121}"
-  how we know  the file is not an RVLF lock, so it is never removed
-  lock file    foreign.lock
-  next step    another program may own the file; move it away yourself if it is not needed
+  reason     the file is not an RVLF lock, so it is never removed
+  lock file  foreign.lock
+  next step  if no other program needs the file, move it away
 
 "#]],
     );
@@ -1336,10 +1336,10 @@ foreign: not an RVLF lock but a file that begins with "{\"pid\": 4121}"
         said.out,
         str![[r#"
 torn: malformed: torn record: 8 of 104 bytes, or zeros
-  how we know  the record is incomplete or damaged, and no process is writing it
-  since        [..]
-  lock file    torn.lock
-  next step    nothing to do, the next writer recovers it; to remove it now: rvlf break torn
+  reason     the record is incomplete or damaged, and no process is writing it
+  since      [..]
+  lock file  torn.lock
+  next step  none needed, the next writer recovers the lock; to remove it now: rvlf break torn
 
 "#]],
     );

@@ -141,10 +141,7 @@ fn check_and_reclaim_tell_the_dead_from_what_is_wrong() {
         (status, out),
         (0, format!("{dead} reclaimed: its pid is no process id\n"))
     );
-    assert_eq!(
-        rvlf_table(&path, &["check"]).1,
-        "2 entries, nothing is wrong\n"
-    );
+    assert_eq!(rvlf_table(&path, &["check"]).1, "2 entries, no problems\n");
 
     let mut guard = TableGuard::open(&path, PATIENCE).expect("nobody has it");
     guard
@@ -170,7 +167,7 @@ fn release_takes_nothing_from_the_living_unless_it_is_told_twice() {
     let (status, out, complaints) = rvlf_table(&path, &["release", "parent"]);
     assert_eq!((status, out.as_str()), (1, ""));
     assert!(
-        complaints.contains("its process is alive; end the process, or insist with --force"),
+        complaints.contains("its process is alive; end the process first, or use --force"),
         "{complaints}"
     );
     parent.check().expect("nothing was released");

@@ -1,4 +1,4 @@
-//! `rvlf dump`: the bytes of a lock file, field by field.
+//! `rvlf dump`: shows the bytes of a lock file, field by field.
 
 use std::io::{self, Write};
 use std::path::PathBuf;
@@ -11,13 +11,13 @@ use rvlf::{
     Record, WriterId,
 };
 
-use crate::lock_file::{self, Found};
-use crate::{exit, report, text};
+use crate::lock_bytes::{self, Contents};
+use crate::{escape, exit, messages, time};
 
 /// Show the bytes of a lock file, field by field
 ///
-/// Shows torn and foreign files, too. Reads 105 bytes at the most; says nothing of who holds the lock
-/// now (`rvlf status` does).
+/// Also shows torn records and files of other programs. Reads at most 105 bytes. Does not find out
+/// whether the lock is held (`rvlf status` does).
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub struct Dump {
@@ -32,11 +32,11 @@ EXAMPLES
 
 EXIT STATUS
   0  a valid record
-  2  bad usage
-  4  malformed, of an unsupported version, or no RVLF record at all
-  5  the operating system failed";
+  2  usage error
+  4  malformed, of an unsupported version, or not an RVLF record
+  5  operating system error";
 
-/// Neighbouring fields differ.
+/// Adjacent fields get different colours.
 const COLORS: [AnsiColor; 6] = [
     AnsiColor::Cyan,
     AnsiColor::Green,
@@ -46,76 +46,69 @@ const COLORS: [AnsiColor; 6] = [
     AnsiColor::Red,
 ];
 
-/// Bytes in a row: a field of 64 takes eight.
+/// Bytes in a row: the longest field, of 64 bytes, takes eight rows.
 const WIDTH: usize = 8;
 
 pub fn run(args: &Dump) -> io::Result<u8> {
-    let path = text::path(&args.lockfile);
-    let bytes = match lock_file::read(&args.lockfile) {
-        Ok(Found::Bytes(bytes)) => bytes,
-        Ok(Found::Irregular(kind)) => {
-            text::say(format_args!("{path}: not an RVLF lock but {kind}"));
+    let path = escape::path(&args.lockfile);
+    let bytes = match lock_bytes::read(&args.lockfile) {
+        Ok(Contents::Bytes(bytes)) => bytes,
+        Ok(Contents::Irregular(kind)) => {
+            messages::print(format_args!("{path}: not an RVLF lock but {kind}"));
             return Ok(exit::NOT_A_LOCK);
         }
         Err(error) => {
-            text::say(format_args!("{path}: could not read: {error}"));
+            messages::print(format_args!("{path}: cannot read: {error}"));
             return Ok(exit::IO);
         }
     };
     let record = Record::decode(&bytes);
-    let what = match &record {
-        Ok(_) if bytes.len() > RECORD_LEN => "a valid record, and bytes after it".into(),
-        Ok(_) => "a valid record".into(),
-        Err(error) => error.to_string(),
+    let (summary, status) = match &record {
+        Ok(_) if bytes.len() > RECORD_LEN => (
+            "a valid record, followed by more bytes".into(),
+            exit::SUCCESS,
+        ),
+        Ok(_) => ("a valid record".into(), exit::SUCCESS),
+        Err(error) => (error.to_string(), exit::NOT_A_LOCK),
     };
     let mut out = stdout().lock();
-    writeln!(out, "{path}: {what}")?;
-    match &record {
-        Err(DecodeError::Foreign { .. }) => {
-            let whole = Field {
-                name: "",
-                offset: 0,
-                size: bytes.len(),
-            };
-            let quoted = |chunk: &[u8]| format!("\"{}\"", chunk.escape_ascii());
-            write_field(&mut out, whole, &bytes, Style::new(), quoted)?;
-        }
-        _ => write_record(
-            &mut out,
-            &bytes,
-            record.is_ok_and(|record| record.stamp().is_some()),
-        )?,
+    writeln!(out, "{path}: {summary}")?;
+    match record {
+        Err(DecodeError::Foreign { .. }) => write_text(&mut out, &bytes)?,
+        Err(_) => write_record(&mut out, &bytes, false)?,
+        Ok(record) => write_record(&mut out, &bytes, record.stamp().is_some())?,
     }
-    Ok(match record {
-        Ok(_) => exit::DONE,
-        Err(_) => exit::NOT_A_LOCK,
-    })
+    Ok(status)
+}
+
+/// The bytes of another program's file, with their characters beside them.
+fn write_text(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    let whole = Field {
+        name: "",
+        offset: 0,
+        size: bytes.len(),
+    };
+    let quote = |row: &[u8]| format!("\"{}\"", row.escape_ascii());
+    write_field(out, whole, bytes, Style::new(), quote)
 }
 
 fn write_record(out: &mut impl Write, bytes: &[u8], stamped: bool) -> io::Result<()> {
-    let mut colors = COLORS.iter().cycle();
-    for field in fields(stamped) {
-        let color = colors.next().expect("a cycle does not end");
-        let all = bytes.get(field.range());
-        let mut value = Some(match all {
-            Some(all) => explain(field.name, all, bytes),
+    for (field, color) in fields(stamped).into_iter().zip(COLORS.iter().cycle()) {
+        let mut value = Some(match bytes.get(field.range()) {
+            Some(present) => explain(field.name, present, bytes),
             None => "(torn)".into(),
         });
-        // The explanation stands beside the field's first bytes.
-        let first_row = |_: &[u8]| value.take().unwrap_or_default();
-        write_field(out, field, bytes, color.on_default(), first_row)?;
+        let beside_first_row = |_: &[u8]| value.take().unwrap_or_default();
+        write_field(out, field, bytes, color.on_default(), beside_first_row)?;
     }
     if bytes.len() > RECORD_LEN {
-        writeln!(
-            out,
-            "  {RECORD_LEN:#04x}  {:<23}  (bytes after the record)",
-            ".."
-        )?;
+        let more = "(bytes after the record)";
+        writeln!(out, "  {RECORD_LEN:#04x}  {:<23}  {more}", "..")?;
     }
     Ok(())
 }
 
-/// The record's fields; with a stamp, what is left of the hostname's before it, and its parts.
+/// The fields of a record. A kernel stamp splits the host name's field.
 fn fields(stamped: bool) -> Vec<Field> {
     let [stamp, ..] = KernelStamp::FIELDS;
     let mut fields = Vec::new();
@@ -133,7 +126,7 @@ fn fields(stamped: bool) -> Vec<Field> {
     fields
 }
 
-/// One field, as far as the file reaches, in rows of [`WIDTH`] bytes.
+/// Writes those bytes of a field that the file has, in rows of [`WIDTH`] bytes.
 fn write_field(
     out: &mut impl Write,
     field: Field,
@@ -155,8 +148,8 @@ fn write_field(
     Ok(())
 }
 
-/// What a field's bytes mean.
-fn explain(name: &str, bytes: &[u8], whole: &[u8]) -> String {
+/// The value of a field, in words.
+fn explain(name: &str, bytes: &[u8], file: &[u8]) -> String {
     match name {
         "magic" => match number(bytes) {
             found if found == u64::from(MAGIC) => format!("{found:#010x}, RVLF"),
@@ -169,7 +162,7 @@ fn explain(name: &str, bytes: &[u8], whole: &[u8]) -> String {
         "start_ticks" => format!("{} clock ticks after boot", number(bytes)),
         "timestamp_ns" => {
             let nanos = number(bytes);
-            format!("{nanos}, {}", report::local_time_of(nanos))
+            format!("{nanos}, {}", time::local_time_of(nanos))
         }
         "writer_id" => bytes
             .try_into()
@@ -179,26 +172,26 @@ fn explain(name: &str, bytes: &[u8], whole: &[u8]) -> String {
             found if found == u64::from(LOCK_VERSION) => found.to_string(),
             found => format!("{found}, not {LOCK_VERSION}"),
         },
-        "checksum" => explain_checksum(number(bytes), whole),
+        "checksum" => explain_checksum(number(bytes), file),
         _ => String::new(),
     }
 }
 
-fn explain_checksum(stored: u64, whole: &[u8]) -> String {
-    let covered = FIELDS.last().map_or(0, |checksum| checksum.offset);
-    let covered = whole.get(..covered).unwrap_or_default();
-    let fits = |checksum: Checksum| u64::from(checksum.of(covered)) == stored;
-    if fits(Checksum::IsoHdlc) {
-        format!("{stored:#010x}, CRC-32/ISO-HDLC, right")
-    } else if fits(Checksum::Crc32c) {
-        format!("{stored:#010x}, CRC-32C, right")
+fn explain_checksum(stored: u64, file: &[u8]) -> String {
+    let end = FIELDS.last().map_or(0, |checksum| checksum.offset);
+    let covered = file.get(..end).unwrap_or_default();
+    let matches = |checksum: Checksum| u64::from(checksum.of(covered)) == stored;
+    if matches(Checksum::IsoHdlc) {
+        format!("{stored:#010x}, correct CRC-32/ISO-HDLC")
+    } else if matches(Checksum::Crc32c) {
+        format!("{stored:#010x}, correct CRC-32C")
     } else {
         let expected = Checksum::IsoHdlc.of(covered);
         format!("{stored:#010x}, wrong: CRC-32/ISO-HDLC is {expected:#010x}")
     }
 }
 
-/// Little-endian, as everything in a record.
+/// Reads an integer. All integers of a record are little-endian.
 fn number(bytes: &[u8]) -> u64 {
     bytes
         .iter()

@@ -1,4 +1,5 @@
-//! Reading a lock file without a look at its kernel lock: what `dump` shows and `scan` sorts by.
+//! Reading a lock file without asking for its kernel lock: `dump` shows the bytes, `scan` sorts by
+//! them.
 
 use std::fs::{self, FileType, OpenOptions};
 use std::io::{self, Read};
@@ -8,32 +9,32 @@ use std::path::Path;
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use rvlf::{FileKind, RECORD_LEN};
 
-/// What lies at a path.
-pub enum Found {
-    /// The first bytes of a regular file, at most one more than a record has.
+/// What exists at a path.
+pub enum Contents {
+    /// The first bytes of a regular file: at most one more than a record has.
     Bytes(Vec<u8>),
     Irregular(FileKind),
 }
 
-/// Reads the beginning of a lock file. Never waits for a FIFO, never follows a link.
-pub fn read(path: &Path) -> io::Result<Found> {
-    if let Some(kind) = irregular(fs::symlink_metadata(path)?.file_type()) {
-        return Ok(Found::Irregular(kind));
+/// Reads the beginning of a lock file. Never blocks on a FIFO and never follows a symbolic link.
+pub fn read(path: &Path) -> io::Result<Contents> {
+    if let Some(kind) = irregular_kind(fs::symlink_metadata(path)?.file_type()) {
+        return Ok(Contents::Irregular(kind));
     }
     let file = OpenOptions::new()
         .read(true)
         .custom_flags(O_NOFOLLOW | O_NONBLOCK)
         .open(path)?;
-    // A FIFO may have taken the file's place before the open.
-    if let Some(kind) = irregular(file.metadata()?.file_type()) {
-        return Ok(Found::Irregular(kind));
+    // A FIFO may have replaced the file between lstat(2) and open(2).
+    if let Some(kind) = irregular_kind(file.metadata()?.file_type()) {
+        return Ok(Contents::Irregular(kind));
     }
     let mut bytes = Vec::with_capacity(RECORD_LEN + 1);
     file.take(RECORD_LEN as u64 + 1).read_to_end(&mut bytes)?;
-    Ok(Found::Bytes(bytes))
+    Ok(Contents::Bytes(bytes))
 }
 
-fn irregular(kind: FileType) -> Option<FileKind> {
+fn irregular_kind(kind: FileType) -> Option<FileKind> {
     if kind.is_file() {
         None
     } else if kind.is_dir() {

@@ -1,0 +1,75 @@
+//! Text that is safe to print on a terminal and to paste into a shell.
+
+use std::borrow::Cow;
+use std::ffi::OsStr;
+use std::fmt::{self, Display, Write};
+use std::path::Path;
+
+/// Displays text with its control characters escaped, so that no file name can control a terminal
+/// or start a second line.
+pub struct Escaped<'a>(pub Cow<'a, str>);
+
+impl Display for Escaped<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for c in self.0.chars() {
+            if c.is_control() {
+                write!(f, "{}", c.escape_default())?;
+            } else {
+                f.write_char(c)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+pub fn text(text: &str) -> Escaped<'_> {
+    Escaped(text.into())
+}
+
+pub fn path(path: &Path) -> Escaped<'_> {
+    Escaped(path.to_string_lossy())
+}
+
+/// One word of a shell command, quoted if necessary.
+pub fn shell_word(word: impl AsRef<OsStr>) -> String {
+    const HARMLESS: &str = "_-./+=:,@%";
+    let bytes = word.as_ref().as_encoded_bytes();
+    let is_plain = |c: char| c.is_alphanumeric() || HARMLESS.contains(c);
+    match std::str::from_utf8(bytes) {
+        Ok(text) if !text.is_empty() && text.chars().all(is_plain) => text.to_owned(),
+        Ok(text) if !text.chars().any(char::is_control) => {
+            format!("'{}'", text.replace('\'', r"'\''"))
+        }
+        // No other form can name bytes that are not UTF-8. POSIX 2024, sh, dollar-single-quotes
+        _ => format!("$'{}'", bytes.escape_ascii()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Messages propose commands to paste: a path must not become two words or another command.
+    #[test]
+    fn shell_words_survive_a_shell() {
+        let cases: [(&[u8], &str); 6] = [
+            (b"data/store.rvf", "data/store.rvf"),
+            (b"two words", "'two words'"),
+            (b"it's; rm -r", r"'it'\''s; rm -r'"),
+            (b"", "''"),
+            (b"new\nline", r"$'new\nline'"),
+            (b"caf\xe9", r"$'caf\xe9'"),
+        ];
+        for (bytes, expected) in cases {
+            let name: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(bytes);
+            assert_eq!(shell_word(name), expected);
+        }
+    }
+
+    // The status of a file named "\x1b[2J" must not clear the screen.
+    #[test]
+    fn file_names_cannot_control_a_terminal() {
+        let shown = path(Path::new("a\u{1b}[2J\nb\u{9b}")).to_string();
+        assert_eq!(shown, "a\\u{1b}[2J\\nb\\u{9b}");
+    }
+}

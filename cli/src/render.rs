@@ -1,0 +1,182 @@
+//! The state of a lock, in words.
+
+use std::fmt::{self, Display};
+use std::path::Path;
+
+use clap::builder::styling::{AnsiColor, Style};
+use rvlf::{Holder, LockState, Reason, Verdict, lock_path_for};
+
+use crate::escape::{self, shell_word};
+use crate::{exit, time};
+
+/// The state, its reason and the holder, in one line.
+pub fn line(state: &LockState) -> String {
+    match reason(state) {
+        Some(reason) => format!("{}: {reason}", summary(state)),
+        None => summary(state),
+    }
+}
+
+/// The state and the holder, without the reason.
+pub fn summary(state: &LockState) -> String {
+    match state {
+        LockState::Free => "free".into(),
+        LockState::Held(holder) => held_by(holder),
+        LockState::Stale(holder) => left_by(holder),
+        LockState::Malformed(holder) => {
+            let class = match exit::status_for_state(state) {
+                exit::HELD => "held, record being written",
+                _ => "malformed",
+            };
+            match holder.decode_error() {
+                Some(error) => format!("{class}: {error}"),
+                None => class.into(),
+            }
+        }
+        LockState::UnsupportedVersion(found) => format!("an RVLF lock of version {found}"),
+        LockState::Foreign(found) => format!("not an RVLF lock but {found}"),
+        _ => "in a state that this version of rvlf does not know".into(),
+    }
+}
+
+fn held_by(holder: &Holder) -> String {
+    let held = match (holder.record(), holder.decode_error(), holder.uid()) {
+        (Some(record), ..) => format!("held by pid {} on {}", record.pid(), record.hostname()),
+        (None, Some(error), _) => format!("held, {error}"),
+        (None, None, Some(uid)) => format!("held by a process of user {uid}"),
+        (None, None, None) => "held".into(),
+    };
+    match holder.held_for() {
+        Some(age) => format!("{held} for {}", time::in_words(age)),
+        None => held,
+    }
+}
+
+fn left_by(holder: &Holder) -> String {
+    let Some(record) = holder.record() else {
+        return "left behind".into();
+    };
+    let (pid, host) = (record.pid(), record.hostname());
+    match holder.timestamp_age() {
+        Some(age) => {
+            let age = time::age_in_words(age);
+            format!("left behind by pid {pid} on {host}, last refreshed {age}")
+        }
+        None => format!("left behind by pid {pid} on {host}"),
+    }
+}
+
+pub fn reason(state: &LockState) -> Option<Reason> {
+    match state {
+        LockState::Held(holder) | LockState::Stale(holder) | LockState::Malformed(holder) => {
+            Some(holder.verdict().reason())
+        }
+        LockState::UnsupportedVersion(_) => Some(Reason::Unsupported),
+        LockState::Foreign(_) => Some(Reason::Foreign),
+        _ => None,
+    }
+}
+
+pub fn holder(state: &LockState) -> Option<&Holder> {
+    match state {
+        LockState::Held(holder) | LockState::Stale(holder) | LockState::Malformed(holder) => {
+            Some(holder)
+        }
+        _ => None,
+    }
+}
+
+/// What an operator can do next.
+pub fn next_step(state: &LockState, data: &Path) -> Option<String> {
+    let data = shell_word(data);
+    Some(match state {
+        LockState::Free => return None,
+        LockState::Held(holder) => match (holder.verdict().reason(), holder.record()) {
+            (Reason::PidProbablyReused, Some(record)) => {
+                let id = record.writer_id();
+                format!(
+                    "if you are sure that no process writes the data file: \
+                     rvlf break --force --writer-id {id} {data}"
+                )
+            }
+            _ => format!("wait until it is free: rvlf wait {data}"),
+        },
+        LockState::Malformed(holder) if !holder.verdict().is_stale() => {
+            format!("check again in a moment: rvlf status {data}")
+        }
+        LockState::Stale(_) | LockState::Malformed(_) => {
+            format!(
+                "none needed, the next writer recovers the lock; to remove it now: \
+                 rvlf break {data}"
+            )
+        }
+        LockState::UnsupportedVersion(_) => {
+            "update rvlf: a process with a newer version may hold the lock".into()
+        }
+        _ => "if no other program needs the file, move it away".into(),
+    })
+}
+
+/// All that is known of a lock, in labelled lines.
+pub struct Block<'a> {
+    pub data: &'a Path,
+    pub state: &'a LockState,
+}
+
+impl Display for Block<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (data, style) = (escape::path(self.data), style(self.state));
+        writeln!(f, "{data}: {style}{}{style:#}", summary(self.state))?;
+        if matches!(self.state, LockState::Free) {
+            return Ok(());
+        }
+        if let Some(reason) = reason(self.state) {
+            write_label(f, "reason", reason)?;
+        }
+        if let Some(holder) = holder(self.state) {
+            write_holder(f, holder)?;
+        }
+        write_label(f, "lock file", escape::path(&lock_path_for(self.data)))?;
+        match next_step(self.state, self.data) {
+            Some(step) => write_label(f, "next step", step),
+            None => Ok(()),
+        }
+    }
+}
+
+fn write_holder(f: &mut fmt::Formatter<'_>, holder: &Holder) -> fmt::Result {
+    if let Some(since) = holder.held_for().and_then(time::local_time_before) {
+        write_label(f, "since", since)?;
+    }
+    if let Some(age) = holder.timestamp_age() {
+        write_label(f, "refreshed", time::age_in_words(age))?;
+    }
+    if let Verdict::Held {
+        stale_in: Some(rest),
+        ..
+    } = holder.verdict()
+    {
+        let rest = time::in_words(rest);
+        write_label(f, "stale in", format_args!("{rest}, unless refreshed"))?;
+    }
+    if let Some(record) = holder.record() {
+        write_label(f, "writer id", record.writer_id())?;
+    }
+    if holder.has_trailing_bytes() {
+        write_label(f, "note", "bytes follow the record and are ignored")?;
+    }
+    Ok(())
+}
+
+fn write_label(f: &mut fmt::Formatter<'_>, name: &str, value: impl Display) -> fmt::Result {
+    writeln!(f, "  {name:<9}  {value}")
+}
+
+fn style(state: &LockState) -> Style {
+    let color = match exit::status_for_state(state) {
+        exit::SUCCESS => AnsiColor::Green,
+        exit::HELD => AnsiColor::Yellow,
+        _ => AnsiColor::Red,
+    };
+    color.on_default()
+}

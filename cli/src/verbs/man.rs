@@ -1,0 +1,74 @@
+//! `rvlf man`: the manual pages that a package installs.
+
+use std::io::{self, Write};
+
+use clap::{Args, Command};
+use clap_mangen::Man as Page;
+use clap_mangen::roff::{Roff, roman};
+
+use crate::{exit, messages};
+
+/// Print a manual page
+///
+/// Without VERB, the page of rvlf itself.
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub struct Man {
+    /// Print the page of this verb
+    verb: Option<String>,
+}
+
+const HELP: &str = "\
+EXAMPLES
+  rvlf man run | man -l -
+  rvlf man > /usr/local/share/man/man1/rvlf.1
+
+EXIT STATUS
+  0  success
+  2  usage error
+  5  operating system error";
+
+pub fn run(args: &Man, mut command: Command) -> io::Result<u8> {
+    command.build();
+    let described = match &args.verb {
+        None => Some(&command),
+        Some(verb) => command.find_subcommand(verb),
+    };
+    let Some(described) = described else {
+        let verb = args.verb.as_deref().unwrap_or_default();
+        messages::print(format_args!("there is no verb {verb}; see `rvlf --help`"));
+        return Ok(exit::USAGE);
+    };
+    io::stdout().write_all(&page(described.clone())?)?;
+    Ok(exit::SUCCESS)
+}
+
+fn page(command: Command) -> io::Result<Vec<u8>> {
+    let help = command.get_after_help().map(ToString::to_string);
+    // The generator would join the lines of this help under the heading EXTRA.
+    let command = command.after_help(None::<&str>);
+    let source = concat!("rvlf ", env!("CARGO_PKG_VERSION"));
+    let mut page = Vec::new();
+    Page::new(command).source(source).render(&mut page)?;
+    sections(&help.unwrap_or_default()).to_writer(&mut page)?;
+    Ok(page)
+}
+
+/// Turns a help text with sections such as EXAMPLES and EXIT STATUS into roff. A line without
+/// indentation begins a section. The lines of a section are not filled.
+fn sections(help: &str) -> Roff {
+    let mut roff = Roff::new();
+    for line in help.lines().filter(|line| !line.is_empty()) {
+        match line.strip_prefix("  ") {
+            None => {
+                roff.control("SH", [line]);
+                roff.control("nf", []);
+            }
+            Some(line) => {
+                roff.text([roman(line)]);
+            }
+        }
+    }
+    roff.control("fi", []);
+    roff
+}

@@ -1,0 +1,11 @@
+//! One file for each verb: its arguments, its help and what it does.
+
+pub mod break_;
+pub mod completions;
+pub mod dump;
+pub mod man;
+pub mod run;
+pub mod scan;
+pub mod status;
+pub mod table;
+pub mod wait;

@@ -1,0 +1,212 @@
+//! `rvlf scan`: lists every RVLF lock below a directory.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::io::{self, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use anstream::stdout;
+use clap::{Args, ValueHint};
+use rvlf::{DecodeError, LockState, Record, lock_path_for};
+
+use crate::lock_bytes::{self, Contents};
+use crate::messages::{self, count};
+use crate::{escape, exit, json, render};
+
+/// List every RVLF lock below a directory
+///
+/// Opens only regular files whose names end in .lock, and follows no symbolic links. Skips lock files
+/// of other programs, and empty ones, which may belong to any program.
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub struct Scan {
+    /// Print one JSON object for each lock, one per line
+    #[arg(long)]
+    json: bool,
+
+    /// Remove leftover .rvlf-* files that are older than a minute
+    ///
+    /// A process that dies while it removes a stale lock leaves such a file.
+    #[arg(long)]
+    clean: bool,
+
+    /// The directory to search
+    #[arg(value_hint = ValueHint::DirPath)]
+    dir: PathBuf,
+}
+
+const HELP: &str = "\
+EXAMPLES
+  rvlf scan /var/lib
+  rvlf scan --json . | jq -r 'select(.state == \"stale\") | .resource_path'
+  rvlf scan --clean data
+
+EXIT STATUS
+  0  no lock found, or only free ones
+  1  a lock is held
+  2  usage error
+  3  a lock is stale: left behind by a dead holder
+  4  a lock is malformed or of an unsupported version
+  5  operating system error, for example an unreadable directory
+  For several locks, the highest status.";
+
+pub fn run(args: &Scan) -> io::Result<u8> {
+    let mut walk = Walk {
+        args,
+        highest: exit::SUCCESS,
+        empty: 0,
+        unreadable: 0,
+        removed: 0,
+    };
+    let mut directories = vec![args.dir.clone()];
+    while let Some(directory) = directories.pop() {
+        // In reverse: the directory pushed last is searched first.
+        directories.extend(walk.directory(&directory)?.into_iter().rev());
+    }
+    walk.summarize();
+    Ok(walk.highest)
+}
+
+struct Walk<'a> {
+    args: &'a Scan,
+    highest: u8,
+    empty: usize,
+    unreadable: usize,
+    removed: usize,
+}
+
+/// The entries of a directory that matter here, sorted.
+#[derive(Default)]
+struct Listing {
+    directories: Vec<PathBuf>,
+    /// Data files with a lock file beside them.
+    locked: Vec<PathBuf>,
+    has_leftovers: bool,
+}
+
+impl Listing {
+    fn of(directory: &Path) -> io::Result<Listing> {
+        let mut listing = Listing::default();
+        for entry in fs::read_dir(directory)? {
+            let entry = entry?;
+            // On a file system without d_type this is an lstat(2), which fails if the entry has been
+            // removed meanwhile.
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() => listing.directories.push(entry.path()),
+                Ok(kind) if kind.is_file() => {
+                    let is_leftover = entry.file_name().as_bytes().starts_with(b".rvlf-");
+                    listing.has_leftovers |= is_leftover;
+                    listing.locked.extend(data_file_for(&entry.path()));
+                }
+                _ => {}
+            }
+        }
+        listing.directories.sort_unstable();
+        listing.locked.sort_unstable();
+        Ok(listing)
+    }
+}
+
+impl Walk<'_> {
+    /// Shows the locks in a directory and returns its subdirectories. An error is a failure to write
+    /// to standard output.
+    fn directory(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
+        let listing = match Listing::of(directory) {
+            Ok(listing) => listing,
+            Err(error) => {
+                self.report_failure(directory, &error);
+                return Ok(Vec::new());
+            }
+        };
+        for data in &listing.locked {
+            self.lock(data)?;
+        }
+        if listing.has_leftovers && self.args.clean {
+            match rvlf::sweep(directory) {
+                Ok(removed) => self.removed += removed,
+                Err(error) => self.report_failure(directory, &error.source),
+            }
+        }
+        Ok(listing.directories)
+    }
+
+    fn lock(&mut self, data: &Path) -> io::Result<()> {
+        if !self.is_rvlf_lock(&lock_path_for(data)) {
+            return Ok(());
+        }
+        match rvlf::inspect(data) {
+            Ok(LockState::Free | LockState::Foreign(_)) => Ok(()),
+            Ok(state) => {
+                self.highest = self.highest.max(exit::status_for_state(&state));
+                if self.args.json {
+                    writeln!(stdout(), "{}", json::lock_json(data, &state))
+                } else {
+                    let line = render::line(&state);
+                    writeln!(stdout(), "{}: {line}", escape::path(data))
+                }
+            }
+            Err(error) => {
+                self.report_failure(data, &error.source);
+                Ok(())
+            }
+        }
+    }
+
+    /// Decides by the bytes alone: an attempt at the kernel lock of another program's file could
+    /// disturb that program.
+    fn is_rvlf_lock(&mut self, lock_path: &Path) -> bool {
+        match lock_bytes::read(lock_path) {
+            Ok(Contents::Bytes(bytes)) => match Record::decode(&bytes) {
+                Err(DecodeError::Foreign { .. }) => false,
+                Err(DecodeError::Short { found: 0 }) => {
+                    self.empty += 1;
+                    false
+                }
+                _ => true,
+            },
+            // Replaced or removed since the directory was read.
+            Ok(Contents::Irregular(_)) => false,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => false,
+            Err(_) => {
+                self.unreadable += 1;
+                false
+            }
+        }
+    }
+
+    fn report_failure(&mut self, path: &Path, error: &io::Error) {
+        let path = escape::path(path);
+        messages::print(format_args!("{path}: cannot inspect: {error}"));
+        self.highest = exit::IO;
+    }
+
+    fn summarize(&self) {
+        if self.empty > 0 {
+            let files = count(self.empty, "empty *.lock file", "empty *.lock files");
+            messages::print(format_args!(
+                "skipped {files} (torn locks or other programs' files); `rvlf status` shows which"
+            ));
+        }
+        if self.unreadable > 0 {
+            let files = count(self.unreadable, "*.lock file", "*.lock files");
+            messages::print(format_args!("skipped {files} without read permission"));
+        }
+        if self.args.clean {
+            let files = count(
+                self.removed,
+                "leftover .rvlf-* file",
+                "leftover .rvlf-* files",
+            );
+            messages::print(format_args!("removed {files}"));
+        }
+    }
+}
+
+/// The data file of a lock file, by the name.
+fn data_file_for(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.as_bytes().strip_suffix(b".lock")?;
+    let data = path.with_file_name(OsStr::from_bytes(name));
+    // "..lock" and "...lock" are the lock files of no data file: "." and ".." are directories.
+    (!name.is_empty() && lock_path_for(&data) == path).then_some(data)
+}

@@ -1,0 +1,141 @@
+//! `rvlf status`: shows who holds a lock.
+
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anstream::stdout;
+use clap::{Args, ValueHint};
+use rvlf::{InspectError, LockState, Reason, WriterId};
+
+use crate::render::Block;
+use crate::{escape, exit, json, messages, render, time};
+
+/// The pause between two inspections of a watched lock.
+const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Show who holds the lock of a data file, since when, and why rvlf judges so
+///
+/// Creates and changes nothing. The answer describes the moment of the inspection.
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub struct Status {
+    /// Print one JSON object for each lock, one per line
+    #[arg(long)]
+    json: bool,
+
+    /// Print a line after each change, until interrupted
+    #[arg(long)]
+    watch: bool,
+
+    /// The data files; the lock of each is DATA.lock
+    #[arg(required = true, value_name = "DATA", value_hint = ValueHint::FilePath)]
+    data: Vec<PathBuf>,
+}
+
+const HELP: &str = "\
+EXAMPLES
+  rvlf status store.rvf
+  rvlf status --json *.rvf | jq -r 'select(.state == \"held\") | .record.pid'
+  rvlf status --watch store.rvf
+
+EXIT STATUS
+  0  free
+  1  held
+  2  usage error
+  3  stale: left behind by a dead holder; the next writer recovers it
+  4  malformed, of an unsupported version, or not an RVLF lock
+  5  operating system error
+  For several files, the highest status.";
+
+pub fn run(args: &Status) -> io::Result<u8> {
+    if args.watch {
+        return watch(args);
+    }
+    let mut highest = exit::SUCCESS;
+    for data in &args.data {
+        highest = highest.max(show(data, args.json)?);
+    }
+    Ok(highest)
+}
+
+fn show(data: &Path, as_json: bool) -> io::Result<u8> {
+    let state = match rvlf::inspect(data) {
+        Ok(state) => state,
+        Err(error) => {
+            messages::print_error(&error);
+            return Ok(exit::IO);
+        }
+    };
+    if as_json {
+        writeln!(stdout(), "{}", json::lock_json(data, &state))?;
+    } else {
+        let block = Block {
+            data,
+            state: &state,
+        };
+        write!(stdout(), "{block}")?;
+    }
+    Ok(exit::status_for_state(&state))
+}
+
+/// The part of a state whose change is worth a line. Ages change all the time.
+#[derive(PartialEq, Eq)]
+enum Essence {
+    State(u8, Option<Reason>, Option<WriterId>),
+    Failed(String),
+}
+
+impl Essence {
+    fn of(inspected: &Result<LockState, InspectError>) -> Essence {
+        match inspected {
+            Ok(state) => {
+                let record = render::holder(state).and_then(|holder| holder.record());
+                let writer_id = record.map(|record| record.writer_id());
+                Essence::State(
+                    exit::status_for_state(state),
+                    render::reason(state),
+                    writer_id,
+                )
+            }
+            Err(error) => Essence::Failed(error.source.to_string()),
+        }
+    }
+}
+
+fn watch(args: &Status) -> io::Result<u8> {
+    let mut shown: Vec<Option<Essence>> = args.data.iter().map(|_| None).collect();
+    loop {
+        for (data, shown) in args.data.iter().zip(&mut shown) {
+            let inspected = rvlf::inspect(data);
+            let essence = Some(Essence::of(&inspected));
+            if *shown != essence {
+                *shown = essence;
+                show_change(data, &inspected, args.json)?;
+            }
+        }
+        std::thread::sleep(INTERVAL);
+    }
+}
+
+fn show_change(
+    data: &Path,
+    inspected: &Result<LockState, InspectError>,
+    as_json: bool,
+) -> io::Result<()> {
+    match inspected {
+        Err(error) => {
+            messages::print_error(error);
+            Ok(())
+        }
+        Ok(state) if as_json => writeln!(stdout(), "{}", json::lock_json(data, state)),
+        Ok(state) => {
+            let (now, data, line) = (
+                time::local_time_now(),
+                escape::path(data),
+                render::line(state),
+            );
+            writeln!(stdout(), "{now}  {data}: {line}")
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! `rvlf table list`: the entries as a tree, or as JSON.
+
+use std::collections::{HashMap, HashSet};
+use std::io::{self, Write};
+use std::path::Path;
+
+use anstream::stdout;
+use rvlf::table::{Entry, Liveness, Snapshot, snapshot};
+use serde_json::json;
+
+use super::Failure;
+use crate::{escape, exit};
+
+pub fn run(path: &Path, as_json: bool) -> Result<u8, Failure> {
+    let snapshot = snapshot(path)?;
+    if as_json {
+        print_json(&snapshot)?;
+    } else if snapshot.table.entries.is_empty() {
+        writeln!(stdout(), "{}: no entries", escape::path(path))?;
+    } else {
+        print_tree(&snapshot)?;
+    }
+    Ok(exit::SUCCESS)
+}
+
+fn print_json(snapshot: &Snapshot) -> io::Result<()> {
+    for (entry, liveness) in snapshot.table.entries.iter().zip(&snapshot.liveness) {
+        let object = json!({
+            "entry": entry,
+            "state": state(*liveness),
+            "reason": liveness.to_string(),
+        });
+        writeln!(stdout(), "{object}")?;
+    }
+    Ok(())
+}
+
+/// Prints each entry below its parent, and at the end the entries whose parents form a cycle.
+fn print_tree(snapshot: &Snapshot) -> io::Result<()> {
+    let entries = &snapshot.table.entries;
+    let (roots, children) = family(entries);
+    let mut printed = HashSet::new();
+    for root in roots.into_iter().chain(0..entries.len()) {
+        let mut stack = vec![(root, 0)];
+        while let Some((index, depth)) = stack.pop() {
+            let judged = entries.get(index).zip(snapshot.liveness.get(index));
+            let Some((entry, liveness)) = judged.filter(|_| printed.insert(index)) else {
+                continue;
+            };
+            print_entry(entry, *liveness, depth)?;
+            let below = children.get(entry.name.as_str()).into_iter().flatten();
+            stack.extend(below.rev().map(|child| (*child, depth + 1)));
+        }
+    }
+    Ok(())
+}
+
+/// The indices of the entries without a parent, and of each name's children.
+fn family(entries: &[Entry]) -> (Vec<usize>, HashMap<&str, Vec<usize>>) {
+    let names: HashSet<&str> = entries.iter().map(|entry| entry.name.as_str()).collect();
+    let (mut roots, mut children) = (Vec::new(), HashMap::<&str, Vec<usize>>::new());
+    for (index, entry) in entries.iter().enumerate() {
+        match entry.parent.as_deref() {
+            Some(parent) if names.contains(parent) => {
+                children.entry(parent).or_default().push(index);
+            }
+            _ => roots.push(index),
+        }
+    }
+    (roots, children)
+}
+
+fn print_entry(entry: &Entry, liveness: Liveness, depth: usize) -> io::Result<()> {
+    let indent = "    ".repeat(depth);
+    let print = |line: String| writeln!(stdout(), "{indent}{}", escape::text(&line));
+    let (name, pid, state) = (&entry.name, entry.pid, state(liveness));
+    print(format!("{name}  pid {pid}  {state}: {liveness}"))?;
+    match &entry.segment {
+        Some(segment) => print(format!("  segment {segment}"))?,
+        None => print("  placeholder: not adopted yet".into())?,
+    }
+    for rule in &entry.allow {
+        print(format!("  {rule}"))?;
+    }
+    for rule in &entry.deny {
+        print(format!("  not {rule}"))?;
+    }
+    if !entry.socket.as_os_str().is_empty() {
+        print(format!("  socket {}", entry.socket.display()))?;
+    }
+    Ok(())
+}
+
+fn state(liveness: Liveness) -> &'static str {
+    if liveness.is_dead() {
+        "dead"
+    } else if liveness.is_alive() {
+        "alive"
+    } else {
+        "unknown"
+    }
+}

@@ -1,0 +1,142 @@
+//! `rvlf table`: shows and repairs an allocation table.
+
+mod check;
+mod list;
+mod reclaim;
+mod release;
+
+use std::io;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueHint};
+use rvlf::table::{Entry, Liveness, TableError, default_path};
+
+use crate::{escape, exit, messages};
+
+/// The time that a change waits for the table's lock. An operation takes milliseconds, and an
+/// operator does not wait longer than this.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Show and repair an allocation table: which process owns which part of a data set
+///
+/// The table is FILE, or $RVLF_TABLE, or $XDG_RUNTIME_DIR/rvlf/table.json.
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub struct Table {
+    /// The file of the table
+    #[arg(long = "table", value_name = "FILE", global = true, value_hint = ValueHint::FilePath)]
+    path: Option<PathBuf>,
+
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Subcommand)]
+enum Verb {
+    /// List every entry below the entry that delegated it: its process, whether the process is alive
+    /// and how that is known, its segment and its scopes
+    ///
+    /// Locks, creates and changes nothing.
+    List {
+        /// Print one JSON object for each entry, one per line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Report overlapping scopes, duplicate names and segments, missing parents, relative paths, and
+    /// dead entries
+    ///
+    /// Locks, creates and changes nothing.
+    Check,
+    /// Remove the entries of dead processes; their children move to their parents
+    Reclaim {
+        /// Only print what would be removed
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Remove one entry whose process is dead or unknown; its children move to its parent
+    ///
+    /// If several entries have the name, the first one.
+    Release {
+        /// Remove the entry even if its process is alive (the process keeps writing)
+        #[arg(long)]
+        force: bool,
+
+        /// The name of the entry
+        name: String,
+    },
+}
+
+const HELP: &str = "\
+EXAMPLES
+  rvlf table list
+  rvlf table list --json | jq -r 'select(.state == \"dead\") | .entry.pod_name'
+  rvlf table --table /srv/data/table.json reclaim --dry-run
+
+EXIT STATUS
+  0  success; check: no problems
+  1  release: the process is alive; or the table stayed locked for 10 s
+  2  usage error; no table given; release: no such entry
+  3  check: dead entries, and no other problem
+  4  check: entries that contradict each other; or the file is not a table
+  5  operating system error";
+
+pub fn run(args: &Table) -> io::Result<u8> {
+    let path = match default_path(args.path.as_deref()) {
+        Ok(path) => path,
+        Err(error) => return Ok(report(&error)),
+    };
+    let outcome = match &args.verb {
+        Verb::List { json } => list::run(&path, *json),
+        Verb::Check => check::run(&path),
+        Verb::Reclaim { dry_run } => reclaim::run(&path, *dry_run),
+        Verb::Release { force, name } => release::run(&path, name, *force),
+    };
+    match outcome {
+        Ok(status) => Ok(status),
+        Err(Failure::Output(error)) => Err(error),
+        Err(Failure::Table(error)) => Ok(report(&error)),
+    }
+}
+
+enum Failure {
+    Output(io::Error),
+    Table(TableError),
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Output(error)
+    }
+}
+
+impl From<TableError> for Failure {
+    fn from(error: TableError) -> Failure {
+        Failure::Table(error)
+    }
+}
+
+/// Prints an error and returns its exit status.
+fn report(error: &TableError) -> u8 {
+    messages::print_error(error);
+    match error {
+        TableError::Timeout { .. } | TableError::Replaced { .. } => exit::HELD,
+        TableError::NoPath | TableError::UnknownName { .. } => exit::USAGE,
+        TableError::Parse { .. } | TableError::NotRegular { .. } => exit::NOT_A_LOCK,
+        _ => exit::IO,
+    }
+}
+
+/// `"NAME" (pid N) is dead: its process is gone`
+fn describe(entry: &Entry, what: &str, liveness: Liveness) -> String {
+    let message = format!("{entry} {what}: {liveness}");
+    escape::text(&message).to_string()
+}
+
+fn dead_entries<'a>(
+    entries: &'a [Entry],
+    liveness: &'a [Liveness],
+) -> impl Iterator<Item = (&'a Entry, Liveness)> {
+    let judged = entries.iter().zip(liveness.iter().copied());
+    judged.filter(|(_, liveness)| liveness.is_dead())
+}

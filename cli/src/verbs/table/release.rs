@@ -1,0 +1,34 @@
+//! `rvlf table release`: removes one entry.
+
+use std::io::Write;
+use std::path::Path;
+
+use anstream::stdout;
+use rvlf::table::{TableError, TableGuard, snapshot};
+
+use super::{Failure, LOCK_TIMEOUT, describe};
+use crate::{exit, messages};
+
+pub fn run(path: &Path, name: &str, force: bool) -> Result<u8, Failure> {
+    let unknown = || TableError::UnknownName {
+        name: name.to_owned(),
+    };
+    // Opening a table that does not exist would create its file and directory.
+    snapshot(path)?.table.find(name).ok_or_else(unknown)?;
+    let mut guard = TableGuard::open(path, LOCK_TIMEOUT)?;
+    let entries = guard.table().entries.iter().zip(guard.liveness());
+    let mut named = entries.filter(|(entry, _)| entry.name == name);
+    let (entry, liveness) = named.next().ok_or_else(unknown)?;
+    if liveness.is_alive() && !force {
+        let refusal = describe(entry, "not released", liveness);
+        messages::print(format_args!(
+            "{refusal}; end the process first, or use --force"
+        ));
+        return Ok(exit::HELD);
+    }
+    let message = describe(entry, "released", liveness);
+    guard.release(name)?;
+    guard.save()?;
+    writeln!(stdout(), "{message}")?;
+    Ok(exit::SUCCESS)
+}
