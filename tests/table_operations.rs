@@ -544,11 +544,11 @@ fn problems_of_tables_that_others_wrote_are_found() {
     assert_eq!(
         problems,
         [
-            r#""a" and "b" both write segment "1""#,
-            r#"two entries are called "g""#,
-            r#""g" claims a relative path, relative"#,
-            r#""d" was delegated by "gone", which is not there"#,
-            r#""a" and "b" may write the same paths: write /a/** and write /a/b/**"#,
+            r#"entries "a" and "b" both write segment "1""#,
+            r#"two entries have the name "g""#,
+            r#"entry "g" has a rule for a relative path: relative"#,
+            r#"entry "d" was delegated by "gone", which is not in the table"#,
+            r#"entries "a" and "b" may write the same paths: write /a/** and write /a/b/**"#,
         ],
         "a parent and its child may overlap, names that begin alike do not"
     );

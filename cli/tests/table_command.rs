@@ -64,7 +64,7 @@ fn list_shows_a_tree_and_how_we_know() {
          \x20   child  pid {pid}  alive: its process is alive\n\
          \x20     placeholder: not adopted yet\n\
          \x20     write /data/a/**\n\
-         de\\u{{1b}}ad  pid 0  dead: its pid is no process id\n\
+         de\\u{{1b}}ad  pid 0  dead: its pid is not a process id\n\
          \x20 segment s2\n\
          \x20 write /other/**\n"
     );
@@ -120,7 +120,7 @@ fn check_and_reclaim_tell_the_dead_from_what_is_wrong() {
     let (status, out, _) = rvlf_table(&path, &["check"]);
     assert_eq!(
         (status, out),
-        (3, format!("{dead} is dead: its pid is no process id\n"))
+        (3, format!("{dead} is dead: its pid is not a process id\n"))
     );
     let before = fs::read(&path).expect("it is there");
     let (status, out, _) = rvlf_table(&path, &["reclaim", "--dry-run"]);
@@ -128,7 +128,7 @@ fn check_and_reclaim_tell_the_dead_from_what_is_wrong() {
         (status, out),
         (
             0,
-            format!("{dead} would be reclaimed: its pid is no process id\n")
+            format!("{dead} would be reclaimed: its pid is not a process id\n")
         )
     );
     assert_eq!(
@@ -139,7 +139,10 @@ fn check_and_reclaim_tell_the_dead_from_what_is_wrong() {
     let (status, out, _) = rvlf_table(&path, &["reclaim"]);
     assert_eq!(
         (status, out),
-        (0, format!("{dead} reclaimed: its pid is no process id\n"))
+        (
+            0,
+            format!("{dead} reclaimed: its pid is not a process id\n")
+        )
     );
     assert_eq!(rvlf_table(&path, &["check"]).1, "2 entries, no problems\n");
 
@@ -154,7 +157,7 @@ fn check_and_reclaim_tell_the_dead_from_what_is_wrong() {
     let (status, out, _) = rvlf_table(&path, &["check"]);
     assert_eq!(status, 4, "{out}");
     assert!(
-        out.contains("was delegated by \"gone\", which is not there"),
+        out.contains("was delegated by \"gone\", which is not in the table"),
         "{out}"
     );
     assert!(out.contains("may write the same paths"), "{out}");
@@ -206,7 +209,7 @@ fn the_table_is_named_or_the_command_says_how_to_name_it() {
     let complaint = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(2), "{complaint}");
     assert!(
-        complaint.contains("set RVLF_TABLE or XDG_RUNTIME_DIR"),
+        complaint.contains("set RVLF_TABLE, or set XDG_RUNTIME_DIR"),
         "{complaint}"
     );
 

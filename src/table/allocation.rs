@@ -1,243 +1,427 @@
-//! The table as data, and as JSON. Source: `spec/table.md#format`.
+//! [`Allocation`]: an entry of this process that is released when its handle is dropped.
 
-use std::collections::{HashMap, HashSet};
+use std::error::Error;
 use std::fmt;
-use std::path::PathBuf;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
-
-use super::scope::{Scope, ScopeRule};
+use super::claim::Claim;
+use super::contents::Table;
+use super::entry::Entry;
+use super::error::{Result, TableError};
+use super::guard::TableGuard;
+use super::rule::ScopeRule;
+use super::snapshot::snapshot;
 use crate::record::WriterId;
+use crate::sys::{Host, Identity, Sys};
 
-/// The content of a table file.
+/// How long a release waits for the table. An operation takes milliseconds, so this outlasts a
+/// queue of hundreds; and a process that hangs with the lock must not keep other processes from
+/// ending.
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// An entry of this process in a table, until it is released or dropped. Each method opens the
+/// table, locks it for as long as the operation takes, and closes it.
 ///
-/// Its methods change the table in memory and do no I/O. They judge nobody: entries of dead
-/// processes count until they are reclaimed, which the methods of [`TableGuard`](super::TableGuard)
-/// of the same names do first.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Table {
-    /// The entries, in the order in which they were made.
-    #[serde(rename = "allocations", default)]
-    pub entries: Vec<Entry>,
-    #[serde(flatten)]
-    unknown: Map<String, Value>,
+/// **What it does not protect against**: programs that do not use the table; and the removal of the
+/// entry while this process lives (by `rvlf table release`, or by a parent's
+/// [`reclaim`](Allocation::reclaim)). Call [`check`](Allocation::check) right before each commit to
+/// detect the removal.
+///
+/// **Drop** releases the entry, ignores errors, and waits up to 10 s for the table.
+/// [`release`](Allocation::release) reports errors. Do not drop an allocation while this thread
+/// holds a [`TableGuard`] of the same table: the drop then waits 10 s and leaves the entry in the
+/// table.
+///
+/// **Fork**: the entry belongs to the process that made it. In a forked child every method fails
+/// with [`TableError::Forked`], and dropping the copy does nothing. **Exec** keeps the entry: the
+/// process is the same. **Crash**: the entry stays in the table until the next operation of any
+/// process reclaims it.
+///
+/// ```
+/// use std::time::Duration;
+/// use rvlf::table::{Allocation, Claim, ScopeRule};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("table.json");
+/// let timeout = Duration::from_secs(10);
+/// let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
+/// let parent = Allocation::register(&path, &claim, "segment-1", timeout)?;
+/// parent.delegate(&Claim::new("child").allow(ScopeRule::write("/data/a")), timeout)?;
+///
+/// // As a rule in a child process:
+/// let child = Allocation::adopt(&path, "child", "segment-2", timeout)?;
+/// child.check()?;
+/// child.release()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[must_use = "the entry is released as soon as the allocation is dropped"]
+pub struct Allocation {
+    name: String,
+    path: PathBuf,
+    writer_id: WriterId,
+    /// The process that made the entry: a forked child that has a copy must not release it. `None`
+    /// after the release.
+    process: Option<Identity>,
 }
 
-/// One allocation: who holds which part.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Entry {
-    /// Names the entry within the table.
-    #[serde(rename = "pod_name")]
-    pub name: String,
-    /// The process that holds it, numbered in its own pid namespace. 0 is no process.
-    pub pid: u32,
-    /// Where the holder can be reached, if anywhere; empty if not. The table attaches no meaning.
-    #[serde(default)]
-    pub socket: PathBuf,
-    /// What the holder may do.
-    #[serde(rename = "scope_allow")]
-    pub allow: Vec<ScopeRule>,
-    /// What it may not do all the same.
-    #[serde(rename = "scope_deny", default)]
-    pub deny: Vec<ScopeRule>,
-    /// The entry that delegated this one. `None`: it was registered.
-    #[serde(rename = "delegated_from")]
-    pub parent: Option<String>,
-    /// The segment that the holder writes. `None`: a placeholder that nobody has adopted yet.
-    #[serde(rename = "segment_id", default)]
-    pub segment: Option<String>,
-    /// Which process `pid` means, exactly. Without it the pid alone is judged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub holder: Option<HolderId>,
-    #[serde(flatten)]
-    pub(super) unknown: Map<String, Value>,
-}
-
-/// Tells one process from every other, here or elsewhere, now or after a reboot.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct HolderId {
-    /// gethostname(2), control characters escaped.
-    pub hostname: String,
-    /// `/proc/sys/kernel/random/boot_id`, where there is one.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub boot_id: Option<String>,
-    /// Inode number of `/proc/self/ns/pid`, where there is one: in another pid namespace the pid
-    /// means another process.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub pid_namespace: Option<u64>,
-    /// Inode number of `/proc/self/ns/time`, where there is one: in another time namespace the same
-    /// process shows another start. time_namespaces(7)
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub time_namespace: Option<u64>,
-    /// When the process started, in clock ticks since boot; 0 where nobody knows. proc_pid_stat(5)
-    pub start_ticks: u64,
-    /// Names this hold of the entry: a random UUID, drawn anew when it changes hands.
-    #[serde(with = "as_text")]
-    pub writer_id: WriterId,
-    #[serde(flatten)]
-    pub(super) unknown: Map<String, Value>,
-}
-
-/// A writer id as its text.
-mod as_text {
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    use crate::record::WriterId;
-
-    pub(super) fn serialize<S: Serializer>(id: &WriterId, to: S) -> Result<S::Ok, S::Error> {
-        to.collect_str(id)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<WriterId, D::Error> {
-        let text = String::deserialize(from)?;
-        let wanted = || D::Error::custom(format_args!("writer_id {text:?} is not a UUID"));
-        text.parse().map_err(|_| wanted())
-    }
-}
-
-impl Table {
-    /// Reads a table from the bytes of its file. Nothing, or white space alone, is an empty table.
+impl Allocation {
+    /// Registers an entry for this process, which writes `segment`; see [`TableGuard::register`].
+    ///
+    /// Waits up to `timeout` for the lock of the table, and not for other holders to release what
+    /// they hold.
     ///
     /// # Errors
     ///
-    /// Not JSON, or not a table: with line and column ([`serde_json::Error::line`]).
-    pub fn parse(bytes: &[u8]) -> Result<Table, serde_json::Error> {
-        if bytes.trim_ascii().is_empty() {
-            Ok(Table::default())
-        } else {
-            serde_json::from_slice(bytes)
-        }
+    /// As [`TableGuard::open`], [`TableGuard::register`] and [`TableGuard::save`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
+    /// let indexer = Allocation::register(&path, &claim, "segment-1", Duration::from_secs(10))?;
+    /// assert_eq!(indexer.name(), "indexer");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn register(
+        path: impl AsRef<Path>,
+        claim: &Claim,
+        segment: &str,
+        timeout: Duration,
+    ) -> Result<Allocation> {
+        let mut guard = TableGuard::open(path, timeout)?;
+        let writer_id = guard.register(claim, segment)?;
+        Allocation::save(guard, claim.name(), writer_id)
     }
 
-    /// The bytes of the table's file: JSON, indented, unknown fields included.
+    /// Makes this process, which writes `segment`, the holder of the placeholder `name` that a
+    /// parent delegated; see [`TableGuard::adopt`]. Waits up to `timeout` for the lock of the
+    /// table.
     ///
     /// # Errors
     ///
-    /// A path that is not UTF-8, which JSON cannot hold. The operations let none in.
-    pub fn to_json(&self) -> Result<Vec<u8>, serde_json::Error> {
-        serde_json::to_vec_pretty(self)
-    }
-
-    /// The entry called `name`.
-    #[must_use]
-    pub fn find(&self, name: &str) -> Option<&Entry> {
-        self.entries.iter().find(|entry| entry.name == name)
-    }
-
-    /// The entry called `name`, to be changed.
-    #[must_use]
-    pub fn find_mut(&mut self, name: &str) -> Option<&mut Entry> {
-        let mut entries = self.entries.iter_mut();
-        entries.find(|entry| entry.name == name)
-    }
-
-    /// The entry that writes `segment`. Placeholders write none.
-    #[must_use]
-    pub fn find_by_segment(&self, segment: &str) -> Option<&Entry> {
-        let mut entries = self.entries.iter();
-        entries.find(|entry| entry.segment.as_deref() == Some(segment))
-    }
-
-    /// The entries that `name` has delegated, in their order.
-    pub fn children<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Entry> {
-        let is_child = move |entry: &&Entry| entry.parent.as_deref() == Some(name);
-        self.entries.iter().filter(is_child)
-    }
-
-    /// What `name` may do now: its rules less its denials, and less what it has delegated. `None`
-    /// if there is no such entry.
+    /// As [`TableGuard::open`], [`TableGuard::adopt`] and [`TableGuard::save`].
     ///
-    /// What a child was given counts as delegated as a whole, also where it is denied to the child.
-    #[must_use]
-    pub fn effective_write_scope(&self, name: &str) -> Option<Scope<'_>> {
-        let entry = self.find(name)?;
-        let children = self.entries.iter();
-        let children = children.filter(|child| child.parent.as_deref() == Some(name));
-        Some(entry.scope_without(children))
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// # let timeout = Duration::from_secs(10);
+    /// # let claim = Claim::new("parent").allow(ScopeRule::write("/data"));
+    /// # let parent = Allocation::register(&path, &claim, "segment-1", timeout)?;
+    /// # parent.delegate(&Claim::new("child").allow(ScopeRule::write("/data/a")), timeout)?;
+    /// // In the child process; the parent has passed the name, say as an argument:
+    /// let child = Allocation::adopt(&path, "child", "segment-2", timeout)?;
+    /// assert_ne!(child.writer_id(), parent.writer_id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn adopt(
+        path: impl AsRef<Path>,
+        name: &str,
+        segment: &str,
+        timeout: Duration,
+    ) -> Result<Allocation> {
+        let mut guard = TableGuard::open(path, timeout)?;
+        let writer_id = guard.adopt(name, segment)?;
+        Allocation::save(guard, name, writer_id)
     }
 
-    pub(super) fn by_parent(&self) -> HashMap<&str, Vec<&Entry>> {
-        let mut children: HashMap<&str, Vec<&Entry>> = HashMap::new();
-        for entry in &self.entries {
-            if let Some(parent) = entry.parent.as_deref() {
-                children.entry(parent).or_default().push(entry);
+    fn save(mut guard: TableGuard, name: &str, writer_id: WriterId) -> Result<Allocation> {
+        // A later chdir must not make the release look for the table in another directory.
+        let path = std::path::absolute(guard.path()).unwrap_or_else(|_| guard.path().to_owned());
+        let allocation = Allocation {
+            name: name.to_owned(),
+            path,
+            writer_id,
+            process: Host.identity().ok(),
+        };
+        let saved = guard.save();
+        // After a failed sync of the directory the entry is in the table, and no other process
+        // would release it while this process lives. Dropping the allocation does, and needs the
+        // lock.
+        drop(guard);
+        saved.map(|()| allocation)
+    }
+
+    /// The name of the entry.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The path of the table's file, made absolute.
+    #[must_use]
+    pub fn table_path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The id of this hold of the entry. Store it with the data to show later which hold wrote
+    /// them.
+    #[must_use]
+    pub fn writer_id(&self) -> WriterId {
+        self.writer_id
+    }
+
+    /// Checks that the entry still belongs to this allocation. Call it right before each commit.
+    ///
+    /// Reads the table without its lock and never waits for it. The result describes the moment of
+    /// the call: an entry that is removed right after a check is found by the next check.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`](TableError::Lost) or [`Forked`](TableError::Forked): stop writing. Any other error
+    /// means that the table could not be read, and says nothing about the entry.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule, TableError, TableGuard};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// # let timeout = Duration::from_secs(10);
+    /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
+    /// # let indexer = Allocation::register(&path, &claim, "segment-1", timeout)?;
+    /// indexer.check()?; // The entry is still ours: commit the data now.
+    ///
+    /// // An operator removes the entry:
+    /// let mut guard = TableGuard::open(&path, timeout)?;
+    /// guard.release("indexer")?;
+    /// guard.save()?;
+    /// assert!(matches!(indexer.check(), Err(TableError::Lost { .. })));
+    /// # drop(guard);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn check(&self) -> Result<()> {
+        self.ensure_not_forked()?;
+        self.ensure_not_lost(&snapshot(&self.path)?.table)
+    }
+
+    /// Delegates what `claim` requests to a child that will [`adopt`](Allocation::adopt) it; see
+    /// [`TableGuard::delegate`]. Waits up to `timeout` for the lock of the table.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`](TableError::Lost), [`Forked`](TableError::Forked), or as [`TableGuard::open`],
+    /// [`TableGuard::delegate`] and [`TableGuard::save`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule, TableError};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// # let timeout = Duration::from_secs(10);
+    /// # let claim = Claim::new("parent").allow(ScopeRule::write("/data"));
+    /// # let parent = Allocation::register(&path, &claim, "segment-1", timeout)?;
+    /// parent.delegate(&Claim::new("child").allow(ScopeRule::write("/data/a")), timeout)?;
+    ///
+    /// // The same part cannot be delegated twice:
+    /// let twice = Claim::new("other").allow(ScopeRule::write("/data/a/b"));
+    /// let refused = parent.delegate(&twice, timeout);
+    /// assert!(matches!(refused, Err(TableError::WriteConflict { .. })));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn delegate(&self, claim: &Claim, timeout: Duration) -> Result<()> {
+        self.change(timeout, |guard| guard.delegate(&self.name, claim).map(drop))
+    }
+
+    /// Takes back what this entry delegated to the entry `child`, and removes the deny rules that
+    /// equal those of `delegated`; see [`Table::reclaim_delegated`]. Waits up to `timeout` for the
+    /// lock of the table.
+    ///
+    /// The child is not stopped: call this after it has ended, or after it was told to stop
+    /// writing.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`](TableError::Lost), [`Forked`](TableError::Forked), or as [`TableGuard::open`],
+    /// [`TableGuard::reclaim_delegated`] and [`TableGuard::save`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// # let timeout = Duration::from_secs(10);
+    /// # let claim = Claim::new("parent").allow(ScopeRule::write("/data"));
+    /// # let parent = Allocation::register(&path, &claim, "segment-1", timeout)?;
+    /// let part = Claim::new("child").allow(ScopeRule::write("/data/a"));
+    /// parent.delegate(&part, timeout)?;
+    /// parent.reclaim("child", &[], timeout)?;
+    /// parent.delegate(&part, timeout)?; // The part is the parent's again.
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn reclaim(&self, child: &str, delegated: &[ScopeRule], timeout: Duration) -> Result<()> {
+        self.change(timeout, |guard| {
+            guard.reclaim_delegated(&self.name, child, delegated)
+        })
+    }
+
+    /// Changes the segment that this process writes. Waits up to `timeout` for the lock of the
+    /// table.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`](TableError::Lost), [`Forked`](TableError::Forked), or as [`TableGuard::open`],
+    /// [`TableGuard::update_segment`] and [`TableGuard::save`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// # let timeout = Duration::from_secs(10);
+    /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
+    /// # let indexer = Allocation::register(&path, &claim, "segment-1", timeout)?;
+    /// indexer.update_segment("segment-2", timeout)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn update_segment(&self, segment: &str, timeout: Duration) -> Result<()> {
+        self.change(timeout, |guard| guard.update_segment(&self.name, segment))
+    }
+
+    /// Releases the entry. Its remaining children are handed to its parent. Waits up to 10 s for
+    /// the lock of the table.
+    ///
+    /// # Errors
+    ///
+    /// [`ReleaseError`], which returns the allocation. After [`Lost`](TableError::Lost) there is
+    /// nothing to release, and the table is unchanged.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
+    /// # let indexer = Allocation::register(&path, &claim, "segment-1", Duration::from_secs(10))?;
+    /// if let Err(failed) = indexer.release() {
+    ///     eprintln!("{failed}"); // Dropping `failed` tries to release once more.
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[expect(
+        clippy::result_large_err,
+        reason = "returned once per hold, and it carries the allocation"
+    )]
+    pub fn release(mut self) -> std::result::Result<(), ReleaseError> {
+        match self.remove_entry() {
+            Ok(()) => {
+                // The drop must not look for the entry once more.
+                self.process = None;
+                Ok(())
             }
-        }
-        children
-    }
-
-    pub(super) fn by_name(&self) -> HashMap<&str, &Entry> {
-        let entries = self.entries.iter();
-        entries.map(|entry| (entry.name.as_str(), entry)).collect()
-    }
-}
-
-/// `name` and those from whom it has its scope, directly or not.
-pub(super) fn lineage<'a>(
-    by_name: &HashMap<&'a str, &'a Entry>,
-    name: &'a str,
-) -> HashSet<&'a str> {
-    let mut lineage = HashSet::new();
-    let mut next = Some(name);
-    // A table that others wrote may go round in a circle.
-    while let Some(name) = next.filter(|name| lineage.insert(*name)) {
-        let entry = by_name.get(name);
-        next = entry.and_then(|entry| entry.parent.as_deref());
-    }
-    lineage
-}
-
-impl Entry {
-    pub(super) fn new(name: String, pid: u32, holder: Option<HolderId>) -> Entry {
-        Entry {
-            name,
-            pid,
-            socket: PathBuf::new(),
-            allow: Vec::new(),
-            deny: Vec::new(),
-            parent: None,
-            segment: None,
-            holder,
-            unknown: Map::new(),
+            Err(error) => Err(ReleaseError {
+                error,
+                allocation: self,
+            }),
         }
     }
 
-    /// Whether the entry waits for a child to adopt it.
-    #[must_use]
-    pub fn is_placeholder(&self) -> bool {
-        self.segment.is_none()
+    fn remove_entry(&self) -> Result<()> {
+        self.change(RELEASE_TIMEOUT, |guard| guard.release(&self.name).map(drop))
     }
 
-    /// Names the hold of this entry, if it was written with a [`HolderId`].
-    #[must_use]
-    pub fn writer_id(&self) -> Option<WriterId> {
-        self.holder.as_ref().map(|holder| holder.writer_id)
+    fn change(
+        &self,
+        timeout: Duration,
+        operation: impl FnOnce(&mut TableGuard) -> Result<()>,
+    ) -> Result<()> {
+        self.ensure_not_forked()?;
+        let mut guard = TableGuard::open(&self.path, timeout)?;
+        self.ensure_not_lost(guard.table())?;
+        operation(&mut guard)?;
+        guard.save()
     }
 
-    /// The entry's own rules, whatever it has delegated.
-    #[must_use]
-    pub fn scope(&self) -> Scope<'_> {
-        Scope {
-            allow: self.allow.iter().collect(),
-            deny: self.deny.iter().collect(),
+    fn ensure_not_forked(&self) -> Result<()> {
+        if self.process.is_some() && Host.identity().ok() == self.process {
+            Ok(())
+        } else {
+            Err(TableError::Forked {
+                path: self.path.clone(),
+            })
         }
     }
 
-    /// The entry's own rules less what those of `children` write.
-    pub(super) fn scope_without<'a>(
-        &'a self,
-        children: impl IntoIterator<Item = &'a Entry>,
-    ) -> Scope<'a> {
-        let mut scope = self.scope();
-        let given = children.into_iter().flat_map(|child| &child.allow);
-        scope.deny.extend(given.filter(|rule| rule.is_write()));
-        scope
+    fn ensure_not_lost(&self, table: &Table) -> Result<()> {
+        let entry = table.find(&self.name);
+        if entry.and_then(Entry::writer_id) == Some(self.writer_id) {
+            return Ok(());
+        }
+        Err(TableError::Lost {
+            name: self.name.clone(),
+            path: self.path.clone(),
+            held_by: entry.map(|entry| entry.pid),
+        })
     }
 }
 
-impl fmt::Display for Entry {
+impl Drop for Allocation {
+    fn drop(&mut self) {
+        if self.process.is_some() {
+            let _ = self.remove_entry();
+        }
+    }
+}
+
+impl fmt::Debug for Allocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\" (pid {})", self.name, self.pid)
+        f.debug_struct("Allocation")
+            .field("name", &self.name)
+            .field("table_path", &self.path)
+            .field("writer_id", &self.writer_id)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An allocation that could not be released, and the reason. From [`Allocation::release`].
+///
+/// Dropping it drops the allocation, which tries to release once more and waits up to 10 s for the
+/// table. Converts into [`io::Error`] with the kind of its reason; the `io::Error` then owns the
+/// allocation.
+///
+/// ```
+/// # use std::time::Duration;
+/// # use rvlf::table::{Allocation, Claim, ScopeRule, TableError};
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("table.json");
+/// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
+/// let mut held = Allocation::register(&path, &claim, "segment-1", Duration::from_secs(10))?;
+/// loop {
+///     match held.release() {
+///         Ok(()) => break,
+///         Err(failed) if failed.error.is_contention() => held = failed.allocation,
+///         Err(failed) => return Err(failed.into()),
+///     }
+/// }
+/// # Ok::<(), std::io::Error>(())
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct ReleaseError {
+    /// The reason.
+    pub error: TableError,
+    /// The allocation.
+    pub allocation: Allocation,
+}
+
+impl fmt::Display for ReleaseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for ReleaseError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        self.error.source()
+    }
+}
+
+impl From<ReleaseError> for io::Error {
+    fn from(error: ReleaseError) -> io::Error {
+        io::Error::new(error.error.io_kind(), error)
     }
 }

@@ -1,4 +1,4 @@
-//! [`TableError`]: why something was not done.
+//! [`TableError`]: why an operation on a table failed.
 
 use std::error::Error;
 use std::fmt;
@@ -6,130 +6,169 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::scope::ScopeRule;
+use super::rule::ScopeRule;
 use crate::advice;
 use crate::sys::FileKind;
 
-/// Why an operation on a table was not done. Whatever the reason, the file is as it was before,
-/// unless the variant says otherwise.
+/// The result of an operation on a table.
+pub type Result<T> = std::result::Result<T, TableError>;
+
+/// Why an operation on a table failed. The file is unchanged, unless the variant says otherwise.
+///
+/// `Display` names the entry or the file, and a next step.
+///
+/// Converts into [`io::Error`], so that `?` works in functions that return one:
+///
+/// - `WouldBlock`: [`WriteConflict`](TableError::WriteConflict) and
+///   [`SegmentConflict`](TableError::SegmentConflict);
+/// - `TimedOut`: [`Timeout`](TableError::Timeout);
+/// - `AlreadyExists`: [`DuplicateName`](TableError::DuplicateName);
+/// - `NotFound`: [`UnknownName`](TableError::UnknownName) and [`NoPath`](TableError::NoPath);
+/// - `InvalidInput`: [`InvalidPath`](TableError::InvalidPath);
+/// - `InvalidData`: [`Parse`](TableError::Parse) and [`NotRegular`](TableError::NotRegular);
+/// - the kind of its source: [`Io`](TableError::Io), but `Other` instead of one of the above except
+///   `InvalidInput`;
+/// - `Other`: all others.
+///
+/// An error of the operating system therefore never looks like a refusal.
+///
+/// ```
+/// use std::time::Duration;
+/// use rvlf::table::{Allocation, Claim, ScopeRule};
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("table.json");
+/// let timeout = Duration::from_secs(10);
+/// let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
+/// let held = Allocation::register(&path, &claim, "segment-1", timeout)?;
+///
+/// let claim = Claim::new("compactor").allow(ScopeRule::write("/data/a"));
+/// match Allocation::register(&path, &claim, "segment-2", timeout) {
+///     Err(error) if error.is_contention() => println!("try again later: {error}"),
+///     other => drop(other?),
+/// }
+/// # held.release()?;
+/// # Ok::<(), std::io::Error>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum TableError {
-    /// There is an entry of this name.
+    /// An entry with this name exists.
     DuplicateName {
         /// The name.
         name: String,
-        /// Its holder's process id.
+        /// The process id of its holder.
         pid: u32,
     },
-    /// Somebody else may write there.
+    /// Another entry may write some of the requested paths.
     WriteConflict {
-        /// The entry that really has it: where scopes were delegated, the deepest.
+        /// The name of that entry: where scopes were delegated, the deepest.
         entry: String,
-        /// What was asked for.
+        /// The rule that was requested.
         requested: Box<ScopeRule>,
-        /// That entry's rule that is in the way.
+        /// The rule by which the other entry holds the paths.
         held: Box<ScopeRule>,
     },
-    /// Nobody can delegate more than it has.
+    /// The parent's own scope does not cover what it was to delegate or to get back.
     NotSubset {
-        /// The entry that was to delegate.
+        /// The name of the parent.
         parent: String,
-        /// What it does not have, or not any more.
+        /// The first rule that its scope does not cover.
         rule: Box<ScopeRule>,
     },
-    /// There is no entry of this name (any more).
+    /// No entry has this name, or not any more.
     UnknownName {
         /// The name.
         name: String,
     },
-    /// Somebody else writes this segment.
+    /// Another entry writes this segment.
     SegmentConflict {
         /// The segment.
         segment: String,
-        /// The entry that writes it.
+        /// The name of that entry.
         entry: String,
-        /// Where its holder can be reached.
+        /// The path at which its holder can be reached; empty if there is none.
         socket: PathBuf,
     },
-    /// The entry is no placeholder: somebody has adopted or registered it.
+    /// The entry is no placeholder: it was registered, or a process has adopted it.
     NotAPlaceholder {
-        /// The entry.
+        /// The name of the entry.
         name: String,
-        /// Its holder's process id.
+        /// The process id of its holder.
         pid: u32,
     },
-    /// The entry to reclaim was delegated by somebody else; or by nobody, and has more than a child
-    /// could have.
+    /// The entry to be reclaimed is not a child: another entry delegated it; or it has no parent,
+    /// and its scope is larger than a child's could be.
     NotAChild {
-        /// The entry that was to get it back.
+        /// The name of the entry that was to reclaim it.
         parent: String,
-        /// The entry that was to be reclaimed.
+        /// The name of the entry that was to be reclaimed.
         name: String,
-        /// Who did delegate it, if anybody.
+        /// The name of the entry that delegated it, if there is one.
         delegated_from: Option<String>,
     },
-    /// A path that a table cannot hold.
+    /// A table cannot hold this path.
     InvalidPath {
         /// The path.
         path: PathBuf,
-        /// What is wrong with it.
+        /// The reason.
         problem: PathProblem,
     },
-    /// The entry of an [`Allocation`](super::Allocation) is not ours any more: it was released by
-    /// hand, reclaimed by its parent, or the table was removed. Stop writing.
+    /// This [`Allocation`](super::Allocation) does not hold its entry any more: the entry was
+    /// released by hand or reclaimed by its parent, or the table was removed. Stop writing.
     Lost {
-        /// The entry.
+        /// The name of the entry.
         name: String,
-        /// The table.
+        /// The table's file.
         path: PathBuf,
-        /// The process id in the entry that bears the name now, if there is one.
+        /// The process id in the entry that has the name now, if there is one.
         held_by: Option<u32>,
     },
-    /// This is a forked child; the guard or the allocation belongs to its parent.
+    /// This process is a forked child, and the guard or the allocation belongs to its parent
+    /// process.
     Forked {
-        /// The table.
+        /// The table's file.
         path: PathBuf,
     },
-    /// The file is not a table. It was not touched.
+    /// The file is not a table.
     Parse {
-        /// The table.
+        /// The table's file.
         path: PathBuf,
-        /// The line in which the parser stopped, from 1.
+        /// The line at which the parser stopped, counted from 1.
         line: usize,
-        /// How many bytes of that line it had read.
+        /// The number of bytes of that line that the parser had read.
         column: usize,
-        /// What the parser said.
+        /// The parser's error.
         source: serde_json::Error,
     },
-    /// Something that is no regular file lies at the path. It was not touched.
+    /// The path has something other than a regular file.
     NotRegular {
-        /// The table.
+        /// The table's file.
         path: PathBuf,
-        /// What lies there.
+        /// What is at the path.
         found: FileKind,
     },
-    /// Somebody still had the table locked when the time was over.
+    /// The table was still locked when the timeout passed.
     Timeout {
-        /// The table.
+        /// The table's file.
         path: PathBuf,
-        /// How long we were to wait.
+        /// The timeout.
         timeout: Duration,
     },
-    /// The file was removed or replaced by somebody who did not lock it.
+    /// The file was removed, or replaced without its lock, while it was locked here.
     Replaced {
-        /// The table.
+        /// The table's file.
         path: PathBuf,
     },
-    /// No argument, no `RVLF_TABLE`, no `XDG_RUNTIME_DIR`.
+    /// No path was passed, and the environment names none.
     NoPath,
     /// The operating system failed.
     Io {
-        /// What was being done.
+        /// The operation, as the verb phrase of a sentence: "open the directory".
         operation: &'static str,
-        /// The table.
+        /// The table's file.
         path: PathBuf,
-        /// What the operating system said.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -138,9 +177,9 @@ pub enum TableError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PathProblem {
-    /// It is relative: to other processes it would be another one.
+    /// The path is relative: to a process with another working directory it means another path.
     Relative,
-    /// It is not UTF-8, and JSON is.
+    /// The path is not UTF-8, and JSON holds only UTF-8.
     NotUtf8,
 }
 
@@ -153,7 +192,28 @@ impl TableError {
         }
     }
 
-    /// Whether somebody else is in the way: worth trying again later, or with less.
+    pub(super) fn parse(path: &Path, source: serde_json::Error) -> TableError {
+        TableError::Parse {
+            path: path.to_owned(),
+            line: source.line(),
+            column: source.column(),
+            source,
+        }
+    }
+
+    /// Whether another holder is the reason: the same call may succeed later.
+    ///
+    /// ```
+    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    ///
+    /// let mut table = Table::default();
+    /// let holder = EntryHolder::from_pid(4121);
+    /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
+    /// table.register(&claim, "segment-1", &holder)?;
+    /// let again = table.register(&claim, "segment-2", &holder).expect_err("the name is taken");
+    /// assert!(again.is_contention());
+    /// # Ok::<(), rvlf::table::TableError>(())
+    /// ```
     #[must_use]
     pub fn is_contention(&self) -> bool {
         matches!(
@@ -164,102 +224,64 @@ impl TableError {
                 | TableError::Timeout { .. }
         )
     }
+
+    pub(super) fn io_kind(&self) -> io::ErrorKind {
+        match self {
+            TableError::WriteConflict { .. } | TableError::SegmentConflict { .. } => {
+                io::ErrorKind::WouldBlock
+            }
+            TableError::Timeout { .. } => io::ErrorKind::TimedOut,
+            TableError::DuplicateName { .. } => io::ErrorKind::AlreadyExists,
+            TableError::UnknownName { .. } | TableError::NoPath => io::ErrorKind::NotFound,
+            TableError::InvalidPath { .. } => io::ErrorKind::InvalidInput,
+            TableError::Parse { .. } | TableError::NotRegular { .. } => io::ErrorKind::InvalidData,
+            TableError::Io { source, .. } => match source.kind() {
+                io::ErrorKind::WouldBlock
+                | io::ErrorKind::TimedOut
+                | io::ErrorKind::InvalidData
+                | io::ErrorKind::AlreadyExists
+                | io::ErrorKind::NotFound => io::ErrorKind::Other,
+                kind => kind,
+            },
+            _ => io::ErrorKind::Other,
+        }
+    }
 }
 
 impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TableError::DuplicateName { name, pid } => write!(
-                f,
-                "{name:?} is held by pid {pid}: choose another name or wait until it is released"
-            ),
+            TableError::DuplicateName { name, pid } => write_duplicate_name(f, name, *pid),
             TableError::WriteConflict {
                 entry,
                 requested,
                 held,
-            } => write!(
-                f,
-                "{requested} is not free: {entry:?} holds {held}; ask `rvlf table list`"
-            ),
-            TableError::NotSubset { parent, rule } => write!(
-                f,
-                "{parent:?} cannot delegate {rule}: it does not have it, or has delegated it already"
-            ),
-            TableError::UnknownName { name } => write!(
-                f,
-                "there is no entry {name:?}: it was released, reclaimed, or never made"
-            ),
-            TableError::SegmentConflict { segment, entry, .. } => write!(
-                f,
-                "segment {segment:?} is written by {entry:?}: wait for it, or choose another"
-            ),
-            TableError::NotAPlaceholder { name, pid } => write!(
-                f,
-                "{name:?} is held by pid {pid} already: only what was delegated and not adopted yet \
-                 can be adopted"
-            ),
+            } => write_conflict(f, entry, requested, held),
+            TableError::NotSubset { parent, rule } => write_not_subset(f, parent, rule),
+            TableError::UnknownName { name } => write_unknown_name(f, name),
+            TableError::SegmentConflict { segment, entry, .. } => {
+                write_segment_conflict(f, segment, entry)
+            }
+            TableError::NotAPlaceholder { name, pid } => write_not_a_placeholder(f, name, *pid),
             TableError::NotAChild {
                 parent,
                 name,
                 delegated_from,
-            } => {
-                write!(f, "{parent:?} cannot reclaim {name:?}, which ")?;
-                match delegated_from {
-                    Some(from) => write!(f, "{from:?} has delegated"),
-                    None => write!(f, "has more than {parent:?} could have delegated"),
-                }
-            }
-            TableError::InvalidPath { path, problem } => {
-                let path = path.display();
-                match problem {
-                    PathProblem::Relative => write!(f, "{path}: a scope needs an absolute path"),
-                    PathProblem::NotUtf8 => write!(f, "{path}: a table holds UTF-8 paths only"),
-                }
-            }
+            } => write_not_a_child(f, parent, name, delegated_from.as_deref()),
+            TableError::InvalidPath { path, problem } => write!(f, "{}: {problem}", path.display()),
             TableError::Lost {
                 name,
                 path,
                 held_by,
-            } => {
-                write!(f, "{}: allocation {name:?} lost: ", path.display())?;
-                match held_by {
-                    Some(pid) => write!(f, "pid {pid} has it now")?,
-                    None => f.write_str("its entry is gone")?,
-                }
-                f.write_str("; stop writing and register again")
-            }
-            TableError::Forked { path } => write!(
-                f,
-                "{}: this is a forked child, and its parent holds that: open the table here",
-                path.display()
-            ),
+            } => write_lost(f, name, path, *held_by),
+            TableError::Forked { path } => write_at(f, path, FORKED),
             TableError::Parse {
                 path, line, column, ..
-            } => write!(
-                f,
-                "{}:{line}:{column}: not an allocation table; repair it or move it away yourself",
-                path.display()
-            ),
-            TableError::NotRegular { path, found } => write!(
-                f,
-                "{}: {found}, not a regular file: give the table another path",
-                path.display()
-            ),
-            TableError::Timeout { path, timeout } => write!(
-                f,
-                "{}: still locked by another process after {} s; try again",
-                path.display(),
-                timeout.as_secs_f64()
-            ),
-            TableError::Replaced { path } => write!(
-                f,
-                "{}: removed or replaced while it was locked; open it again and repeat",
-                path.display()
-            ),
-            TableError::NoPath => f.write_str(
-                "no path for the allocation table: give one, or set RVLF_TABLE or XDG_RUNTIME_DIR \
-                 to an absolute path",
-            ),
+            } => write!(f, "{}:{line}:{column}: {NOT_A_TABLE}", path.display()),
+            TableError::NotRegular { path, found } => write_not_regular(f, path, *found),
+            TableError::Timeout { path, timeout } => write_timeout(f, path, *timeout),
+            TableError::Replaced { path } => write_at(f, path, REPLACED),
+            TableError::NoPath => f.write_str(NO_PATH),
             TableError::Io {
                 operation,
                 path,
@@ -267,6 +289,120 @@ impl fmt::Display for TableError {
             } => advice::write_failed(f, path, operation, source),
         }
     }
+}
+
+const FORKED: &str = "this process is a forked child, and its parent process opened the table; \
+                      open the table in the child";
+const NOT_A_TABLE: &str = "not an allocation table; repair the file, or move it away";
+const REPLACED: &str = "the table was removed or replaced while it was locked; open it again and \
+                        repeat the operation";
+const NO_PATH: &str = "no path for the allocation table; pass one, set RVLF_TABLE, or set \
+                       XDG_RUNTIME_DIR to an absolute path";
+
+fn write_at(f: &mut fmt::Formatter<'_>, path: &Path, message: &str) -> fmt::Result {
+    write!(f, "{}: {message}", path.display())
+}
+
+fn write_duplicate_name(f: &mut fmt::Formatter<'_>, name: &str, pid: u32) -> fmt::Result {
+    write!(
+        f,
+        "entry {name:?} exists and is held by pid {pid}; choose another name, or wait until that \
+         entry is released"
+    )
+}
+
+fn write_conflict(
+    f: &mut fmt::Formatter<'_>,
+    entry: &str,
+    requested: &ScopeRule,
+    held: &ScopeRule,
+) -> fmt::Result {
+    write!(
+        f,
+        "{requested} conflicts with entry {entry:?}, which holds {held}; wait until that entry is \
+         released, or request less (`rvlf table list` shows all entries)"
+    )
+}
+
+fn write_not_subset(f: &mut fmt::Formatter<'_>, parent: &str, rule: &ScopeRule) -> fmt::Result {
+    write!(
+        f,
+        "{rule} exceeds the scope of entry {parent:?}, which can delegate only what it holds; \
+         request less"
+    )
+}
+
+fn write_unknown_name(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+    write!(
+        f,
+        "no entry {name:?}: it was released, reclaimed, or never made; `rvlf table list` shows all \
+         entries"
+    )
+}
+
+fn write_segment_conflict(f: &mut fmt::Formatter<'_>, segment: &str, entry: &str) -> fmt::Result {
+    write!(
+        f,
+        "entry {entry:?} writes segment {segment:?}; wait until that entry is released, or choose \
+         another segment"
+    )
+}
+
+fn write_not_a_placeholder(f: &mut fmt::Formatter<'_>, name: &str, pid: u32) -> fmt::Result {
+    write!(
+        f,
+        "entry {name:?} is already held by pid {pid}; only an entry that was delegated and not \
+         adopted yet can be adopted"
+    )
+}
+
+fn write_not_a_child(
+    f: &mut fmt::Formatter<'_>,
+    parent: &str,
+    name: &str,
+    delegated_from: Option<&str>,
+) -> fmt::Result {
+    write!(f, "entry {parent:?} cannot reclaim entry {name:?}: ")?;
+    match delegated_from {
+        Some(from) => write!(f, "it was delegated by {from:?}, which can reclaim it"),
+        None => write!(
+            f,
+            "it has no parent, and more than {parent:?} could have delegated; end its process, or \
+             release it by hand (`rvlf table release`)"
+        ),
+    }
+}
+
+fn write_lost(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    path: &Path,
+    held_by: Option<u32>,
+) -> fmt::Result {
+    write!(f, "{}: allocation {name:?} lost: ", path.display())?;
+    match held_by {
+        Some(pid) => write!(f, "pid {pid} holds an entry of that name now")?,
+        None => f.write_str("its entry was removed")?,
+    }
+    f.write_str("; stop writing and register again")
+}
+
+fn write_not_regular(f: &mut fmt::Formatter<'_>, path: &Path, found: FileKind) -> fmt::Result {
+    let path = path.display();
+    write!(
+        f,
+        "{path}: {found}, not a regular file; choose another path for the table"
+    )
+}
+
+fn write_timeout(f: &mut fmt::Formatter<'_>, path: &Path, timeout: Duration) -> fmt::Result {
+    write!(
+        f,
+        "{}: still locked after {} s, by another process or by another guard of this process; \
+         try again",
+        path.display(),
+        timeout.as_secs_f64()
+    )
 }
 
 impl Error for TableError {
@@ -281,16 +417,68 @@ impl Error for TableError {
 
 impl From<TableError> for io::Error {
     fn from(error: TableError) -> io::Error {
-        let kind = match &error {
-            TableError::Timeout { .. } => io::ErrorKind::TimedOut,
-            TableError::Io { source, .. } => source.kind(),
-            TableError::UnknownName { .. } | TableError::NoPath => io::ErrorKind::NotFound,
-            TableError::DuplicateName { .. } => io::ErrorKind::AlreadyExists,
-            contention if contention.is_contention() => io::ErrorKind::WouldBlock,
-            TableError::InvalidPath { .. } => io::ErrorKind::InvalidInput,
-            TableError::Parse { .. } | TableError::NotRegular { .. } => io::ErrorKind::InvalidData,
-            _ => io::ErrorKind::Other,
+        io::Error::new(error.io_kind(), error)
+    }
+}
+
+impl fmt::Display for PathProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            PathProblem::Relative => "a relative path; rules need absolute paths",
+            PathProblem::NotUtf8 => "not UTF-8; a table holds UTF-8 paths only",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn kind(error: TableError) -> io::ErrorKind {
+        io::Error::from(error).kind()
+    }
+
+    // A caller that waits and repeats on contention would repeat a broken disk's error for ever.
+    #[test]
+    fn an_error_of_the_system_has_no_kind_that_means_contention() {
+        let path = Path::new("table.json");
+        for ambiguous in [
+            io::ErrorKind::WouldBlock,
+            io::ErrorKind::TimedOut,
+            io::ErrorKind::AlreadyExists,
+            io::ErrorKind::NotFound,
+        ] {
+            let error = io::Error::from(TableError::io("lock", path, ambiguous.into()));
+            assert_eq!(error.kind(), io::ErrorKind::Other, "{error}");
+            let inner = error.get_ref().and_then(|inner| inner.source());
+            let source = inner.and_then(|source| source.downcast_ref::<io::Error>());
+            assert_eq!(
+                source.map(io::Error::kind),
+                Some(ambiguous),
+                "the source is kept"
+            );
+        }
+        let denied = TableError::io("open", path, io::ErrorKind::PermissionDenied.into());
+        assert_eq!(kind(denied), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn contention_converts_into_a_kind_of_its_own() {
+        let timeout = TableError::Timeout {
+            path: PathBuf::from("table.json"),
+            timeout: Duration::from_secs(10),
         };
-        io::Error::new(kind, error)
+        assert_eq!(kind(timeout), io::ErrorKind::TimedOut);
+        let segment = TableError::SegmentConflict {
+            segment: "s".to_owned(),
+            entry: "a".to_owned(),
+            socket: PathBuf::new(),
+        };
+        assert_eq!(kind(segment), io::ErrorKind::WouldBlock);
+        let name = TableError::DuplicateName {
+            name: "a".to_owned(),
+            pid: 1,
+        };
+        assert_eq!(kind(name), io::ErrorKind::AlreadyExists);
     }
 }

@@ -1,42 +1,57 @@
-//! Whether the process of an entry lives: a pure function from facts to an answer.
+//! Whether the process of an entry is alive: a pure function from facts to an answer.
 //!
-//! The facts come through the same door as the writer lock's, and doubt reads as alive, too. What
-//! the table does not have is a kernel lock held for as long as the entry lasts, nor an age; so
-//! what no fact on this machine decides stays until a person does (`rvlf table release`).
+//! The facts come from the same interface to the operating system as those of the writer lock, and
+//! doubt reads as alive here, too. The table has neither a kernel lock that is held for as long as
+//! an entry lasts, nor an age. An entry that no fact on this machine decides therefore stays until
+//! a person releases it (`rvlf table release`).
 
 use std::collections::HashMap;
 use std::fmt;
+use std::io;
 
-use super::allocation::{Entry, HolderId};
-use super::operations::EntryHolder;
+use super::contents::Table;
+use super::entry::{Entry, EntryHolder, HolderId};
 use crate::judge::FileSystem;
 use crate::record::{Pid, WriterId};
 use crate::sys::{self, Sys, WholeFiles};
 
-/// Whether the process of an entry lives, and how we know. `Display` gives a sentence.
+/// Whether the process of an entry is alive, and how this is known. `Display` gives a sentence.
+///
+/// ```
+/// use rvlf::table::Liveness;
+///
+/// assert!(Liveness::ProcessGone.is_dead());
+/// assert!(Liveness::Alive.is_alive());
+/// // What cannot be known here is neither, and is not reclaimed:
+/// assert!(!Liveness::Elsewhere.is_dead() && !Liveness::Elsewhere.is_alive());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Liveness {
-    /// Dead: the pid is no process id.
+    /// Dead: the pid is not a process id.
     NoProcess,
-    /// Dead: written before this machine's last boot, in a place that no other machine writes.
+    /// Dead: the entry was written before the last boot of this machine, on a file system that no
+    /// other machine writes.
     BeforeBoot,
-    /// Dead: there is no such process, or only its exit status is left.
+    /// Dead: no such process exists, or only its exit status is left.
     ProcessGone,
     /// Dead: another process has the pid now.
     PidReused,
     /// Alive: exactly this process runs.
     Alive,
-    /// Alive, as far as a pid alone tells: the entry does not say when its process started.
+    /// Alive, judged by the pid alone: the start times of the process and of the entry cannot be
+    /// compared.
     PidAlive,
-    /// Alive, for all we know: the process exists and hides everything else from this user.
+    /// Counts as alive: a process with this pid exists, but the system shows nothing else of it to
+    /// this process.
     ProcessHidden,
-    /// Unknown, so alive: its process is of another host, another boot or another pid namespace.
+    /// Unknown, so not dead: the process belongs to another host, another boot or another pid
+    /// namespace.
     Elsewhere,
 }
 
 impl Liveness {
-    /// Whether the entry may be reclaimed.
+    /// Whether the process is known to be dead, so that its entry may be reclaimed.
     #[must_use]
     pub const fn is_dead(self) -> bool {
         matches!(
@@ -48,8 +63,8 @@ impl Liveness {
         )
     }
 
-    /// Whether a process is known to be there. Neither this nor [`is_dead`](Liveness::is_dead)
-    /// holds of what nobody here can know.
+    /// Whether a process is known to be there. For [`Elsewhere`](Liveness::Elsewhere) both this and
+    /// [`is_dead`](Liveness::is_dead) are false.
     #[must_use]
     pub const fn is_alive(self) -> bool {
         matches!(
@@ -62,51 +77,57 @@ impl Liveness {
 impl fmt::Display for Liveness {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Liveness::NoProcess => "its pid is no process id",
-            Liveness::BeforeBoot => "it was written before this machine's last boot",
-            Liveness::ProcessGone => "its process is gone",
-            Liveness::PidReused => "its process is gone, and another one has its pid",
+            Liveness::NoProcess => "its pid is not a process id",
+            Liveness::BeforeBoot => "it was written before the last boot of this machine",
+            Liveness::ProcessGone => "its process has ended",
+            Liveness::PidReused => "its process has ended, and another process has its pid",
             Liveness::Alive => "its process is alive",
-            Liveness::PidAlive => "a process with its pid is alive",
-            Liveness::ProcessHidden => "its process exists, and this user may not look at it",
+            Liveness::PidAlive => {
+                "a process with its pid is alive, but start times cannot be compared"
+            }
+            Liveness::ProcessHidden => {
+                "a process with its pid exists, but cannot be inspected from here"
+            }
             Liveness::Elsewhere => {
-                "its process is of another host, another boot or another container, where nobody \
-                 here can look; if you are sure that it is dead, release the entry by hand"
+                "its process belongs to another host, another boot or another container, and \
+                 cannot be checked from here; if you are sure that it is dead, release the entry \
+                 by hand"
             }
         })
     }
 }
 
-/// Everything that an answer rests on, as values.
+/// Everything that an answer depends on, as values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Facts {
-    /// What this machine says of the pid.
+    /// What this machine reports about the pid.
     process: sys::Liveness,
     file_system: FileSystem,
-    /// Where the entry was written; `None` if it does not say.
+    /// Where the entry was written; `None` if the entry does not say.
     origin: Option<Origin>,
 }
 
-/// Where an entry was written, seen from here.
+/// Where an entry was written, compared with this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Origin {
-    /// `None` where either side knows no boot id.
+    /// `None` if the boot id is unknown on either side.
     same_boot: Option<bool>,
-    /// `None` where either side knows no pid namespace.
+    /// `None` if the pid namespace is unknown on either side.
     same_namespace: Option<bool>,
     same_hostname: bool,
-    /// `None` where either side knows no time namespace.
+    /// `None` if the time namespace is unknown on either side.
     same_clock: Option<bool>,
     start_ticks: u64,
 }
 
-/// The table, one line a row; the first that matches. Read it beside `spec/table.md#liveness`.
+/// The decision table, one line a row; the first row that matches decides. Read it beside
+/// `spec/table.md#liveness`.
 #[rustfmt::skip]
 fn judge(pid: Option<Pid>, facts: &Facts) -> Liveness {
     use sys::Liveness::{Alive, Dead, Unknown};
 
     let Some(origin) = facts.origin else {
-        // As their writers judge: kill(pid, 0), and EPERM is alive.
+        // As the writers of such entries judge: kill(pid, 0), and EPERM means alive.
         return match facts.process {
             /* 1 */ _ if pid.is_none() => Liveness::NoProcess,
             /* 4 */ Dead               => Liveness::ProcessGone,
@@ -115,18 +136,19 @@ fn judge(pid: Option<Pid>, facts: &Facts) -> Liveness {
         };
     };
     let rebooted = origin.same_boot == Some(false);
-    let alone = facts.file_system == FileSystem::Local;
+    let local = facts.file_system == FileSystem::Local;
     let here = match (origin.same_boot, origin.same_namespace) {
         (Some(false), _)               => false,
         (Some(true), Some(same))       => same,
-        // A container has a host name of its own, as a rule; without better facts that must do.
+        // A container usually has a host name of its own. Where boot id or namespace are unknown,
+        // no better fact is available.
         (Some(true), None) | (None, _) => origin.same_hostname,
     };
     let other_clock = origin.same_clock == Some(false);
     let unknown_start = |ticks| ticks == 0 || origin.start_ticks == 0 || other_clock;
     match facts.process {
         /* 1 */ _ if pid.is_none()                                         => Liveness::NoProcess,
-        /* 2 */ _ if rebooted && alone                                     => Liveness::BeforeBoot,
+        /* 2 */ _ if rebooted && local                                     => Liveness::BeforeBoot,
         /* 3 */ _ if !here                                                 => Liveness::Elsewhere,
         /* 4 */ Dead                                                       => Liveness::ProcessGone,
         /* 5 */ Unknown                                                    => Liveness::ProcessHidden,
@@ -136,21 +158,21 @@ fn judge(pid: Option<Pid>, facts: &Facts) -> Liveness {
     }
 }
 
-/// This machine, as entries are compared with it; and what was asked of it so far.
-pub(super) struct Witness<'a, S> {
+/// Gathers the facts about entries: this machine's identity, and what it reports about processes.
+pub(super) struct LivenessProbe<'a, S> {
     sys: &'a S,
     file_system: FileSystem,
     hostname: String,
     boot_id: Option<String>,
     pid_namespace: Option<u64>,
     time_namespace: Option<u64>,
-    /// Many entries may be of one process.
+    /// Several entries may belong to one process, which is queried once.
     processes: HashMap<Pid, sys::Liveness>,
 }
 
-impl<'a, S: WholeFiles> Witness<'a, S> {
-    pub(super) fn new(sys: &'a S, file_system: FileSystem) -> Witness<'a, S> {
-        Witness {
+impl<'a, S: WholeFiles> LivenessProbe<'a, S> {
+    pub(super) fn new(sys: &'a S, file_system: FileSystem) -> LivenessProbe<'a, S> {
+        LivenessProbe {
             sys,
             file_system,
             hostname: sys.hostname().to_string(),
@@ -161,55 +183,60 @@ impl<'a, S: WholeFiles> Witness<'a, S> {
         }
     }
 
-    pub(super) fn look(&mut self, entry: &Entry) -> Liveness {
+    pub(super) fn liveness(&mut self, entry: &Entry) -> Liveness {
         let pid = Pid::new(entry.pid);
-        let process = pid.map_or(sys::Liveness::Dead, |pid| {
-            let ask = || self.sys.process(pid);
-            *self.processes.entry(pid).or_insert_with(ask)
-        });
         let facts = Facts {
-            process,
+            process: pid.map_or(sys::Liveness::Dead, |pid| self.process(pid)),
             file_system: self.file_system,
             origin: entry.holder.as_ref().map(|holder| self.origin(holder)),
         };
         judge(pid, &facts)
     }
 
+    fn process(&mut self, pid: Pid) -> sys::Liveness {
+        let query = || self.sys.process(pid);
+        *self.processes.entry(pid).or_insert_with(query)
+    }
+
     fn origin(&self, holder: &HolderId) -> Origin {
-        let both = |one: Option<u64>, other: Option<u64>| Some(one? == other?);
+        let same = |one: Option<u64>, other: Option<u64>| Some(one? == other?);
         let boots = self.boot_id.as_ref().zip(holder.boot_id.as_ref());
         Origin {
             same_boot: boots.map(|(ours, theirs)| ours.eq_ignore_ascii_case(theirs)),
-            same_namespace: both(self.pid_namespace, holder.pid_namespace),
+            same_namespace: same(self.pid_namespace, holder.pid_namespace),
             same_hostname: self.hostname == holder.hostname,
-            same_clock: both(self.time_namespace, holder.time_namespace),
+            same_clock: same(self.time_namespace, holder.time_namespace),
             start_ticks: holder.start_ticks,
         }
     }
 }
 
-/// This process, with a writer id of its own for a new hold.
-pub(super) fn this_process<S: WholeFiles>(sys: &S) -> std::io::Result<EntryHolder> {
-    let identity = sys.identity()?;
-    let holder = HolderId {
-        hostname: sys.hostname().to_string(),
-        boot_id: boot_id(sys),
-        pid_namespace: sys.pid_namespace(),
-        time_namespace: sys.time_namespace(),
-        start_ticks: identity.start_ticks,
-        writer_id: WriterId::from_random(sys.random()?),
-        unknown: serde_json::Map::new(),
-    };
-    Ok(EntryHolder {
-        pid: identity.pid.get(),
-        id: Some(holder),
-    })
+/// The liveness of every entry of `table`, which lies on a file system of the given kind.
+pub(super) fn judge_all<S: WholeFiles>(
+    sys: &S,
+    file_system: FileSystem,
+    table: &Table,
+) -> Vec<Liveness> {
+    let mut probe = LivenessProbe::new(sys, file_system);
+    let entries = table.entries.iter();
+    entries.map(|entry| probe.liveness(entry)).collect()
 }
 
-/// The boot id as the kernel writes it, in the form of a UUID.
+/// This process as the holder of an entry, with a new writer id.
+pub(super) fn this_process<S: WholeFiles>(sys: &S) -> io::Result<(EntryHolder, WriterId)> {
+    let identity = sys.identity()?;
+    let writer_id = WriterId::from_random(sys.random()?);
+    let mut id = HolderId::new(sys.hostname().to_string(), identity.start_ticks, writer_id);
+    id.boot_id = boot_id(sys);
+    id.pid_namespace = sys.pid_namespace();
+    id.time_namespace = sys.time_namespace();
+    Ok((EntryHolder::new(identity.pid.get(), id), writer_id))
+}
+
+/// The boot id in the form in which the kernel writes it, that of a UUID.
 fn boot_id<S: Sys>(sys: &S) -> Option<String> {
-    sys.boot_id()
-        .map(|bytes| WriterId::from_bytes(bytes).to_string())
+    let bytes = sys.boot_id()?;
+    Some(WriterId::from_bytes(bytes).to_string())
 }
 
 #[cfg(test)]
@@ -225,8 +252,9 @@ mod tests {
         }
     }
 
-    // The harm is in the two wrong answers: a live holder's entry that is reclaimed lets two write,
-    // and a dead one's that stays blocks everybody. Every combination, against the rules in words.
+    // Both wrong answers do harm. A live holder's entry that is reclaimed lets two processes write;
+    // a dead holder's entry that stays blocks every other. Checks every combination against the
+    // rules in words.
     #[test]
     fn every_combination_of_facts_is_judged_as_documented() {
         let some = [None, Some(false), Some(true)];
@@ -264,7 +292,7 @@ mod tests {
             }
         }
         let all = 4 * 2 * 3 * 3 * 2 * 3 * 2;
-        assert_eq!(judged, all, "no combination is left out");
+        assert_eq!(judged, all, "the loops visit every combination");
     }
 
     fn starts() -> impl Iterator<Item = (Option<bool>, u64)> {
@@ -290,12 +318,12 @@ mod tests {
         assert_eq!(
             liveness == Liveness::Alive,
             exact,
-            "only the very process is said to be alive: {facts:?}: {liveness:?}"
+            "only exactly the same process is reported as alive: {facts:?}: {liveness:?}"
         );
     }
 
     #[test]
-    fn entries_of_other_writers_are_judged_by_their_pid_alone() {
+    fn entries_without_a_holder_are_judged_by_their_pid_alone() {
         let judge = |pid, process| {
             let facts = Facts {
                 process,
@@ -308,14 +336,14 @@ mod tests {
         assert_eq!(
             judge(u32::MAX, alive(1)),
             Liveness::NoProcess,
-            "kill(2) would take it for a process group"
+            "kill(2) would interpret it as a process group"
         );
         assert_eq!(judge(7, sys::Liveness::Dead), Liveness::ProcessGone);
         assert_eq!(judge(7, alive(1)), Liveness::PidAlive);
         assert_eq!(
             judge(7, sys::Liveness::Unknown),
             Liveness::ProcessHidden,
-            "EPERM is alive"
+            "EPERM means alive"
         );
     }
 }

@@ -1,77 +1,109 @@
 //! The allocation table: many writers, disjoint scopes, one file.
 //!
-//! Next to "one writer per data file" ([`WriterLock`](crate::WriterLock)) stands the other shape of
-//! the same problem: live processes of which each holds a part of one data set, as paths and
-//! segments, hands parts of its part to children, and crashes. The table is a JSON file that says
-//! who holds what. Two live holders never have overlapping write scopes or one segment; a dead
-//! one's go to its parent, or are free, at the next operation; and a crash in the middle of an
-//! operation leaves the table as it was before or as it is after.
+//! [`WriterLock`](crate::WriterLock) gives one data file to one writer. The table is for the other
+//! shape of the same problem: several live processes each hold a part of one data set, delegate
+//! parts of their part to child processes, and crash. The table is a JSON file that records which
+//! process holds what.
 //!
-//! # What it does not protect against
+//! Two live holders never have overlapping write scopes or the same segment. The part of a dead
+//! holder returns to its parent, or becomes free, at the next operation. A crash in the middle of
+//! an operation leaves the table as it was before, or as it is after.
 //!
-//! - **Programs that do not ask.** The table is advisory, and anybody who may write to its
-//!   directory can replace it.
-//! - **Writers that rewrite the file in place**, as those do whose format this is. They can be read
-//!   and followed, one after the other, but not run beside us: one that waits for the old file's
-//!   lock writes to a file that has no name any more.
-//! - **Links.** Scopes are compared as text: two names of one directory are two scopes.
-//! - **Deaths that cannot be seen from here.** An entry of another host, or of another pid
-//!   namespace of this one, counts as alive until somebody releases it by hand; see [`Liveness`].
-//! - **A local directory that other kernels reach** (exported, or shared with virtual machines):
-//!   entries of theirs look like entries from before a reboot.
-//! - **Loss by hand.** `rvlf table release` and a parent's reclaim take an entry from a live
-//!   process. [`Allocation::check`] tells it.
+//! # Tutorial
 //!
-//! # Example
+//! An [`Entry`] has a name, a process, rules, and a segment: the file or partition that the process
+//! writes. A process **registers** an entry and holds it with an [`Allocation`]:
 //!
 //! ```
 //! use std::time::Duration;
-//! use rvlf::table::{Allocation, Claim, ScopeRule, TableError};
+//! use rvlf::table::{Allocation, Claim, ScopeRule, TableError, snapshot};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("table.json");
-//! let patience = Duration::from_secs(10);
-//! let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
-//! let indexer = Allocation::register(&path, &claim, "segment-1", patience)?;
+//! // How long to wait for the lock of the table. An operation takes milliseconds.
+//! let timeout = Duration::from_secs(10);
+//! let claim = Claim::new("parent").allow(ScopeRule::write("/data"));
+//! let parent = Allocation::register(&path, &claim, "segment-1", timeout)?;
 //!
-//! // Somebody else is refused, and told who is in the way.
-//! let claim = Claim::new("compactor").allow(ScopeRule::write("/data"));
-//! let refused = Allocation::register(&path, &claim, "segment-2", patience);
-//! let Err(TableError::WriteConflict { entry, .. }) = refused else { panic!() };
-//! assert_eq!(entry, "indexer");
+//! // An overlapping claim is refused. The error names the entry that holds the paths.
+//! let claim = Claim::new("stranger").allow(ScopeRule::write("/data/a"));
+//! let refused = Allocation::register(&path, &claim, "segment-2", timeout);
+//! assert!(matches!(refused, Err(TableError::WriteConflict { entry, .. }) if entry == "parent"));
 //!
-//! indexer.check()?; // Still ours: commit the data now.
-//! indexer.release()?;
+//! // Delegate a part. This makes a placeholder: an entry without a segment.
+//! parent.delegate(&Claim::new("child").allow(ScopeRule::write("/data/a")), timeout)?;
+//!
+//! // In the child process: adopt the placeholder. The parent may not write /data/a any more.
+//! let child = Allocation::adopt(&path, "child", "segment-2", timeout)?;
+//!
+//! child.check()?; // The entry is still ours: commit the data now.
+//!
+//! // Release. /data/a is the parent's again; so it is if the child dies.
+//! child.release()?;
+//!
+//! // Take back what no process adopted, or what a child that has ended left behind.
+//! parent.delegate(&Claim::new("other").allow(ScopeRule::write("/data/b")), timeout)?;
+//! parent.reclaim("other", &[], timeout)?;
+//!
+//! // Read the table without its lock: which entries exist, and are their processes alive?
+//! for (entry, liveness) in snapshot(&path)?.entries() {
+//!     println!("{entry}: {liveness}");
+//! }
+//! parent.release()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # The model
+//! For several changes in one save, and for repairs, lock the table with [`TableGuard::open`].
 //!
-//! An **entry** ([`Entry`]) has a name, a process, allow and deny rules, and a segment. Whoever has
-//! one may **delegate** a part of it: that makes a **placeholder**, an entry without a segment,
-//! which a child process **adopts**. While the child has it the parent does not; when the child
-//! releases it or dies, it is the parent's again, and the child's own children become the parent's.
+//! # What it does not protect against
 //!
-//! [`Allocation`] is the handle for a process's own entry, [`TableGuard`] the locked table for
-//! everything else, [`snapshot`] a look without a lock. The format is that of the allocation table
-//! of the `yoi` orchestrator, with one object more (`holder`); it is written down in
-//! `spec/table.md`.
+//! - **Programs that do not use the table.** The table is advisory, and every process that may
+//!   write to its directory can replace it.
+//! - **Writers that rewrite the file in place**, as the programs do whose format this is. Their
+//!   tables can be read and changed, one program after the other, but not at the same time: a
+//!   program that waits for the lock of the old file then writes to a file that has no name any
+//!   more.
+//! - **Links.** Scopes are compared as text: two names of one directory are two scopes.
+//! - **Deaths that cannot be observed.** An entry of another host, or of another pid namespace of
+//!   this host, counts as alive until a person releases it; see [`Liveness`].
+//! - **A local directory that other kernels reach** (exported, or shared with virtual machines):
+//!   entries of those kernels look like entries from before a reboot.
+//! - **Removal by hand.** `rvlf table release` and a parent's reclaim take an entry from a live
+//!   process. [`Allocation::check`] detects it.
+//!
+//! # Format
+//!
+//! The format is that of the allocation table of the `yoi` orchestrator, with one more object
+//! (`holder`). The file's names (`pod_name`, `segment_id` ..) appear in the JSON only. The format,
+//! the protocol and the liveness rules are specified in `spec/table.md`.
 
 mod allocation;
-mod audit;
+mod claim;
+mod conflicts;
+mod contents;
+mod default_path;
+mod entry;
 mod error;
 mod file;
 mod guard;
-mod handle;
 mod liveness;
 mod operations;
+mod problems;
+mod region;
+mod rule;
 mod scope;
+mod snapshot;
 
-pub use allocation::{Entry, HolderId, Table};
-pub use audit::Problem;
-pub use error::{PathProblem, TableError};
-pub use guard::{Snapshot, TableGuard, default_path, snapshot};
-pub use handle::{Allocation, ReleaseError};
+pub use allocation::{Allocation, ReleaseError};
+pub use claim::Claim;
+pub use conflicts::Conflict;
+pub use contents::Table;
+pub use default_path::default_path;
+pub use entry::{Entry, EntryHolder, HolderId};
+pub use error::{PathProblem, Result, TableError};
+pub use guard::TableGuard;
 pub use liveness::Liveness;
-pub use operations::{Claim, Conflict, EntryHolder};
-pub use scope::{Permission, Scope, ScopeRule};
+pub use problems::Problem;
+pub use rule::{Permission, ScopeRule};
+pub use scope::Scope;
+pub use snapshot::{Snapshot, snapshot};

@@ -1,0 +1,116 @@
+//! [`Claim`]: the name and the rules of an entry that is to be made.
+
+use std::path::{Path, PathBuf};
+
+use super::entry::{Entry, EntryHolder};
+use super::error::{PathProblem, Result, TableError};
+use super::region::normalize;
+use super::rule::ScopeRule;
+use super::scope::Scope;
+
+/// A request for an entry: its name and its rules.
+///
+/// ```
+/// use rvlf::table::{Claim, ScopeRule};
+///
+/// let claim = Claim::new("indexer")
+///     .allow(ScopeRule::write("/data/index"))
+///     .allow(ScopeRule::read("/data"))
+///     .deny(ScopeRule::write("/data/index/frozen"));
+/// assert_eq!(claim.name(), "indexer");
+/// assert!(claim.scope().covers(&ScopeRule::write("/data/index/a")));
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[must_use = "a claim has no effect until it is registered or delegated"]
+pub struct Claim {
+    name: String,
+    socket: PathBuf,
+    allow: Vec<ScopeRule>,
+    deny: Vec<ScopeRule>,
+}
+
+impl Claim {
+    /// A claim without rules. No other entry of the table may have the name.
+    pub fn new(name: impl Into<String>) -> Claim {
+        Claim {
+            name: name.into(),
+            socket: PathBuf::new(),
+            allow: Vec::new(),
+            deny: Vec::new(),
+        }
+    }
+
+    /// Sets a path at which the holder can be reached. The table stores it for other processes and
+    /// attaches no meaning to it.
+    ///
+    /// ```
+    /// # use rvlf::table::Claim;
+    /// let claim = Claim::new("indexer").socket("/run/indexer.sock");
+    /// ```
+    pub fn socket(mut self, path: impl Into<PathBuf>) -> Claim {
+        self.socket = path.into();
+        self
+    }
+
+    /// Adds a rule that grants.
+    pub fn allow(mut self, rule: ScopeRule) -> Claim {
+        self.allow.push(rule);
+        self
+    }
+
+    /// Adds a rule that denies, which takes precedence over every rule that grants.
+    pub fn deny(mut self, rule: ScopeRule) -> Claim {
+        self.deny.push(rule);
+        self
+    }
+
+    /// The name of the claim.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The rules of the claim.
+    #[must_use]
+    pub fn scope(&self) -> Scope<'_> {
+        Scope {
+            allow: self.allow.iter().collect(),
+            deny: self.deny.iter().collect(),
+        }
+    }
+
+    /// The entry for this claim, with normalized paths.
+    pub(super) fn to_entry(&self, holder: &EntryHolder) -> Result<Entry> {
+        if self.socket.to_str().is_none() {
+            return Err(invalid(&self.socket, PathProblem::NotUtf8));
+        }
+        let mut entry = Entry::new(&self.name, holder.clone());
+        entry.socket.clone_from(&self.socket);
+        entry.allow = normalize_rules(&self.allow)?;
+        entry.deny = normalize_rules(&self.deny)?;
+        Ok(entry)
+    }
+}
+
+fn normalize_rules(rules: &[ScopeRule]) -> Result<Vec<ScopeRule>> {
+    rules.iter().map(normalize_rule).collect()
+}
+
+fn normalize_rule(rule: &ScopeRule) -> Result<ScopeRule> {
+    if !rule.target.is_absolute() {
+        return Err(invalid(&rule.target, PathProblem::Relative));
+    }
+    if rule.target.to_str().is_none() {
+        return Err(invalid(&rule.target, PathProblem::NotUtf8));
+    }
+    let mut rule = rule.clone();
+    rule.target = normalize(&rule.target);
+    Ok(rule)
+}
+
+fn invalid(path: &Path, problem: PathProblem) -> TableError {
+    TableError::InvalidPath {
+        path: path.to_owned(),
+        problem,
+    }
+}

@@ -1,0 +1,68 @@
+//! [`Snapshot`]: a table as it was at one moment, read without its lock.
+
+use std::path::Path;
+
+use super::contents::Table;
+use super::entry::Entry;
+use super::error::{Result, TableError};
+use super::file;
+use super::liveness::{Liveness, judge_all};
+use crate::sys::Host;
+
+/// A table as it was at one moment, and whether the processes of its entries were alive.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct Snapshot {
+    /// The table.
+    pub table: Table,
+    /// Whether each entry's process was alive, in the order of the entries.
+    pub liveness: Vec<Liveness>,
+}
+
+impl Snapshot {
+    /// Each entry with the liveness of its process, in the order of the entries.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// for (entry, liveness) in rvlf::table::snapshot(&path)?.entries() {
+    ///     println!("{entry}: {liveness}");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn entries(&self) -> impl Iterator<Item = (&Entry, Liveness)> {
+        self.table.entries.iter().zip(self.liveness.iter().copied())
+    }
+}
+
+/// Reads the table at `path` without locking or creating it. A file that does not exist is an empty
+/// table.
+///
+/// Never waits for the lock: a saved table is whole at every moment. The result describes the
+/// moment of the call; the table may have changed since. Reading a network file system may block
+/// for as long as its server does not answer. Takes a few system calls for each process in the
+/// table.
+///
+/// # Errors
+///
+/// [`Parse`](TableError::Parse), [`NotRegular`](TableError::NotRegular) or [`Io`](TableError::Io).
+///
+/// ```
+/// use rvlf::table::snapshot;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("table.json");
+/// let snapshot = snapshot(&path)?;
+/// assert!(snapshot.table.entries.is_empty());
+/// assert!(!path.exists());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn snapshot(path: impl AsRef<Path>) -> Result<Snapshot> {
+    let path = path.as_ref();
+    let Some((bytes, file_system)) = file::load(Host, path)? else {
+        return Ok(Snapshot::default());
+    };
+    let table = Table::parse(&bytes).map_err(|source| TableError::parse(path, source))?;
+    let liveness = judge_all(&Host, file_system, &table);
+    Ok(Snapshot { table, liveness })
+}
