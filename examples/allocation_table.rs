@@ -1,10 +1,10 @@
-//! A parent that gives parts of its data to children, one of which is killed.
+//! A parent process that delegates parts of its data to child processes, one of which is killed.
 //!
 //! ```sh
 //! cargo run --features table --example allocation_table
 //! ```
 //!
-//! [`index`] is what a child of yours would do, [`supervise`] what a parent would.
+//! [`index`] is what a child process would do in your program, [`supervise`] what the parent would.
 
 use std::error::Error;
 use std::io::{BufRead, BufReader};
@@ -12,86 +12,83 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use rvlf::table::{Allocation, Claim, ScopeRule, TableError, TableGuard, snapshot};
+use rvlf::table::{Allocation, Claim, ScopeRule, TableError, snapshot};
 
-type Outcome<T> = Result<T, Box<dyn Error>>;
+type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
-/// How long to wait for the table: each operation takes milliseconds.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long to wait for the lock of the table: each operation takes milliseconds.
+const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The data set. Nothing is written there: the table is about names.
+/// The data set. The example writes nothing there: the table compares names only.
 const DATA: &str = "/srv/index";
 
-/// A child: takes over what its parent has set aside for it, and works until it is told to stop.
-fn index(table: &Path, name: &str) -> Outcome<()> {
-    let mine = Allocation::adopt(table, name, &format!("segment-of-{name}"), PATIENCE)?;
+/// The child: adopts the part that the parent delegated, and works until its input ends.
+fn index(table: &Path, name: &str) -> Result<()> {
+    let part = Allocation::adopt(table, name, &format!("segment-of-{name}"), TIMEOUT)?;
     println!("ready");
     let mut commands = std::io::stdin().lines();
     while let Some("commit") = commands.next().transpose()?.as_deref() {
-        // Right before each commit: somebody may have taken the entry away.
-        mine.check()?;
+        // Right before each commit: an operator or the parent may have removed the entry.
+        part.check()?;
     }
-    mine.release()?;
+    part.release()?;
     Ok(())
 }
 
-/// A parent: registers the whole, sets a part aside for each child, and starts them.
-fn supervise(table: &Path) -> Outcome<()> {
+/// The parent: registers the data set, delegates a part to each child, and starts the children.
+fn supervise(table: &Path) -> Result<()> {
     let all = Claim::new("parent").allow(ScopeRule::write(DATA));
-    let parent = Allocation::register(table, &all, "segment-of-parent", PATIENCE)?;
-    let mut children = Vec::new();
-    for name in ["child-1", "child-2"] {
-        let part = ScopeRule::write(Path::new(DATA).join(name));
-        parent.delegate(&Claim::new(name).allow(part), PATIENCE)?;
-        children.push(start(table, name)?);
-    }
-    show("each has its part:", table)?;
+    let parent = Allocation::register(table, &all, "segment-of-parent", TIMEOUT)?;
+    let mut first = start_child(&parent, "child-1")?;
+    let mut second = start_child(&parent, "child-2")?;
+    print_table("each child holds its part:", table)?;
 
-    let taken = Claim::new("child-3").allow(ScopeRule::write(Path::new(DATA).join("child-1/x")));
-    match parent.delegate(&taken, PATIENCE) {
+    let part = ScopeRule::write(Path::new(DATA).join("child-1/x"));
+    let third = Claim::new("child-3").allow(part);
+    match parent.delegate(&third, TIMEOUT) {
         Err(error @ TableError::WriteConflict { .. }) => println!("\nrefused: {error}"),
-        other => return Err(format!("two may not have one part: {other:?}").into()),
+        other => return Err(format!("a part was delegated twice: {other:?}").into()),
     }
 
-    let [first, second] = children.as_mut_slice() else {
-        return Err("two were started".into());
-    };
     first.kill()?;
     first.wait()?;
-    show("\nchild-1 is killed, and has released nothing:", table)?;
-    // The next operation of anybody finds it dead; what it had is its parent's again.
-    parent.delegate(&taken, PATIENCE)?;
-    show(
-        "\nits part is the parent's, who gives it to another:",
-        table,
-    )?;
+    print_table("\nchild-1 was killed and released nothing:", table)?;
+    // Every operation first reclaims dead entries: the part of child-1 is the parent's again.
+    parent.delegate(&third, TIMEOUT)?;
+    print_table("\nthe parent delegated that part to child-3:", table)?;
 
     drop(second.stdin.take());
     second.wait()?;
-    parent.reclaim("child-3", &[], PATIENCE)?;
+    parent.reclaim("child-3", &[], TIMEOUT)?;
     parent.release()?;
-    let left = TableGuard::open(table, PATIENCE)?;
-    assert!(left.table().entries.is_empty(), "all is released");
-    println!("\nall is released");
+    assert!(
+        snapshot(table)?.table.entries.is_empty(),
+        "all entries are released"
+    );
+    println!("\nall entries are released");
     Ok(())
 }
 
-fn start(table: &Path, name: &str) -> Outcome<Child> {
+/// Delegates a part to a child process of this program, starts the process, and waits until it has
+/// adopted the part.
+fn start_child(parent: &Allocation, name: &str) -> Result<Child> {
+    let part = ScopeRule::write(Path::new(DATA).join(name));
+    parent.delegate(&Claim::new(name).allow(part), TIMEOUT)?;
     let mut child = Command::new(std::env::current_exe()?)
-        .args([table.as_os_str(), name.as_ref()])
+        .args([parent.table_path().as_os_str(), name.as_ref()])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()?;
-    let said = child.stdout.take().ok_or("its output is piped")?;
-    BufReader::new(said).read_line(&mut String::new())?;
+    let output = child.stdout.take().ok_or("the output is not piped")?;
+    BufReader::new(output).read_line(&mut String::new())?;
     Ok(child)
 }
 
-fn show(title: &str, table: &Path) -> Outcome<()> {
+fn print_table(title: &str, table: &Path) -> Result<()> {
     println!("{title}");
-    let looked = snapshot(table)?;
-    assert_eq!(looked.table.problems(), [], "no two have one part");
-    for (entry, liveness) in looked.table.entries.iter().zip(&looked.liveness) {
+    let snapshot = snapshot(table)?;
+    assert_eq!(snapshot.table.problems(), [], "no two entries overlap");
+    for (entry, liveness) in snapshot.entries() {
         let rules: Vec<String> = entry.allow.iter().map(ToString::to_string).collect();
         println!("  {entry}: {}; {liveness}", rules.join(", "));
     }

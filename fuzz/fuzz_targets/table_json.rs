@@ -1,5 +1,6 @@
-//! Any bytes as an allocation table: refused with a place in them, or read, written and read again
-//! without loss; and whatever the table says, looking at it and operating on it ends.
+//! Parses any bytes as an allocation table. The parser either refuses the bytes and names a line
+//! within them, or the table survives writing and reading without loss. Every operation on the
+//! table ends, whatever the table says.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -7,48 +8,55 @@ use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
 use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
-    let mut table = match Table::parse(bytes) {
-        Ok(table) => table,
+    match Table::parse(bytes) {
+        Ok(table) => {
+            check_round_trip(&table, bytes);
+            operate(table);
+        }
         Err(error) => {
             let lines = bytes.split(|byte| *byte == b'\n').count();
             assert!((1..=lines).contains(&error.line()), "{error}");
-            return;
         }
-    };
-    let json = table.to_json().expect("JSON in, JSON out");
-    assert_eq!(Table::parse(&json).expect("it was just written"), table);
+    }
+});
+
+fn check_round_trip(table: &Table, bytes: &[u8]) {
+    let json = table.to_json().expect("a table from JSON converts to JSON");
+    let again = Table::parse(&json).expect("a table can be read back");
+    assert_eq!(again, *table);
     if let Ok(before) = serde_json::from_slice::<Value>(bytes) {
-        let after = serde_json::from_slice(&json).expect("it was just written");
+        let after = serde_json::from_slice(&json).expect("a table is JSON");
         assert_kept(&before, &after);
     }
+}
 
+fn operate(mut table: Table) {
     for problem in table.problems() {
         let _ = problem.to_string();
     }
-    let names: Vec<String> = { table.entries.iter() }
-        .map(|entry| entry.name.clone())
-        .collect();
-    let process = EntryHolder::from_pid(1);
+    let entries = table.entries.iter();
+    let names: Vec<String> = entries.map(|entry| entry.name.clone()).collect();
+    let holder = EntryHolder::from_pid(1);
     let rule = ScopeRule::write("/a");
     let conflicts = table.conflicts(&rule).len();
     let claim = Claim::new("\u{0}new").allow(rule.clone());
-    let registered = table.register(&claim, "\u{0}new", &process);
+    let registered = table.register(&claim, "\u{0}new", &holder);
     assert!(
         registered.is_err() || conflicts == 0,
-        "what somebody has is not given to another"
+        "paths that another entry holds were registered"
     );
     for name in &names {
         let _ = table.effective_write_scope(name);
-        let _ = table.delegate(name, &claim, &process);
+        let _ = table.delegate(name, &claim, &holder);
         let _ = table.reclaim_delegated(name, "\u{0}new", &[rule.clone()]);
     }
     table.reclaim_stale_with(|entry| entry.pid % 2 == 0);
     for name in &names {
         let _ = table.release(name);
     }
-});
+}
 
-/// Every value that was there is there, in the same place; values may have been added.
+/// Checks that `after` has every value of `before` in the same place. It may have more.
 fn assert_kept(before: &Value, after: &Value) {
     match (before, after) {
         (Value::Object(before), Value::Object(after)) => {
@@ -56,18 +64,17 @@ fn assert_kept(before: &Value, after: &Value) {
                 let kept = after.get(key);
                 // A field that is null may be left out.
                 if !value.is_null() || kept.is_some() {
-                    assert_kept(value, kept.expect("no field is lost"));
+                    assert_kept(value, kept.expect("every field is kept"));
                 }
             }
         }
         (Value::Array(before), Value::Array(after)) => {
             assert_eq!(before.len(), after.len());
-            before
-                .iter()
-                .zip(after)
-                .for_each(|(before, after)| assert_kept(before, after));
+            for (before, after) in before.iter().zip(after) {
+                assert_kept(before, after);
+            }
         }
-        // Ids are written in one way, and may be read in several.
+        // An id can be read in several spellings and is written in one.
         (Value::String(before), Value::String(after)) => {
             let digits = |text: &str| text.replace('-', "").to_ascii_lowercase();
             assert_eq!(digits(before), digits(after));
