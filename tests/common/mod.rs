@@ -12,7 +12,7 @@ use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::os::unix::process::ExitStatusExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
@@ -32,8 +32,11 @@ use rvlf::{
 /// more than seconds, and 60 s outlast a loaded machine.
 pub const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The thresholds of the published rules, and a bit: what backdated records are older than.
+/// Ages on both sides of the published thresholds, 30 s and 300 s. What is older stays older; what
+/// is younger has 20 s and 100 s to spare, which outlast the stalls of a loaded machine.
+pub const YOUNG: Duration = Duration::from_secs(10);
 pub const OLD: Duration = Duration::from_secs(31);
+pub const MIDDLE: Duration = Duration::from_secs(200);
 pub const VERY_OLD: Duration = Duration::from_secs(301);
 
 const ROLE: &str = "RVLF_TEST_ROLE";
@@ -189,6 +192,11 @@ impl Role {
             Some(hostname) => role.with("HOSTNAME", hostname),
             None => role,
         }
+    }
+
+    /// For a role in a container: how long ago its machine booted.
+    pub fn with_uptime(self, uptime: Duration) -> Role {
+        self.with_number("UPTIME", uptime.as_secs())
     }
 
     pub fn puppet(data: &Path) -> Role {
@@ -407,18 +415,42 @@ fn make_namespaces() -> std::io::Result<()> {
     if let Some(hostname) = env::var_os(variable("HOSTNAME")) {
         nix::unistd::sethostname(hostname)?;
     }
+    if env::var_os(variable("UPTIME")).is_some() {
+        make_time_namespace(number("UPTIME"))?;
+    }
     Ok(())
+}
+
+/// The calling process's children see a machine that booted `uptime_s` seconds ago.
+fn make_time_namespace(uptime_s: u64) -> std::io::Result<()> {
+    unshare(CloneFlags::from_bits_retain(nix::libc::CLONE_NEWTIME))?;
+    // Offsets count from the first namespace of all: this process may itself be in another.
+    let offsets = fs::read_to_string("/proc/self/timens_offsets")?;
+    let offset = offsets
+        .lines()
+        .find_map(|line| line.strip_prefix("boottime"));
+    let offset = offset.and_then(|rest| rest.split_whitespace().next());
+    let offset: i64 = offset
+        .and_then(|s| s.parse().ok())
+        .expect("every time namespace has one");
+    let now = clock_gettime(ClockId::CLOCK_BOOTTIME)?.tv_sec();
+    let wanted = i64::try_from(uptime_s).expect("tests speak of less than 292 billion years");
+    fs::write(
+        "/proc/self/timens_offsets",
+        format!("boottime {} 0", offset + wanted - now),
+    )
 }
 
 fn run_inside() -> bool {
     let mut inner = this_binary();
     inner.env(ROLE, arg("INNER"));
     inner.env(variable("MOUNT_PROC"), "yes");
-    let mut inner = inner.spawn().expect("this binary can run again");
-    say(format_args!("inside {}", inner.id()));
-    let status = inner.wait().expect("the child is ours");
+    // Only a real fork enters a time namespace: Linux refuses it to vfork, which `spawn` uses.
+    let inner = fork(|| panic!("this binary can run again: {}", inner.exec()));
+    say(format_args!("inside {inner}"));
+    let status = waitpid(inner, None).expect("the child is ours");
     say("ended");
-    status.success() || status.signal().is_some()
+    matches!(status, WaitStatus::Exited(_, 0) | WaitStatus::Signaled(..))
 }
 
 /// A test that fails must not leave holders behind.
@@ -428,8 +460,16 @@ fn die_with_the_parent() {
 
 /// Why this machine does not let us make namespaces; `None` if it does.
 pub fn no_containers() -> Option<String> {
-    let mut probe = Role::in_container("puppet", None).with("DATA", "/").start();
-    let answer = probe.hear();
+    refusal_to_enter(Role::in_container("puppet", None))
+}
+
+/// Why this machine does not let us make a time namespace; `None` if it does.
+pub fn no_time_namespaces() -> Option<String> {
+    refusal_to_enter(Role::in_container("puppet", None).with_uptime(Duration::from_secs(60)))
+}
+
+fn refusal_to_enter(puppet: Role) -> Option<String> {
+    let answer = puppet.with("DATA", "/").start().hear();
     let reason = answer.strip_prefix("cannot: ")?;
     Some(format!("no namespaces here: {reason}"))
 }
