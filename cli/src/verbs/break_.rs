@@ -73,14 +73,15 @@ fn print_removed(args: &Break, removed: Option<Holder>) -> io::Result<()> {
 }
 
 fn print_refusal(args: &Break, error: &BreakError) {
-    match (error, args.writer_id) {
-        (BreakError::Held { holder, .. }, Some(given))
-            if holder
-                .record()
-                .is_none_or(|record| record.writer_id() != given) =>
-        {
-            messages::print(format_args!("{error}, not with {given}"));
-        }
+    let held_id = match error {
+        BreakError::Held { holder, .. } => holder.record().map(|record| record.writer_id()),
+        _ => None,
+    };
+    match (held_id, args.writer_id) {
+        (Some(held), Some(given)) if held != given => messages::print(format_args!(
+            "{}: not removed: its writer id is {held}, not {given}",
+            escape::path(&args.data),
+        )),
         _ => messages::print_error(error),
     }
 }

@@ -1,0 +1,117 @@
+//! Help texts, manual pages and completion scripts.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use crate::support::{Directory, finish};
+
+const VERBS: [&str; 9] = [
+    "run",
+    "status",
+    "wait",
+    "break",
+    "dump",
+    "scan",
+    "table",
+    "completions",
+    "man",
+];
+
+/// rvlf itself, and each of its verbs.
+fn pages() -> impl Iterator<Item = Option<&'static str>> {
+    std::iter::once(None).chain(VERBS.map(Some))
+}
+
+/// Feeds a program, and returns its complaints; `None` if the program is not installed.
+fn complaints(command: &mut Command, input: &str) -> Option<String> {
+    command.stdin(Stdio::piped()).stdout(Stdio::null());
+    let Ok(mut child) = command.stderr(Stdio::piped()).spawn() else {
+        eprintln!("not checked: {command:?} is not installed");
+        return None;
+    };
+    let mut stdin = child.stdin.take().expect("standard input is piped");
+    let written = stdin.write_all(input.as_bytes());
+    written.expect("the program reads its input");
+    drop(stdin);
+    let output = child.wait_with_output().expect("the child is not reaped");
+    let complaints = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert!(output.status.success(), "{command:?}: {complaints}");
+    Some(complaints)
+}
+
+// Packages install these. A script that does not parse breaks every new shell.
+#[test]
+fn completions_parse() {
+    let dir = Directory::new();
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let output = dir.rvlf(&["completions", shell]);
+        assert_eq!(output.code(), 0, "{shell}: {}", output.stderr);
+        let script = output.stdout;
+        assert!(script.contains("no-keepalive"), "{shell}: the options");
+        if ["bash", "zsh", "fish"].contains(&shell) {
+            let complaints = complaints(Command::new(shell).arg("-n"), &script);
+            assert_eq!(complaints.unwrap_or_default(), "", "{shell}");
+        }
+    }
+}
+
+// The reader of `man rvlf-run` at three in the morning wants the exit statuses.
+#[test]
+fn manual_pages_are_well_formed() {
+    let dir = Directory::new();
+    for verb in pages() {
+        let args: Vec<&str> = std::iter::once("man").chain(verb).collect();
+        let output = dir.rvlf(&args);
+        assert_eq!(output.code(), 0, "{verb:?}: {}", output.stderr);
+        let page = output.stdout;
+        let name = verb.map_or("rvlf".to_owned(), |verb| format!("rvlf-{verb}"));
+        assert!(page.contains(&format!(".TH {name} 1")), "{verb:?}: {page}");
+        for section in ["NAME", "SYNOPSIS", "EXAMPLES", "\"EXIT STATUS\""] {
+            let heading = format!(".SH {section}");
+            assert!(page.contains(&heading), "{verb:?} has {section}");
+        }
+        let mut groff = Command::new("groff");
+        let complaints = complaints(groff.args(["-man", "-Tutf8", "-ww"]), &page);
+        assert_eq!(complaints.unwrap_or_default(), "", "{verb:?}");
+    }
+}
+
+#[test]
+fn every_help_text_has_examples_and_exit_statuses() {
+    let dir = Directory::new();
+    for verb in pages() {
+        for flag in ["--help", "-h"] {
+            let args: Vec<&str> = verb.into_iter().chain([flag]).collect();
+            let output = dir.rvlf(&args);
+            assert_eq!(output.code(), 0, "{args:?}");
+            let help = output.stdout;
+            assert!(help.contains("\nEXAMPLES\n"), "{args:?}: {help}");
+            assert!(help.contains("\nEXIT STATUS\n"), "{args:?}: {help}");
+        }
+    }
+}
+
+// `rvlf completions bash | head -1`: a reader that closes the pipe early is not an error.
+#[test]
+fn a_closed_pipe_at_standard_output_is_not_an_error() {
+    let dir = Directory::new();
+    let many: Vec<String> = (0..20_000).map(|number| format!("data-{number}")).collect();
+    let verbs: [&[&str]; 4] = [
+        &["completions", "bash"],
+        &["man", "run"],
+        &["--help"],
+        &["status"],
+    ];
+    for verb in verbs {
+        let mut command = dir.command(verb);
+        if verb == ["status"] {
+            command.args(&many);
+        }
+        let (reader, writer) = std::io::pipe().expect("there is room for a pipe");
+        drop(reader);
+        command.stdout(writer);
+        let output = finish(command);
+        let quiet = (0, "");
+        assert_eq!((output.code(), output.stderr.as_str()), quiet, "{verb:?}");
+    }
+}

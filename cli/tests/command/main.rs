@@ -1,0 +1,23 @@
+//! The command `rvlf`, run as people and scripts run it.
+#![cfg(unix)]
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a key that a JSON value does not have reads as null"
+)]
+
+mod break_;
+mod dump;
+mod exit_status;
+mod foreign;
+mod help;
+mod json;
+mod run;
+mod run_loss;
+mod run_signals;
+mod scan;
+mod status;
+mod support;
+#[cfg(target_os = "linux")]
+mod table;
+mod terminal;
+mod wait;

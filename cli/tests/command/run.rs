@@ -1,0 +1,223 @@
+//! `rvlf run`: one command at a time, what the next one gets, and exit statuses.
+
+use std::io::{BufRead, BufReader, Read};
+use std::process::Child;
+
+use nix::sys::signal::{Signal, kill};
+use rvlf::WriterId;
+
+use crate::support::{Directory, Holder, STUBBORN, output_of, vector};
+
+// A script asks who writes before it copies a file. A status of 0 for a held lock makes it copy a file
+// that is half written.
+#[test]
+fn while_run_holds_the_lock_status_names_the_holder() {
+    let dir = Directory::new();
+    assert_eq!(dir.rvlf(&["status", "d.rvf"]).code(), 0, "free at first");
+
+    let holder = Holder::start(&dir);
+    let status = dir.rvlf(&["status", "--json", "d.rvf"]);
+    assert_eq!(status.code(), 1, "held");
+    let json = status.json();
+    assert_eq!(json["state"], "held");
+    assert_eq!(json["row"], 2, "the kernel lock is the evidence");
+    assert_eq!(
+        json["record"]["pid"],
+        holder.rvlf_pid(),
+        "rvlf is the holder"
+    );
+    assert_eq!(json["resource_path"], "d.rvf");
+    assert_eq!(json["lock_path"], "d.rvf.lock");
+    assert_eq!(json["record"]["checksum"], "iso-hdlc");
+    assert!(
+        json["record"]["timestamp_ns"].is_string(),
+        "JavaScript would round a number"
+    );
+
+    let refused = dir.rvlf(&["run", "d.rvf", "--", "touch", "second"]);
+    assert_eq!(refused.code(), 75, "held by another process");
+    let pid = holder.rvlf_pid().to_string();
+    assert!(refused.stderr.contains(&pid), "by whom: {}", refused.stderr);
+    assert!(!dir.join("second").exists(), "the command did not run");
+
+    let ended = holder.end();
+    assert_eq!(
+        ended.code(),
+        1,
+        "read(1) fails at the end of its input, and rvlf exits with 1"
+    );
+    assert_eq!(ended.stderr, "", "no message");
+    assert!(dir.is_empty(), "the lock file is removed");
+    assert_eq!(dir.rvlf(&["status", "d.rvf"]).code(), 0, "free again");
+}
+
+// The OOM killer ends the writer and rvlf. The next writer must neither wait for 30 s nor miss that the
+// file may be half written.
+#[test]
+fn after_both_are_killed_the_next_run_succeeds_and_names_the_dead_holder() {
+    let dir = Directory::new();
+    let script = ["sh", "-c", "echo ready; echo $$; read line"];
+    let mut holder = Holder::running(&dir, &[], &script);
+    let command = holder.pid_line();
+    let rvlf_pid = holder.rvlf_pid().to_string();
+    kill(command, Signal::SIGSTOP).expect("the command still runs");
+    holder.kill_rvlf();
+    kill(command, Signal::SIGKILL).expect("the stopped command still exists");
+    assert_eq!(holder.line(), "", "the command has ended");
+
+    let status = dir.rvlf(&["status", "d.rvf"]);
+    assert_eq!(status.code(), 3, "stale: {}", status.stdout);
+
+    let next = dir.rvlf(&["run", "d.rvf", "--", "echo", "next"]);
+    assert_eq!((next.code(), next.stdout.as_str()), (0, "next\n"));
+    let message = next.stderr;
+    assert!(message.contains("reclaimed from pid"), "{message}");
+    assert!(message.contains(&rvlf_pid), "from whom: {message}");
+    assert_eq!(message.lines().count(), 1, "in one line: {message}");
+    assert!(dir.is_empty(), "no file is left");
+}
+
+// rvlf is killed and its command writes on. No other process may write until the command has ended.
+#[test]
+fn the_lock_outlives_a_killed_rvlf_until_its_command_has_ended() {
+    let dir = Directory::new();
+    let mut holder = Holder::running(&dir, &[], &STUBBORN);
+    holder.kill_rvlf();
+
+    let status = dir.rvlf(&["status", "--json", "d.rvf"]);
+    assert_eq!(
+        status.code(),
+        1,
+        "the command has the lock: {}",
+        status.stdout
+    );
+    assert_eq!(status.json()["row"], 2);
+    let refused = dir.rvlf(&["run", "d.rvf", "--", "true"]);
+    assert_eq!(refused.code(), 75, "{}", refused.stderr);
+    let refused = dir.rvlf(&["break", "d.rvf"]);
+    assert_eq!(refused.code(), 1, "not broken: {}", refused.stderr);
+
+    let waiting = dir.start(&["run", "--wait", "d.rvf", "--", "echo", "mine"]);
+    holder.close_input();
+    let waited = output_of(waiting, "rvlf run --wait");
+    assert_eq!((waited.code(), waited.stdout.as_str()), (0, "mine\n"));
+    assert!(
+        waited.stderr.contains("reclaimed from"),
+        "{}",
+        waited.stderr
+    );
+}
+
+// A service that was started under the lock leaves a daemon behind, which would keep the lock of its
+// dead parents indefinitely: that is what --close is for.
+#[test]
+fn with_close_a_daemon_of_the_command_does_not_keep_the_lock() {
+    let dir = Directory::new();
+    let command = ["sh", "-c", "sleep 120 & echo ready; echo $!; wait"];
+    for (options, keeps_lock) in [(&["-o"][..], false), (&["--close"], false), (&[], true)] {
+        let mut holder = Holder::running(&dir, options, &command);
+        let daemon = holder.pid_line();
+        holder.kill_rvlf();
+        if keeps_lock {
+            let status = dir.rvlf(&["status", "d.rvf"]);
+            assert_eq!(status.code(), 1, "inherited: {}", status.stdout);
+            kill(daemon, Signal::SIGKILL).expect("the daemon runs");
+        }
+        // A killed command takes a moment to end. The wait is not for the daemon, which runs 120 s.
+        let next = dir.rvlf(&["run", "--wait=30s", "d.rvf", "--", "true"]);
+        assert_eq!(next.code(), 0, "{options:?}: {}", next.stderr);
+        if !keeps_lock {
+            kill(daemon, Signal::SIGKILL).expect("the daemon still runs");
+        }
+    }
+}
+
+// Shell scripts branch on these numbers, which are those of the shell, of env(1) and of sysexits.h.
+#[test]
+fn run_exits_as_its_command_does_or_with_a_status_of_its_own() {
+    let dir = Directory::new();
+    dir.write("data", "no program");
+    dir.write("foreign.lock", "4121\n");
+    dir.write("v2.lock", vector("synthetic/version-2.bin"));
+    let cases: [(&[&str], i32); 12] = [
+        (&["run", "d", "--", "true"], 0),
+        (&["run", "d", "--", "sh", "-c", "exit 42"], 42),
+        (&["run", "d", "--", "sh", "-c", "exit 255"], 255),
+        (&["run", "d", "--", "sh", "-c", "kill -KILL $$"], 128 + 9),
+        (&["run", "d", "--", "sh", "-c", "kill -TERM $$"], 128 + 15),
+        (&["run", "d", "--", "./data"], 126),
+        (&["run", "d", "--", "./no-such-program"], 127),
+        (&["run", "foreign", "--", "true"], 125),
+        (&["run", "v2", "--", "true"], 125),
+        (&["run", "no/such/directory/d", "--", "true"], 125),
+        (&["run", "d"], 125),
+        (&["run", "--wait=soon", "d", "--", "true"], 125),
+    ];
+    for (args, expected) in cases {
+        let output = dir.rvlf(args);
+        assert_eq!(output.code(), expected, "{args:?}: {}", output.stderr);
+        assert!(
+            !dir.join("d.lock").exists(),
+            "{args:?}: the lock is released"
+        );
+    }
+}
+
+// A command that changes its directory, or that stores who wrote its data, needs both.
+#[test]
+fn the_command_finds_the_lock_path_and_the_writer_id_in_its_environment() {
+    let dir = Directory::new();
+    let script = "cd /; echo \"$RVLF_WRITER_ID\"; head -c 4 \"$RVLF_LOCK_PATH\"";
+    let output = dir.rvlf(&["run", "d.rvf", "--", "sh", "-c", script]);
+    let (id, magic) = output.stdout.split_once('\n').expect("two lines");
+    assert!(id.parse::<WriterId>().is_ok(), "{id} is a writer id");
+    assert_eq!(magic, "FLVR", "the path is valid in every directory");
+}
+
+/// Reads the message of a waiting command.
+fn first_message(waiting: &mut Child) -> (String, impl Read + use<>) {
+    let stderr = waiting.stderr.take().expect("standard error is piped");
+    let mut stderr = BufReader::new(stderr);
+    let mut line = String::new();
+    let read = stderr.read_line(&mut line);
+    read.expect("standard error is a pipe");
+    (line, stderr)
+}
+
+// A nightly job waits until the writer of the day has finished.
+#[test]
+fn a_waiting_run_names_the_holder_once_and_gets_the_lock_at_its_release() {
+    let dir = Directory::new();
+    let holder = Holder::start(&dir);
+    let pid = holder.rvlf_pid().to_string();
+    let mut waiting = dir.start(&["run", "--wait=1h", "d.rvf", "--", "echo", "mine"]);
+    let (line, mut stderr) = first_message(&mut waiting);
+    assert!(
+        line.starts_with("rvlf: waiting for d.rvf: held by pid "),
+        "{line}"
+    );
+    assert!(line.contains(&pid), "by whom: {line}");
+    assert!(
+        line.contains("the kernel reports"),
+        "and the reason: {line}"
+    );
+    holder.end();
+    let waited = output_of(waiting, "rvlf run --wait");
+    assert_eq!((waited.code(), waited.stdout.as_str()), (0, "mine\n"));
+    let mut rest = String::new();
+    let read = stderr.read_to_string(&mut rest);
+    read.expect("standard error is a pipe");
+    assert_eq!(rest, "", "a pipe gets one line");
+}
+
+#[test]
+fn a_run_that_times_out_exits_with_75() {
+    let dir = Directory::new();
+    let holder = Holder::start(&dir);
+    let waited = dir.rvlf(&["run", "--wait=50ms", "d.rvf", "--", "touch", "never"]);
+    assert_eq!(waited.code(), 75, "{}", waited.stderr);
+    let message = waited.stderr;
+    assert!(message.contains("timed out after 0.05 s"), "{message}");
+    assert!(!dir.join("never").exists(), "the command did not run");
+    holder.end();
+}

@@ -1,0 +1,80 @@
+//! `rvlf run` and signals: those that reach the command, and what happens when rvlf is killed.
+
+use std::process::{Command, Stdio};
+
+use std::os::unix::process::CommandExt;
+
+use nix::sys::signal::Signal;
+
+use crate::support::{Directory, Holder, RVLF};
+
+// `docker stop` and systemd send SIGTERM to the process that they know. If rvlf ended at once, its
+// command would be an orphan; if it ignored the signal, the service would not stop.
+#[test]
+fn signals_are_forwarded_and_rvlf_ends_when_the_command_does() {
+    let script = "for s in HUP INT QUIT TERM; do trap \"echo $s; exit 7\" $s; done; \
+                  echo ready; while :; do sleep 0.05; done";
+    for (signal, name) in [
+        (Signal::SIGTERM, "TERM"),
+        (Signal::SIGINT, "INT"),
+        (Signal::SIGHUP, "HUP"),
+        (Signal::SIGQUIT, "QUIT"),
+    ] {
+        let dir = Directory::new();
+        let mut holder = Holder::running(&dir, &[], &["sh", "-c", script]);
+        holder.send(signal);
+        assert_eq!(holder.line(), name, "the command has received the signal");
+        assert_eq!(
+            holder.end().code(),
+            7,
+            "rvlf exits with the command's status"
+        );
+        assert!(dir.is_empty(), "the lock is released");
+    }
+}
+
+// nohup(1) promises that a hangup has no effect. A wrapper that forwarded it to its command would break
+// that promise.
+#[test]
+fn a_signal_that_is_ignored_from_the_start_stays_ignored() {
+    let dir = Directory::new();
+    let inner = "trap 'echo TERM; exit 7' TERM; trap 'echo HUP' HUP; echo ready; \
+                 while :; do sleep 0.05; done";
+    let outer = "trap '' HUP; exec \"$0\" run d.rvf -- sh -c \"$1\"";
+    let mut command = Command::new("sh");
+    command
+        .args(["-c", outer, RVLF, inner])
+        .process_group(0)
+        .current_dir(dir.path())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut holder = Holder::spawn(command);
+    holder.send(Signal::SIGHUP);
+    holder.send(Signal::SIGTERM);
+    assert_eq!(holder.line(), "TERM", "the hangup has reached no process");
+    assert_eq!(holder.end().code(), 7);
+}
+
+// Without the signal the command would write on for hours after rvlf is gone, and no process would
+// refresh the record.
+#[test]
+fn the_command_gets_sigterm_when_rvlf_is_killed() {
+    let dir = Directory::new();
+    let script = "trap 'echo terminated; exit' TERM; echo ready; while :; do sleep 0.05; done";
+    let mut holder = Holder::running(&dir, &[], &["sh", "-c", script]);
+    holder.kill_rvlf();
+    assert_eq!(holder.line(), "terminated");
+}
+
+// With --close no process keeps the lock once rvlf is gone. A command that cleans up first, or ignores
+// SIGTERM, would write beside the next holder.
+#[test]
+fn with_close_the_command_itself_is_killed_with_rvlf() {
+    let dir = Directory::new();
+    let script = "trap '' TERM; echo ready; for i in 1 2 3 4 5; do sleep 1; done; echo wrote on";
+    for option in ["-o", "--close"] {
+        let mut holder = Holder::running(&dir, &[option], &["sh", "-c", script]);
+        holder.kill_rvlf();
+        assert_eq!(holder.line(), "", "the command's output has ended");
+    }
+}

@@ -1,0 +1,127 @@
+//! `rvlf scan`: which files it lists, which it removes, and directories that it cannot read.
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
+use std::time::Duration;
+
+use snapbox::str;
+
+use crate::support::{Directory, Holder, LONG_AGO, RVLF, assert_reads, finish, skip};
+
+const LEFTOVER: &str = "a/.rvlf-0123456789abcdef";
+const YOUNG: &str = "a/.rvlf-1123456789abcdef";
+const FOREIGN: &str = "a/.rvlf-2123456789abcdef";
+
+/// Two locks, files that only look like locks or leftovers, and a link that leads in a circle.
+fn populated() -> (Directory, Holder) {
+    let dir = Directory::new();
+    fs::create_dir_all(dir.join("a/b")).expect("the directory is writable");
+    fs::create_dir(dir.join("other")).expect("the directory is writable");
+    dir.plant("a/b/stale.rvf.lock", b"elsewhere", LONG_AGO);
+    dir.write("a/yarn.lock", "# yarn lockfile v1\n");
+    dir.write("a/empty.lock", "");
+    dir.write("a/..lock", "FLVR");
+    std::os::unix::fs::symlink(dir.join("a/b"), dir.join("other/link")).expect("links exist");
+
+    dir.plant(LEFTOVER, b"elsewhere", LONG_AGO);
+    dir.plant(YOUNG, b"elsewhere", LONG_AGO);
+    dir.write(FOREIGN, "not a record");
+    dir.age(LEFTOVER, Duration::from_secs(120));
+    dir.age(FOREIGN, Duration::from_secs(120));
+    let holder = Holder::start(&dir);
+    (dir, holder)
+}
+
+fn names_in_a(dir: &Directory) -> Vec<OsString> {
+    let entries = fs::read_dir(dir.join("a")).expect("the directory is readable");
+    let names = entries.map(|entry| entry.expect("the directory is readable").file_name());
+    let mut names: Vec<OsString> = names.collect();
+    names.sort_unstable();
+    names
+}
+
+#[test]
+fn scan_lists_every_lock_and_removes_nothing() {
+    let (dir, holder) = populated();
+    let before = names_in_a(&dir);
+    let scanned = dir.rvlf(&["scan", "."]);
+    let message = &scanned.stderr;
+    assert_eq!(scanned.code(), 3, "one is stale, one is held: {message}");
+    assert!(message.contains("skipped 1 empty *.lock file"), "{message}");
+    assert_reads(
+        scanned.stdout,
+        str![[r#"
+./d.rvf: held by pid [..] on [..] for [..] s: the kernel reports that a process on this machine holds it
+./a/b/stale.rvf: left behind by pid 1073741822 on elsewhere, last refreshed [..] ago: it names another host: only its age decides
+
+"#]],
+    );
+    assert_eq!(
+        names_in_a(&dir),
+        before,
+        "without --clean no file is removed"
+    );
+    holder.end();
+}
+
+// Years of crashes have left files all over a disk. The clean-up must not remove a lock, nor the file
+// of a breaker that still runs, nor another program's file.
+#[test]
+fn scan_cleans_only_old_leftovers() {
+    let (dir, holder) = populated();
+    let mut expected = names_in_a(&dir);
+    let scanned = dir.rvlf(&["scan", "--json", "--clean", "."]);
+    assert_eq!(scanned.json_lines().len(), 2, "{}", scanned.stdout);
+    let message = &scanned.stderr;
+    assert!(
+        message.contains("removed 1 leftover .rvlf-* file"),
+        "{message}"
+    );
+    expected.retain(|name| name != ".rvlf-0123456789abcdef");
+    assert_eq!(
+        names_in_a(&dir),
+        expected,
+        "the old leftover alone is removed"
+    );
+    assert!(
+        dir.join("a/b/stale.rvf.lock").exists(),
+        "a stale lock is not a leftover"
+    );
+    holder.end();
+}
+
+// One unreadable directory must not end the search.
+#[test]
+fn scan_continues_after_a_directory_that_it_cannot_read() {
+    let dir = Directory::new();
+    fs::create_dir(dir.join("closed")).expect("the directory is writable");
+    fs::create_dir(dir.join("open")).expect("the directory is writable");
+    dir.plant("open/d.lock", b"elsewhere", LONG_AGO);
+    let set_mode = |name: &str, mode| {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(dir.join(name), mode).expect("the directory has our uid");
+    };
+    set_mode("", 0o755);
+    set_mode("closed", 0);
+    let mut command = dir.command(["scan", "."]);
+    if nix::unistd::geteuid().is_root() {
+        const NOBODY: u32 = 65534;
+        command.uid(NOBODY).gid(NOBODY);
+        let mut probe = Command::new(RVLF);
+        probe.arg("--version").uid(NOBODY).gid(NOBODY);
+        if probe.output().is_err() {
+            return skip("root can read every directory, and nobody cannot run this program");
+        }
+    }
+    let scanned = finish(command);
+    set_mode("closed", 0o755);
+    let message = &scanned.stderr;
+    assert_eq!(scanned.code(), 5, "{message}");
+    let failure = "./closed: cannot inspect: Permission denied";
+    assert!(message.contains(failure), "{message}");
+    let found = "./open/d: left behind";
+    assert!(scanned.stdout.contains(found), "{}", scanned.stdout);
+}

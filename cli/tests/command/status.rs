@@ -1,0 +1,165 @@
+//! `rvlf status`: the text that people read, and `--watch`.
+
+use std::io::{BufRead, BufReader};
+use std::time::Duration;
+
+use serde_json::Value;
+use snapbox::str;
+
+use crate::support::{Directory, Holder, LONG_AGO, assert_reads, now_ns};
+
+fn status(dir: &Directory, data: &str) -> String {
+    dir.rvlf(&["status", data]).stdout
+}
+
+#[test]
+fn the_status_of_a_free_lock_reads_like_this() {
+    let dir = Directory::new();
+    assert_reads(
+        status(&dir, "d.rvf"),
+        str![[r#"
+d.rvf: free
+
+"#]],
+    );
+}
+
+#[test]
+fn the_status_of_a_held_lock_reads_like_this() {
+    let dir = Directory::new();
+    let holder = Holder::start(&dir);
+    assert_reads(
+        status(&dir, "d.rvf"),
+        str![[r#"
+d.rvf: held by pid [..] on [..] for [..] s
+  reason     the kernel reports that a process on this machine holds it
+  since      [..]-[..]-[..] [..]:[..]:[..] +00:00
+  refreshed  [..] s ago
+  writer id  [..]-[..]-4[..]-[..]-[..]
+  lock file  d.rvf.lock
+  next step  wait until it is free: rvlf wait d.rvf
+
+"#]],
+    );
+    holder.end();
+}
+
+#[test]
+fn the_status_of_another_hosts_lock_reads_like_this() {
+    let dir = Directory::new();
+    dir.plant("far.lock", b"build7", now_ns());
+    assert_reads(
+        status(&dir, "far"),
+        str![[r#"
+far: held by pid 1073741822 on build7 for 0 s
+  reason     it names another host: only its age decides
+  since      [..]
+  refreshed  [..] s ago
+  stale in   4 min [..] s, unless refreshed
+  writer id  73697874-6565-6e20-6279-746573206964
+  lock file  far.lock
+  next step  wait until it is free: rvlf wait far
+
+"#]],
+    );
+}
+
+#[test]
+fn the_status_of_a_stale_lock_reads_like_this() {
+    let dir = Directory::new();
+    dir.plant("it's stale.lock", b"build7", LONG_AGO);
+    assert_reads(
+        status(&dir, "it's stale"),
+        str![[r#"
+it's stale: left behind by pid 1073741822 on build7, last refreshed [..] d [..] ago
+  reason     it names another host: only its age decides
+  since      [..]
+  refreshed  [..] d [..] ago
+  writer id  73697874-6565-6e20-6279-746573206964
+  lock file  it's stale.lock
+  next step  none needed, the next writer recovers the lock; to remove it now: rvlf break 'it'\''s stale'
+
+"#]],
+    );
+}
+
+#[test]
+fn the_status_of_another_programs_file_reads_like_this() {
+    let dir = Directory::new();
+    dir.write("foreign.lock", "{\"pid\": 4121}");
+    assert_reads(
+        status(&dir, "foreign"),
+        str![[r#"
+foreign: not an RVLF lock but a file that begins with "{\"pid\": 4121}"
+  reason     the file is not an RVLF lock, so it is never removed
+  lock file  foreign.lock
+  next step  if no other program needs the file, move it away
+
+"#]],
+    );
+}
+
+#[test]
+fn the_status_of_a_torn_lock_reads_like_this() {
+    let dir = Directory::new();
+    dir.write("torn.lock", "FLVR1234");
+    dir.age("torn.lock", Duration::from_secs(10));
+    assert_reads(
+        status(&dir, "torn"),
+        str![[r#"
+torn: malformed: torn record: 8 of 104 bytes, or zeros
+  reason     the record is incomplete or damaged, and no process is writing it
+  since      [..]
+  lock file  torn.lock
+  next step  none needed, the next writer recovers the lock; to remove it now: rvlf break torn
+
+"#]],
+    );
+}
+
+// Deployed RVF clients write records without a stamp. The command must name their process and judge it
+// alive.
+#[test]
+#[cfg(target_os = "linux")]
+fn the_lock_of_a_deployed_client_is_held_while_its_process_lives() {
+    let dir = Directory::new();
+    let host = nix::unistd::gethostname().expect("this host has a name");
+    let host = host.to_str().expect("host names are ASCII").to_owned();
+    let pid = std::process::id();
+    for (host, row) in [(host.as_str(), 10), ("elsewhere.invalid", 13)] {
+        let timestamp_ns = now_ns();
+        dir.plant_of(pid, "d.rvf.lock", host.as_bytes(), timestamp_ns);
+        let status = dir.rvlf(&["status", "--json", "d.rvf"]);
+        assert_eq!(status.code(), 1, "held: {}", status.stdout);
+        let json = status.json();
+        assert_eq!(
+            (&json["state"], &json["row"]),
+            (&"held".into(), &row.into())
+        );
+        let record = &json["record"];
+        assert_eq!(record["pid"], pid);
+        assert_eq!(record["hostname"], host);
+        assert_eq!(record["timestamp_ns"], timestamp_ns.to_string());
+        assert_eq!(record["stamp"], Value::Null);
+    }
+}
+
+// The log of a watcher gets one line for each change, not one for each inspection.
+#[test]
+fn a_watched_status_reports_every_change() {
+    let dir = Directory::new();
+    let mut watching = dir.start(&["status", "--watch", "--json", "d.rvf"]);
+    let stdout = watching.stdout.take().expect("standard output is piped");
+    let mut states = BufReader::new(stdout).lines().map(|line| {
+        let line = line.expect("standard output is a pipe");
+        let json: Value = serde_json::from_str(&line).expect("one object on each line");
+        json["state"].as_str().expect("a state is text").to_owned()
+    });
+    assert_eq!(states.next().as_deref(), Some("free"));
+    let holder = Holder::start(&dir);
+    assert_eq!(states.next().as_deref(), Some("held"));
+    holder.end();
+    assert_eq!(states.next().as_deref(), Some("free"));
+    watching.kill().expect("it watches until it is killed");
+    watching.wait().expect("rvlf has not been reaped");
+}

@@ -1,0 +1,241 @@
+//! A directory to lock data files in, the command to lock them with, and holders that a test ends.
+//!
+//! A holder prints "ready" when it holds the lock and ends with its standard input, so that no test
+//! sleeps and hopes.
+
+mod holder;
+mod terminal;
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::{Path, PathBuf};
+use std::process::{self, Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::AtomicBool;
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::{Arc, Once};
+use std::thread::JoinHandle;
+use std::time::{Duration, SystemTime};
+
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+use rvlf::{Hostname, Record, WriterId};
+use serde_json::Value;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
+use signal_hook::flag;
+use snapbox::IntoData;
+use tempfile::TempDir;
+
+pub use holder::{Holder, STUBBORN};
+pub use terminal::on_a_terminal;
+
+/// The limit after which a command counts as hung. No test takes more than seconds, and 60 s outlast
+/// a loaded machine.
+const HANGS: Duration = Duration::from_secs(60);
+
+/// The command under test.
+pub const RVLF: &str = env!("CARGO_BIN_EXE_rvlf");
+
+/// A time at which every record is stale.
+pub const LONG_AGO: u64 = 1_700_000_000_000_000_000;
+
+/// A temporary directory, in which DATA is `d.rvf` unless a test says otherwise.
+pub struct Directory(TempDir);
+
+impl Directory {
+    pub fn new() -> Directory {
+        let directory = tempfile::Builder::new().prefix("rvlf-test").tempdir();
+        Directory(directory.expect("there is room for a directory"))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn join(&self, name: impl AsRef<Path>) -> PathBuf {
+        self.path().join(name)
+    }
+
+    /// `rvlf` in this directory, in a process group of its own.
+    pub fn command(&self, args: impl IntoIterator<Item = impl AsRef<OsStr>>) -> Command {
+        allow_signals();
+        let mut command = Command::new(RVLF);
+        command
+            .args(args)
+            .current_dir(self.path())
+            .env_remove("NO_COLOR")
+            .env_remove("CLICOLOR_FORCE")
+            .env("TZ", "UTC")
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs `rvlf` until it ends.
+    pub fn rvlf(&self, args: &[&str]) -> Output {
+        finish(self.command(args))
+    }
+
+    /// Starts `rvlf`, which a test then signals or reads from.
+    pub fn start(&self, args: &[&str]) -> Child {
+        self.command(args).spawn().expect("the command starts")
+    }
+
+    pub fn write(&self, name: &str, bytes: impl AsRef<[u8]>) {
+        fs::write(self.join(name), bytes).expect("the directory is writable");
+    }
+
+    /// Writes the record of a process that has ended.
+    pub fn plant(&self, name: &str, host: &[u8], timestamp_ns: u64) {
+        const NEVER_GIVEN_BY_LINUX: u32 = 0x3fff_fffe;
+        self.plant_of(NEVER_GIVEN_BY_LINUX, name, host, timestamp_ns);
+    }
+
+    pub fn plant_of(&self, pid: u32, name: &str, host: &[u8], timestamp_ns: u64) {
+        let pid = rvlf::Pid::new(pid).expect("a positive number");
+        let host = Hostname::new(host).expect("a short name");
+        let id = WriterId::from_bytes(*b"sixteen bytes id");
+        let record = Record::new(pid, &host, timestamp_ns, id, None);
+        self.write(name, record.encode());
+    }
+
+    /// Sets the mtime of a file back.
+    pub fn age(&self, name: &str, age: Duration) {
+        let file = File::options().write(true).open(self.join(name));
+        let file = file.expect("the file is writable");
+        let then = SystemTime::now() - age;
+        file.set_modified(then).expect("the file is writable");
+    }
+
+    /// The names in this directory, sorted.
+    pub fn names(&self) -> Vec<OsString> {
+        let entries = fs::read_dir(self.path()).expect("the directory is readable");
+        let names = entries.map(|entry| entry.expect("the directory is readable").file_name());
+        let mut names: Vec<OsString> = names.collect();
+        names.sort_unstable();
+        names
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.names().is_empty()
+    }
+}
+
+/// Lets Ctrl-C end the children of this test even if the test was started with the signal ignored (a
+/// background job of a script), which exec passes on. Exec resets a caught signal to its default.
+fn allow_signals() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        for signal in [SIGINT, SIGQUIT, SIGTERM, SIGHUP] {
+            let default_action = Arc::new(AtomicBool::new(true));
+            flag::register_conditional_default(signal, default_action)
+                .expect("the signal can be caught");
+        }
+    });
+}
+
+/// What a finished command has left.
+pub struct Output {
+    status: ExitStatus,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Output {
+    pub fn code(&self) -> i32 {
+        let signal = self.status.signal();
+        self.status
+            .code()
+            .unwrap_or_else(|| panic!("ended by signal {signal:?}: {}", self.stderr))
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout).expect("one JSON object on standard output")
+    }
+
+    pub fn json_lines(&self) -> Vec<Value> {
+        let parse = |line| serde_json::from_str(line).expect("one JSON object on each line");
+        self.stdout.lines().map(parse).collect()
+    }
+}
+
+/// Runs a command until it ends. A command that hangs fails the test.
+pub fn finish(mut command: Command) -> Output {
+    let shown = format!("{command:?}");
+    output_of(command.spawn().expect("the command starts"), &shown)
+}
+
+/// Waits for a command to end. `shown` names it in the failure of a command that hangs.
+pub fn output_of(child: Child, shown: &str) -> Output {
+    let watchdog = Watchdog::start(&child);
+    let output = child.wait_with_output();
+    watchdog.stop(shown);
+    let process::Output {
+        status,
+        stdout,
+        stderr,
+    } = output.expect("the child has not been reaped");
+    Output {
+        status,
+        stdout: String::from_utf8(stdout).expect("output is UTF-8"),
+        stderr: String::from_utf8(stderr).expect("messages are UTF-8"),
+    }
+}
+
+/// Kills the process group of a child that hangs, so that a read from its output ends.
+struct Watchdog {
+    stop: Sender<()>,
+    thread: JoinHandle<bool>,
+}
+
+impl Watchdog {
+    fn start(child: &Child) -> Watchdog {
+        let group = Pid::from_raw(child.id().cast_signed());
+        let (stop, stopped) = channel();
+        let thread = std::thread::spawn(move || {
+            let hangs = stopped.recv_timeout(HANGS) == Err(RecvTimeoutError::Timeout);
+            if hangs {
+                let _ = killpg(group, Signal::SIGKILL);
+            }
+            hangs
+        });
+        Watchdog { stop, thread }
+    }
+
+    fn stop(self, shown: &str) {
+        drop(self.stop);
+        let has_hung = self.thread.join().expect("the watchdog only waits");
+        assert!(!has_hung, "{shown} hangs");
+    }
+}
+
+pub fn now_ns() -> u64 {
+    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    let now = now.expect("the clock is past 1970").as_nanos();
+    u64::try_from(now).expect("the year is before 2554")
+}
+
+/// A file of spec/vectors.
+pub fn vector(name: &str) -> Vec<u8> {
+    let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors");
+    fs::read(vectors.join(name)).expect("the vectors lie beside the source")
+}
+
+/// Compares a text with an expected one, in which `[..]` stands for what varies.
+#[track_caller]
+pub fn assert_reads(text: String, expected: impl IntoData) {
+    // Normalization would accept a backslash for every slash.
+    let assert = snapbox::Assert::new().normalize_paths(false);
+    assert
+        .action_env(snapbox::assert::DEFAULT_ACTION_ENV)
+        .eq(text, expected);
+}
+
+/// Prints why a test cannot run here. With RVLF_REQUIRE=all that is a failure.
+pub fn skip(reason: &str) {
+    let required = std::env::var_os("RVLF_REQUIRE").is_some_and(|value| value == "all");
+    assert!(!required, "RVLF_REQUIRE=all, but {reason}");
+    eprintln!("skipped: {reason}");
+}
