@@ -20,7 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use rvlf::{Checksum, LockState, WriterLock};
+use rvlf::record::Checksum;
+use rvlf::{LockState, WriterLock};
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -48,7 +49,10 @@ fn append(path: &Path, text: &str, pause: Duration) -> Outcome<Receipt> {
     // The lock says whether its last holder crashed. It cannot know everything (somebody may have
     // removed a dead holder's lock by hand), so the log must be able to tell for itself: whatever
     // follows the last line feed was never committed.
-    let crashed = lock.reclaimed_from().map(|record| record.pid().get());
+    let crashed = lock
+        .reclaimed()
+        .and_then(|reclaimed| reclaimed.record)
+        .map(|record| record.pid().get());
     let (last, torn) = recover(&mut log)?;
 
     let number = last + 1;

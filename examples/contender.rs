@@ -67,7 +67,7 @@ fn options() -> LockOptions {
 fn attempt(path: &Path) -> ExitCode {
     match options().try_acquire(path) {
         Ok(lock) => {
-            let reclaimed = lock.has_reclaimed();
+            let reclaimed = lock.reclaimed().is_some();
             println!("acquired{}", if reclaimed { ", reclaimed" } else { "" });
             ExitCode::SUCCESS
         }

@@ -33,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     println!("holding    {}", lock.lock_path().display());
     println!("as         pid {} on {}", record.pid(), record.hostname());
     println!("writer id  {}", record.writer_id());
-    if let Some(dead) = lock.reclaimed_from() {
+    if let Some(dead) = lock.reclaimed().and_then(|reclaimed| reclaimed.record) {
         println!(
             "reclaimed  from pid {} on {}, which crashed",
             dead.pid(),

@@ -1,4 +1,4 @@
-//! Who holds a lock, as far as its file and this machine can tell.
+//! The holder of a lock and the state of a lock, as far as its file and this machine show them.
 
 use std::fmt;
 use std::time::Duration;
@@ -7,9 +7,23 @@ use crate::judge::{Age, Content, Evidence, KernelLock, Process, Reason, Stamp, V
 use crate::record::{DecodeError, FirstBytes, Record};
 use crate::sys::FileKind;
 
-/// A lock file that was looked at: its record, the evidence, and the verdict.
+/// A lock file that was examined: its record, the evidence, and the verdict.
 ///
-/// `Display` gives one sentence: who, since when, and how we know.
+/// `Display` gives one sentence: which process, since when, and how we know.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("store.rvf");
+/// use rvlf::{LockState, WriterLock, inspect};
+///
+/// let lock = WriterLock::try_acquire(&path)?;
+/// let LockState::Held(holder) = inspect(&path)? else { unreachable!("it is held") };
+/// assert!(holder.is_this_process());
+/// assert_eq!(holder.record().map(|record| record.writer_id()), Some(lock.writer_id()));
+/// assert_eq!(holder.verdict().reason().code(), "kernel-lock");
+/// # lock.release()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Holder {
     pub(crate) record: Result<Record, Option<DecodeError>>,
@@ -19,7 +33,7 @@ pub struct Holder {
     pub(crate) is_this_process: bool,
 }
 
-/// What the file itself says, apart from its content.
+/// Facts of the file itself, apart from its content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct FileFacts {
     pub(crate) uid: Option<u32>,
@@ -36,7 +50,7 @@ impl FileFacts {
 }
 
 impl Holder {
-    /// Somebody, in a way that leaves nothing to judge: unreadable, or gone whenever we looked.
+    /// A holder without evidence to judge: its file cannot be read, or was replaced during every look.
     pub(crate) fn unseen(reason: Reason, facts: FileFacts) -> Holder {
         let verdict = Verdict::Held {
             reason,
@@ -57,7 +71,7 @@ impl Holder {
         self.record.as_ref().ok()
     }
 
-    /// Why the file holds no valid record, if it was read and does not.
+    /// Why the file has no valid record, if it was read and has none.
     #[must_use]
     pub fn decode_error(&self) -> Option<&DecodeError> {
         self.record.as_ref().err()?.as_ref()
@@ -69,7 +83,7 @@ impl Holder {
         self.verdict
     }
 
-    /// Everything that the verdict rests on. `None` if the file could not be read.
+    /// The facts that the verdict rests on. `None` if the file could not be read.
     #[must_use]
     pub fn evidence(&self) -> Option<&Evidence> {
         self.evidence.as_ref()
@@ -82,7 +96,7 @@ impl Holder {
             .and(self.evidence.map(|evidence| evidence.timestamp_age))
     }
 
-    /// Time since the lock file was made, where the file system remembers it; else the age of the
+    /// Time since the lock file was created, if the file system records it; else the age of the
     /// timestamp. By this machine's clock.
     #[must_use]
     pub fn held_for(&self) -> Option<Duration> {
@@ -91,25 +105,26 @@ impl Holder {
             .or_else(|| self.timestamp_age().map(Age::or_zero))
     }
 
-    /// The user who owns the lock file, if it stayed long enough to be looked at.
+    /// The user id of the lock file's owner, if the file existed long enough to be examined.
     #[must_use]
     pub fn uid(&self) -> Option<u32> {
         self.facts.uid
     }
 
-    /// Whether bytes follow the record. They are ignored, as deployed clients do.
+    /// Whether bytes follow the record. They are ignored, as deployed clients ignore them.
     #[must_use]
     pub fn has_trailing_bytes(&self) -> bool {
         self.facts.has_trailing_bytes
     }
 
-    /// Whether the lock is held by this very process: by another thread or through another handle.
+    /// Whether this very process holds the lock: another thread, or another handle.
     #[must_use]
     pub fn is_this_process(&self) -> bool {
         self.is_this_process
     }
 
-    /// Whether the recorded process was seen alive in this pid namespace, and is the one recorded.
+    /// Whether the recorded process is alive in this pid namespace, and is the one that wrote the
+    /// record.
     pub(crate) fn process_lives(&self) -> bool {
         let Some(Evidence {
             process: Process::Alive { start_ticks, .. },
@@ -147,15 +162,15 @@ impl fmt::Display for Holder {
             }
             Ok(record) => {
                 let (pid, host) = (record.pid(), record.hostname());
-                write!(f, "{} by pid {pid} on {host}", self.verb())?;
+                write!(f, "{} by pid {pid} on {host}", self.state())?;
             }
-            Err(Some(error)) => write!(f, "{}: {error}", self.verb())?,
+            Err(Some(error)) => write!(f, "{}: {error}", self.state())?,
             Err(None) => match self.facts.uid {
                 Some(uid) => write!(f, "held by a process of user {uid}")?,
                 None => f.write_str("held")?,
             },
         }
-        // A lock that was left behind was acquired so long ago; when its holder died, nobody knows.
+        // The time of the acquisition is known, the time of the holder's death is not.
         match (self.held_for(), self.verdict.is_stale()) {
             (Some(time), false) => write!(f, " for {} s", time.as_secs())?,
             (Some(time), true) => write!(f, ", acquired {} s ago", time.as_secs())?,
@@ -166,7 +181,7 @@ impl fmt::Display for Holder {
 }
 
 impl Holder {
-    fn verb(&self) -> &'static str {
+    fn state(&self) -> &'static str {
         if self.verdict.is_stale() {
             "left behind"
         } else {
@@ -175,11 +190,83 @@ impl Holder {
     }
 }
 
-/// What lies at the lock path and is no RVLF lock. It is never opened for writing, never removed.
+/// The state of a lock: the content of the lock path, judged.
+///
+/// `Display` gives one sentence.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum LockState {
+    /// There is no lock file.
+    Free,
+    /// The lock is held, or may be held.
+    Held(Holder),
+    /// A dead holder left the lock: the next contender recovers it.
+    Stale(Holder),
+    /// A torn or damaged record that no process holds by flock(2). Its verdict says whether the next
+    /// contender may break it already.
+    Malformed(Holder),
+    /// A record of a version that this library does not know.
+    UnsupportedVersion(u32),
+    /// No RVLF lock.
+    Foreign(Foreign),
+}
+
+impl LockState {
+    pub(crate) fn of(holder: Holder) -> LockState {
+        if holder.is_malformed() && !holder.is_kernel_locked() {
+            LockState::Malformed(holder)
+        } else if holder.verdict().is_stale() {
+            LockState::Stale(holder)
+        } else {
+            LockState::Held(holder)
+        }
+    }
+
+    /// The holder, dead or alive, if the lock file is one.
+    #[must_use]
+    pub fn holder(&self) -> Option<&Holder> {
+        match self {
+            LockState::Held(holder) | LockState::Stale(holder) | LockState::Malformed(holder) => {
+                Some(holder)
+            }
+            LockState::Free | LockState::UnsupportedVersion(_) | LockState::Foreign(_) => None,
+        }
+    }
+
+    /// Why the state is what it is; `None` for a free lock.
+    #[must_use]
+    pub fn reason(&self) -> Option<Reason> {
+        match self {
+            LockState::Free => None,
+            LockState::UnsupportedVersion(_) => Some(Reason::Unsupported),
+            LockState::Foreign(_) => Some(Reason::Foreign),
+            LockState::Held(holder) | LockState::Stale(holder) | LockState::Malformed(holder) => {
+                Some(holder.verdict().reason())
+            }
+        }
+    }
+}
+
+impl fmt::Display for LockState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LockState::Free => f.write_str("free"),
+            LockState::Held(holder) | LockState::Stale(holder) | LockState::Malformed(holder) => {
+                holder.fmt(f)
+            }
+            LockState::UnsupportedVersion(found) => {
+                write!(f, "RVLF lock of unsupported version {found}")
+            }
+            LockState::Foreign(found) => write!(f, "not an RVLF lock but {found}"),
+        }
+    }
+}
+
+/// Content of the lock path that is no RVLF lock. It is never opened for writing and never removed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Foreign {
-    /// A regular file of somebody else's; these are its first bytes.
+    /// Another program's regular file, and its first bytes.
     Content(FirstBytes),
     /// Not a regular file.
     Kind(FileKind),
@@ -189,7 +276,7 @@ impl fmt::Display for Foreign {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Foreign::Content(first) => write!(f, "a file that begins with {first}"),
-            Foreign::Kind(kind) => write!(f, "{kind}"),
+            Foreign::Kind(kind) => kind.fmt(f),
         }
     }
 }

@@ -74,18 +74,18 @@
 #![cfg_attr(not(feature = "std"), allow(rustdoc::broken_intra_doc_links))]
 
 #[cfg(feature = "std")]
-mod advice;
+mod error;
 #[cfg(feature = "std")]
 mod holder;
-#[cfg(feature = "std")]
-mod inspect;
 pub mod judge;
 #[cfg(feature = "std")]
 mod lock;
 #[cfg(feature = "std")]
-mod loss;
+mod lock_file;
 #[cfg(feature = "std")]
-mod options;
+mod loss;
+#[cfg(all(feature = "std", unix))]
+pub mod process;
 #[cfg(feature = "std")]
 mod protocol;
 pub mod record;
@@ -101,27 +101,19 @@ pub mod table;
 #[cfg(feature = "std")]
 mod trace;
 
-pub use judge::{
-    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, StalePolicy, Stamp,
-    Verdict, judge,
-};
-pub use record::{
-    Checksum, DecodeError, FIELDS, Field, FirstBytes, Hostname, KernelStamp, LOCK_VERSION, MAGIC,
-    ParseWriterIdError, Pid, RECORD_LEN, REFRESHED, Record, WriterId,
-};
+pub use judge::StalePolicy;
+pub use record::{Record, WriterId};
 
 #[cfg(feature = "std")]
-pub use holder::{Foreign, Holder};
+pub use error::{AcquireError, BreakError, HoldError, IoError, WaitError};
 #[cfg(feature = "std")]
-pub use inspect::{
-    BreakError, InspectError, LockState, break_stale, force_break, inspect, sweep, wait_until_free,
-};
+pub use holder::{Foreign, Holder, LockState};
 #[cfg(feature = "std")]
-pub use lock::{RefreshError, ReleaseError, ReleaseErrorKind, WriterLock};
+pub use lock::{Durability, LockOptions, Reclaimed, ReleaseError, WriterLock};
+#[cfg(feature = "std")]
+pub use lock_file::{LockFile, inspect, remove_leftovers};
 #[cfg(feature = "std")]
 pub use loss::{LossReason, Lost};
-#[cfg(feature = "std")]
-pub use options::{AcquireError, DEFAULT_KEEPALIVE, Durability, LockOptions};
 #[cfg(feature = "std")]
 pub use protocol::lock_path_for;
 #[cfg(feature = "std")]

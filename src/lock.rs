@@ -1,37 +1,43 @@
-//! [`WriterLock`]: the guard of a held lock.
+//! [`WriterLock`]: the guard of a held lock; [`LockOptions`]: how to acquire one.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 #[cfg(unix)]
 use std::process::Command;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::error::{AcquireError, HoldError, IoError};
+use crate::holder::Holder;
+use crate::judge::{FileSystem, StalePolicy};
 use crate::loss::Lost;
-use crate::options::{AcquireError, LockOptions};
-use crate::protocol::keepalive::Registration;
-use crate::protocol::{Held, HoldError};
+use crate::protocol::keepalive::{self, Registration};
+use crate::protocol::{self, Acquisition, Held, OnLost, Place, Terms, lock_path_for};
 use crate::record::{Record, WriterId};
-use crate::sys::Host;
 #[cfg(unix)]
 use crate::sys::child::{self, Farewell};
+use crate::sys::{FileKind, Host, Sys};
 
 /// The writer lock of one data file, held until it is released or dropped.
 ///
 /// **What it does not protect against**: programs that do not use RVLF locks; two names for one data
 /// file ([`LockOptions::refuse_aliases`]); across hosts, a holder that was paused for so long that
-/// others judged it dead, which is why [`check`](WriterLock::check) belongs right before each commit.
+/// other hosts judged it dead, which is why [`check`](WriterLock::check) belongs right before each
+/// commit.
 ///
-/// Dropping it releases the lock, silently and as well as it can; [`release`](WriterLock::release)
-/// reports. A panic that unwinds drops it.
+/// **Drop** releases the lock as well as it can and reports no error;
+/// [`release`](WriterLock::release) reports. A panic that unwinds drops it. In a struct, declare the
+/// lock as the last field: fields are dropped in the order of their declaration, and a `BufWriter`
+/// that is declared after the lock flushes to the data file after the release.
 ///
-/// **Fork**: the lock stays with the process that acquired it. In a forked child every method
-/// reports [`LossReason::Forked`](crate::LossReason::Forked), and dropping the copy only closes it; but as long as the child
-/// lives and has not closed it, the kernel counts the lock as held. **Exec** closes the descriptor
-/// without releasing: others recover the lock within 30 s. **A crash**: on a local file system others
-/// recover it at once, elsewhere by age (`spec/protocol.md#judge`).
+/// **Fork**: the lock stays with the process that acquired it. In a forked child every method reports
+/// [`LossReason::Forked`](crate::LossReason::Forked), and dropping the copy only closes it; the kernel
+/// counts the lock as held as long as the child lives and has not closed it. **Exec** closes the
+/// descriptor without a release: other processes recover the lock within 30 s. **A crash**: other
+/// processes recover the lock at once on a local file system, and by age elsewhere
+/// (`spec/protocol.md#judge`).
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -50,53 +56,87 @@ pub struct WriterLock {
 }
 
 impl WriterLock {
-    pub(crate) fn new(held: Arc<Held<Host>>, registration: Option<Registration>) -> WriterLock {
-        WriterLock { registration, held }
-    }
-
-    /// Acquires the lock of the data file `resource` with the default [`LockOptions`], in one
-    /// attempt.
+    /// Acquires the lock of the data file `data_path` in one attempt, with the default
+    /// [`LockOptions`].
     ///
-    /// The data file need not exist; its directory must. One attempt sleeps only where the file at
-    /// the lock path is torn (2 s at the most) or its dead holder's kernel lock lingers (63 ms), and
-    /// for 100 ms on file systems that are not known to be local.
+    /// The data file need not exist; its directory must.
+    ///
+    /// One attempt sleeps at most: 2 s while the file at the lock path is torn, until its writer
+    /// finishes or is dead; 63 ms while the kernel lock of a dead holder lingers; 10 ms after it broke
+    /// a lock that was older than 30 s; 1 ms, three times, to read a wrong checksum again; 500 ms for
+    /// the holder of a file lease, fcntl(2); 100 ms on file systems that are not known to be local.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("log");
+    /// use rvlf::WriterLock;
+    ///
+    /// let lock = WriterLock::try_acquire(&path)?;
+    /// let refused = WriterLock::try_acquire(&path).expect_err("the lock is held");
+    /// assert!(refused.is_held());
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
     /// See [`AcquireError`]. [`AcquireError::Held`] carries the holder.
-    pub fn try_acquire(resource: impl AsRef<Path>) -> Result<WriterLock, AcquireError> {
-        WriterLock::options().try_acquire(resource)
+    pub fn try_acquire(data_path: impl AsRef<Path>) -> Result<WriterLock, AcquireError> {
+        LockOptions::new().try_acquire(data_path)
     }
 
-    /// Acquires the lock of the data file `resource`, waiting up to `timeout` for it.
+    /// Acquires the lock of the data file `data_path`, waiting up to `timeout` for it, with the
+    /// default [`LockOptions`]. `Duration::MAX` waits indefinitely.
     ///
-    /// Blocks the calling thread. On a local file system it sleeps until the kernel tells of the
-    /// release or of the holder's death; elsewhere it polls, every 10 ms at first and every 500 ms in
-    /// the end. There is no queue: any of several waiters may be next. In asynchronous code call it
-    /// from a blocking task (see the example `tokio`).
+    /// Blocks the calling thread. On a local file system the thread sleeps until the kernel reports
+    /// the release or the holder's death; elsewhere it polls, every 10 ms at first and every 500 ms
+    /// in the end. There is no queue: any of several waiters may be next.
+    ///
+    /// [`LockOptions::cancel_token`] ends the wait from another thread. In asynchronous code use
+    /// [`LockOptions::acquire_async`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("log");
+    /// use rvlf::WriterLock;
+    /// use std::time::Duration;
+    ///
+    /// let lock = WriterLock::acquire(&path, Duration::from_secs(10))?;
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// See [`AcquireError`]. Only holders are waited for; everything else fails at once.
+    /// See [`AcquireError`]. The call waits for holders only; every other error returns at once.
     pub fn acquire(
-        resource: impl AsRef<Path>,
+        data_path: impl AsRef<Path>,
         timeout: Duration,
     ) -> Result<WriterLock, AcquireError> {
-        WriterLock::options().acquire(resource, timeout)
+        LockOptions::new().acquire(data_path, timeout)
     }
 
-    /// Options to acquire with.
+    /// The default options, to be changed: [`LockOptions::new`].
     pub fn options() -> LockOptions {
         LockOptions::new()
     }
 
     /// The record as it stands in the lock file, with the time of the latest refresh.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("log");
+    /// let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// assert_eq!(lock.record().pid().get(), std::process::id());
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn record(&self) -> Record {
         self.held.record()
     }
 
-    /// Names this hold of the lock. Stored with the data, it shows who wrote what.
+    /// The id of this hold of the lock. Stored with the data, it shows which hold wrote what.
     #[must_use]
     pub fn writer_id(&self) -> WriterId {
         self.record().writer_id()
@@ -104,8 +144,8 @@ impl WriterLock {
 
     /// The data file, as it was named when the lock was acquired.
     #[must_use]
-    pub fn resource_path(&self) -> &Path {
-        self.held.place.resource_path()
+    pub fn data_path(&self) -> &Path {
+        self.held.place.data_path()
     }
 
     /// The lock file.
@@ -114,96 +154,127 @@ impl WriterLock {
         self.held.place.lock_path()
     }
 
-    /// The record of the dead holder whose lock was broken to get this one: it crashed, and the data
+    /// The lock of a dead holder that was broken to get this one: the holder crashed, and the data
     /// file may need recovery.
     ///
     /// `None` proves nothing: another process may have broken the lock (`rvlf break`, or a contender
-    /// that died right after), or the broken record was malformed ([`has_reclaimed`]). A data file
-    /// that must be recovered after a crash has to be able to tell so itself.
+    /// that died right after). A data file that needs recovery after a crash must be able to show so
+    /// itself.
     ///
-    /// [`has_reclaimed`]: WriterLock::has_reclaimed
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("log");
+    /// # std::fs::write(dir.path().join("log.lock"), [])?;
+    /// # let long_ago = std::time::SystemTime::now() - std::time::Duration::from_secs(60);
+    /// # std::fs::File::options().write(true).open(dir.path().join("log.lock"))?.set_modified(long_ago)?;
+    /// let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// if let Some(reclaimed) = lock.reclaimed() {
+    ///     eprintln!("the previous holder died ({reclaimed}): recovering {}", path.display());
+    /// }
+    /// # assert!(lock.reclaimed().is_some());
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
-    pub fn reclaimed_from(&self) -> Option<&Record> {
-        self.held.displaced()?.record.as_ref()
+    pub fn reclaimed(&self) -> Option<Reclaimed> {
+        let displaced = self.held.displaced()?;
+        Some(Reclaimed {
+            record: displaced.record,
+        })
     }
 
-    /// Whether a lock was broken to get this one, be its record readable or not.
-    #[must_use]
-    pub fn has_reclaimed(&self) -> bool {
-        self.held.displaced().is_some()
-    }
-
-    /// Looks whether the lock is still ours: right before committing data is the time to ask.
+    /// Checks that this process still holds the lock: to be called right before committing data.
     ///
     /// Two or three system calls; never waits for a refresh that hangs. On a file system that is not
-    /// local it reads the lock file as well. An I/O error is not a loss.
+    /// local it also reads the lock file.
+    ///
+    /// `Ok` also means that the lock file could not be examined (an I/O error, or a refresh that is
+    /// under way on a mount that hangs). That is sound: on a local file system the kernel lock keeps
+    /// other holders away as long as this process has its descriptor, and elsewhere contenders wait
+    /// for 300 s without a refresh, while this call reports the loss after 150 s without one.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("log");
+    /// let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// lock.check()?; // commit the data now
+    ///
+    /// std::fs::remove_file(lock.lock_path())?;
+    /// let lost = lock.check().expect_err("the lock file is gone");
+    /// assert_eq!(lost.reason, rvlf::LossReason::Removed);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
-    /// [`Lost`], from then on for ever.
+    /// [`Lost`]. Once lost, a lock stays lost.
     pub fn check(&self) -> Result<(), Lost> {
         self.held.check().map_err(|reason| self.held.lost(reason))
     }
 
     /// Whether the lock is known to be lost: by an earlier [`check`](WriterLock::check) or refresh,
-    /// by a fork, or because nothing could be refreshed for too long. No I/O.
+    /// by a fork, or because it could not be refreshed for too long. No I/O.
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.held.known_loss().is_some()
     }
 
-    /// Refreshes the record's timestamp now. The keepalive does this by itself.
+    /// Refreshes the record's timestamp now. The keepalive thread does this every 10 s by default.
     ///
     /// On a file system that is not local this waits for the server.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("log");
+    /// // Without the keepalive thread the program refreshes by itself, at least once a minute.
+    /// let lock = rvlf::LockOptions::new().keepalive(None).try_acquire(&path)?;
+    /// lock.refresh()?;
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`RefreshError::Lost`] if the lock is not ours any more; [`RefreshError::Io`] if the time could
-    /// not be written, after which the lock is still held and the call may be repeated.
-    pub fn refresh(&self) -> Result<(), RefreshError> {
-        self.held.refresh().map_err(|error| match error {
-            HoldError::Lost(reason) => RefreshError::Lost(self.held.lost(reason)),
-            HoldError::Io { operation, source } => RefreshError::Io {
-                operation,
-                path: self.lock_path().to_owned(),
-                source,
-            },
-        })
+    /// [`HoldError::Lost`] if this process does not hold the lock any more; [`HoldError::Io`] if the
+    /// time could not be written: the lock is still held, and the call may be repeated.
+    pub fn refresh(&self) -> Result<(), HoldError> {
+        self.held
+            .refresh()
+            .map_err(|error| hold_error(&self.held, error))
     }
 
     /// Releases the lock: unlinks the lock file, then closes it.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("log");
+    /// let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// if let Err(error) = lock.release() {
+    ///     eprintln!("{error}");
+    ///     let _still_held = error.lock;
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
-    /// [`ReleaseError`], which gives the lock back. After [`ReleaseErrorKind::Lost`] there is nothing
-    /// left to release, and nothing at the lock path was touched.
+    /// [`ReleaseError`], which gives the lock back. After [`HoldError::Lost`] nothing is left to
+    /// release, and nothing at the lock path was touched.
     #[expect(
         clippy::result_large_err,
         reason = "once per hold, and it carries the lock"
     )]
     pub fn release(self) -> Result<(), ReleaseError> {
-        match self.held.release() {
-            Ok(()) => Ok(()),
-            Err(HoldError::Lost(reason)) => {
-                let kind = ReleaseErrorKind::Lost(self.held.lost(reason));
-                Err(ReleaseError { kind, lock: self })
-            }
-            Err(HoldError::Io { operation, source }) => {
-                let path = self.lock_path().to_owned();
-                let kind = ReleaseErrorKind::Io {
-                    operation,
-                    path,
-                    source,
-                };
-                Err(ReleaseError { kind, lock: self })
-            }
-        }
+        self.held.release().map_err(|error| ReleaseError {
+            error: hold_error(&self.held, error),
+            lock: self,
+        })
     }
 
     /// A second descriptor of the lock file, close-on-exec, for a child process to inherit: as long
-    /// as the child has it open the kernel counts the lock as held, also when this process is killed.
+    /// as the child has it open the kernel counts the lock as held, also after this process is killed.
     ///
-    /// Whoever gets it must only ever close it; unlocking it would free the lock.
+    /// The program that gets it must only close it: unlocking it would free the lock.
     ///
     /// # Errors
     ///
@@ -214,15 +285,15 @@ impl WriterLock {
     }
 
     /// Lends the lock to the child that `command` will spawn: the child inherits a descriptor of the
-    /// lock file, and the kernel counts the lock as held until the child and everybody to whom it
-    /// passes the descriptor on have ended, also when this process is killed.
+    /// lock file, and the kernel counts the lock as held until the child, and every process to which
+    /// the child passes the descriptor, has ended; also after this process is killed.
     ///
-    /// On Linux the child is sent SIGTERM when the thread that spawned it ends: with this process
-    /// gone nobody refreshes the record. Spawn it from a thread that outlives it, in the process that
+    /// On Linux the child gets SIGTERM when the thread that spawned it ends: without this process the
+    /// record is not refreshed. Spawn the child from a thread that outlives it, in the process that
     /// made this call.
     ///
     /// Releasing the lock removes its file whether the child has ended or not: wait for the child
-    /// first. `command` has a descriptor of its own until it is dropped.
+    /// first. `command` keeps a descriptor of its own until it is dropped.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -244,24 +315,13 @@ impl WriterLock {
         child::die_with_parent(command, Farewell::Terminate);
         Ok(())
     }
-
-    /// Withholds the lock from the child that `command` will spawn: when this process is killed the
-    /// lock is free at once, and whatever the child has started may go on without it.
-    ///
-    /// On Linux the child itself is killed (SIGKILL) when the thread that spawned it ends, for it
-    /// would write without the lock; the next holder may be there a moment earlier all the same.
-    /// Spawn it from a thread that outlives it, in the process that made this call.
-    #[cfg(unix)]
-    pub fn withhold_from(&self, command: &mut Command) {
-        child::die_with_parent(command, Farewell::Kill);
-    }
 }
 
 impl Drop for WriterLock {
     fn drop(&mut self) {
         self.registration = None;
-        // The keepalive may have this lock in hand at this moment: release it now, not when it is
-        // done.
+        // The keepalive thread may be refreshing this lock at this moment and keep it alive: release
+        // the lock now, not when that refresh has ended.
         let _ = self.held.release();
     }
 }
@@ -275,98 +335,332 @@ impl fmt::Debug for WriterLock {
     }
 }
 
-/// Why a record was not refreshed.
-#[derive(Debug)]
+/// A stale lock that was broken to get a new one; see [`WriterLock::reclaimed`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum RefreshError {
-    /// The lock is not ours any more.
-    Lost(Lost),
-    /// The time could not be written. The lock is still held.
-    Io {
-        /// What was being done.
-        operation: &'static str,
-        /// The lock file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
+pub struct Reclaimed {
+    /// The dead holder's record; `None` if the lock file was torn or damaged.
+    pub record: Option<Record>,
 }
 
-impl fmt::Display for RefreshError {
+impl fmt::Display for Reclaimed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RefreshError::Lost(lost) => lost.fmt(f),
-            RefreshError::Io {
-                operation, path, ..
-            } => {
-                write!(
-                    f,
-                    "{}: could not {operation}; try again soon",
-                    path.display()
-                )
-            }
-        }
-    }
-}
-
-impl Error for RefreshError {
-    fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match self {
-            RefreshError::Lost(_) => None,
-            RefreshError::Io { source, .. } => Some(source),
+        match &self.record {
+            Some(record) => write!(f, "pid {} on {}", record.pid(), record.hostname()),
+            None => f.write_str("its record was incomplete or damaged"),
         }
     }
 }
 
 /// A lock that was not released, and why.
+///
+/// Converts into [`io::Error`] as its [`HoldError`] does; the conversion drops the lock.
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ReleaseError {
-    /// Why.
-    pub kind: ReleaseErrorKind,
+    /// Why the lock was not released.
+    pub error: HoldError,
     /// The lock.
     pub lock: WriterLock,
 }
 
-/// Why a lock was not released.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum ReleaseErrorKind {
-    /// The lock was not ours any more; nothing was touched.
-    Lost(Lost),
-    /// The lock file could not be unlinked. The lock is still held.
-    Io {
-        /// What was being done.
-        operation: &'static str,
-        /// The lock file.
-        path: PathBuf,
-        /// What the operating system said.
-        source: io::Error,
-    },
-}
-
 impl fmt::Display for ReleaseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.kind {
-            ReleaseErrorKind::Lost(lost) => lost.fmt(f),
-            ReleaseErrorKind::Io {
-                operation, path, ..
-            } => {
-                let path = path.display();
-                write!(
-                    f,
-                    "{path}: could not {operation}; the lock is still held, try again"
-                )
-            }
-        }
+        self.error.fmt(f)
     }
 }
 
 impl Error for ReleaseError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        match &self.kind {
-            ReleaseErrorKind::Lost(_) => None,
-            ReleaseErrorKind::Io { source, .. } => Some(source),
+        self.error.source()
+    }
+}
+
+impl From<ReleaseError> for io::Error {
+    fn from(error: ReleaseError) -> io::Error {
+        error.error.into()
+    }
+}
+
+/// Whether a record is on stable storage before the lock counts as acquired.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Durability {
+    /// Record and name survive a power loss, so that the next holder learns that its predecessor
+    /// crashed ([`WriterLock::reclaimed`]).
+    #[default]
+    Sync,
+    /// Nothing is synced: faster, and after a power loss the lock may be gone, or torn and recovered.
+    None,
+}
+
+/// How to acquire a lock, and how to keep it.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("log");
+/// use rvlf::{Durability, LockOptions, StalePolicy};
+/// use std::time::Duration;
+///
+/// let lock = LockOptions::new()
+///     .stale_policy(StalePolicy::new().with_cross_host_age(Duration::from_secs(600)))
+///     .durability(Durability::None)
+///     .on_lost(|lost| eprintln!("{lost}"))
+///     .acquire(&path, Duration::from_secs(5))?;
+/// lock.release()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+#[must_use = "options do nothing until they acquire"]
+pub struct LockOptions {
+    stale_policy: StalePolicy,
+    keepalive: Option<Duration>,
+    durability: Durability,
+    mode: u32,
+    on_lost: Option<OnLost>,
+    refuse_aliases: bool,
+}
+
+impl LockOptions {
+    /// The default interval of refreshes, 10 s: three refreshes fit into the 30 s after which a dead
+    /// process's record is stale on its own host.
+    pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(10);
+
+    /// The defaults, as each method documents them.
+    pub fn new() -> LockOptions {
+        LockOptions {
+            stale_policy: StalePolicy::new(),
+            keepalive: Some(LockOptions::DEFAULT_KEEPALIVE),
+            durability: Durability::Sync,
+            mode: 0o666,
+            on_lost: None,
+            refuse_aliases: false,
+        }
+    }
+
+    /// When another holder's lock counts as stale. Default: [`StalePolicy::new`].
+    pub fn stale_policy(mut self, policy: StalePolicy) -> LockOptions {
+        self.stale_policy = policy;
+        self
+    }
+
+    /// The interval of refreshes while the lock is held; `None` for no refreshes. Default: 10 s.
+    ///
+    /// Without refreshes a deployed RVF client under another host name may break any lock older than
+    /// 300 s, and on a file system that is not local every contender may; there the holder counts its
+    /// lock as lost after 150 s. Call [`WriterLock::refresh`] in that case.
+    ///
+    /// One thread refreshes all locks of the process. Intervals below one millisecond count as one.
+    pub fn keepalive(mut self, interval: Option<Duration>) -> LockOptions {
+        // An interval of zero would never let the thread sleep.
+        self.keepalive = interval.map(|interval| interval.max(Duration::from_millis(1)));
+        self
+    }
+
+    /// Whether the record is synced before the lock counts as acquired. Default:
+    /// [`Durability::Sync`].
+    pub fn durability(mut self, durability: Durability) -> LockOptions {
+        self.durability = durability;
+        self
+    }
+
+    /// Permission bits of the lock file, before the umask. Default: 0o666, as deployed clients have.
+    ///
+    /// A user who may not read the lock file can neither see the holder nor recover the lock.
+    pub fn mode(mut self, mode: u32) -> LockOptions {
+        self.mode = mode;
+        self
+    }
+
+    /// A callback that is called once, on a thread of its own, when a refresh or a check finds the
+    /// lock lost.
+    ///
+    /// If no thread can be started the callback is not called; [`WriterLock::is_lost`] still reports
+    /// the loss.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("log");
+    /// use std::sync::mpsc;
+    ///
+    /// let (sender, lost) = mpsc::channel();
+    /// let lock = rvlf::LockOptions::new()
+    ///     .on_lost(move |lost| drop(sender.send(lost.to_string())))
+    ///     .try_acquire(&path)?;
+    ///
+    /// std::fs::remove_file(lock.lock_path())?;
+    /// lock.check().expect_err("the lock file is gone");
+    /// assert!(lost.recv()?.contains("the lock file was removed"));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn on_lost(mut self, callback: impl Fn(&Lost) + Send + Sync + 'static) -> LockOptions {
+        self.on_lost = Some(Arc::new(callback));
+        self
+    }
+
+    /// Refuses a data file that is a symbolic link or has more than one hard link. Default: false.
+    ///
+    /// The lock path follows from the name, not from the file: under two names a data file has two
+    /// locks, and may have two writers.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let (store, link) = (dir.path().join("store"), dir.path().join("link"));
+    /// # std::fs::write(&store, "data")?;
+    /// # #[cfg(unix)] {
+    /// std::os::unix::fs::symlink(&store, &link)?;
+    /// let careful = rvlf::LockOptions::new().refuse_aliases(true);
+    /// assert!(careful.try_acquire(&link).is_err());
+    /// careful.try_acquire(&store)?.release()?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn refuse_aliases(mut self, refuse: bool) -> LockOptions {
+        self.refuse_aliases = refuse;
+        self
+    }
+
+    /// Acquires the lock in one attempt; see [`WriterLock::try_acquire`].
+    ///
+    /// # Errors
+    ///
+    /// See [`AcquireError`].
+    pub fn try_acquire(&self, data_path: impl AsRef<Path>) -> Result<WriterLock, AcquireError> {
+        self.try_acquire_at(&open_place(data_path.as_ref())?)
+    }
+
+    /// Acquires the lock, waiting up to `timeout` for it; see [`WriterLock::acquire`].
+    ///
+    /// # Errors
+    ///
+    /// See [`AcquireError`].
+    pub fn acquire(
+        &self,
+        data_path: impl AsRef<Path>,
+        timeout: Duration,
+    ) -> Result<WriterLock, AcquireError> {
+        self.acquire_at(&open_place(data_path.as_ref())?, timeout)
+    }
+
+    pub(crate) fn policy(&self) -> StalePolicy {
+        self.stale_policy
+    }
+
+    pub(crate) fn try_acquire_at(
+        &self,
+        place: &Arc<Place<Host>>,
+    ) -> Result<WriterLock, AcquireError> {
+        let refused = |holder| AcquireError::Held {
+            lock_path: place.lock_path().to_owned(),
+            holder,
+        };
+        self.wait_at(place, Duration::ZERO)?.map_err(refused)
+    }
+
+    pub(crate) fn acquire_at(
+        &self,
+        place: &Arc<Place<Host>>,
+        timeout: Duration,
+    ) -> Result<WriterLock, AcquireError> {
+        let refused = |holder| AcquireError::Timeout {
+            lock_path: place.lock_path().to_owned(),
+            timeout,
+            holder,
+        };
+        self.wait_at(place, timeout)?.map_err(refused)
+    }
+
+    /// The lock, or the holder that had it when `timeout` passed.
+    fn wait_at(
+        &self,
+        place: &Arc<Place<Host>>,
+        timeout: Duration,
+    ) -> Result<Result<WriterLock, Box<Holder>>, AcquireError> {
+        let fail = |error| acquire_error(error, place.lock_path());
+        if self.refuse_aliases {
+            ensure_only_name(place)?;
+        }
+        let terms = Terms {
+            policy: self.stale_policy,
+            sync: self.durability == Durability::Sync,
+            mode: self.mode,
+        };
+        match Held::acquire(place, &terms, timeout, self.on_lost.clone()).map_err(fail)? {
+            Acquisition::Held(held) => self.keep(held).map(Ok),
+            Acquisition::Refused(holder) => Ok(Err(holder)),
+        }
+    }
+
+    fn keep(&self, held: Arc<Held<Host>>) -> Result<WriterLock, AcquireError> {
+        let [phase, ..] = *held.record().writer_id().as_bytes();
+        let may_hang = held.place.file_system == FileSystem::NotLocal;
+        let device = may_hang.then_some(held.id.dev);
+        let register = |interval| keepalive::register(&held, interval, phase, device);
+        let registration = self.keepalive.map(register).transpose().map_err(|source| {
+            IoError::new("start the keepalive thread", held.place.lock_path(), source)
+        })?;
+        Ok(WriterLock { registration, held })
+    }
+}
+
+impl Default for LockOptions {
+    fn default() -> LockOptions {
+        LockOptions::new()
+    }
+}
+
+impl fmt::Debug for LockOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockOptions")
+            .field("stale_policy", &self.stale_policy)
+            .field("keepalive", &self.keepalive)
+            .field("durability", &self.durability)
+            .field("mode", &format_args!("{:#o}", self.mode))
+            .field("on_lost", &self.on_lost.is_some())
+            .field("refuse_aliases", &self.refuse_aliases)
+            .finish()
+    }
+}
+
+/// Opens the directory of a data file.
+pub(crate) fn open_place(data_path: &Path) -> Result<Arc<Place<Host>>, IoError> {
+    let opened = Place::open(Host, data_path);
+    opened
+        .map(Arc::new)
+        .map_err(|error| IoError::new(error.operation, &lock_path_for(data_path), error.source))
+}
+
+fn ensure_only_name(place: &Place<Host>) -> Result<(), AcquireError> {
+    let links = place.data_links();
+    match links.map_err(|error| acquire_error(error, place.lock_path()))? {
+        Some((kind, links)) if kind == FileKind::Symlink || links > 1 => {
+            Err(AcquireError::Aliased {
+                data_path: place.data_path().to_owned(),
+                links,
+            })
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn acquire_error(error: protocol::Error, lock_path: &Path) -> AcquireError {
+    let lock_path = lock_path.to_owned();
+    match error {
+        protocol::Error::Foreign(found) => AcquireError::Foreign { lock_path, found },
+        protocol::Error::UnsupportedVersion(found) => {
+            AcquireError::UnsupportedVersion { lock_path, found }
+        }
+        protocol::Error::Io { operation, source } => {
+            IoError::new(operation, &lock_path, source).into()
+        }
+    }
+}
+
+pub(crate) fn hold_error<S: Sys>(held: &Held<S>, error: protocol::HoldError) -> HoldError {
+    match error {
+        protocol::HoldError::Lost(reason) => HoldError::Lost(held.lost(reason)),
+        protocol::HoldError::Io { operation, source } => {
+            HoldError::Io(IoError::new(operation, held.place.lock_path(), source))
         }
     }
 }

@@ -14,12 +14,12 @@ pub enum LossReason {
     Removed,
     /// Another lock file is in its place; its record, if it has a valid one.
     Replaced(Option<Record>),
-    /// On a file system that is not local, nothing could be refreshed for so long that others may
-    /// judge this holder dead.
+    /// On a file system that is not local, no refresh succeeded for so long (150 s by default) that
+    /// other hosts may judge this holder dead.
     RefreshFailed,
     /// This is a forked child; its parent holds the lock.
     Forked,
-    /// Other code closed the lock file's descriptor, and with it gave up the kernel lock.
+    /// Other code in this process closed the lock file's descriptor, which freed the kernel lock.
     DescriptorClosed,
 }
 
@@ -29,22 +29,27 @@ impl fmt::Display for LossReason {
             LossReason::Removed => f.write_str("the lock file was removed"),
             LossReason::Replaced(Some(record)) => write!(
                 f,
-                "pid {} on {} has taken it (writer id {})",
+                "pid {} on {} holds it now (writer id {})",
                 record.pid(),
                 record.hostname(),
                 record.writer_id()
             ),
-            LossReason::Replaced(None) => f.write_str("another file has taken its place"),
-            LossReason::RefreshFailed => f.write_str("it could not be refreshed for too long"),
-            LossReason::Forked => f.write_str("it is held by the process that forked this one"),
+            LossReason::Replaced(None) => f.write_str("another file replaced the lock file"),
+            LossReason::RefreshFailed => f.write_str("no refresh succeeded for too long"),
+            LossReason::Forked => {
+                f.write_str("the parent process, which forked this one, holds it")
+            }
             LossReason::DescriptorClosed => {
-                f.write_str("other code has closed the lock file's descriptor")
+                f.write_str("other code in this process closed the lock file's descriptor")
             }
         }
     }
 }
 
-/// The lock is not ours any more. Data that is not committed yet must not be.
+/// This process does not hold the lock any more: it must not commit any more data.
+///
+/// Example: [`WriterLock::check`](crate::WriterLock::check). Converts into an [`std::io::Error`] of
+/// the kind `Other`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lost {

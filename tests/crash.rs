@@ -133,8 +133,8 @@ fn victim() {
                 text
             }
         },
-        ("Break" | "BreakLive", _) => describe_break(options.break_stale(&data)),
-        ("ForceBreak", _) => describe_break(rvlf::force_break(&data, dead)),
+        ("Break" | "BreakLive", _) => describe_break(common::break_stale_by(options, &data)),
+        ("ForceBreak", _) => describe_break(common::force_break(&data, dead)),
         ("Wait", _) => {
             let outcome = options.acquire(&data, Duration::from_millis(20));
             common::describe(&outcome)
@@ -341,7 +341,7 @@ impl Stage {
             common::age_mtime(&self.dir.path().join(name), Duration::from_secs(120));
         }
         self.plant_dead();
-        let broken = options().break_stale(self.data());
+        let broken = common::break_stale_by(options(), self.data());
         broken.unwrap_or_else(|error| panic!("{when}: the planted lock is stale: {error}"));
         assert_eq!(
             self.litter(),

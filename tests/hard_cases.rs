@@ -22,10 +22,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{Gid, Uid, mkfifo, setgroups, setresgid, setresuid};
+use rvlf::judge::{Reason, Verdict};
+use rvlf::record::{Hostname, KernelStamp, Pid};
 use rvlf::{
-    AcquireError, BreakError, Durability, FileKind, Foreign, Hostname, KernelStamp, LockOptions,
-    LockState, Pid, Reason, Record, StalePolicy, Verdict, WriterLock, break_stale, force_break,
-    inspect, lock_path_for,
+    AcquireError, BreakError, Durability, FileKind, Foreign, LockOptions, LockState, Record,
+    StalePolicy, WriterLock, inspect, lock_path_for,
 };
 
 #[test]
@@ -151,9 +152,10 @@ fn other_tools_files_are_refused_by_name_and_left_byte_for_byte() {
             matches!(state, LockState::Foreign(Foreign::Content(_))),
             "{state:?}"
         );
-        let error = break_stale(&data).expect_err("it is not ours");
+        let error = common::break_stale(&data).expect_err("it is not ours");
         assert!(matches!(error, BreakError::Foreign { .. }), "{error:?}");
-        let error = force_break(&data, common::some_writer_id()).expect_err("it is not ours");
+        let error =
+            common::force_break(&data, common::some_writer_id()).expect_err("it is not ours");
         assert!(matches!(error, BreakError::Foreign { .. }), "{error:?}");
 
         assert_eq!(
@@ -188,7 +190,7 @@ fn a_record_of_another_version_is_refused_and_left_alone() {
         matches!(error, AcquireError::UnsupportedVersion { found: 2, .. }),
         "{error:?}"
     );
-    let error = break_stale(&data).expect_err("it may be held");
+    let error = common::break_stale(&data).expect_err("it may be held");
     assert!(
         matches!(error, BreakError::UnsupportedVersion { found: 2, .. }),
         "{error:?}"
@@ -264,7 +266,7 @@ fn a_hard_link_to_a_foreign_file_at_the_lock_path_leaves_that_file_alone() {
     let before = Snapshot::of(&original);
     let error = WriterLock::try_acquire(&data).expect_err("it is not ours");
     assert!(matches!(error, AcquireError::Foreign { .. }), "{error:?}");
-    break_stale(&data).expect_err("it is not ours");
+    common::break_stale(&data).expect_err("it is not ours");
     assert_eq!(
         Snapshot::of(&original),
         before,
@@ -321,9 +323,12 @@ fn a_torn_file_is_recovered_when_nobody_can_be_writing_it_any_more() {
             set_age(&lock_path_for(&data));
             let lock = options.try_acquire(&data);
             let lock = lock.unwrap_or_else(|error| panic!("{name}, {age}: {error}"));
-            assert!(lock.has_reclaimed(), "{name}, {age}: something was broken");
+            assert!(
+                lock.reclaimed().is_some(),
+                "{name}, {age}: something was broken"
+            );
             assert_eq!(
-                lock.reclaimed_from(),
+                lock.reclaimed().and_then(|reclaimed| reclaimed.record),
                 None,
                 "{name}, {age}: but nobody known"
             );
@@ -350,7 +355,7 @@ fn a_torn_file_from_the_future_is_recovered_by_who_waits_for_longer_than_one_att
         WriterLock::options().stale_policy(StalePolicy::new().with_malformed_grace(grace));
     let lock = options.acquire(&data, common::PATIENCE);
     let lock = lock.expect("nobody has written it for longer than the grace");
-    assert!(lock.has_reclaimed(), "the torn file was broken");
+    assert!(lock.reclaimed().is_some(), "the torn file was broken");
     lock.release().expect("it is held");
 }
 
@@ -364,7 +369,7 @@ fn a_torn_file_from_the_future_can_be_broken_by_hand() {
     let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
     file.set_modified(tomorrow).expect("the file is ours");
     let grace = StalePolicy::new().with_malformed_grace(Duration::from_millis(40));
-    let broken = WriterLock::options().stale_policy(grace).break_stale(&data);
+    let broken = common::break_stale_by(WriterLock::options().stale_policy(grace), &data);
     let holder = broken.expect("nobody writes it").expect("it was there");
     assert_eq!(holder.record(), None, "it was torn: {holder}");
     assert!(common::names_in(dir.path()).is_empty(), "it was removed");
@@ -405,9 +410,8 @@ fn a_file_that_is_being_written_is_not_broken_and_then_read() {
     assert_eq!(holder.verdict().reason(), Reason::BeingWritten);
     let patient =
         WriterLock::options().stale_policy(StalePolicy::new().with_malformed_grace(Duration::MAX));
-    let error = patient
-        .break_stale(&data)
-        .expect_err("somebody may be writing it");
+    let error =
+        common::break_stale_by(patient, &data).expect_err("another process may be writing it");
     assert!(
         error.to_string().contains("may still be writing it"),
         "{error}"
@@ -440,7 +444,7 @@ fn a_file_that_is_being_written_is_not_broken_and_then_read() {
 
 fn io_error(outcome: Result<WriterLock, AcquireError>) -> (io::ErrorKind, String) {
     match outcome {
-        Err(error @ AcquireError::Io { .. }) => {
+        Err(error @ AcquireError::Io(_)) => {
             let text = error.to_string();
             assert!(
                 error.source().is_some(),
@@ -516,7 +520,7 @@ fn names_that_are_not_utf_8_and_relative_paths_are_locked_like_others() {
     let mut lock_name = name.clone();
     lock_name.push(".lock");
     assert_eq!(common::names_in(dir.path()), [lock_name.as_os_str()]);
-    assert_eq!(lock.resource_path(), data);
+    assert_eq!(lock.data_path(), data);
     let error = WriterLock::try_acquire(&data).expect_err("it is held");
     assert!(error.holder().is_some_and(rvlf::Holder::is_this_process));
     lock.release().expect("it is held");
@@ -781,12 +785,12 @@ fn no_descriptors() {
     let stale = WriterLock::try_acquire(&left).map(drop);
     setrlimit(Resource::RLIMIT_NOFILE, soft, hard).expect("up to the hard limit");
     if let Err(error) = &free {
-        assert!(matches!(error, AcquireError::Io { .. }), "{error}");
+        assert!(matches!(error, AcquireError::Io(_)), "{error}");
     }
     if let Err(error) = &stale {
         // Without the boot id the stamp vouches for nothing, and doubt reads as held.
         assert!(
-            matches!(error, AcquireError::Io { .. }) || error.is_held(),
+            matches!(error, AcquireError::Io(_)) || error.is_held(),
             "{error}"
         );
     }
@@ -852,7 +856,10 @@ fn assert_held(outcome: Result<WriterLock, AcquireError>, reason: Reason) {
 #[track_caller]
 fn assert_reclaimed(outcome: Result<WriterLock, AcquireError>, from: &Record) {
     let lock = outcome.expect("it is stale");
-    assert_eq!(lock.reclaimed_from(), Some(from));
+    assert_eq!(
+        lock.reclaimed().and_then(|reclaimed| reclaimed.record),
+        Some(*from)
+    );
 }
 
 // Records without a stamp are deployed clients': they hold no flock, so pid, host and age decide.
@@ -912,7 +919,7 @@ fn a_stale_lock_that_somebody_never_lets_go_of_is_held_and_then_recovered() {
     looker.lock_shared().expect("nobody else has it");
     let outcome = WriterLock::try_acquire(&data);
     assert_held(outcome, Reason::KernelLockOutlivesProcess);
-    match break_stale(&data) {
+    match common::break_stale(&data) {
         Err(BreakError::Held { holder, .. }) => assert!(!holder.verdict().is_stale()),
         outcome => panic!("who looks keeps it: {outcome:?}"),
     }
@@ -1077,7 +1084,7 @@ fn with_the_policy_never_nothing_is_broken() {
     let verdict = error.holder().map(rvlf::Holder::verdict);
     let (reason, stale_in) = (Reason::KernelWitness, None);
     assert_eq!(verdict, Some(Verdict::Held { reason, stale_in }));
-    let removed = force_break(&data, left.writer_id()).expect("by hand it can be removed");
+    let removed = common::force_break(&data, left.writer_id()).expect("by hand it can be removed");
     assert!(removed.is_some());
     never
         .try_acquire(&data)
@@ -1093,7 +1100,8 @@ fn force_removes_the_named_lock_and_no_other() {
     let data = dir.path().join("data");
     let mut holder = Role::puppet(&data).ready();
     let writer_id = holder.expect("try", "got");
-    let error = force_break(&data, common::some_writer_id()).expect_err("that is another one's");
+    let error =
+        common::force_break(&data, common::some_writer_id()).expect_err("that is another one's");
     let text = error.to_string();
     assert!(
         text.contains(&writer_id),
@@ -1101,11 +1109,14 @@ fn force_removes_the_named_lock_and_no_other() {
     );
     assert_eq!(holder.ask("check"), "Ok(())", "it was not touched");
     let named = writer_id.parse().expect("it is a writer id");
-    let removed = force_break(&data, named).expect("it is the named one");
+    let removed = common::force_break(&data, named).expect("it is the named one");
     assert!(removed.is_some());
     let answer = holder.ask("check");
     assert!(answer.contains("Removed"), "the holder learns it: {answer}");
-    assert_eq!(force_break(&data, named).expect("nothing is there"), None);
+    assert_eq!(
+        common::force_break(&data, named).expect("nothing is there"),
+        None
+    );
     assert!(common::names_in(dir.path()).is_empty(), "no litter");
 }
 
@@ -1133,7 +1144,7 @@ fn breaking_removes_litter_of_dead_breakers_and_nothing_that_resembles_it() {
 
     let data = dir.path().join("data");
     common::plant_left_behind(&data);
-    break_stale(&data)
+    common::break_stale(&data)
         .expect("its holder is dead")
         .expect("it was there");
     assert!(

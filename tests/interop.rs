@@ -12,8 +12,8 @@ use std::time::{Duration, SystemTime};
 
 use deployed_client::{Process, Start, directory};
 use rvlf::{
-    AcquireError, BreakError, Foreign, LockOptions, LockState, StalePolicy, WriterId, WriterLock,
-    break_stale, force_break, inspect, lock_path_for,
+    AcquireError, BreakError, Foreign, LockFile, LockOptions, LockState, StalePolicy, WriterId,
+    WriterLock, inspect, lock_path_for,
 };
 
 fn start() -> Option<Start> {
@@ -84,10 +84,16 @@ fn what_is_no_lock_is_refused_and_left_untouched() {
         }
         let state = inspect(&data).expect("it can be read");
         assert!(matches!(state, LockState::Foreign(_)), "{state:?}");
-        let error = break_stale(&data).expect_err("it is no lock of ours");
+        let error = LockFile::open(&data)
+            .expect("the directory is there")
+            .break_stale()
+            .expect_err("it is no lock of ours");
         assert!(matches!(error, BreakError::Foreign { .. }), "{error}");
         let nobody = WriterId::from_bytes([0; 16]);
-        let error = force_break(&data, nobody).expect_err("it is no lock of ours");
+        let error = LockFile::open(&data)
+            .expect("the directory is there")
+            .force_break(nobody)
+            .expect_err("it is no lock of ours");
         assert!(matches!(error, BreakError::Foreign { .. }), "{error}");
 
         let after = fs::read(&lock_path).expect("it is still there");

@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
 
-use rvlf::{
-    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, StalePolicy, Stamp,
-    Verdict, judge,
+use rvlf::StalePolicy;
+use rvlf::judge::{
+    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, Stamp, Verdict,
+    judge,
 };
 
 const ROWS: std::ops::RangeInclusive<u8> = 1..=13;

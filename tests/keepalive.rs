@@ -17,9 +17,11 @@ use std::time::{Duration, Instant};
 
 use common::{PATIENCE, Role};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use rvlf::judge::Reason;
+use rvlf::record::DecodeError;
 use rvlf::{
-    DecodeError, Durability, LockOptions, LockState, LossReason, Lost, Reason, Record,
-    RefreshError, ReleaseErrorKind, WriterLock, inspect, lock_path_for,
+    Durability, HoldError, LockOptions, LockState, LossReason, Lost, Record, WriterLock, inspect,
+    lock_path_for,
 };
 
 #[test]
@@ -212,7 +214,7 @@ fn comes_and_goes() {
     for _ in 0..1000 {
         let lock = every(1).durability(Durability::None).try_acquire(&data);
         let lock = lock.expect("the one before was released for good");
-        assert!(!lock.has_reclaimed(), "and not left behind");
+        assert!(lock.reclaimed().is_none(), "and not left behind");
         std::thread::sleep(chance.micros(1500));
         if chance.below(2) == 0 {
             lock.release().expect("it is held");
@@ -313,12 +315,12 @@ fn a_lost_lock_is_told_of_once_and_stays_lost() {
             );
             let refreshed = lock.refresh();
             assert!(
-                matches!(&refreshed, Err(RefreshError::Lost(again)) if again.reason == lost.reason),
+                matches!(&refreshed, Err(HoldError::Lost(again)) if again.reason == lost.reason),
                 "{what}: no refresh after a loss: {refreshed:?}"
             );
             let error = lock.release().expect_err("nothing is left to release");
             assert!(
-                matches!(&error.kind, ReleaseErrorKind::Lost(again) if again.reason == lost.reason),
+                matches!(&error.error, HoldError::Lost(again) if again.reason == lost.reason),
                 "{what}: {error:?}"
             );
             drop(error);
@@ -347,7 +349,7 @@ fn releasing_or_dropping_a_lost_lock_leaves_the_successors_file_alone() {
             let error = lock.release().expect_err("it was lost");
             let text = error.to_string();
             let says = format!(
-                "pid {} on {} has taken it",
+                "pid {} on {} holds it now",
                 successor.pid(),
                 common::this_host()
             );

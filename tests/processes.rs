@@ -13,9 +13,8 @@ use std::time::Duration;
 
 use common::{Actor, Chance, Contained, OLD, PATIENCE, Role};
 use nix::sys::signal::Signal;
-use rvlf::{
-    AcquireError, Durability, LossReason, Reason, ReleaseErrorKind, WriterLock, lock_path_for,
-};
+use rvlf::judge::Reason;
+use rvlf::{AcquireError, Durability, HoldError, LossReason, WriterLock, lock_path_for};
 
 #[test]
 fn child_role() {
@@ -131,7 +130,7 @@ fn writer() {
         if torn {
             note("torn", number, 0);
         }
-        if let Some(dead) = lock.reclaimed_from() {
+        if let Some(dead) = lock.reclaimed().and_then(|reclaimed| reclaimed.record) {
             note("reclaimed", number, dead.pid().get().into());
         }
         append(&file, end, id, number);
@@ -385,7 +384,8 @@ fn breaker() {
             .expect("the other releases it");
         let from = common::monotonic_ns();
         let dead = lock
-            .reclaimed_from()
+            .reclaimed()
+            .and_then(|reclaimed| reclaimed.record)
             .map(|record| record.writer_id().to_string());
         while common::monotonic_ns() < from + 50_000 {
             std::hint::spin_loop();
@@ -599,8 +599,8 @@ fn child_is_refused(lock: WriterLock) -> bool {
     let Err(error) = lock.release() else {
         return false;
     };
-    let lost = match &error.kind {
-        ReleaseErrorKind::Lost(lost) => lost.reason,
+    let lost = match &error.error {
+        HoldError::Lost(lost) => lost.reason,
         _ => return false,
     };
     // The guard comes back, and is as lost as before.
@@ -609,7 +609,7 @@ fn child_is_refused(lock: WriterLock) -> bool {
 
 fn child_is_refused_again(lock: WriterLock) -> bool {
     let outcome = lock.release();
-    outcome.is_err_and(|error| matches!(error.kind, ReleaseErrorKind::Lost(_)))
+    outcome.is_err_and(|error| matches!(error.error, HoldError::Lost(_)))
 }
 
 // A web server forks workers while it holds the lock. A worker that exits runs the guard's Drop:
@@ -630,7 +630,7 @@ fn what_a_forked_child_does_with_its_copy_leaves_the_parent_in_possession() {
         assert_eq!(parent.ask("release"), "released", "child {variant}");
         let lock = WriterLock::try_acquire(&data).expect("the parent has released it");
         assert_eq!(
-            lock.reclaimed_from(),
+            lock.reclaimed().and_then(|reclaimed| reclaimed.record),
             None,
             "a release leaves nothing to reclaim"
         );
@@ -663,7 +663,10 @@ fn a_child_that_outlives_the_dead_parent_keeps_the_lock_until_it_ends() {
     // The child reads the end of its standard input, and ends.
     drop(parent);
     let lock = WriterLock::acquire(&data, PATIENCE).expect("the child ends");
-    let dead = lock.reclaimed_from().expect("the parent crashed");
+    let dead = lock
+        .reclaimed()
+        .and_then(|reclaimed| reclaimed.record)
+        .expect("the parent crashed");
     assert_eq!(dead.writer_id(), writer_id);
 }
 
@@ -744,7 +747,10 @@ fn exec_gives_the_lock_up_within_thirty_seconds() {
 
     common::backdate(&data, OLD);
     let lock = WriterLock::try_acquire(&data).expect("nothing has refreshed it for 30 s");
-    let displaced = lock.reclaimed_from().expect("it was never released");
+    let displaced = lock
+        .reclaimed()
+        .and_then(|reclaimed| reclaimed.record)
+        .expect("it was never released");
     assert_eq!(displaced.pid().get(), executor.pid());
     executor.tell("end");
     executor.finish();
@@ -800,7 +806,10 @@ fn a_panic_that_unwinds_releases() {
         "unwinding dropped the guard"
     );
     let lock = WriterLock::try_acquire(&data).expect("nobody has it");
-    assert!(!lock.has_reclaimed(), "it was released, not left behind");
+    assert!(
+        lock.reclaimed().is_none(),
+        "it was released, not left behind"
+    );
 }
 
 /// The main thread ends, another one holds the lock on.
@@ -877,7 +886,10 @@ fn a_process_that_exits_while_a_thread_holds_is_recovered_at_once() {
         .finish();
     let left = common::read_record(&data);
     let lock = WriterLock::try_acquire(&data).expect("its holder has ended");
-    assert_eq!(lock.reclaimed_from(), Some(&left));
+    assert_eq!(
+        lock.reclaimed().and_then(|reclaimed| reclaimed.record),
+        Some(left)
+    );
 }
 
 #[test]
@@ -891,7 +903,10 @@ fn a_signal_that_ends_the_holder_is_recovered_at_once_whatever_signal_it_is() {
         nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it lives");
         assert!(!holder.wait().success(), "{signal} ends it");
         let lock = WriterLock::try_acquire(&data).expect("its holder is dead");
-        let dead = lock.reclaimed_from().expect("it was never released");
+        let dead = lock
+            .reclaimed()
+            .and_then(|reclaimed| reclaimed.record)
+            .expect("it was never released");
         assert_eq!(dead.writer_id().to_string(), writer_id, "{signal}");
     }
 }

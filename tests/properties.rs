@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use proptest::collection::vec;
 use proptest::prelude::*;
-use rvlf::{
-    Age, Checksum, DecodeError, FIELDS, Hostname, KernelStamp, LOCK_VERSION, MAGIC, Pid,
-    RECORD_LEN, REFRESHED, Record, WriterId,
+use rvlf::judge::Age;
+use rvlf::record::{
+    Checksum, DecodeError, FIELDS, Hostname, KernelStamp, LOCK_VERSION, MAGIC, Pid, RECORD_LEN,
+    REFRESHED,
 };
+use rvlf::{Record, WriterId};
 use second_reader::{Class, Fields, Polynomial};
 
 /// Any number, its two ends more often than chance would have them.

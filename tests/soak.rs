@@ -156,7 +156,7 @@ fn soaked() {
         let entry = Entry {
             sequence,
             writer: std::process::id().into(),
-            reclaimed: lock.has_reclaimed().into(),
+            reclaimed: lock.reclaimed().is_some().into(),
             forked: forked.into(),
         };
         let bytes = entry.encode();
@@ -263,7 +263,7 @@ impl Soak {
             }
             _ => {
                 self.deeds.break_attempts += 1;
-                let broken = rvlf::break_stale(self.data());
+                let broken = common::break_stale(self.data());
                 self.deeds.broken += u64::from(matches!(broken, Ok(Some(_))));
             }
         }

@@ -128,7 +128,7 @@ fn check_test(test: &str, context: &str) {
         ["tests", "cli/tests", "tests/schedules"].map(|tests| root().join(tests).join(&path));
     let path = { places.iter() }.find(|path| path.exists());
     let path = path.unwrap_or_else(|| panic!("{context}: no file {file}"));
-    let text = read(&path);
+    let text = read(path);
     let place = text.find(&definition);
     let place = place.unwrap_or_else(|| panic!("{context}: no {function} in {}", path.display()));
     let attributes = text[..place].rsplit("\n\n").next().unwrap_or_default();

@@ -438,7 +438,7 @@ fn a_forked_child_neither_saves_nor_frees_its_parents_table() {
 #[cfg(all(target_os = "linux", not(rvlf_portable)))]
 mod liveness {
     use super::*;
-    use rvlf::Hostname;
+    use rvlf::record::Hostname;
     use rvlf::table::Liveness;
 
     fn look_at(path: &Path, change: impl FnOnce(&mut serde_json::Value)) -> Liveness {

@@ -8,7 +8,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rvlf::{Checksum, DecodeError, Hostname, KernelStamp, Pid, RECORD_LEN, Record, WriterId};
+use rvlf::record::{Checksum, DecodeError, Hostname, KernelStamp, Pid, RECORD_LEN};
+use rvlf::{Record, WriterId};
 use serde_json::{Value, json};
 
 fn directory() -> PathBuf {

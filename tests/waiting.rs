@@ -10,9 +10,9 @@ use std::sync::mpsc::channel;
 use std::time::{Duration, Instant, SystemTime};
 
 use common::{Actor, Chance, Contained, PATIENCE, Role};
+use rvlf::judge::Reason;
 use rvlf::{
-    AcquireError, Durability, LockOptions, LockState, Reason, StalePolicy, WriterLock,
-    lock_path_for, wait_until_free,
+    AcquireError, Durability, LockOptions, LockState, StalePolicy, WriterLock, lock_path_for,
 };
 
 #[test]
@@ -63,7 +63,7 @@ fn ends() -> [(&'static str, End); 4] {
         }),
         ("broken by force", |_, data| {
             let writer_id = common::read_record(data).writer_id();
-            rvlf::force_break(data, writer_id).expect("it is the named one");
+            common::force_break(data, writer_id).expect("it is the named one");
         }),
     ]
 }
@@ -190,7 +190,10 @@ fn five_hundred_killed_holders_are_five_hundred_recoveries() {
         holder.signal_kill();
         let (outcome, at, _) = waiter.join().expect("it does not panic");
         let lock = outcome.unwrap_or_else(|error| panic!("round {round}: {error}"));
-        let dead = lock.reclaimed_from().expect("it was never released");
+        let dead = lock
+            .reclaimed()
+            .and_then(|reclaimed| reclaimed.record)
+            .expect("it was never released");
         assert_eq!(dead.writer_id().to_string(), writer_id, "round {round}");
         lock.release().expect("it is held");
         latencies.push(at.duration_since(killed));
@@ -367,7 +370,10 @@ fn a_waiter_is_there_when_age_makes_the_lock_stale() {
     assert!(error.is_held(), "{error}");
     let start = Instant::now();
     let lock = WriterLock::acquire(&data, PATIENCE).expect("it becomes stale");
-    assert_eq!(lock.reclaimed_from(), Some(&record));
+    assert_eq!(
+        lock.reclaimed().and_then(|reclaimed| reclaimed.record),
+        Some(record)
+    );
     assert!(start.elapsed() < BY_ITSELF, "it knew when");
 }
 
@@ -571,7 +577,7 @@ fn only_holders_are_waited_for() {
 fn waiting_until_free_creates_and_takes_nothing() {
     let dir = common::scratch();
     let data = dir.path().join("data");
-    let state = wait_until_free(&data, Duration::ZERO).expect("it can be looked at");
+    let state = common::wait_until_free(&data, Duration::ZERO).expect("it can be looked at");
     assert_eq!(state, LockState::Free);
     assert!(
         common::names_in(dir.path()).is_empty(),
@@ -579,10 +585,10 @@ fn waiting_until_free_creates_and_takes_nothing() {
     );
     let mut holder = Role::puppet(&data).ready();
     holder.expect("try", "got");
-    let state = wait_until_free(&data, Duration::from_millis(50)).expect("as above");
+    let state = common::wait_until_free(&data, Duration::from_millis(50)).expect("as above");
     assert!(matches!(state, LockState::Held(_)), "{state:?}");
     let waited = std::thread::scope(|scope| {
-        let waiter = scope.spawn(|| wait_until_free(&data, PATIENCE));
+        let waiter = scope.spawn(|| common::wait_until_free(&data, PATIENCE));
         std::thread::sleep(Duration::from_millis(20));
         holder.kill();
         let ended = Instant::now();
@@ -613,7 +619,7 @@ fn a_torn_file_from_the_future_is_waited_for_by_our_own_clock() {
     fs::write(lock_path_for(&data), "").expect("the directory is ours");
     let tomorrow = SystemTime::now() + Duration::from_secs(86_400);
     common::set_mtime(&lock_path_for(&data), tomorrow);
-    let state = wait_until_free(&data, PATIENCE).expect("it can be looked at");
+    let state = common::wait_until_free(&data, PATIENCE).expect("it can be looked at");
     let LockState::Malformed(torn) = state else {
         panic!("the file is empty: {state:?}");
     };

@@ -12,7 +12,8 @@ use nix::fcntl::{AtFlags, OFlag, openat};
 use nix::sys::stat::{Mode as Permissions, fstatat};
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{UnlinkatFlags, gethostname, linkat, unlinkat};
-use rvlf::{Durability, LockOptions, RECORD_LEN, WriterLock};
+use rvlf::record::RECORD_LEN;
+use rvlf::{Durability, LockOptions, WriterLock};
 use rvlf_benches::{Directory, Goal, Mode, directories, interleaved, print_row, report_goal};
 
 const FREE: &str = "this process is the only contender";

@@ -4,8 +4,9 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::Criterion;
-use rvlf::{
-    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, StalePolicy, Stamp, judge,
+use rvlf::StalePolicy;
+use rvlf::judge::{
+    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Stamp, judge,
 };
 use rvlf_benches::{Mode, interleaved, print_row};
 

@@ -3,7 +3,8 @@
 use std::hint::black_box;
 
 use criterion::{Criterion, Throughput};
-use rvlf::{Hostname, KernelStamp, Pid, RECORD_LEN, Record, WriterId};
+use rvlf::record::{Hostname, KernelStamp, Pid, RECORD_LEN};
+use rvlf::{Record, WriterId};
 use rvlf_benches::{Goal, Mode, interleaved, print_row, report_goal};
 
 /// The CRC-32 as the deployed client computes it: one bit at a time.

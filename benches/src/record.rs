@@ -2,7 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use rvlf::{Hostname, Pid, Record, WriterId};
+use rvlf::record::{Hostname, Pid};
+use rvlf::{Record, WriterId};
 
 /// A record, an hour old, of a process on `host` that does not exist.
 pub fn dead_record(host: &[u8]) -> Record {

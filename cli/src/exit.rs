@@ -1,6 +1,7 @@
 //! Exit statuses. Every help text lists those of its verb.
 
-use rvlf::{AcquireError, BreakError, LockState, Reason};
+use rvlf::judge::Reason;
+use rvlf::{AcquireError, BreakError, LockState};
 
 /// Success; of `status`: free; of `break`: removed, or already free.
 pub const SUCCESS: u8 = 0;

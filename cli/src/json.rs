@@ -4,10 +4,11 @@ use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
-use rvlf::{
-    Age, Checksum, Content, Evidence, FileSystem, Holder, HostMatch, KernelLock, LOCK_VERSION,
-    LockState, Process, Record, Stamp, Verdict, lock_path_for,
+use rvlf::judge::{
+    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Stamp, Verdict,
 };
+use rvlf::record::{Checksum, LOCK_VERSION};
+use rvlf::{Holder, LockState, Record, lock_path_for};
 use serde_json::{Map, Value, json};
 
 use crate::{exit, render};
@@ -19,7 +20,7 @@ pub fn lock_json(data: &Path, state: &LockState) -> Value {
     insert_text(&mut object, "lock_path", lock_path_for(data).as_os_str());
     let reason = render::reason(state);
     let holder = render::holder(state);
-    let row = reason.map(rvlf::Reason::row).filter(|row| *row > 0);
+    let row = reason.map(rvlf::judge::Reason::row).filter(|row| *row > 0);
     let found = match state {
         LockState::Foreign(found) => Some(found.to_string()),
         LockState::UnsupportedVersion(found) => Some(format!("version {found}")),

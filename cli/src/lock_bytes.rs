@@ -7,7 +7,8 @@ use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
 use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
-use rvlf::{FileKind, RECORD_LEN};
+use rvlf::FileKind;
+use rvlf::record::RECORD_LEN;
 
 /// What exists at a path.
 pub enum Contents {

@@ -4,7 +4,8 @@ use std::fmt::{self, Display};
 use std::path::Path;
 
 use clap::builder::styling::{AnsiColor, Style};
-use rvlf::{Holder, LockState, Reason, Verdict, lock_path_for};
+use rvlf::judge::{Reason, Verdict};
+use rvlf::{Holder, LockState, lock_path_for};
 
 use crate::escape::{self, shell_word};
 use crate::{exit, time};

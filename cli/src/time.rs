@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
-use rvlf::Age;
+use rvlf::judge::Age;
 
 /// Reads `500ms`, `5s`, `2m`, `1h30m`, or a plain number of seconds.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {

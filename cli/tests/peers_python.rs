@@ -747,7 +747,7 @@ fn fields_of_the_text() -> Vec<(String, usize)> {
         }
         fields.push((name.to_owned(), end));
     }
-    assert_eq!(end, rvlf::RECORD_LEN, "the list makes up a record");
+    assert_eq!(end, rvlf::record::RECORD_LEN, "the list makes up a record");
     let from_start = fields.into_iter().rev();
     from_start
         .map(|(name, end_to_go)| (name, end - end_to_go))

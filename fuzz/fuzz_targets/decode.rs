@@ -6,7 +6,8 @@
 mod second_reader;
 
 use libfuzzer_sys::fuzz_target;
-use rvlf::{Checksum, DecodeError, RECORD_LEN, Record};
+use rvlf::Record;
+use rvlf::record::{Checksum, DecodeError, RECORD_LEN};
 use second_reader::{Class, Fields, Polynomial};
 
 fuzz_target!(|bytes: &[u8]| {

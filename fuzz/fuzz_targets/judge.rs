@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
-use rvlf::{
-    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, StalePolicy, Stamp,
-    Verdict, judge,
+use rvlf::StalePolicy;
+use rvlf::judge::{
+    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, Stamp, Verdict,
+    judge,
 };
 
 #[derive(Arbitrary, Debug)]

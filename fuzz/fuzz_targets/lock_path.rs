@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime};
 use libfuzzer_sys::fuzz_target;
 use nix::sys::stat::Mode;
 use rvlf::{
-    Durability, LockOptions, LockState, Record, StalePolicy, WriterLock, force_break, inspect,
+    Durability, LockFile, LockOptions, LockState, Record, StalePolicy, WriterLock, inspect,
     lock_path_for,
 };
 use second_reader::Class;
@@ -147,7 +147,9 @@ fn act(action: u8, options: &LockOptions, data: &Path, content: &[u8]) {
             Err(error) => assert!(!error.to_string().is_empty()),
         },
         2 => {
-            let _ = options.break_stale(data).map_err(|error| error.to_string());
+            let _ = open(options, data)
+                .break_stale()
+                .map_err(|error| error.to_string());
         }
         // By force: this one removes live locks, too, but only the one that it is told to.
         _ => {
@@ -156,8 +158,12 @@ fn act(action: u8, options: &LockOptions, data: &Path, content: &[u8]) {
             if record.is_ok_and(|record| record.writer_id() == other) {
                 return;
             }
-            let broken = force_break(data, other);
+            let broken = open(options, data).force_break(other);
             assert!(!matches!(broken, Ok(Some(_))), "it bears another writer id");
         }
     }
+}
+
+fn open(options: &LockOptions, data: &Path) -> LockFile {
+    LockFile::with_options(data, options.clone()).expect("the directory can be opened")
 }

@@ -8,7 +8,8 @@
 mod second_reader;
 
 use libfuzzer_sys::fuzz_target;
-use rvlf::{Hostname, KernelStamp, RECORD_LEN, REFRESHED, Record};
+use rvlf::Record;
+use rvlf::record::{Hostname, KernelStamp, RECORD_LEN, REFRESHED};
 use second_reader::{Class, Polynomial};
 
 fuzz_target!(|bytes: &[u8]| {

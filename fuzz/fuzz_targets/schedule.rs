@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use libfuzzer_sys::fuzz_target;
 use rvlf_simulated::sim::{SimLock, SimSys, System, World};
-use rvlf_simulated::{AcquireError, LossReason, RefreshError};
+use rvlf_simulated::{AcquireError, HoldError, LossReason};
 
 const LATER: Duration = Duration::from_secs(600);
 
@@ -48,9 +48,9 @@ fn hold(os: &SimSys, outcome: Result<SimLock, AcquireError>) {
 }
 
 /// A holder may give itself up where it cannot be witnessed; nobody may take its lock.
-fn not_taken(outcome: Result<(), RefreshError>) {
+fn not_taken(outcome: Result<(), HoldError>) {
     match outcome {
-        Err(RefreshError::Lost(lost)) if !matches!(lost.reason, LossReason::RefreshFailed) => {
+        Err(HoldError::Lost(lost)) if !matches!(lost.reason, LossReason::RefreshFailed) => {
             fail(format!("a live lock was taken: {lost}"))
         }
         _ => {}

@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::time::Duration;
 
+use crate::error::IoError;
 use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{FileSystem, KernelLock, Reason, StalePolicy};
 use crate::record::{Record, WriterId};
@@ -118,14 +119,14 @@ pub(crate) struct Terms {
     pub(crate) mode: u32,
 }
 
-/// The lock path of one resource, reached through its directory's handle: a later chdir or a renamed
+/// The lock path of one data file, reached through its directory's handle: a later chdir or a renamed
 /// parent cannot make us miss the file.
 #[derive(Debug)]
 pub(crate) struct Place<S: Sys> {
     pub(crate) sys: S,
     dir: S::Dir,
     name: OsString,
-    resource_path: PathBuf,
+    data_path: PathBuf,
     lock_path: PathBuf,
     pub(crate) file_system: FileSystem,
     /// [`DOUBTS`]; fewer where schedules are searched exhaustively.
@@ -135,28 +136,34 @@ pub(crate) struct Place<S: Sys> {
 }
 
 impl<S: Sys> Place<S> {
-    /// Opens the directory of `resource`.
-    pub(crate) fn open(sys: S, resource: &Path) -> Result<Place<S>> {
-        let lock_path = lock_path_for(resource);
-        let invalid = || io::Error::new(io::ErrorKind::InvalidInput, "the path names no file");
-        let name = lock_path
-            .file_name()
-            .filter(|_| resource.file_name().is_some());
-        let name = name
-            .ok_or_else(invalid)
-            .context("name the lock file")?
-            .to_owned();
-        let parent = match resource.parent() {
+    /// Opens the directory of the data file.
+    pub(crate) fn open(sys: S, data_path: &Path) -> std::result::Result<Place<S>, IoError> {
+        let lock_path = lock_path_for(data_path);
+        let failed = |operation| {
+            let path = &lock_path;
+            move |source| IoError::new(operation, path, source)
+        };
+        let name = match (lock_path.file_name(), data_path.file_name()) {
+            (Some(name), Some(_)) => name.to_owned(),
+            _ => {
+                let kind = io::ErrorKind::InvalidInput;
+                let invalid = io::Error::new(kind, "the path has no file name");
+                return Err(failed("name the lock file")(invalid));
+            }
+        };
+        let parent = match data_path.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
         };
-        let dir = sys.open_dir(parent).context("open the directory")?;
-        let file_system = sys.file_system(&dir).context("ask for the file system")?;
+        let dir = sys.open_dir(parent).map_err(failed("open the directory"))?;
+        let file_system = sys
+            .file_system(&dir)
+            .map_err(failed("identify the file system"))?;
         Ok(Place {
             sys,
             dir,
             name,
-            resource_path: resource.to_owned(),
+            data_path: data_path.to_owned(),
             lock_path,
             file_system,
             doubts: &DOUBTS,
@@ -164,18 +171,18 @@ impl<S: Sys> Place<S> {
         })
     }
 
-    pub(crate) fn resource_path(&self) -> &Path {
-        &self.resource_path
+    pub(crate) fn data_path(&self) -> &Path {
+        &self.data_path
     }
 
     pub(crate) fn lock_path(&self) -> &Path {
         &self.lock_path
     }
 
-    /// What the resource's own name stands for, if it exists: its kind and number of links.
-    pub(crate) fn resource_links(&self) -> Result<Option<(FileKind, u64)>> {
+    /// The kind and the number of links of the data file, if its name exists.
+    pub(crate) fn data_links(&self) -> Result<Option<(FileKind, u64)>> {
         let name = self
-            .resource_path
+            .data_path
             .file_name()
             .expect("open refuses paths without a name");
         let stat = present(self.sys.stat_at(&self.dir, name)).context("stat the data file")?;
@@ -271,11 +278,11 @@ fn spread(random: u8, pause: Duration) -> Duration {
 /// assert_eq!(rvlf::lock_path_for("data/store.rvf"), Path::new("data/store.rvf.lock"));
 /// ```
 #[must_use]
-pub fn lock_path_for(resource: impl AsRef<Path>) -> PathBuf {
-    let resource = resource.as_ref();
-    let mut name = resource.file_name().unwrap_or_default().to_owned();
+pub fn lock_path_for(data_path: impl AsRef<Path>) -> PathBuf {
+    let data_path = data_path.as_ref();
+    let mut name = data_path.file_name().unwrap_or_default().to_owned();
     name.push(".lock");
-    resource.with_file_name(name)
+    data_path.with_file_name(name)
 }
 
 #[cfg(test)]

@@ -6,13 +6,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{RESOURCE, SimSys};
+use crate::error::{AcquireError, HoldError, IoError};
 use crate::judge::StalePolicy;
-use crate::lock::RefreshError;
+use crate::lock::{acquire_error, hold_error};
 use crate::loss::Lost;
-use crate::options::AcquireError;
 use crate::protocol::{
-    Acquisition, Asker, BreakAttempt, DOUBTS, Error, Found, Held, HoldError, Place, Terms, Torn,
-    lock_path_for,
+    Acquisition, Asker, BreakAttempt, DOUBTS, Found, Held, Place, Terms, Torn, lock_path_for,
 };
 use crate::record::{Record, WriterId};
 use crate::sys::Sys;
@@ -44,17 +43,15 @@ impl SimSys {
             sync: true,
             mode: 0o666,
         };
-        let acquired = self
-            .place()
-            .and_then(|place| Held::acquire(&Arc::new(place), &terms, timeout, None));
-        match acquired {
+        let place = Arc::new(self.place()?);
+        match Held::acquire(&place, &terms, timeout, None) {
             Ok(Acquisition::Held(held)) => Ok(SimLock(held)),
             Ok(Acquisition::Refused(holder)) => Err(AcquireError::Held { lock_path, holder }),
-            Err(error) => Err(AcquireError::new(error, &lock_path)),
+            Err(error) => Err(acquire_error(error, &lock_path)),
         }
     }
 
-    /// As [`sweep`](crate::sweep): how many asides were removed.
+    /// As [`remove_leftovers`](crate::remove_leftovers): how many asides were removed.
     #[must_use]
     pub fn sweep(&self) -> usize {
         self.place().map_or(0, |place| place.sweep())
@@ -70,11 +67,11 @@ impl SimSys {
         }
     }
 
-    /// As [`force_break`](crate::force_break): whether that lock was removed.
+    /// As [`LockFile::force_break`](crate::LockFile::force_break): whether that lock was removed.
     #[must_use]
     pub fn force_break(&self, writer_id: WriterId) -> bool {
-        let broken = self.place().and_then(|place| place.force_break(writer_id));
-        matches!(broken, Ok(BreakAttempt::Removed(_)))
+        let broken = self.place().map(|place| place.force_break(writer_id));
+        matches!(broken, Ok(Ok(BreakAttempt::Removed(_))))
     }
 
     fn policy(&self) -> StalePolicy {
@@ -88,7 +85,7 @@ impl SimSys {
         }
     }
 
-    fn place(&self) -> Result<Place<SimSys>, Error> {
+    fn place(&self) -> Result<Place<SimSys>, IoError> {
         let mut place = Place::open(self.clone(), Path::new(RESOURCE))?;
         if self.rules.coarse {
             place.doubts = &DOUBTS[..1];
@@ -146,32 +143,18 @@ impl SimLock {
     ///
     /// # Errors
     ///
-    /// See [`RefreshError`].
-    pub fn refresh(&self) -> Result<(), RefreshError> {
-        self.0.refresh().map_err(|error| self.error(error))
+    /// See [`HoldError`].
+    pub fn refresh(&self) -> Result<(), HoldError> {
+        self.0.refresh().map_err(|error| hold_error(&self.0, error))
     }
 
     /// As [`WriterLock::release`](crate::WriterLock::release), but the lock is dropped on failure.
     ///
     /// # Errors
     ///
-    /// [`RefreshError`], which has the same two cases.
-    pub fn release(self) -> Result<(), RefreshError> {
-        self.0.release().map_err(|error| self.error(error))
-    }
-
-    fn error(&self, error: HoldError) -> RefreshError {
-        match error {
-            HoldError::Lost(reason) => RefreshError::Lost(self.0.lost(reason)),
-            HoldError::Io { operation, source } => {
-                let path = self.0.place.lock_path().to_owned();
-                RefreshError::Io {
-                    operation,
-                    path,
-                    source,
-                }
-            }
-        }
+    /// [`HoldError`], which has the same two cases.
+    pub fn release(self) -> Result<(), HoldError> {
+        self.0.release().map_err(|error| hold_error(&self.0, error))
     }
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::rule::ScopeRule;
-use crate::advice;
+use crate::error::write_io;
 use crate::sys::FileKind;
 
 /// The result of an operation on a table.
@@ -286,7 +286,7 @@ impl fmt::Display for TableError {
                 operation,
                 path,
                 source,
-            } => advice::write_failed(f, path, operation, source),
+            } => write_io(f, path, operation, source),
         }
     }
 }

@@ -24,8 +24,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{ForkResult, Pid as RawPid};
+use rvlf::record::{Checksum, Hostname, KernelStamp, Pid};
 use rvlf::{
-    AcquireError, Checksum, Hostname, KernelStamp, Pid, Record, WriterId, WriterLock, lock_path_for,
+    AcquireError, BreakError, Holder, LockFile, LockOptions, LockState, Record, WaitError,
+    WriterId, WriterLock, lock_path_for,
 };
 
 /// How long anything may take that is not measured, before it counts as a hang: nothing here takes
@@ -125,7 +127,7 @@ fn puppet() {
             "try" => say(take(WriterLock::try_acquire(&data), &mut held)),
             "acquire" => say(take(WriterLock::acquire(&data, PATIENCE), &mut held)),
             "inspect" => say(format_args!("{:?}", rvlf::inspect(&data))),
-            "break" => say(match rvlf::break_stale(&data) {
+            "break" => say(match break_stale(&data) {
                 Ok(removed) => format!("broken {}", removed.is_some()),
                 Err(error) => format!("error {error}"),
             }),
@@ -154,7 +156,7 @@ fn take(outcome: Result<WriterLock, AcquireError>, held: &mut Option<WriterLock>
 /// An outcome in one word and its detail: `got`, `held`, `timeout` or `error`.
 pub fn describe(outcome: &Result<WriterLock, AcquireError>) -> String {
     match outcome {
-        Ok(lock) => match lock.reclaimed_from() {
+        Ok(lock) => match lock.reclaimed().and_then(|reclaimed| reclaimed.record) {
             Some(record) => format!("got {} from {}", lock.writer_id(), record.writer_id()),
             None => format!("got {}", lock.writer_id()),
         },
@@ -751,4 +753,30 @@ pub fn unsealed(bytes: &[u8]) -> Option<[u64; 4]> {
         .collect();
     let numbers = numbers.try_into().ok()?;
     (sealed(numbers) == bytes).then_some(numbers)
+}
+
+/// [`LockFile::break_stale`] of the data file.
+pub fn break_stale(data: impl AsRef<Path>) -> Result<Option<Holder>, BreakError> {
+    break_stale_by(LockOptions::new(), data)
+}
+
+/// [`LockFile::break_stale`] of the data file, by `options`.
+pub fn break_stale_by(
+    options: LockOptions,
+    data: impl AsRef<Path>,
+) -> Result<Option<Holder>, BreakError> {
+    LockFile::with_options(data, options)?.break_stale()
+}
+
+/// [`LockFile::force_break`] of the data file.
+pub fn force_break(
+    data: impl AsRef<Path>,
+    writer_id: WriterId,
+) -> Result<Option<Holder>, BreakError> {
+    LockFile::open(data)?.force_break(writer_id)
+}
+
+/// [`LockFile::wait_until_free`] of the data file.
+pub fn wait_until_free(data: impl AsRef<Path>, timeout: Duration) -> Result<LockState, WaitError> {
+    LockFile::open(data)?.wait_until_free(timeout)
 }

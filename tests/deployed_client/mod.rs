@@ -11,10 +11,8 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rvf_runtime::{RvfOptions, RvfStore};
-use rvlf::{
-    LockState, LossReason, Reason, Record, ReleaseErrorKind, Verdict, WriterLock, inspect,
-    lock_path_for,
-};
+use rvlf::judge::{Reason, Verdict};
+use rvlf::{HoldError, LockState, LossReason, Record, WriterLock, inspect, lock_path_for};
 use tempfile::TempDir;
 
 /// A host that this one is not.
@@ -246,8 +244,8 @@ fn recover(data: &Path) {
     let left = lock_record(data);
     let lock = WriterLock::try_acquire(data).expect("a dead holder's lock is recovered");
     assert_eq!(
-        lock.reclaimed_from(),
-        Some(&left),
+        lock.reclaimed().and_then(|reclaimed| reclaimed.record),
+        Some(left),
         "whom the lock was reclaimed from"
     );
     lock.check().expect("it is ours now");
@@ -306,7 +304,11 @@ pub fn while_it_writes_we_say_held_and_by_whom(start: &Start) {
         client.must("close", &data);
         assert_eq!(inspect(&data).expect("it can be read"), LockState::Free);
         let lock = WriterLock::try_acquire(&data).expect("it was released");
-        assert_eq!(lock.reclaimed_from(), None, "nobody crashed");
+        assert_eq!(
+            lock.reclaimed().and_then(|reclaimed| reclaimed.record),
+            None,
+            "nobody crashed"
+        );
     }
 }
 
@@ -506,7 +508,7 @@ pub fn a_record_that_is_not_refreshed_it_takes_and_we_notice(start: &Start) {
     let error = lock
         .release()
         .expect_err("there is nothing of ours left to release");
-    assert!(matches!(error.kind, ReleaseErrorKind::Lost(_)), "{error}");
+    assert!(matches!(error.error, HoldError::Lost(_)), "{error}");
     drop(error);
     assert_eq!(lock_record(&data), thief, "its lock is untouched");
     client.must("close", &data);

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use rvlf_simulated::judge::Reason;
 use rvlf_simulated::sim::{Safeguard, SimLock, SimSys, World};
-use rvlf_simulated::{AcquireError, Reason, RefreshError};
+use rvlf_simulated::{AcquireError, HoldError};
 
 use super::refreshes::{ELSEWHERE, find_harm};
 use super::{LATER, MINUTE, come_later, prove, sample, with};
@@ -23,8 +24,8 @@ fn attempt(outcome: Result<SimLock, AcquireError>) -> Option<SimLock> {
 }
 
 /// Whatever a fault is taken for, it is not taken for a loss.
-fn is_io(outcome: Result<(), RefreshError>) {
-    if let Err(RefreshError::Lost(lost)) = outcome {
+fn is_io(outcome: Result<(), HoldError>) {
+    if let Err(HoldError::Lost(lost)) = outcome {
         panic!("a fault is no loss: {lost}");
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use rvlf_simulated::sim::{Safeguard, SimLock, SimSys, System, Violation, World};
-use rvlf_simulated::{LossReason, RefreshError};
+use rvlf_simulated::{HoldError, LossReason};
 
 use super::{LATER, coarse, come_later, contend, prove, sample};
 
@@ -39,7 +39,7 @@ pub fn refresh_and_check(os: &SimSys) {
         );
         let released = lock.release();
         assert!(
-            matches!(released, Err(RefreshError::Lost(_))),
+            matches!(released, Err(HoldError::Lost(_))),
             "a lost lock was released"
         );
     } else {
@@ -136,7 +136,7 @@ fn lose_the_descriptor(os: &SimSys) {
     let Ok(lock) = os.try_acquire() else { return };
     os.entered();
     os.take_descriptors("d");
-    let lost = |error| matches!(error, RefreshError::Lost(lost) if lost.reason == LossReason::DescriptorClosed);
+    let lost = |error| matches!(error, HoldError::Lost(lost) if lost.reason == LossReason::DescriptorClosed);
     let refreshed = lock.refresh();
     assert!(
         refreshed.is_err_and(lost),

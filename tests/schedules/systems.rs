@@ -3,8 +3,9 @@
 use std::io;
 use std::time::Duration;
 
+use rvlf_simulated::record::Pid;
 use rvlf_simulated::sim::{Safeguard, SimSys, System, World};
-use rvlf_simulated::{AcquireError, Pid};
+use rvlf_simulated::{AcquireError, IoError};
 
 use super::refreshes::{ELSEWHERE, come_after_the_age, find_harm};
 use super::{
@@ -205,7 +206,7 @@ fn a_new_file_that_the_server_forgets_is_a_race_that_was_lost() {
 /// Nobody else is there, and it is told that flock does not work.
 fn need_flock(os: &SimSys) {
     match os.try_acquire() {
-        Err(AcquireError::Io { source, .. }) => {
+        Err(AcquireError::Io(IoError { source, .. })) => {
             assert_eq!(source.kind(), io::ErrorKind::Unsupported);
         }
         outcome => panic!("nothing would witness this holder's death: {outcome:?}"),

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use anstream::stdout;
 use clap::{Args, ValueHint};
-use rvlf::{BreakError, Holder, LockState, WriterId};
+use rvlf::{BreakError, Holder, LockFile, LockState, WriterId};
 
 use crate::{escape, exit, messages, render};
 
@@ -43,11 +43,7 @@ EXIT STATUS
   5  operating system error";
 
 pub fn run(args: &Break) -> io::Result<u8> {
-    let outcome = match args.writer_id {
-        Some(writer_id) => rvlf::force_break(&args.data, writer_id),
-        None => rvlf::break_stale(&args.data),
-    };
-    match outcome {
+    match break_lock(args) {
         Ok(removed) => {
             print_removed(args, removed)?;
             Ok(exit::SUCCESS)
@@ -56,6 +52,14 @@ pub fn run(args: &Break) -> io::Result<u8> {
             print_refusal(args, &error);
             Ok(exit::status_for_break_error(&error))
         }
+    }
+}
+
+fn break_lock(args: &Break) -> Result<Option<Holder>, BreakError> {
+    let lock_file = LockFile::open(&args.data)?;
+    match args.writer_id {
+        Some(writer_id) => lock_file.force_break(writer_id),
+        None => lock_file.break_stale(),
     }
 }
 

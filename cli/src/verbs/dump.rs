@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use anstream::stdout;
 use clap::builder::styling::{AnsiColor, Style};
 use clap::{Args, ValueHint};
-use rvlf::{
+use rvlf::record::{
     Checksum, DecodeError, FIELDS, Field, Hostname, KernelStamp, LOCK_VERSION, MAGIC, RECORD_LEN,
-    Record, WriterId,
 };
+use rvlf::{Record, WriterId};
 
 use crate::lock_bytes::{self, Contents};
 use crate::{escape, exit, messages, time};

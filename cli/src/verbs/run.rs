@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
 use nix::sys::signal::Signal;
-use rvlf::{AcquireError, ReleaseErrorKind, WriterLock};
+use rvlf::{AcquireError, HoldError, WriterLock};
 
 use crate::progress::{self, Ended};
 use crate::signals::{self, Event};
@@ -148,7 +148,10 @@ fn acquisition(
 fn report_reclaimed(lock: &WriterLock) {
     let path = escape::path(lock.lock_path());
     let advice = "the data file may need recovery";
-    match lock.reclaimed_from() {
+    let Some(reclaimed) = lock.reclaimed() else {
+        return;
+    };
+    match reclaimed.record {
         Some(record) => messages::print(format_args!(
             "{path}: reclaimed from pid {} on {}, which ended without releasing it (last refreshed \
              {}, writer id {}): {advice}",
@@ -157,10 +160,9 @@ fn report_reclaimed(lock: &WriterLock) {
             time::local_time_of(record.timestamp_ns()),
             record.writer_id(),
         )),
-        None if lock.has_reclaimed() => messages::print(format_args!(
+        None => messages::print(format_args!(
             "{path}: reclaimed from a holder whose record was malformed: {advice}"
         )),
-        None => {}
     }
 }
 
@@ -203,7 +205,7 @@ fn spawn(lock: &WriterLock, args: &Run) -> Result<Child, u8> {
         )
         .env("RVLF_WRITER_ID", lock.writer_id().to_string());
     if args.close {
-        lock.withhold_from(&mut command);
+        rvlf::process::kill_with_parent(&mut command);
     } else if let Err(error) = lock.lend_to(&mut command) {
         messages::print(format_args!("cannot pass the lock to the command: {error}"));
         return Err(exit::RVLF_FAILED);
@@ -234,7 +236,7 @@ fn release(lock: WriterLock) -> bool {
         return true;
     };
     messages::print_error(&error);
-    if let ReleaseErrorKind::Io { .. } = error.kind {
+    if let HoldError::Io(_) = error.error {
         // The lock file stays. It becomes stale when this process ends.
         messages::print("the next writer recovers the lock");
     }

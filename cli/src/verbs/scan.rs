@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use anstream::stdout;
 use clap::{Args, ValueHint};
-use rvlf::{DecodeError, LockState, Record, lock_path_for};
+use rvlf::record::DecodeError;
+use rvlf::{LockState, Record, lock_path_for};
 
 use crate::lock_bytes::{self, Contents};
 use crate::messages::{self, count};
@@ -123,7 +124,7 @@ impl Walk<'_> {
             self.lock(data)?;
         }
         if listing.has_leftovers && self.args.clean {
-            match rvlf::sweep(directory) {
+            match rvlf::remove_leftovers(directory) {
                 Ok(removed) => self.removed += removed,
                 Err(error) => self.report_failure(directory, &error.source),
             }

@@ -6,7 +6,8 @@ use std::time::Duration;
 
 use anstream::stdout;
 use clap::{Args, ValueHint};
-use rvlf::{InspectError, LockState, Reason, WriterId};
+use rvlf::judge::Reason;
+use rvlf::{IoError, LockState, WriterId};
 
 use crate::render::Block;
 use crate::{escape, exit, json, messages, render, time};
@@ -87,7 +88,7 @@ enum Essence {
 }
 
 impl Essence {
-    fn of(inspected: &Result<LockState, InspectError>) -> Essence {
+    fn of(inspected: &Result<LockState, IoError>) -> Essence {
         match inspected {
             Ok(state) => {
                 let record = render::holder(state).and_then(|holder| holder.record());
@@ -120,7 +121,7 @@ fn watch(args: &Status) -> io::Result<u8> {
 
 fn show_change(
     data: &Path,
-    inspected: &Result<LockState, InspectError>,
+    inspected: &Result<LockState, IoError>,
     as_json: bool,
 ) -> io::Result<()> {
     match inspected {

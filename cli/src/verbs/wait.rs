@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use rvlf::LockState;
+use rvlf::{LockFile, LockState};
 
 use crate::escape::{self, shell_word};
 use crate::progress::{self, Ended};
@@ -52,7 +52,7 @@ pub fn run(args: &Wait) -> u8 {
 fn wait(args: &Wait) -> io::Result<u8> {
     let channel = signals::listen()?;
     let (data, timeout) = (args.data.clone(), args.timeout.unwrap_or(Duration::MAX));
-    let work = move || rvlf::wait_until_free(data, timeout);
+    let work = move || LockFile::open(data)?.wait_until_free(timeout);
     match progress::wait_for(&args.data, &channel, work)? {
         Ended::Done(Ok(state)) => {
             report(args, &state);

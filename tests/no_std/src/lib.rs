@@ -4,10 +4,9 @@
 use core::slice;
 use core::time::Duration;
 
-use rvlf::{
-    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, RECORD_LEN, Record,
-    StalePolicy, Stamp, judge,
-};
+use rvlf::{Record, StalePolicy};
+use rvlf::judge::{Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Stamp, judge};
+use rvlf::record::RECORD_LEN;
 
 #[panic_handler]
 fn panic(_: &core::panic::PanicInfo<'_>) -> ! {

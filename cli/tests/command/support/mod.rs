@@ -19,7 +19,8 @@ use std::time::{Duration, SystemTime};
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
-use rvlf::{Hostname, Record, WriterId};
+use rvlf::record::Hostname;
+use rvlf::{Record, WriterId};
 use serde_json::Value;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 use signal_hook::flag;
@@ -94,7 +95,7 @@ impl Directory {
     }
 
     pub fn plant_of(&self, pid: u32, name: &str, host: &[u8], timestamp_ns: u64) {
-        let pid = rvlf::Pid::new(pid).expect("a positive number");
+        let pid = rvlf::record::Pid::new(pid).expect("a positive number");
         let host = Hostname::new(host).expect("a short name");
         let id = WriterId::from_bytes(*b"sixteen bytes id");
         let record = Record::new(pid, &host, timestamp_ns, id, None);

@@ -1,0 +1,511 @@
+//! What can go wrong, in words: the public errors, and the next step that each one names.
+
+use std::error::Error;
+use std::fmt;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::holder::{Foreign, Holder};
+use crate::loss::Lost;
+use crate::record::{DecodeError, ParseWriterIdError, PidOutOfRange};
+
+/// An operation of the operating system that failed, on which file.
+///
+/// `Display` names the path, the operation and a next step; [`source`](Error::source) is the error of
+/// the operating system.
+///
+/// Converts into [`io::Error`] with the kind of its source, except for kinds that mean something
+/// else in this crate: `WouldBlock`, `TimedOut`, `Interrupted` and `InvalidData` become `Other`.
+///
+/// ```
+/// use rvlf::WriterLock;
+///
+/// let error = WriterLock::try_acquire("no-such-directory/store.rvf").unwrap_err();
+/// let text = error.to_string();
+/// assert!(text.starts_with("no-such-directory/store.rvf.lock: could not open the directory"));
+/// assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct IoError {
+    /// The operation, as the verb phrase of a sentence: "open the directory".
+    pub operation: &'static str,
+    /// The file.
+    pub path: PathBuf,
+    /// The error of the operating system.
+    pub source: io::Error,
+}
+
+impl IoError {
+    pub(crate) fn new(operation: &'static str, path: &Path, source: io::Error) -> IoError {
+        IoError {
+            operation,
+            path: path.to_owned(),
+            source,
+        }
+    }
+}
+
+impl fmt::Display for IoError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write_io(f, &self.path, self.operation, &self.source)
+    }
+}
+
+impl Error for IoError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&self.source)
+    }
+}
+
+pub(crate) fn write_io(
+    f: &mut fmt::Formatter<'_>,
+    path: &Path,
+    operation: &str,
+    source: &io::Error,
+) -> fmt::Result {
+    let (path, step) = (path.display(), next_step(source));
+    write!(f, "{path}: could not {operation}; {step}")
+}
+
+fn next_step(error: &io::Error) -> &'static str {
+    // They have no [`io::ErrorKind`] of their own; the numbers are those of every Unix.
+    const ENFILE: i32 = 23;
+    const EMFILE: i32 = 24;
+    if let Some(ENFILE | EMFILE) = error.raw_os_error() {
+        return "close files, or raise the limit of open files";
+    }
+    match error.kind() {
+        io::ErrorKind::NotFound => "create the directory first",
+        io::ErrorKind::NotADirectory => "its parent must be a directory",
+        io::ErrorKind::PermissionDenied => "check the permissions of its directory",
+        io::ErrorKind::ReadOnlyFilesystem => {
+            "the file system is read-only: mount it read-write, or choose another directory"
+        }
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
+            "free space on its file system"
+        }
+        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => "choose another file name",
+        io::ErrorKind::Unsupported => "use a file system that supports flock(2)",
+        io::ErrorKind::StaleNetworkFileHandle => "check the network mount, then try again",
+        _ => "try again; if the problem persists, check the file system",
+    }
+}
+
+/// Why a lock was not acquired.
+///
+/// Contention is not failure: [`is_held`](AcquireError::is_held) distinguishes the two.
+///
+/// Converts into [`io::Error`]: `Held` becomes `WouldBlock`, `Timeout` becomes `TimedOut`, `Cancelled`
+/// becomes `Interrupted`, `Foreign` and `UnsupportedVersion` become `InvalidData`, `Aliased` becomes
+/// `InvalidInput`, and `Io` converts as [`IoError`] does. No I/O error has one of the first four kinds.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("store.rvf");
+/// use rvlf::{AcquireError, WriterLock};
+///
+/// let lock = WriterLock::try_acquire(&path)?;
+/// match WriterLock::try_acquire(&path) {
+///     Err(error @ AcquireError::Held { .. }) => println!("busy: {error}"),
+///     Err(error) => return Err(error.into()),
+///     Ok(_) => unreachable!("the first lock is still held"),
+/// }
+/// # lock.release()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum AcquireError {
+    /// Another holder has the lock, or may have it.
+    Held {
+        /// The lock file.
+        lock_path: PathBuf,
+        /// The holder: which process, since when, and how we know.
+        holder: Box<Holder>,
+    },
+    /// Another holder still had the lock when the timeout passed.
+    Timeout {
+        /// The lock file.
+        lock_path: PathBuf,
+        /// The timeout.
+        timeout: Duration,
+        /// The holder: which process, since when, and how we know.
+        holder: Box<Holder>,
+    },
+    /// The wait was cancelled by its [`CancelToken`](crate::CancelToken). No lock file was left behind.
+    Cancelled {
+        /// The lock file.
+        lock_path: PathBuf,
+    },
+    /// The lock path has content that is no RVLF lock. It was not touched.
+    Foreign {
+        /// The lock path.
+        lock_path: PathBuf,
+        /// What it is.
+        found: Foreign,
+    },
+    /// The lock file is of a version that this library does not know. It was not touched.
+    UnsupportedVersion {
+        /// The lock file.
+        lock_path: PathBuf,
+        /// Its `lock_version`.
+        found: u32,
+    },
+    /// The data file has more than one name, and
+    /// [`LockOptions::refuse_aliases`](crate::LockOptions::refuse_aliases) is set.
+    Aliased {
+        /// The data file.
+        data_path: PathBuf,
+        /// Its number of hard links; 1 for a symbolic link.
+        links: u64,
+    },
+    /// The operating system failed. No lock file was left behind.
+    Io(IoError),
+}
+
+impl AcquireError {
+    /// Whether another holder has the lock: an attempt later may succeed.
+    #[must_use]
+    pub fn is_held(&self) -> bool {
+        self.holder().is_some()
+    }
+
+    /// Whether the wait was cancelled.
+    #[must_use]
+    pub fn is_cancelled(&self) -> bool {
+        matches!(self, AcquireError::Cancelled { .. })
+    }
+
+    /// The holder, if contention is the reason.
+    #[must_use]
+    pub fn holder(&self) -> Option<&Holder> {
+        match self {
+            AcquireError::Held { holder, .. } | AcquireError::Timeout { holder, .. } => {
+                Some(holder)
+            }
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for AcquireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            AcquireError::Held { lock_path, holder } => {
+                let step = step_for_contender(holder);
+                write!(f, "{}: {holder}; {step}", lock_path.display())
+            }
+            AcquireError::Timeout {
+                lock_path,
+                timeout,
+                holder,
+            } => {
+                let (path, time) = (lock_path.display(), timeout.as_secs_f64());
+                let step = step_for_contender(holder);
+                write!(f, "{path}: timed out after {time} s: {holder}; {step}")
+            }
+            AcquireError::Cancelled { lock_path } => {
+                write!(f, "{}: the wait was cancelled", lock_path.display())
+            }
+            AcquireError::Foreign { lock_path, found } => write_foreign(f, lock_path, found),
+            AcquireError::UnsupportedVersion { lock_path, found } => {
+                let step = "a newer program may hold it; update this program";
+                write_version(f, lock_path, *found, step)
+            }
+            AcquireError::Aliased { data_path, links } => write!(
+                f,
+                "{}: the data file has other names ({links} hard links, or it is a symbolic link); \
+                 lock it under its only name",
+                data_path.display()
+            ),
+            AcquireError::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for AcquireError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            AcquireError::Io(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+fn step_for_contender(holder: &Holder) -> &'static str {
+    if holder.is_this_process() {
+        "release it there first"
+    } else {
+        "wait for its release; `rvlf status` shows the holder"
+    }
+}
+
+fn write_foreign(f: &mut fmt::Formatter<'_>, path: &Path, found: &Foreign) -> fmt::Result {
+    write!(
+        f,
+        "{}: not an RVLF lock but {found}: another program may own it; if no program needs it, \
+         move it away",
+        path.display()
+    )
+}
+
+fn write_version(f: &mut fmt::Formatter<'_>, path: &Path, found: u32, step: &str) -> fmt::Result {
+    let path = path.display();
+    write!(
+        f,
+        "{path}: RVLF lock of unsupported version {found}: {step}"
+    )
+}
+
+/// Why a lock was not broken.
+///
+/// Converts into [`io::Error`]: `Held` becomes `WouldBlock`, `Foreign` and `UnsupportedVersion` become
+/// `InvalidData`, and `Io` converts as [`IoError`] does.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum BreakError {
+    /// Another holder has the lock, or may have it; or, by force, it is not the lock that was named.
+    Held {
+        /// The lock file.
+        lock_path: PathBuf,
+        /// The holder: which process, since when, and how we know.
+        holder: Box<Holder>,
+    },
+    /// The lock path has content that is no RVLF lock. It was not touched.
+    Foreign {
+        /// The lock path.
+        lock_path: PathBuf,
+        /// What it is.
+        found: Foreign,
+    },
+    /// The lock file is of a version that this library does not know. It was not touched.
+    UnsupportedVersion {
+        /// The lock file.
+        lock_path: PathBuf,
+        /// Its `lock_version`.
+        found: u32,
+    },
+    /// The operating system failed.
+    Io(IoError),
+}
+
+impl fmt::Display for BreakError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            BreakError::Held { lock_path, holder } => write_not_broken(f, lock_path, holder),
+            BreakError::Foreign { lock_path, found } => write_foreign(f, lock_path, found),
+            BreakError::UnsupportedVersion { lock_path, found } => {
+                let step = "break it with the program that wrote it";
+                write_version(f, lock_path, *found, step)
+            }
+            BreakError::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+fn write_not_broken(f: &mut fmt::Formatter<'_>, path: &Path, holder: &Holder) -> fmt::Result {
+    write!(f, "{}: not broken: {holder}", path.display())?;
+    let Some(record) = holder.record() else {
+        return Ok(());
+    };
+    if holder.process_lives() {
+        write!(f, "; end process {} first", record.pid())?;
+    }
+    let id = record.writer_id();
+    write!(
+        f,
+        "; if you are sure that no process writes the data file, break the lock by force with \
+         writer id {id}"
+    )
+}
+
+impl Error for BreakError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            BreakError::Io(error) => error.source(),
+            _ => None,
+        }
+    }
+}
+
+/// Why a wait for a free lock ended without an answer.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum WaitError {
+    /// The wait was cancelled by its [`CancelToken`](crate::CancelToken).
+    Cancelled {
+        /// The lock file.
+        lock_path: PathBuf,
+    },
+    /// The operating system failed.
+    Io(IoError),
+}
+
+impl fmt::Display for WaitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WaitError::Cancelled { lock_path } => {
+                write!(f, "{}: the wait was cancelled", lock_path.display())
+            }
+            WaitError::Io(error) => error.fmt(f),
+        }
+    }
+}
+
+impl Error for WaitError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            WaitError::Cancelled { .. } => None,
+            WaitError::Io(error) => error.source(),
+        }
+    }
+}
+
+/// Why a held lock was not refreshed or released.
+///
+/// Converts into [`io::Error`]: `Lost` as [`Lost`] does, `Io` as [`IoError`] does.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum HoldError {
+    /// This process does not hold the lock any more. Nothing at the lock path was touched.
+    Lost(Lost),
+    /// The operating system failed. The lock is still held, and the call may be repeated.
+    Io(IoError),
+}
+
+impl fmt::Display for HoldError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            HoldError::Lost(lost) => lost.fmt(f),
+            HoldError::Io(IoError {
+                operation, path, ..
+            }) => {
+                let path = path.display();
+                write!(
+                    f,
+                    "{path}: could not {operation}; the lock is still held, try again"
+                )
+            }
+        }
+    }
+}
+
+impl Error for HoldError {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match self {
+            HoldError::Lost(_) => None,
+            HoldError::Io(error) => error.source(),
+        }
+    }
+}
+
+impl From<IoError> for AcquireError {
+    fn from(error: IoError) -> AcquireError {
+        AcquireError::Io(error)
+    }
+}
+
+impl From<IoError> for BreakError {
+    fn from(error: IoError) -> BreakError {
+        BreakError::Io(error)
+    }
+}
+
+impl From<IoError> for WaitError {
+    fn from(error: IoError) -> WaitError {
+        WaitError::Io(error)
+    }
+}
+
+impl From<IoError> for io::Error {
+    fn from(error: IoError) -> io::Error {
+        io::Error::new(unambiguous(error.source.kind()), error)
+    }
+}
+
+impl From<AcquireError> for io::Error {
+    fn from(error: AcquireError) -> io::Error {
+        let kind = match &error {
+            AcquireError::Held { .. } => io::ErrorKind::WouldBlock,
+            AcquireError::Timeout { .. } => io::ErrorKind::TimedOut,
+            AcquireError::Cancelled { .. } => io::ErrorKind::Interrupted,
+            AcquireError::Foreign { .. } | AcquireError::UnsupportedVersion { .. } => {
+                io::ErrorKind::InvalidData
+            }
+            AcquireError::Aliased { .. } => io::ErrorKind::InvalidInput,
+            AcquireError::Io(error) => unambiguous(error.source.kind()),
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+impl From<BreakError> for io::Error {
+    fn from(error: BreakError) -> io::Error {
+        let kind = match &error {
+            BreakError::Held { .. } => io::ErrorKind::WouldBlock,
+            BreakError::Foreign { .. } | BreakError::UnsupportedVersion { .. } => {
+                io::ErrorKind::InvalidData
+            }
+            BreakError::Io(error) => unambiguous(error.source.kind()),
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+impl From<WaitError> for io::Error {
+    fn from(error: WaitError) -> io::Error {
+        let kind = match &error {
+            WaitError::Cancelled { .. } => io::ErrorKind::Interrupted,
+            WaitError::Io(error) => unambiguous(error.source.kind()),
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+impl From<HoldError> for io::Error {
+    fn from(error: HoldError) -> io::Error {
+        let kind = match &error {
+            HoldError::Lost(_) => io::ErrorKind::Other,
+            HoldError::Io(error) => unambiguous(error.source.kind()),
+        };
+        io::Error::new(kind, error)
+    }
+}
+
+impl From<Lost> for io::Error {
+    fn from(error: Lost) -> io::Error {
+        io::Error::other(error)
+    }
+}
+
+impl From<DecodeError> for io::Error {
+    fn from(error: DecodeError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidData, error)
+    }
+}
+
+impl From<ParseWriterIdError> for io::Error {
+    fn from(error: ParseWriterIdError) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
+impl From<PidOutOfRange> for io::Error {
+    fn from(error: PidOutOfRange) -> io::Error {
+        io::Error::new(io::ErrorKind::InvalidInput, error)
+    }
+}
+
+/// A failure must not look like contention, a cancellation or a foreign file to a caller that
+/// branches on the kind: a thread that cannot be started fails with EAGAIN, which is `WouldBlock`.
+pub(crate) fn unambiguous(kind: io::ErrorKind) -> io::ErrorKind {
+    match kind {
+        io::ErrorKind::WouldBlock
+        | io::ErrorKind::TimedOut
+        | io::ErrorKind::Interrupted
+        | io::ErrorKind::InvalidData => io::ErrorKind::Other,
+        kind => kind,
+    }
+}

@@ -1,0 +1,341 @@
+//! [`LockFile`]: the lock of one data file, opened once: inspect it, wait for it, break it, acquire it.
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::error::{AcquireError, BreakError, IoError, WaitError};
+use crate::holder::{Holder, LockState};
+use crate::lock::{LockOptions, WriterLock, open_place};
+use crate::protocol::wait::{self, Look, Waited};
+use crate::protocol::{self, Asker, BreakAttempt, Found, Place, Refusal, Torn};
+use crate::record::WriterId;
+use crate::sys::Host;
+
+/// The lock of one data file, seen from outside: a handle to inspect it, wait for it, break it, and
+/// acquire it as often as needed.
+///
+/// Opening it opens the directory, once. A later chdir(2), or a rename of the directory, does not
+/// change which lock file the handle means. The handle itself holds no lock; a forked child may use
+/// its copy.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("store.rvf");
+/// use rvlf::{LockFile, LockState};
+/// use std::time::Duration;
+///
+/// let lock_file = LockFile::open(&path)?;
+/// assert_eq!(lock_file.inspect()?, LockState::Free);
+/// for _ in 0..3 {
+///     let lock = lock_file.acquire(Duration::from_secs(10))?;
+///     // ... write store.rvf ...
+///     lock.release()?;
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone)]
+pub struct LockFile {
+    place: Arc<Place<Host>>,
+    options: LockOptions,
+}
+
+impl LockFile {
+    /// Opens the directory of the data file `data_path`, for the default [`LockOptions`]. Neither the
+    /// data file nor its lock file need exist.
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be opened, or the path has no file name.
+    pub fn open(data_path: impl AsRef<Path>) -> Result<LockFile, IoError> {
+        LockFile::with_options(data_path, LockOptions::new())
+    }
+
+    /// Opens the directory of the data file `data_path`. Inspecting, waiting and breaking judge by the
+    /// options' [`stale_policy`](LockOptions::stale_policy); acquiring uses all of them.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// use rvlf::{LockFile, LockOptions, StalePolicy};
+    ///
+    /// // Reports as held what only age could prove stale.
+    /// let options = LockOptions::new().stale_policy(StalePolicy::never());
+    /// let state = LockFile::with_options(&path, options)?.inspect()?;
+    /// # assert_eq!(state, rvlf::LockState::Free);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The directory cannot be opened, or the path has no file name.
+    pub fn with_options(
+        data_path: impl AsRef<Path>,
+        options: LockOptions,
+    ) -> Result<LockFile, IoError> {
+        let place = open_place(data_path.as_ref())?;
+        Ok(LockFile { place, options })
+    }
+
+    /// The data file, as it was named when the handle was opened.
+    #[must_use]
+    pub fn data_path(&self) -> &Path {
+        self.place.data_path()
+    }
+
+    /// The lock file.
+    #[must_use]
+    pub fn lock_path(&self) -> &Path {
+        self.place.lock_path()
+    }
+
+    /// Reads and judges the lock file. Read-only: no contender and no holder can notice it.
+    ///
+    /// The result describes the moment of the call. Blocks for up to 63 ms while the kernel lock of a
+    /// dead holder lingers.
+    ///
+    /// On a file system that is not local the age of the file is measured by this machine's clock; a
+    /// contender uses the server's.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// use rvlf::{LockFile, LockState};
+    ///
+    /// match LockFile::open(&path)?.inspect()? {
+    ///     LockState::Free => println!("free"),
+    ///     LockState::Held(holder) => println!("{holder}"),
+    ///     LockState::Stale(holder) => println!("the next writer recovers it: {holder}"),
+    ///     other => println!("{other}"),
+    /// }
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The directory or the lock file cannot be examined. A file that this user may not read is no
+    /// error but [`LockState::Held`].
+    pub fn inspect(&self) -> Result<LockState, IoError> {
+        let policy = self.options.policy();
+        let found = self
+            .place
+            .examine(&policy, &mut Torn::default(), Asker::Observer);
+        let state = found.map(|found| match found {
+            Found::Nothing => LockState::Free,
+            Found::Unreadable(refusal) => LockState::Held(*refusal.holder),
+            Found::Contended => LockState::Held(*Refusal::contended().holder),
+            Found::Lock(examined) => LockState::of(examined.holder.clone()),
+        });
+        self.state_or_error(state)
+    }
+
+    /// Waits up to `timeout` until the lock can be obtained: free, or stale. `Duration::MAX` waits
+    /// indefinitely.
+    ///
+    /// Blocks the calling thread as [`WriterLock::acquire`] does. Read-only. When it returns, another
+    /// contender may have the lock already. Returns the state of the last look: [`LockState::Held`]
+    /// after the timeout.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// use rvlf::{LockFile, LockState};
+    /// use std::time::Duration;
+    ///
+    /// let state = LockFile::open(&path)?.wait_until_free(Duration::from_secs(1))?;
+    /// assert_eq!(state, LockState::Free);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`WaitError`].
+    pub fn wait_until_free(&self, timeout: Duration) -> Result<LockState, WaitError> {
+        let policy = self.options.policy();
+        // Kept between looks: a torn file from the future ages by this machine's clock alone.
+        let mut torn = Torn::default();
+        let waited = wait::until(&self.place, timeout, || {
+            let found = self.place.examine(&policy, &mut torn, Asker::Observer)?;
+            Ok(match found {
+                Found::Nothing => Look::Done(LockState::Free),
+                Found::Unreadable(refusal) => Look::NotYet(refusal),
+                Found::Contended => Look::NotYet(Refusal::contended()),
+                Found::Lock(examined) if examined.holder.verdict().is_stale() => {
+                    Look::Done(LockState::of(examined.holder.clone()))
+                }
+                Found::Lock(examined) => Look::NotYet(examined.into_refusal()),
+            })
+        });
+        let state = waited.map(|waited| match waited {
+            Waited::Done(state) => state,
+            Waited::TimedOut(refusal) => LockState::of(*refusal.holder),
+        });
+        Ok(self.state_or_error(state)?)
+    }
+
+    /// Acquires the lock in one attempt; see [`WriterLock::try_acquire`].
+    ///
+    /// # Errors
+    ///
+    /// See [`AcquireError`].
+    pub fn try_acquire(&self) -> Result<WriterLock, AcquireError> {
+        self.options.try_acquire_at(&self.place)
+    }
+
+    /// Acquires the lock, waiting up to `timeout` for it; see [`WriterLock::acquire`].
+    ///
+    /// # Errors
+    ///
+    /// See [`AcquireError`].
+    pub fn acquire(&self, timeout: Duration) -> Result<WriterLock, AcquireError> {
+        self.options.acquire_at(&self.place, timeout)
+    }
+
+    /// Removes the lock if its holder is dead, and files that dead breakers left in the directory.
+    ///
+    /// Returns the holder whose lock was removed; `None` if there was no lock. The lock is judged, and
+    /// judged again under the exclusive kernel lock, so the lock of a live holder is never broken.
+    /// Sleeps as long as one attempt to acquire may ([`WriterLock::try_acquire`]).
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// use rvlf::{BreakError, LockFile};
+    ///
+    /// match LockFile::open(&path)?.break_stale() {
+    ///     Ok(None) => println!("no lock"),
+    ///     Ok(Some(holder)) => println!("removed: {holder}"),
+    ///     Err(BreakError::Held { holder, .. }) => println!("still held: {holder}"),
+    ///     Err(error) => return Err(error.into()),
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`BreakError`].
+    pub fn break_stale(&self) -> Result<Option<Holder>, BreakError> {
+        let attempt = self.place.break_stale(&self.options.policy());
+        if attempt.is_ok() {
+            self.place.sweep();
+        }
+        self.broken_or_error(attempt)
+    }
+
+    /// Removes the lock if its record contains `writer_id`, even if its holder is alive.
+    ///
+    /// For a person who knows that no process writes the data file although the judgement cannot know
+    /// it. The record is compared before and after the file is renamed aside, and a file with another
+    /// record is put back. A live holder learns of the loss from its next refresh or
+    /// [`check`](WriterLock::check); until then two processes may write. A holder that is releasing
+    /// the lock at that moment may remove its successor's lock file (`spec/protocol.md`, R19).
+    ///
+    /// Returns the holder whose lock was removed; `None` if there was no lock.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// # let writer_id = lock.writer_id();
+    /// use rvlf::LockFile;
+    ///
+    /// let removed = LockFile::open(&path)?.force_break(writer_id)?;
+    /// assert!(removed.is_some());
+    /// # assert!(lock.check().is_err());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`BreakError`].
+    pub fn force_break(&self, writer_id: WriterId) -> Result<Option<Holder>, BreakError> {
+        self.broken_or_error(self.place.force_break(writer_id))
+    }
+
+    /// Content that can never be a lock is a state to report, not an error.
+    fn state_or_error(
+        &self,
+        outcome: Result<LockState, protocol::Error>,
+    ) -> Result<LockState, IoError> {
+        match outcome {
+            Ok(state) => Ok(state),
+            Err(protocol::Error::Foreign(found)) => Ok(LockState::Foreign(found)),
+            Err(protocol::Error::UnsupportedVersion(found)) => {
+                Ok(LockState::UnsupportedVersion(found))
+            }
+            Err(protocol::Error::Io { operation, source }) => {
+                Err(IoError::new(operation, self.lock_path(), source))
+            }
+        }
+    }
+
+    fn broken_or_error(
+        &self,
+        outcome: Result<BreakAttempt, protocol::Error>,
+    ) -> Result<Option<Holder>, BreakError> {
+        let lock_path = self.lock_path().to_owned();
+        match outcome {
+            Ok(BreakAttempt::Nothing) => Ok(None),
+            Ok(BreakAttempt::Removed(holder)) => Ok(Some(*holder)),
+            Ok(BreakAttempt::Refused(Refusal { holder, .. })) => {
+                Err(BreakError::Held { lock_path, holder })
+            }
+            Err(protocol::Error::Foreign(found)) => Err(BreakError::Foreign { lock_path, found }),
+            Err(protocol::Error::UnsupportedVersion(found)) => {
+                Err(BreakError::UnsupportedVersion { lock_path, found })
+            }
+            Err(protocol::Error::Io { operation, source }) => {
+                Err(IoError::new(operation, &lock_path, source).into())
+            }
+        }
+    }
+}
+
+impl fmt::Debug for LockFile {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockFile")
+            .field("lock_path", &self.lock_path())
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Reads and judges the lock of the data file `data_path`; see [`LockFile::inspect`].
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("store.rvf");
+/// assert_eq!(rvlf::inspect(&path)?, rvlf::LockState::Free);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// The directory or the lock file cannot be examined.
+pub fn inspect(data_path: impl AsRef<Path>) -> Result<LockState, IoError> {
+    LockFile::open(data_path)?.inspect()
+}
+
+/// Removes from `directory` the files that dead breakers left: files named `.rvlf-` and 16
+/// hexadecimal digits that contain a record, are older than a minute, and are locked by no process.
+///
+/// Returns how many files were removed. Breaking a lock does the same for its directory.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// assert_eq!(rvlf::remove_leftovers(dir.path())?, 0);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+///
+/// # Errors
+///
+/// The directory cannot be opened.
+pub fn remove_leftovers(directory: impl AsRef<Path>) -> Result<usize, IoError> {
+    let directory = directory.as_ref();
+    let place = Place::open(Host, &directory.join("any"));
+    let place = place.map_err(|error| IoError::new(error.operation, directory, error.source))?;
+    Ok(place.sweep())
+}
