@@ -148,12 +148,34 @@ impl Allocation {
     }
 
     /// The name of the entry.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
+    /// # let indexer = Allocation::register(&path, &claim, "segment-1", Duration::from_secs(10))?;
+    /// assert_eq!(indexer.name(), "indexer");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The path of the table's file, made absolute.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
+    /// # let indexer = Allocation::register(&path, &claim, "segment-1", Duration::from_secs(10))?;
+    /// assert!(indexer.table_path().is_absolute());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn table_path(&self) -> &Path {
         &self.path
@@ -161,6 +183,17 @@ impl Allocation {
 
     /// The id of this hold of the entry. Store it with the data to show later which hold wrote
     /// them.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
+    /// # let indexer = Allocation::register(&path, &claim, "segment-1", Duration::from_secs(10))?;
+    /// println!("written by {}", indexer.writer_id());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn writer_id(&self) -> WriterId {
         self.writer_id
@@ -231,8 +264,7 @@ impl Allocation {
     /// equal those of `delegated`; see [`Table::reclaim_delegated`]. Waits up to `timeout` for the
     /// lock of the table.
     ///
-    /// The child is not stopped: call this after it has ended, or after it was told to stop
-    /// writing.
+    /// The process of the child is not stopped: call this after it has ended or stopped writing.
     ///
     /// # Errors
     ///
@@ -309,7 +341,7 @@ impl Allocation {
     pub fn release(mut self) -> std::result::Result<(), ReleaseError> {
         match self.remove_entry() {
             Ok(()) => {
-                // The drop must not look for the entry once more.
+                // The drop must not release the entry once more.
                 self.process = None;
                 Ok(())
             }

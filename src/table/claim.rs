@@ -31,6 +31,11 @@ pub struct Claim {
 
 impl Claim {
     /// A claim without rules. No other entry of the table may have the name.
+    ///
+    /// ```
+    /// # use rvlf::table::Claim;
+    /// assert_eq!(Claim::new("indexer").name(), "indexer");
+    /// ```
     pub fn new(name: impl Into<String>) -> Claim {
         Claim {
             name: name.into(),
@@ -53,24 +58,49 @@ impl Claim {
     }
 
     /// Adds a rule that grants.
+    ///
+    /// ```
+    /// # use rvlf::table::{Claim, ScopeRule};
+    /// let claim = Claim::new("indexer")
+    ///     .allow(ScopeRule::write("/data/index"))
+    ///     .allow(ScopeRule::read("/data"));
+    /// ```
     pub fn allow(mut self, rule: ScopeRule) -> Claim {
         self.allow.push(rule);
         self
     }
 
     /// Adds a rule that denies, which takes precedence over every rule that grants.
+    ///
+    /// ```
+    /// # use rvlf::table::{Claim, ScopeRule};
+    /// let frozen = ScopeRule::write("/data/frozen");
+    /// let claim = Claim::new("indexer").deny(frozen.clone()).allow(ScopeRule::write("/data"));
+    /// assert!(!claim.scope().covers(&frozen));
+    /// ```
     pub fn deny(mut self, rule: ScopeRule) -> Claim {
         self.deny.push(rule);
         self
     }
 
     /// The name of the claim.
+    ///
+    /// ```
+    /// # use rvlf::table::Claim;
+    /// assert_eq!(Claim::new("indexer").name(), "indexer");
+    /// ```
     #[must_use]
     pub fn name(&self) -> &str {
         &self.name
     }
 
     /// The rules of the claim.
+    ///
+    /// ```
+    /// # use rvlf::table::{Claim, ScopeRule};
+    /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
+    /// assert!(claim.scope().covers(&ScopeRule::write("/data/index")));
+    /// ```
     #[must_use]
     pub fn scope(&self) -> Scope<'_> {
         Scope {

@@ -58,6 +58,12 @@ pub struct Entry {
 
 impl Entry {
     /// An entry without rules, parent, socket or segment, held by `holder`.
+    ///
+    /// ```
+    /// # use rvlf::table::{Entry, EntryHolder};
+    /// let entry = Entry::new("indexer", EntryHolder::from_pid(4121));
+    /// assert!(entry.allow.is_empty() && entry.parent.is_none() && entry.segment.is_none());
+    /// ```
     pub fn new(name: impl Into<String>, holder: EntryHolder) -> Entry {
         Entry {
             name: name.into(),

@@ -438,7 +438,8 @@ mod tests {
         io::Error::from(error).kind()
     }
 
-    // A caller that waits and repeats on contention would repeat a broken disk's error for ever.
+    // A caller that waits and repeats on contention would repeat a broken disk's error
+    // indefinitely.
     #[test]
     fn an_error_of_the_system_has_no_kind_that_means_contention() {
         let path = Path::new("table.json");

@@ -83,6 +83,16 @@ impl TableGuard {
     }
 
     /// The table in memory.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::TableGuard;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// let guard = TableGuard::open(&path, Duration::from_secs(10))?;
+    /// assert!(guard.table().entries.is_empty());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn table(&self) -> &Table {
         &self.table
@@ -109,6 +119,16 @@ impl TableGuard {
     }
 
     /// The path of the table's file, as it was passed to [`open`](TableGuard::open).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::TableGuard;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// let guard = TableGuard::open(&path, Duration::from_secs(10))?;
+    /// assert_eq!(guard.path(), path);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn path(&self) -> &Path {
         self.file.path()
@@ -129,6 +149,21 @@ impl TableGuard {
     /// while it was locked; [`Io`](TableError::Io). The file is the old one then, with one
     /// exception: after a failed "sync the directory" it is the new one, and a power loss may bring
     /// the old one back.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::TableGuard;
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// use rvlf::table::{Claim, ScopeRule, snapshot};
+    ///
+    /// let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
+    /// guard.register(&Claim::new("a").allow(ScopeRule::write("/data/a")), "segment-1")?;
+    /// assert!(snapshot(&path)?.table.find("a").is_none());
+    /// guard.save()?;
+    /// assert!(snapshot(&path)?.table.find("a").is_some());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn save(&mut self) -> Result<()> {
         let json = self.table.to_json();
         let bytes =
@@ -296,7 +331,7 @@ impl TableGuard {
         child: &str,
         delegated: &[ScopeRule],
     ) -> Result<()> {
-        // A dead grandchild would conflict with the reclaim, and cannot be told to end.
+        // A dead grandchild would conflict with the reclaim, and has no process to stop.
         self.reclaim_except(|entry| entry.name == parent);
         self.table.reclaim_delegated(parent, child, delegated)
     }

@@ -52,6 +52,12 @@ pub enum Liveness {
 
 impl Liveness {
     /// Whether the process is known to be dead, so that its entry may be reclaimed.
+    ///
+    /// ```
+    /// # use rvlf::table::Liveness;
+    /// assert!(Liveness::PidReused.is_dead());
+    /// assert!(!Liveness::PidAlive.is_dead());
+    /// ```
     #[must_use]
     pub const fn is_dead(self) -> bool {
         matches!(
@@ -65,6 +71,12 @@ impl Liveness {
 
     /// Whether a process is known to be there. For [`Elsewhere`](Liveness::Elsewhere) both this and
     /// [`is_dead`](Liveness::is_dead) are false.
+    ///
+    /// ```
+    /// # use rvlf::table::Liveness;
+    /// assert!(Liveness::PidAlive.is_alive());
+    /// assert!(!Liveness::Elsewhere.is_alive());
+    /// ```
     #[must_use]
     pub const fn is_alive(self) -> bool {
         matches!(
@@ -146,15 +158,16 @@ fn judge(pid: Option<Pid>, facts: &Facts) -> Liveness {
     };
     let other_clock = origin.same_clock == Some(false);
     let unknown_start = |ticks| ticks == 0 || origin.start_ticks == 0 || other_clock;
+    let same_start = |ticks| ticks == origin.start_ticks;
     match facts.process {
-        /* 1 */ _ if pid.is_none()                                         => Liveness::NoProcess,
-        /* 2 */ _ if rebooted && local                                     => Liveness::BeforeBoot,
-        /* 3 */ _ if !here                                                 => Liveness::Elsewhere,
-        /* 4 */ Dead                                                       => Liveness::ProcessGone,
-        /* 5 */ Unknown                                                    => Liveness::ProcessHidden,
-        /* 6 */ Alive { start_ticks, .. } if unknown_start(start_ticks)    => Liveness::PidAlive,
-        /* 7 */ Alive { start_ticks, .. } if start_ticks == origin.start_ticks => Liveness::Alive,
-        /* 8 */ Alive { .. }                                               => Liveness::PidReused,
+        /* 1 */ _ if pid.is_none()                                      => Liveness::NoProcess,
+        /* 2 */ _ if rebooted && local                                  => Liveness::BeforeBoot,
+        /* 3 */ _ if !here                                              => Liveness::Elsewhere,
+        /* 4 */ Dead                                                    => Liveness::ProcessGone,
+        /* 5 */ Unknown                                                 => Liveness::ProcessHidden,
+        /* 6 */ Alive { start_ticks, .. } if unknown_start(start_ticks) => Liveness::PidAlive,
+        /* 7 */ Alive { start_ticks, .. } if same_start(start_ticks)    => Liveness::Alive,
+        /* 8 */ Alive { .. }                                            => Liveness::PidReused,
     }
 }
 

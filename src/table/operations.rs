@@ -178,8 +178,7 @@ impl Table {
     /// child. By then these children have no parent in the table. An entry without a parent passes
     /// for a child if its scope lies within the parent's scope after the reclaim.
     ///
-    /// The process of the child is not stopped: call this after the child has ended, or after it
-    /// was told to stop writing.
+    /// The process of the child is not stopped: call this after it has ended or stopped writing.
     ///
     /// # Errors
     ///

@@ -110,6 +110,9 @@ impl Table {
     /// let mut entry = Entry::new("child", EntryHolder::from_pid(4121));
     /// entry.parent = Some("parent".to_owned());
     /// table.entries.push(entry);
+    /// for problem in table.problems() {
+    ///     println!("{problem}");
+    /// }
     /// assert!(matches!(table.problems().as_slice(), [Problem::DanglingParent { .. }]));
     /// ```
     #[must_use]

@@ -89,11 +89,21 @@ impl ScopeRule {
     }
 
     /// A rule to write `target` and everything below it.
+    ///
+    /// ```
+    /// # use rvlf::table::ScopeRule;
+    /// assert_eq!(ScopeRule::write("/data").to_string(), "write /data/**");
+    /// ```
     pub fn write(target: impl Into<PathBuf>) -> ScopeRule {
         ScopeRule::new(target, Permission::Write)
     }
 
     /// A rule to read `target` and everything below it.
+    ///
+    /// ```
+    /// # use rvlf::table::ScopeRule;
+    /// assert_eq!(ScopeRule::read("/data").to_string(), "read /data/**");
+    /// ```
     pub fn read(target: impl Into<PathBuf>) -> ScopeRule {
         ScopeRule::new(target, Permission::Read)
     }
