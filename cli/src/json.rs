@@ -11,15 +11,15 @@ use rvlf::record::{Checksum, LOCK_VERSION};
 use rvlf::{Holder, LockState, Record, lock_path_for};
 use serde_json::{Map, Value, json};
 
-use crate::{exit, render};
+use crate::exit;
 
 /// One lock.
 pub fn lock_json(data: &Path, state: &LockState) -> Value {
     let mut object = Map::new();
     insert_text(&mut object, "resource_path", data.as_os_str());
     insert_text(&mut object, "lock_path", lock_path_for(data).as_os_str());
-    let reason = render::reason(state);
-    let holder = render::holder(state);
+    let reason = state.reason();
+    let holder = state.holder();
     let row = reason.map(rvlf::judge::Reason::row).filter(|row| *row > 0);
     let found = match state {
         LockState::Foreign(found) => Some(found.to_string()),

@@ -49,9 +49,9 @@ EXIT STATUS
   3  stale: left behind by a dead holder
   4  malformed, of an unsupported version, or not an RVLF lock
   5  operating system error
-  For several files, the highest status. `rvlf run` exits with the status of
-  its command, with 75 if another process holds the lock, and with 125 if rvlf
-  itself fails.";
+  With several files, the highest of their statuses. `rvlf run` exits with the
+  status of its command, with 75 if another process holds the lock, and with
+  125 if rvlf itself fails.";
 
 #[derive(Subcommand)]
 enum Verb {

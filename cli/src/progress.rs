@@ -2,14 +2,13 @@
 //! the wait and leaves no file behind.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::sync::mpsc::RecvTimeoutError;
 use std::thread;
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::signal::Signal;
-use rvlf::LockState;
+use rvlf::{Holder, LockFile, LockState};
 
 use crate::signals::{Event, Events};
 use crate::{escape, messages, render};
@@ -25,14 +24,14 @@ pub enum Ended<T> {
     BySignal(Signal),
 }
 
-/// Runs `work`, which may wait for the lock of `data`, in a thread, and shows the holder of the
-/// lock meanwhile.
+/// Runs `work`, which may wait for the lock, in a thread, and shows the holder of the lock
+/// meanwhile.
 ///
 /// # Errors
 ///
 /// If no thread can be started.
 pub fn wait_for<T: Send + 'static>(
-    data: &Path,
+    lock_file: &LockFile,
     (sender, events): &Events,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Ended<T>> {
@@ -44,7 +43,8 @@ pub fn wait_for<T: Send + 'static>(
             // Fails if a signal has ended the wait: the main thread has dropped the receiver.
             let _ = done.send(Event::WorkDone);
             result
-        })?;
+        })
+        .map_err(|error| io::Error::other(format!("cannot start a thread: {error}")))?;
     let mut progress = Progress::new();
     let mut pause = Some(DELAY);
     loop {
@@ -60,7 +60,7 @@ pub fn wait_for<T: Send + 'static>(
             }
             Ok(Event::Signal { signal, .. }) => {
                 progress.clear();
-                if is_being_acquired(data) {
+                if is_being_acquired(lock_file) {
                     // The lock file exists already: the work is about to return, and the lock is
                     // released when its result is dropped. (If the holder releases between this
                     // check and the exit, a record of this process may stay behind; the kernel
@@ -70,15 +70,15 @@ pub fn wait_for<T: Send + 'static>(
                 return Ok(Ended::BySignal(signal));
             }
             Ok(Event::Child | Event::Lost(_)) => {}
-            Err(RecvTimeoutError::Timeout) => pause = progress.show(data),
+            Err(RecvTimeoutError::Timeout) => pause = progress.show(lock_file),
         }
     }
 }
 
 /// Whether this process has just published its record.
-fn is_being_acquired(data: &Path) -> bool {
-    rvlf::inspect(data)
-        .is_ok_and(|state| render::holder(&state).is_some_and(|holder| holder.is_this_process()))
+fn is_being_acquired(lock_file: &LockFile) -> bool {
+    let state = lock_file.inspect();
+    state.is_ok_and(|state| state.holder().is_some_and(Holder::is_this_process))
 }
 
 enum Progress {
@@ -98,15 +98,16 @@ impl Progress {
     }
 
     /// Shows the holder. Returns the time until the next update.
-    fn show(&mut self, data: &Path) -> Option<Duration> {
-        let Ok(LockState::Held(holder)) = rvlf::inspect(data) else {
+    fn show(&mut self, lock_file: &LockFile) -> Option<Duration> {
+        let Ok(LockState::Held(holder)) = lock_file.inspect() else {
             return Some(INTERVAL);
         };
         if holder.is_this_process() {
             return Some(INTERVAL);
         }
         let held = render::line(&LockState::Held(holder));
-        let message = format!("waiting for {}: {held}", escape::path(data));
+        let data = escape::path(lock_file.data_path());
+        let message = format!("waiting for {data}: {held}");
         match self {
             Progress::Live(bar) => {
                 bar.set_message(message);

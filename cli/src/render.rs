@@ -12,7 +12,7 @@ use crate::{exit, time};
 
 /// The state, its reason and the holder, in one line.
 pub fn line(state: &LockState) -> String {
-    match reason(state) {
+    match state.reason() {
         Some(reason) => format!("{}: {reason}", summary(state)),
         None => summary(state),
     }
@@ -67,26 +67,6 @@ fn left_by(holder: &Holder) -> String {
     }
 }
 
-pub fn reason(state: &LockState) -> Option<Reason> {
-    match state {
-        LockState::Held(holder) | LockState::Stale(holder) | LockState::Malformed(holder) => {
-            Some(holder.verdict().reason())
-        }
-        LockState::UnsupportedVersion(_) => Some(Reason::Unsupported),
-        LockState::Foreign(_) => Some(Reason::Foreign),
-        _ => None,
-    }
-}
-
-pub fn holder(state: &LockState) -> Option<&Holder> {
-    match state {
-        LockState::Held(holder) | LockState::Stale(holder) | LockState::Malformed(holder) => {
-            Some(holder)
-        }
-        _ => None,
-    }
-}
-
 /// What an operator can do next.
 pub fn next_step(state: &LockState, data: &Path) -> Option<String> {
     let data = shell_word(data);
@@ -131,10 +111,10 @@ impl Display for Block<'_> {
         if matches!(self.state, LockState::Free) {
             return Ok(());
         }
-        if let Some(reason) = reason(self.state) {
+        if let Some(reason) = self.state.reason() {
             write_label(f, "reason", reason)?;
         }
-        if let Some(holder) = holder(self.state) {
+        if let Some(holder) = self.state.holder() {
             write_holder(f, holder)?;
         }
         write_label(f, "lock file", escape::path(&lock_path_for(self.data)))?;

@@ -45,6 +45,10 @@ const FATAL: [Signal; 4] = [
 ///
 /// If no thread can be started or no signal handler can be installed.
 pub fn listen() -> io::Result<Events> {
+    start().map_err(|error| io::Error::other(format!("cannot handle signals: {error}")))
+}
+
+fn start() -> io::Result<Events> {
     let ignored = ignored_signals();
     let mut handled: Vec<Signal> = FATAL.to_vec();
     handled.retain(|signal| !ignored.contains(&(*signal as i32)));

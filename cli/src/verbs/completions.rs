@@ -11,6 +11,7 @@ use crate::exit;
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub struct Completions {
+    /// The shell
     shell: Shell,
 }
 

@@ -1,5 +1,6 @@
 //! `rvlf run`: runs a command while holding a lock.
 
+use std::error::Error;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
@@ -10,10 +11,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
 use nix::sys::signal::Signal;
-use rvlf::{AcquireError, HoldError, WriterLock};
+use rvlf::{HoldError, LockFile, LockOptions, WriterLock};
 
 use crate::progress::{self, Ended};
-use crate::signals::{self, Event};
+use crate::signals::{self, Event, Events};
 use crate::supervisor::Supervisor;
 use crate::{escape, exit, messages, time};
 
@@ -38,8 +39,8 @@ pub struct Run {
 
     /// Do not refresh the record while COMMAND runs
     ///
-    /// Without refreshes, deployed RVF clients on other hosts can take the lock after 300 s. On
-    /// network file systems every other process can.
+    /// Without refreshes, deployed RVF clients on other hosts can take the lock after 300 s, and on
+    /// network file systems every other writer can.
     #[arg(long)]
     no_keepalive: bool,
 
@@ -65,7 +66,7 @@ pub struct Run {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnLost {
-    /// Send COMMAND SIGTERM, and SIGKILL if it still runs after 5 seconds
+    /// Send SIGTERM to COMMAND, and SIGKILL if it still runs after 5 seconds
     Kill,
     /// Only print a message
     Warn,
@@ -87,36 +88,28 @@ EXIT STATUS
   130  interrupted by Ctrl-C while waiting (128 + the number of the signal)";
 
 pub fn run(args: &Run) -> u8 {
-    run_locked(args).unwrap_or_else(|error| {
-        messages::print_error(&error);
-        exit::RVLF_FAILED
-    })
+    let (Ok(status) | Err(status)) = run_locked(args);
+    status
 }
 
-/// Fails only if no thread can be started or no signal handler can be installed.
-fn run_locked(args: &Run) -> io::Result<u8> {
-    let channel = signals::listen()?;
-    let acquire = acquisition(args, &channel.0);
-    let lock = match progress::wait_for(&args.data, &channel, acquire)? {
-        Ended::Done(Ok(lock)) => lock,
-        Ended::Done(Err(error)) => {
-            messages::print_error(&error);
-            return Ok(exit::status_for_acquire_error(&error));
-        }
-        Ended::BySignal(signal) => return Ok(exit::status_for_signal(signal as i32)),
-    };
+/// Every failure is printed where it happens. The error is the exit status for it.
+fn run_locked(args: &Run) -> Result<u8, u8> {
+    let channel = signals::listen().map_err(|error| failed(&error))?;
+    let lock = acquire(args, &channel)?;
     report_reclaimed(&lock);
     let (_, events) = channel;
     // A signal that arrived during the acquisition was meant for rvlf: the command does not run yet.
     if let Some(signal) = events.try_iter().find_map(as_signal) {
         release(lock);
-        return Ok(exit::status_for_signal(signal as i32));
+        return Err(exit::status_for_signal(signal as i32));
     }
-    if let Err(lost) = lock.check() {
-        messages::print_error(&lost);
-        return Ok(exit::RVLF_FAILED);
-    }
-    Ok(run_holding(lock, args, &events))
+    lock.check().map_err(|lost| failed(&lost))?;
+    run_holding(lock, args, &events)
+}
+
+fn failed(error: &dyn Error) -> u8 {
+    messages::print_error(error);
+    exit::RVLF_FAILED
 }
 
 fn as_signal(event: Event) -> Option<Signal> {
@@ -126,22 +119,35 @@ fn as_signal(event: Event) -> Option<Signal> {
     }
 }
 
-fn acquisition(
-    args: &Run,
-    events: &Sender<Event>,
-) -> impl FnOnce() -> Result<WriterLock, AcquireError> + Send + 'static {
+fn acquire(args: &Run, channel: &Events) -> Result<WriterLock, u8> {
+    let lock_file = LockFile::with_options(&args.data, options(args, &channel.0));
+    let lock_file = lock_file.map_err(|error| failed(&error))?;
+    let (contender, wait) = (lock_file.clone(), args.wait);
+    let work = move || match wait {
+        None => contender.try_acquire(),
+        Some(timeout) => contender.acquire(timeout.unwrap_or(Duration::MAX)),
+    };
+    let ended = progress::wait_for(&lock_file, channel, work);
+    match ended.map_err(|error| failed(&error))? {
+        Ended::Done(Ok(lock)) => Ok(lock),
+        Ended::Done(Err(error)) => {
+            messages::print_error(&error);
+            Err(exit::status_for_acquire_error(&error))
+        }
+        Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
+    }
+}
+
+fn options(args: &Run, events: &Sender<Event>) -> LockOptions {
     let events = events.clone();
-    let mut options = WriterLock::options().on_lost(move |lost| {
+    let options = LockOptions::new().on_lost(move |lost| {
         // Fails if the main thread has dropped the receiver: it has released the lock.
         let _ = events.send(Event::Lost(lost.clone()));
     });
     if args.no_keepalive {
-        options = options.keepalive(None);
-    }
-    let (data, wait) = (args.data.clone(), args.wait);
-    move || match wait {
-        None => options.try_acquire(data),
-        Some(timeout) => options.acquire(data, timeout.unwrap_or(Duration::MAX)),
+        options.keepalive(None)
+    } else {
+        options
     }
 }
 
@@ -168,28 +174,26 @@ fn report_reclaimed(lock: &WriterLock) {
 
 /// Runs the command until it ends, and releases the lock. Must run on the main thread: the kernel
 /// sends the death signal of a child when the thread that started the child ends.
-fn run_holding(lock: WriterLock, args: &Run, events: &Receiver<Event>) -> u8 {
+fn run_holding(lock: WriterLock, args: &Run, events: &Receiver<Event>) -> Result<u8, u8> {
     let child = match spawn(&lock, args) {
         Ok(child) => child,
         Err(status) => {
             release(lock);
-            return status;
+            return Err(status);
         }
     };
     let kills_on_loss = args.on_lost == OnLost::Kill;
-    let status = match Supervisor::new(child, kills_on_loss).wait(events) {
-        Ok(status) => status_for_command(status),
-        Err(error) => {
-            messages::print(format_args!("cannot wait for the command: {error}"));
-            exit::RVLF_FAILED
-        }
-    };
+    let ended = Supervisor::new(child, kills_on_loss).wait(events);
     let was_held = release(lock);
+    let status = status_for_command(ended.map_err(|error| {
+        messages::print(format_args!("cannot wait for the command: {error}"));
+        exit::RVLF_FAILED
+    })?);
     if status == exit::SUCCESS && !was_held && kills_on_loss {
         // The command ended with 0 although it did not have the lock to the end.
-        return exit::RVLF_FAILED;
+        return Err(exit::RVLF_FAILED);
     }
-    status
+    Ok(status)
 }
 
 /// Starts the command, or returns the exit status that says why not.

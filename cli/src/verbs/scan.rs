@@ -50,7 +50,7 @@ EXIT STATUS
   3  a lock is stale: left behind by a dead holder
   4  a lock is malformed or of an unsupported version
   5  operating system error, for example an unreadable directory
-  For several locks, the highest status.";
+  With several locks, the highest of their statuses.";
 
 pub fn run(args: &Scan) -> io::Result<u8> {
     let mut walk = Walk {

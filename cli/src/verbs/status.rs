@@ -15,7 +15,7 @@ use crate::{escape, exit, json, messages, render, time};
 /// The pause between two inspections of a watched lock.
 const INTERVAL: Duration = Duration::from_millis(500);
 
-/// Show who holds the lock of a data file, since when, and why rvlf judges so
+/// Show who holds the lock of a data file, since when, and the evidence for it
 ///
 /// Creates and changes nothing. The answer describes the moment of the inspection.
 #[derive(Args)]
@@ -47,7 +47,7 @@ EXIT STATUS
   3  stale: left behind by a dead holder; the next writer recovers it
   4  malformed, of an unsupported version, or not an RVLF lock
   5  operating system error
-  For several files, the highest status.";
+  With several files, the highest of their statuses.";
 
 pub fn run(args: &Status) -> io::Result<u8> {
     if args.watch {
@@ -91,13 +91,9 @@ impl Essence {
     fn of(inspected: &Result<LockState, IoError>) -> Essence {
         match inspected {
             Ok(state) => {
-                let record = render::holder(state).and_then(|holder| holder.record());
+                let record = state.holder().and_then(|holder| holder.record());
                 let writer_id = record.map(|record| record.writer_id());
-                Essence::State(
-                    exit::status_for_state(state),
-                    render::reason(state),
-                    writer_id,
-                )
+                Essence::State(exit::status_for_state(state), state.reason(), writer_id)
             }
             Err(error) => Essence::Failed(error.source.to_string()),
         }

@@ -1,6 +1,6 @@
 //! `rvlf wait`: returns when a lock is free.
 
-use std::io;
+use std::error::Error;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{exit, messages, render, signals, time};
 
 /// Wait until the lock of a data file is free
 ///
-/// Does not acquire the lock: another process may be faster. To wait and then hold the lock, use
+/// Does not acquire the lock: another process may acquire it first. To wait and then hold the lock, use
 /// `rvlf run --wait`. Also returns if the holder dies (exit status 3).
 #[derive(Args)]
 #[command(after_help = HELP)]
@@ -42,28 +42,30 @@ EXIT STATUS
   130  interrupted by Ctrl-C (128 + the number of the signal)";
 
 pub fn run(args: &Wait) -> u8 {
-    wait(args).unwrap_or_else(|error| {
-        messages::print_error(&error);
-        exit::IO
-    })
+    let (Ok(status) | Err(status)) = wait(args);
+    status
 }
 
-/// Fails only if no thread can be started or no signal handler can be installed.
-fn wait(args: &Wait) -> io::Result<u8> {
-    let channel = signals::listen()?;
-    let (data, timeout) = (args.data.clone(), args.timeout.unwrap_or(Duration::MAX));
-    let work = move || LockFile::open(data)?.wait_until_free(timeout);
-    match progress::wait_for(&args.data, &channel, work)? {
-        Ended::Done(Ok(state)) => {
+/// Every failure is printed where it happens. The error is the exit status for it.
+fn wait(args: &Wait) -> Result<u8, u8> {
+    let channel = signals::listen().map_err(|error| failed(&error))?;
+    let lock_file = LockFile::open(&args.data).map_err(|error| failed(&error))?;
+    let (observer, timeout) = (lock_file.clone(), args.timeout.unwrap_or(Duration::MAX));
+    let work = move || observer.wait_until_free(timeout);
+    let ended = progress::wait_for(&lock_file, &channel, work);
+    match ended.map_err(|error| failed(&error))? {
+        Ended::Done(state) => {
+            let state = state.map_err(|error| failed(&error))?;
             report(args, &state);
             Ok(exit::status_for_state(&state))
         }
-        Ended::Done(Err(error)) => {
-            messages::print_error(&error);
-            Ok(exit::IO)
-        }
-        Ended::BySignal(signal) => Ok(exit::status_for_signal(signal as i32)),
+        Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
     }
+}
+
+fn failed(error: &dyn Error) -> u8 {
+    messages::print_error(error);
+    exit::IO
 }
 
 /// Says why the lock is not free.
