@@ -48,10 +48,7 @@ fn saver() {
     let _ = fs::metadata(END);
     std::process::exit(match outcome {
         Ok(()) => SAVED,
-        Err(TableError::Io {
-            operation: "sync the directory",
-            ..
-        }) => NOT_SYNCED,
+        Err(TableError::Io(error)) if error.operation == "sync the directory" => NOT_SYNCED,
         Err(_) => FAILED,
     });
 }
@@ -66,13 +63,7 @@ fn registrar() {
     let outcome = Allocation::register(arg("TABLE"), &claim("new", "/new"), "s-new", PATIENCE);
     let error = outcome.expect_err("the second sync fails");
     assert!(
-        matches!(
-            error,
-            TableError::Io {
-                operation: "sync the directory",
-                ..
-            }
-        ),
+        matches!(&error, TableError::Io(error) if error.operation == "sync the directory"),
         "{error:?}"
     );
     let left = snapshot(arg("TABLE")).expect("it is a table").table;

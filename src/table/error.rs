@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::rule::ScopeRule;
-use crate::error::write_io;
+use crate::error::{IoError, unambiguous};
 use crate::sys::FileKind;
 
 /// The result of an operation on a table.
@@ -26,11 +26,10 @@ pub type Result<T> = std::result::Result<T, TableError>;
 /// - `NotFound`: [`UnknownName`](TableError::UnknownName) and [`NoPath`](TableError::NoPath);
 /// - `InvalidInput`: [`InvalidPath`](TableError::InvalidPath);
 /// - `InvalidData`: [`Parse`](TableError::Parse) and [`NotRegular`](TableError::NotRegular);
-/// - the kind of its source: [`Io`](TableError::Io), but `Other` instead of one of the above except
-///   `InvalidInput`;
-/// - `Other`: all others.
+/// - `Other`: all others but [`Io`](TableError::Io).
 ///
-/// An error of the operating system therefore never looks like a refusal.
+/// [`Io`](TableError::Io) converts as [`IoError`] does, but into `Other` instead of `AlreadyExists`
+/// and `NotFound`: an error of the operating system never looks like a refusal.
 ///
 /// ```
 /// use std::time::Duration;
@@ -163,14 +162,7 @@ pub enum TableError {
     /// No path was passed, and the environment names none.
     NoPath,
     /// The operating system failed.
-    Io {
-        /// The operation, as the verb phrase of a sentence: "open the directory".
-        operation: &'static str,
-        /// The table's file.
-        path: PathBuf,
-        /// The error of the operating system.
-        source: io::Error,
-    },
+    Io(IoError),
 }
 
 /// Why a table cannot hold a path.
@@ -185,11 +177,7 @@ pub enum PathProblem {
 
 impl TableError {
     pub(super) fn io(operation: &'static str, path: &Path, source: io::Error) -> TableError {
-        TableError::Io {
-            operation,
-            path: path.to_owned(),
-            source,
-        }
+        TableError::Io(IoError::new(operation, path, source))
     }
 
     pub(super) fn parse(path: &Path, source: serde_json::Error) -> TableError {
@@ -235,12 +223,8 @@ impl TableError {
             TableError::UnknownName { .. } | TableError::NoPath => io::ErrorKind::NotFound,
             TableError::InvalidPath { .. } => io::ErrorKind::InvalidInput,
             TableError::Parse { .. } | TableError::NotRegular { .. } => io::ErrorKind::InvalidData,
-            TableError::Io { source, .. } => match source.kind() {
-                io::ErrorKind::WouldBlock
-                | io::ErrorKind::TimedOut
-                | io::ErrorKind::InvalidData
-                | io::ErrorKind::AlreadyExists
-                | io::ErrorKind::NotFound => io::ErrorKind::Other,
+            TableError::Io(error) => match unambiguous(error.source.kind()) {
+                io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound => io::ErrorKind::Other,
                 kind => kind,
             },
             _ => io::ErrorKind::Other,
@@ -282,11 +266,7 @@ impl fmt::Display for TableError {
             TableError::Timeout { path, timeout } => write_timeout(f, path, *timeout),
             TableError::Replaced { path } => write_at(f, path, REPLACED),
             TableError::NoPath => f.write_str(NO_PATH),
-            TableError::Io {
-                operation,
-                path,
-                source,
-            } => write_io(f, path, operation, source),
+            TableError::Io(error) => error.fmt(f),
         }
     }
 }
@@ -409,9 +389,15 @@ impl Error for TableError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             TableError::Parse { source, .. } => Some(source),
-            TableError::Io { source, .. } => Some(source),
+            TableError::Io(error) => error.source(),
             _ => None,
         }
+    }
+}
+
+impl From<IoError> for TableError {
+    fn from(error: IoError) -> TableError {
+        TableError::Io(error)
     }
 }
 

@@ -65,7 +65,7 @@ pub(super) struct TableFile<S: WholeFiles> {
 /// and creates nothing: a saved table is there as a whole at every moment.
 pub(super) fn load<S: WholeFiles>(sys: S, path: &Path) -> Outcome<Option<(Vec<u8>, FileSystem)>> {
     let spot = match Spot::open(sys, path) {
-        Err(TableError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => {
+        Err(TableError::Io(error)) if error.source.kind() == io::ErrorKind::NotFound => {
             return Ok(None);
         }
         spot => spot?,
