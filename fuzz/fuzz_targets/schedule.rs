@@ -142,7 +142,7 @@ fuzz_target!(|bytes: &[u8]| {
         let rounds = 1 + usize::from(contender / 16 % 3);
         world = world.on(system).process(name, rounds, program);
     }
-    let outcome = world.finally(LATER, come_later).follow(schedule);
+    let outcome = world.finally(LATER, come_later).replay(schedule);
     if let Err(violation) = outcome {
         panic!("{violation}");
     }

@@ -1,5 +1,5 @@
-//! What a process can ask of the simulated kernel, and what it hears: values, so that a process's
-//! state can be the list of what it has heard.
+//! The calls of a process to the simulated kernel, and their replies. Both are values, so that the state
+//! of a process can be the list of the replies that it has received.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -15,7 +15,7 @@ use crate::sys::{
     Access, Extent, FileId, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Woken,
 };
 
-/// One component of a path in the only directory there is.
+/// One component of a path, in the only directory of a world.
 pub(super) type Name = Arc<OsStr>;
 
 /// A file descriptor, numbered in its process.
@@ -24,7 +24,7 @@ pub(super) type Fd = usize;
 /// A watch, numbered in its process.
 pub(super) type WatchId = usize;
 
-/// One call of [`Sys`](crate::sys::Sys), or of the simulation alone.
+/// One call of [`Sys`](crate::sys::Sys), or one that only the simulation has.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Call {
     OpenDir,
@@ -56,20 +56,20 @@ pub(super) enum Call {
     Unwatch(WatchId),
     Wait(WatchId, Duration),
     Sleep(Duration),
-    // Of the simulation alone.
+    // Only the simulation has these.
     Fork,
     Entered,
     Left,
     TakeDescriptors(Name),
     HasName(FileId),
     BeginLoop,
-    /// The loop, by its place in the history, and a fingerprint of the memory.
+    /// The loop, by the number of calls before it, and a fingerprint of the memory.
     BeginRound(usize, u128),
-    /// What the kernel does for a program that has returned.
+    /// The exit of a program that has returned.
     Exit,
 }
 
-/// What the kernel answers. The explorer tells histories apart by their replies.
+/// The kernel's reply. Histories differ by their replies.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Reply {
     Done,
@@ -88,14 +88,14 @@ pub(super) enum Reply {
     Process(Liveness),
     Random([u8; 16]),
     Now(Now),
-    /// And whether the process is watched.
+    /// The watch, and whether it watches the process.
     Watch(WatchId, bool),
     Woken(Woken),
     Fork(Fork),
     HasName(bool),
 }
 
-/// Which of the two processes that a fork makes of one this is.
+/// The two processes after a fork.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Fork {
     /// The process that called.
@@ -109,21 +109,21 @@ impl Reply {
         Reply::Failed(errno as i32)
     }
 
-    /// The error in a reply that is not what the call promises.
+    /// The error of a call that did not succeed.
     pub(super) fn into_error(self) -> io::Error {
         match self {
-            // As the real implementation reports it: without an errno.
+            // The real implementation reports this one without an errno.
             Reply::Failed(errno) if errno == Errno::ENOTSUP as i32 => {
                 io::ErrorKind::Unsupported.into()
             }
             Reply::Failed(errno) => io::Error::from_raw_os_error(errno),
-            reply => unreachable!("a call was answered by {reply:?}"),
+            reply => unreachable!("{reply:?} is no reply to this call"),
         }
     }
 }
 
 impl Call {
-    /// Whether a trace is easier to read without it.
+    /// Whether a trace is easier to read without this call.
     pub(super) fn is_quiet(&self) -> bool {
         matches!(
             self,

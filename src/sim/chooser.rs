@@ -1,105 +1,108 @@
-//! Who chooses the steps of one schedule.
+//! Choosers of the steps of one schedule.
 
 use super::step::Step;
 
-/// Chooses what happens next, among what can.
+/// Chooses the next step.
 pub(super) trait Chooser {
+    /// One of `steps`; `None` if there are none.
     fn choose(&mut self, steps: &[Step]) -> Option<Step>;
 }
 
-/// Runs of one process, and rarely something that goes wrong: with dice, all mishaps would come at the
-/// beginning, and no process would ever get far by itself.
+/// Lets one process run for a while and injects faults rarely. A uniform choice would spend all faults
+/// at the start of a schedule, and no process would ever get far without interruption.
 pub(super) struct Random {
     random: SplitMix,
-    /// One step in so many goes to anybody.
-    patience: u64,
-    last: Option<usize>,
+    /// One step in this many is drawn from all processes.
+    run_length: u64,
+    last_run: Option<usize>,
 }
 
 impl Random {
     pub(super) fn new(seed: u64) -> Random {
         let mut random = SplitMix(seed);
-        let patience = 1 << (random.next() % 5);
+        let run_length = 1 << (random.next() % 5);
         Random {
             random,
-            patience,
-            last: None,
+            run_length,
+            last_run: None,
         }
     }
 }
 
 impl Chooser for Random {
     fn choose(&mut self, steps: &[Step]) -> Option<Step> {
-        let (mishaps, others) = apart(steps);
-        if self.random.one_in(32) && !mishaps.is_empty() {
-            return self.random.choose(&mishaps);
+        let (rare, common) = split_by_rarity(steps);
+        if self.random.one_in(32) && !rare.is_empty() {
+            return self.random.choose(&rare);
         }
-        let step = match run_of(self.last, &others) {
-            Some(step) if !self.random.one_in(self.patience) => Some(step),
-            _ => self.random.choose(&others),
+        let step = match step_of(self.last_run, &common) {
+            Some(step) if !self.random.one_in(self.run_length) => Some(step),
+            _ => self.random.choose(&common),
         };
-        self.last = runner(step).or(self.last);
+        self.last_run = running_process(step).or(self.last_run);
         step
     }
 }
 
-/// Follows bytes, each of which says what happens next and, if that is a process's step, for how many
-/// steps more that process goes on. When they are used up, the first that can runs.
+/// Reads the schedule from bytes. Each byte is one choice; if it chooses a process, it also says for how
+/// many steps more that process runs. After the last byte the first possible step is taken.
 pub(super) struct Script<'b> {
     bytes: std::slice::Iter<'b, u8>,
-    last: Option<usize>,
-    more: u8,
+    last_run: Option<usize>,
+    steps_left: u8,
 }
 
 impl Script<'_> {
     pub(super) fn new(bytes: &[u8]) -> Script<'_> {
         Script {
             bytes: bytes.iter(),
-            last: None,
-            more: 0,
+            last_run: None,
+            steps_left: 0,
         }
     }
 }
 
 impl Chooser for Script<'_> {
     fn choose(&mut self, steps: &[Step]) -> Option<Step> {
-        let (mishaps, others) = apart(steps);
-        if let Some(step) = run_of(self.last, &others).filter(|_| self.more > 0) {
-            self.more -= 1;
+        let (rare, common) = split_by_rarity(steps);
+        if self.steps_left > 0
+            && let Some(step) = step_of(self.last_run, &common)
+        {
+            self.steps_left -= 1;
             return Some(step);
         }
         let byte = self.bytes.next().copied().unwrap_or_default();
-        let (what, more) = (usize::from(byte % 8), byte / 8 % 16);
-        if byte >= 128 && !mishaps.is_empty() {
-            return mishaps
-                .get(usize::from(byte - 128) % mishaps.len())
-                .copied();
+        if byte >= 128 && !rare.is_empty() {
+            return rare.get(usize::from(byte - 128) % rare.len()).copied();
         }
-        let step = others.get(what % others.len().max(1)).copied();
-        self.more = more;
-        self.last = runner(step);
+        let choice = usize::from(byte % 8) % common.len().max(1);
+        let step = common.get(choice).copied();
+        self.steps_left = byte / 8 % 16;
+        self.last_run = running_process(step);
         step
     }
 }
 
-/// What goes wrong, and what happens by itself.
-fn apart(steps: &[Step]) -> (Vec<Step>, Vec<Step>) {
+/// The rare steps and the common ones.
+fn split_by_rarity(steps: &[Step]) -> (Vec<Step>, Vec<Step>) {
     steps.iter().partition(|step| step.is_rare())
 }
 
-fn run_of(last: Option<usize>, steps: &[Step]) -> Option<Step> {
-    let mut steps = steps.iter().copied();
-    steps.find(|step| last.is_some() && runner(Some(*step)) == last)
+/// The step by which the process `last_run` goes on.
+fn step_of(last_run: Option<usize>, steps: &[Step]) -> Option<Step> {
+    let last_run = last_run?;
+    let goes_on = |step: &&Step| running_process(Some(**step)) == Some(last_run);
+    steps.iter().find(goes_on).copied()
 }
 
-fn runner(step: Option<Step>) -> Option<usize> {
+fn running_process(step: Option<Step>) -> Option<usize> {
     match step {
-        Some(Step::Run(who)) => Some(who),
+        Some(Step::Run(pid_index)) => Some(pid_index),
         _ => None,
     }
 }
 
-/// Vigna's generator: one number is all its state, and any number will do as a seed.
+/// Vigna's SplitMix64: its whole state is one number, and any number is a good seed.
 struct SplitMix(u64);
 
 impl SplitMix {
@@ -116,7 +119,7 @@ impl SplitMix {
 
     fn choose<T: Copy>(&mut self, from: &[T]) -> Option<T> {
         let len = u64::try_from(from.len()).ok().filter(|len| *len > 0)?;
-        let at = usize::try_from(self.next() % len).expect("an index of the slice");
-        from.get(at).copied()
+        let index = usize::try_from(self.next() % len).expect("an index of the slice");
+        from.get(index).copied()
     }
 }

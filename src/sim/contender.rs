@@ -1,11 +1,11 @@
-//! What contenders do in a simulated world: the shipped lock, as `WriterLock` and `LockOptions` use it
-//! on a real kernel, but without a thread for refreshes.
+//! The lock of simulated contenders: the shipped one, used as `WriterLock` and `LockOptions` use it on a
+//! real kernel, but without a thread for refreshes.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{RESOURCE, SimSys};
+use super::{DATA_FILE, SimSys};
 use crate::error::{AcquireError, HoldError, IoError};
 use crate::judge::StalePolicy;
 use crate::lock::{acquire_error, hold_error};
@@ -16,7 +16,7 @@ use crate::protocol::{
 use crate::record::{Record, WriterId};
 use crate::sys::Sys;
 
-/// The shipped lock, held by a simulated process. Dropping it releases it.
+/// The shipped lock, held by a simulated process. Dropping it releases the lock.
 #[must_use = "dropped at once, the lock is released at once"]
 pub struct SimLock(Arc<Held<SimSys>>);
 
@@ -37,7 +37,7 @@ impl SimSys {
     ///
     /// See [`AcquireError`].
     pub fn acquire(&self, timeout: Duration) -> Result<SimLock, AcquireError> {
-        let lock_path = lock_path_for(RESOURCE);
+        let lock_path = lock_path_for(DATA_FILE);
         let terms = Terms {
             policy: self.policy(),
             sync: true,
@@ -51,7 +51,7 @@ impl SimSys {
         }
     }
 
-    /// As [`remove_leftovers`](crate::remove_leftovers): how many asides were removed.
+    /// As [`remove_leftovers`](crate::remove_leftovers). Returns how many leftovers were removed.
     #[must_use]
     pub fn sweep(&self) -> usize {
         self.place().map_or(0, |place| place.sweep())
@@ -67,7 +67,7 @@ impl SimSys {
         }
     }
 
-    /// As [`LockFile::force_break`](crate::LockFile::force_break): whether that lock was removed.
+    /// As [`LockFile::force_break`](crate::LockFile::force_break). Returns whether that lock was removed.
     #[must_use]
     pub fn force_break(&self, writer_id: WriterId) -> bool {
         let broken = self.place().map(|place| place.force_break(writer_id));
@@ -76,8 +76,8 @@ impl SimSys {
 
     fn policy(&self) -> StalePolicy {
         let policy = StalePolicy::new();
-        // The clock of a coarse world stands still: however long a torn file is looked at, it stays
-        // young. Two looks are as good as forty.
+        // The clock of a coarse world stands still: a torn file stays young however often it is read.
+        // Two reads are as good as forty.
         if self.rules.coarse {
             policy.with_malformed_grace(Duration::from_millis(2))
         } else {
@@ -86,7 +86,7 @@ impl SimSys {
     }
 
     fn place(&self) -> Result<Place<SimSys>, IoError> {
-        let mut place = Place::open(self.clone(), Path::new(RESOURCE))?;
+        let mut place = Place::open(self.clone(), Path::new(DATA_FILE))?;
         if self.rules.coarse {
             place.doubts = &DOUBTS[..1];
         }
@@ -123,8 +123,8 @@ impl SimLock {
         self.0.displaced()?.record.as_ref()
     }
 
-    /// Whether the lock file still has a name, by the kernel's own books: one that has lost its last
-    /// name never gets another, so this lock is lost for good.
+    /// Whether the lock file still has a name, by the kernel's own inode table. A file that has lost its
+    /// last name never gets another, so its lock is lost for good.
     #[must_use]
     pub fn has_name(&self) -> bool {
         self.0.place.sys.has_name(self.0.id)

@@ -1,7 +1,7 @@
 //! The lock of the deployed RVF clients, call by call (rvf-runtime 0.5, `locking.rs`).
 //!
-//! It creates and then writes; it deletes what is shorter than a record or has another magic at
-//! once; it unlinks by path what it has judged before.
+//! It creates the file and then writes it. It deletes at once a file that is shorter than a record or
+//! has another magic. It unlinks by path the file that it has judged before.
 
 use std::ffi::OsStr;
 use std::io;
@@ -24,8 +24,8 @@ impl SimSys {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if the lock is held, `AlreadyExists` if somebody else was quicker, and whatever
-    /// the calls report.
+    /// `WouldBlock` if the lock is held, `AlreadyExists` if another process was quicker, or the error of
+    /// the call that failed.
     pub fn try_acquire_deployed(&self) -> io::Result<DeployedLock> {
         let dir = self.open_dir(Path::new("."))?;
         let pid = self.identity()?.pid;
@@ -55,7 +55,7 @@ impl SimSys {
         self.sync(&file, Extent::All)
     }
 
-    /// Whether the lock was removed, or is gone.
+    /// Whether the lock was removed or was already gone.
     fn break_deployed(&self, dir: &SimDir) -> io::Result<bool> {
         let head = match self.read_deployed(dir) {
             Ok(head) => head,
@@ -78,7 +78,7 @@ impl SimSys {
         if bytes.len() < RECORD_LEN || !bytes.starts_with(&MAGIC.to_le_bytes()) {
             return true;
         }
-        // It ignores checksum and version. Here every whole record is a valid one.
+        // The client ignores checksum and version. In this world every whole record is valid.
         let Ok(record) = Record::decode(bytes) else {
             return false;
         };
@@ -96,7 +96,7 @@ impl SimSys {
 }
 
 impl DeployedLock {
-    /// Releases as a deployed client does: reads, compares the writer id, unlinks.
+    /// Releases as a deployed client does: it reads, compares the writer id, and unlinks.
     pub fn release(self, os: &SimSys) {
         if let Ok(head) = os.read_deployed(&self.dir) {
             let found = Record::decode(head.bytes());

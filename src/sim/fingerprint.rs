@@ -1,4 +1,5 @@
-//! Values by fingerprints: among 2^40 of them two alike are less likely than a wrong bit in memory.
+//! 128-bit fingerprints of values. Among 2^40 values, two equal fingerprints are less likely than a
+//! wrong bit in memory.
 
 use std::hash::{Hash, Hasher};
 
@@ -9,7 +10,7 @@ pub(super) fn fingerprint(value: &impl Hash) -> u128 {
     hasher.0
 }
 
-/// A multiplication per word. The states are not chosen by an adversary.
+/// One multiplication for each word. No adversary chooses the states.
 struct Fingerprint(u128);
 
 impl Fingerprint {
@@ -17,7 +18,7 @@ impl Fingerprint {
     const FACTOR: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 
     fn mix(&mut self, word: u64) {
-        // Added before multiplying, lest zeros at the beginning leave no trace.
+        // The addition comes first: without it, leading zeros would leave no trace.
         let mixed = (self.0 ^ u128::from(word))
             .wrapping_add(1)
             .wrapping_mul(Self::FACTOR);
@@ -28,12 +29,14 @@ impl Fingerprint {
 impl Hasher for Fingerprint {
     fn write(&mut self, bytes: &[u8]) {
         let (words, rest) = bytes.as_chunks();
-        words
-            .iter()
-            .for_each(|word| self.mix(u64::from_le_bytes(*word)));
-        let mut last = [0; 8];
-        if let Some(bytes) = last.get_mut(..rest.len()).filter(|bytes| !bytes.is_empty()) {
-            bytes.copy_from_slice(rest);
+        for word in words {
+            self.mix(u64::from_le_bytes(*word));
+        }
+        if !rest.is_empty() {
+            let mut last = [0; 8];
+            for (to, from) in last.iter_mut().zip(rest) {
+                *to = *from;
+            }
             self.mix(u64::from_le_bytes(last));
         }
     }

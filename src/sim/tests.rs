@@ -1,7 +1,9 @@
-//! The search finds the textbook's races and proves what is right.
+//! The search finds the races of the textbook, and proves the programs that have none.
 
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::*;
 use crate::sys::{Access, Flock, Flocked, Sys, Woken};
@@ -21,25 +23,27 @@ fn broken(world: &World, promise: &str) -> Violation {
     assert_eq!(
         world.explore().expect_err(promise).trace(),
         violation.trace(),
-        "it is repeatable"
+        "the search is repeatable"
     );
     violation
 }
 
-// Create-then-write: whoever reads in between sees an empty file, and takes it for garbage.
+// Create-then-write: a process that reads in between sees an empty file, and treats it as garbage.
 fn publish_in_two_steps(os: &SimSys) {
     let file = os
         .create(&dir(os), name(LOCK), 0o666)
-        .expect("nobody else creates it");
+        .expect("no other process creates it");
     os.write(&file, 0, b"whole").expect("there is room");
 }
 
 fn publish_by_link(os: &SimSys) {
     let dir = dir(os);
-    let file = os.create_unnamed(&dir, 0o666).expect("the file system can");
+    let file = os
+        .create_unnamed(&dir, 0o666)
+        .expect("the file system supports it");
     os.write(&file, 0, b"whole").expect("there is room");
     os.link(&file, &dir, name(LOCK))
-        .expect("nobody else creates it");
+        .expect("no other process creates it");
 }
 
 fn sees_nothing_or_all(os: &SimSys) {
@@ -75,7 +79,7 @@ fn a_file_that_gets_its_name_last_is_proved_whole() {
     world.explore().expect("a linked file is whole");
 }
 
-// Stat-then-unlink: B judges the stale file, A breaks it and creates its own, B unlinks that.
+// Stat-then-unlink: B judges the stale file, A breaks that file and creates its own, B unlinks A's file.
 fn break_by_path(os: &SimSys) {
     let dir = dir(os);
     if let Ok(file) = os.open(&dir, name(LOCK), Access::Read) {
@@ -94,7 +98,7 @@ fn break_by_path(os: &SimSys) {
 fn two_winners_of_one_stale_file_are_found() {
     let world = World::local().file(LOCK, b"stale", MINUTE);
     let alone = world.process("A", 1, break_by_path);
-    alone.explore().expect("one alone cannot be two");
+    alone.explore().expect("a single process excludes itself");
     let violation = broken(&alone.process("B", 1, break_by_path), "both can win");
     assert!(
         violation.message().contains("two processes hold"),
@@ -102,7 +106,7 @@ fn two_winners_of_one_stale_file_are_found() {
     );
 }
 
-/// A lock file that is there for ever: flock alone excludes.
+/// Contends for a lock file that is never removed: flock alone excludes.
 fn flock_for_a_while(os: &SimSys) {
     let file = os
         .open(&dir(os), name(LOCK), Access::Read)
@@ -118,7 +122,7 @@ fn must_get_it(os: &SimSys) {
         .open(&dir(os), name(LOCK), Access::Read)
         .expect("it is always there");
     let flocked = os.flock(&file, Flock::Exclusive).expect("flock works");
-    assert_eq!(flocked, Flocked::Done, "nobody else is there any more");
+    assert_eq!(flocked, Flocked::Done, "all other processes have ended");
 }
 
 #[test]
@@ -131,11 +135,11 @@ fn flock_on_a_permanent_file_is_proved_exclusive() {
         .finally(MINUTE, must_get_it)
         .explore()
         .expect("flock excludes");
-    assert!(report.states > 1000, "that was no search: {report:?}");
+    assert!(report.states > 1000, "the search is too small: {report:?}");
 }
 
 // Unlinking on release makes flock alone worthless: B opens the file, A releases and unlinks it, B
-// locks what has no name any more, A creates another file and locks that. Nobody crashed.
+// locks the file, which has no name any more, A creates another file and locks that. No process crashed.
 fn flock_and_unlink(os: &SimSys) {
     let dir = dir(os);
     let opened = os.open(&dir, name(LOCK), Access::Read);
@@ -162,7 +166,7 @@ fn flock_on_a_file_that_lost_its_name_is_found() {
     );
 }
 
-// A child shares its parent's open file description: what it unlocks, its parent loses.
+// A child shares its parent's open file description: if the child unlocks it, the parent loses the lock.
 fn fork_while_holding(os: &SimSys, child: fn(&SimSys, &SimFile)) {
     let file = os
         .open(&dir(os), name(LOCK), Access::Read)
@@ -195,7 +199,7 @@ fn a_child_that_unlocks_is_found_and_one_that_closes_is_harmless() {
     );
 }
 
-// A killed process runs no destructor: what its guard would have removed stays.
+// A killed process runs no destructor: the file that its guard would have removed stays.
 struct Guard<'a>(&'a SimSys);
 
 impl Drop for Guard<'_> {
@@ -209,7 +213,7 @@ impl Drop for Guard<'_> {
 fn create_with_guard(os: &SimSys) {
     let _file = os
         .create(&dir(os), name(LOCK), 0o666)
-        .expect("nobody else creates it");
+        .expect("no other process creates it");
     let _guard = Guard(os);
 }
 
@@ -233,7 +237,7 @@ fn a_killed_process_runs_no_destructor() {
 }
 
 // Comparing inode numbers proves nothing once the file is closed: ext4 gives the number to the next
-// file at once. Kept open, the number is safe.
+// file at once. While the file is open, its number is not reused.
 #[test]
 fn inode_numbers_are_reused_unless_a_descriptor_keeps_them() {
     let world = |keep_open: bool| {
@@ -245,7 +249,9 @@ fn inode_numbers_are_reused_unless_a_descriptor_keeps_them() {
             let id = os.stat(&first).expect("it is open").id;
             os.unlink(&dir, name("first")).expect("it is there");
             let _kept = keep_open.then_some(first);
-            let second = os.create_unnamed(&dir, 0o666).expect("the file system can");
+            let second = os
+                .create_unnamed(&dir, 0o666)
+                .expect("the file system supports it");
             assert_ne!(
                 os.stat(&second).expect("it is open").id,
                 id,
@@ -300,7 +306,7 @@ fn wait_for_removal(os: &SimSys, timeout: Duration) {
         return;
     };
     let mut watch = os.watch(&file, None).expect("there are events");
-    // Once more after the watch is armed: the file may have gone in between.
+    // The check comes after the watch is armed: the file may have been removed in between.
     while os.stat_at(&dir, name(LOCK)).is_ok() {
         if os.wait(Some(&mut watch), timeout) == Woken::Timeout {
             panic!("the event was missed");
@@ -319,9 +325,9 @@ fn a_waiter_is_woken_by_the_event_it_waits_for() {
         .process("W", 1, |os| {
             wait_for_removal(os, Duration::MAX);
         });
-    let violation = broken(&world, "nobody removes the file");
+    let violation = broken(&world, "no process removes the file");
     assert!(
-        violation.message().contains("waits for ever"),
+        violation.message().contains("waits indefinitely"),
         "{violation}"
     );
     world
@@ -330,7 +336,7 @@ fn a_waiter_is_woken_by_the_event_it_waits_for() {
         .expect("the removal is an event");
 }
 
-// Without the second look, a removal between open and watch is never noticed.
+// Without the check after the watch, a removal between open and watch is never noticed.
 #[test]
 fn a_lost_wake_up_is_found() {
     let world = World::local()
@@ -345,14 +351,14 @@ fn a_lost_wake_up_is_found() {
     });
     let violation = broken(&world, "the event can be missed");
     assert!(
-        violation.message().contains("W waits for ever"),
+        violation.message().contains("W waits indefinitely"),
         "{violation}"
     );
 }
 
-// With a timeout it would be noticed after all, but too late.
+// With a timeout the removal would be noticed, but too late.
 #[test]
-fn oversleeping_a_release_is_found() {
+fn sleeping_through_a_release_is_found() {
     let world = World::local()
         .file(LOCK, b"", MINUTE)
         .process("R", 1, remove);
@@ -370,8 +376,8 @@ fn oversleeping_a_release_is_found() {
     );
 }
 
-// flock(2): a conversion removes the old lock before it asks for the new one. In between another
-// process can take what was given up.
+// flock(2): a conversion drops the old lock before it requests the new one. In between another process
+// can obtain the lock.
 #[test]
 fn a_conversion_of_flock_can_lose_to_another_process() {
     let upgrade = |os: &SimSys| {
@@ -390,7 +396,7 @@ fn a_conversion_of_flock_can_lose_to_another_process() {
     let both_upgrade = both_upgrade.process("B", 1, upgrade);
     both_upgrade
         .explore()
-        .expect("what is held exclusively is held by one");
+        .expect("an exclusive lock has one holder");
     // B sees A's shared lock, and then gets the exclusive one before A does.
     let world = World::local().file(LOCK, b"", MINUTE);
     let world = world.process("A", 1, |os| {
@@ -402,20 +408,23 @@ fn a_conversion_of_flock_can_lose_to_another_process() {
             assert_eq!(
                 exclusive,
                 Flocked::Done,
-                "the lock that it had was given up"
+                "the conversion dropped the shared lock"
             );
         }
     });
     let world = world.process("B", 1, flock_for_a_while);
-    let violation = broken(&world, "somebody can come in between");
+    let violation = broken(&world, "another process can come in between");
     assert!(
-        violation.trace().iter().any(|line| line.contains("half")),
+        violation
+            .trace()
+            .iter()
+            .any(|line| line.contains("first half")),
         "{violation}"
     );
 }
 
 #[test]
-fn time_passes_for_those_who_wait() {
+fn time_passes_while_all_processes_wait() {
     let world = World::local()
         .file(LOCK, b"", MINUTE)
         .process("W", 1, |os| {
@@ -428,21 +437,21 @@ fn time_passes_for_those_who_wait() {
             assert_eq!(
                 flocked,
                 Flocked::Done,
-                "a lock that is held may be waited for"
+                "waiting for an event of a locked file is possible"
             );
             let mut watch = os.watch(&file, None).expect("there are events");
             assert_eq!(os.wait(Some(&mut watch), MINUTE), Woken::Timeout);
             assert_eq!(
                 os.now().since_boot - before,
                 2 * MINUTE,
-                "the clock went along"
+                "the clock moved on"
             );
         });
-    world.explore().expect("nobody else is there");
+    world.explore().expect("no other process is there");
 }
 
 #[test]
-fn a_foreign_file_that_goes_is_found() {
+fn a_foreign_file_that_is_renamed_is_found() {
     let world = World::local()
         .foreign("notes.txt", b"mine")
         .process("A", 1, |os| {
@@ -450,7 +459,7 @@ fn a_foreign_file_that_goes_is_found() {
         });
     let violation = broken(&world, "it was renamed");
     assert!(
-        violation.message().contains("nobody's to touch"),
+        violation.message().contains("foreign file notes.txt"),
         "{violation}"
     );
 }
@@ -461,67 +470,75 @@ fn a_random_walk_finds_the_race_again_by_its_seed() {
     let world = world
         .process("A", 1, break_by_path)
         .process("B", 1, break_by_path);
-    let found = world.walk(1, 1000).expect_err("the race is not rare");
-    let seed = found.seed().expect("walks say their seed");
+    let found = world
+        .random_walk(1, 1000)
+        .expect_err("the race is not rare");
+    let seed = found.seed().expect("a random walk reports its seed");
     let again = world
-        .walk(seed, 1)
+        .random_walk(seed, 1)
         .expect_err("the same seed, the same schedule");
     assert_eq!(again.trace(), found.trace());
 }
 
-/// What another tool writes.
-const ITS_OWN: &[u8] = b"{\"pid\": 4121}";
+/// The content of another tool's file.
+const FOREIGN_CONTENT: &[u8] = b"{\"pid\": 4121}";
 
-/// Another tool, or a person, puts a file of its own where the lock was.
+/// Another tool replaces the lock file by a file of its own.
 fn replace_the_lock(os: &SimSys) {
     let dir = dir(os);
-    let file = os.create_unnamed(&dir, 0o666).expect("the file system can");
-    os.write(&file, 0, ITS_OWN).expect("there is room");
+    let file = os
+        .create_unnamed(&dir, 0o666)
+        .expect("the file system supports it");
+    os.write(&file, 0, FOREIGN_CONTENT).expect("there is room");
     if os.unlink(&dir, name(LOCK)).is_ok() && os.link(&file, &dir, name(LOCK)).is_ok() {
         os.create(&dir, name("replaced"), 0o666)
-            .expect("nobody else makes that");
+            .expect("no other process creates that");
     }
 }
 
-/// Acquires and dies. (A release looks and then unlinks, and who replaces the file in between has lost
-/// it: R19.)
+/// Acquires and dies. (A release checks the path and then unlinks; a file that replaces the lock in
+/// between is removed: R19 of the protocol.)
 fn acquire_and_die(os: &SimSys) {
     std::mem::forget(os.try_acquire());
 }
 
-fn what_was_put_there_is_somewhere(os: &SimSys) {
+fn the_foreign_file_still_exists(os: &SimSys) {
     let dir = dir(os);
     let names = os.list(&dir).expect("it can be listed");
-    let is_its_own = |name: &std::ffi::OsString| {
+    let is_foreign = |name: &std::ffi::OsString| {
         let file = os.open(&dir, name, Access::Read).expect("it is there");
-        os.read(&file).expect("it is a file").bytes() == ITS_OWN
+        os.read(&file).expect("it is a file").bytes() == FOREIGN_CONTENT
     };
     let replaced = names.iter().any(|it| it == "replaced");
     assert!(
-        !replaced || names.iter().any(is_its_own),
-        "a file that is no lock was removed: {names:?}"
+        !replaced || names.iter().any(is_foreign),
+        "a foreign file was removed: {names:?}"
     );
 }
 
-// B has judged a dead lock. Before its rename somebody replaces it by a file that is no lock, which B
-// catches; before B puts that back, C publishes. The file must not go as a lock would.
+// B has judged a dead lock. Before B's rename another tool replaces the lock by a file of its own, which B
+// renames aside; before B puts that file back, C publishes. The file must not be removed like a lock.
 #[test]
-fn a_foreign_file_that_was_caught_by_mistake_is_never_removed() {
+fn a_foreign_file_that_was_renamed_by_mistake_is_never_removed() {
     let mut world = World::local()
         .coarse()
         .dead_lock(Duration::from_secs(1))
         .process("B", 1, acquire_and_die)
         .process("U", 1, replace_the_lock)
         .process("C", 1, acquire_and_die)
-        .finally(MINUTE, what_was_put_there_is_somewhere);
+        .finally(MINUTE, the_foreign_file_still_exists);
     world.expected.push(name("replaced").into());
-    // Where it stays if the path is taken: the asides of B and C.
-    for (draw, ticks) in (1_u64..8).flat_map(|draw| [1000_u64, 1200].map(|ticks| (draw, ticks))) {
-        let aside = format!(".rvlf-{:016x}", draw << 48 | ticks);
+    // Where the file stays if the path is taken: under the temporary names of B and C.
+    for (random_bytes, ticks) in
+        (1_u64..8).flat_map(|random_bytes| [1000_u64, 1200].map(|ticks| (random_bytes, ticks)))
+    {
+        let aside = format!(".rvlf-{:016x}", random_bytes << 48 | ticks);
         world.expected.push(name(&aside).into());
     }
-    let report = world.explore().expect("it is put back, or stays aside");
-    assert!(report.states > 1000, "that was no search: {report:?}");
+    let report = world
+        .explore()
+        .expect("the file is put back, or stays under its temporary name");
+    assert!(report.states > 1000, "the search is too small: {report:?}");
 }
 
 fn observe(os: &SimSys) {
@@ -538,8 +555,8 @@ fn recover(os: &SimSys) {
     assert!(obtained.is_err(), "this shows the trace");
 }
 
-// Where age decides on a mount, a contender asks the server's clock by making a file. Somebody who only
-// looks may be a monitor that runs every minute, or have a reason not to write there.
+// Where age decides on a mount, a contender reads the server's clock by making a probe file. A process
+// that only inspects the lock may be a monitor that runs every minute, or have a reason not to write there.
 #[test]
 fn on_a_mount_a_contender_makes_a_probe_and_an_observer_nothing() {
     let creates = |world: World, program: fn(&SimSys)| {

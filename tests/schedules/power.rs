@@ -32,7 +32,7 @@ fn what_is_not_synced_is_lost_with_the_power() {
             .expect_err("nothing was synced");
         assert_eq!(
             violation.message(),
-            "nothing tells of the holder who lost its power"
+            "no record is left of the holder that lost power"
         );
     }
 }

@@ -318,7 +318,7 @@ fn histories_that_count_as_one_lead_to_the_same_places() {
     for (rounds, crashes) in [(1, 0), (1, 1), (2, 0)] {
         let world = || with(World::local().coarse(), 2, rounds, contend).crashes(crashes);
         let few = prove("some histories", &world());
-        let all = prove("every history", &world().every_history());
+        let all = prove("every history", &world().without_merging());
         assert_eq!(
             few.kernels, all.kernels,
             "the same values of the kernel are reached"
@@ -396,7 +396,7 @@ fn sample(what: &str, world: &World) {
     };
     let seed = number("RVLF_SEED").unwrap_or_else(|| time() << 32);
     println!("{what}: {schedules} schedules from RVLF_SEED={seed}");
-    let report = world.walk(seed, schedules).expect(what);
+    let report = world.random_walk(seed, schedules).expect(what);
     println!(
         "{what}: {} steps, the longest schedule {}",
         report.transitions, report.depth

@@ -1,7 +1,7 @@
-//! Calls that fail although nothing is wrong with them: errors of disks, servers and tables, and
-//! answers that get lost.
+//! Calls that fail although nothing is wrong with them: errors of disks, servers and descriptor tables,
+//! and answers that get lost.
 //!
-//! EINTR is none of them: `Sys` repeats what was interrupted, so the protocol never sees it.
+//! EINTR is not among them: the real `Sys` repeats an interrupted call, so the protocol never sees it.
 
 use std::fmt;
 
@@ -14,11 +14,11 @@ use crate::sys::Flocked;
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in super::super) enum Fault {
-    /// It has no effect; but a disk may get full in the middle of a write.
+pub(in crate::sim) enum Fault {
+    /// The call has no effect; but a disk may become full in the middle of a write.
     Refused(Errno),
-    /// The server has done it, and its answer was lost: the client gives up, or asks again and hears
-    /// that it cannot be done once more.
+    /// The server has done the call, and its answer was lost: the client gives up, or repeats the call
+    /// and receives the error of the repetition.
     AnswerLost(Errno),
 }
 
@@ -26,70 +26,71 @@ impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Fault::Refused(errno) => write!(f, "fails: {errno:?}"),
-            Fault::AnswerLost(errno) => write!(f, "is done, but seems to fail: {errno:?}"),
+            Fault::AnswerLost(errno) => write!(f, "is done, but reports {errno:?}"),
         }
     }
 }
 
 impl Kernel {
     /// How `call` may fail now.
-    pub(in super::super) fn possible_faults(
+    pub(in crate::sim) fn possible_faults(
         &self,
         rules: &Rules,
-        who: usize,
+        pid_index: usize,
         call: &Call,
     ) -> Vec<Fault> {
         let mut faults = Vec::new();
-        if self.process(who).midway {
+        if self.process(pid_index).is_midway {
             return faults;
         }
-        let remote = rules.file_system == FileSystem::NotLocal;
-        if self.mishaps.faults > 0 {
+        let is_remote = rules.file_system == FileSystem::NotLocal;
+        if self.budget.faults > 0 {
             faults.extend(local_faults(call).iter().copied().map(Fault::Refused));
-            let network = network_faults(call).iter().filter(|_| remote);
-            faults.extend(network.copied().map(Fault::Refused));
+            if is_remote {
+                faults.extend(network_faults(call).iter().copied().map(Fault::Refused));
+            }
         }
-        if self.mishaps.lost_answers > 0 && remote {
+        if self.budget.lost_answers > 0 && is_remote {
             faults.extend(lost_answers(call).iter().copied().map(Fault::AnswerLost));
         }
         faults
     }
 
     /// Fails `call`.
-    pub(in super::super) fn fail(
+    pub(in crate::sim) fn fail(
         &mut self,
         rules: &Rules,
-        who: usize,
+        pid_index: usize,
         call: &Call,
         fault: Fault,
     ) -> Reply {
         self.had_fault = true;
-        self.process_mut(who).deadline_ns = None;
+        self.process_mut(pid_index).deadline_ns = None;
         match fault {
-            Fault::Refused(errno) => self.refuse(rules, who, call, errno),
-            Fault::AnswerLost(errno) => self.lose_answer(rules, who, call, errno),
+            Fault::Refused(errno) => self.refuse(rules, pid_index, call, errno),
+            Fault::AnswerLost(errno) => self.lose_answer(rules, pid_index, call, errno),
         }
     }
 
-    fn refuse(&mut self, rules: &Rules, who: usize, call: &Call, errno: Errno) -> Reply {
-        self.mishaps.faults -= 1;
+    fn refuse(&mut self, rules: &Rules, pid_index: usize, call: &Call, errno: Errno) -> Reply {
+        self.budget.faults -= 1;
         match call {
             Call::Flock(..) if errno == Errno::ENOLCK => Reply::Flocked(Flocked::Unsupported),
             Call::Write(fd, 0, bytes) if errno == Errno::ENOSPC => {
                 let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
-                let _ = self.write(rules, who, *fd, 0, half);
+                let _ = self.write(rules, pid_index, *fd, 0, half);
                 Reply::failed(errno)
             }
             _ => Reply::failed(errno),
         }
     }
 
-    fn lose_answer(&mut self, rules: &Rules, who: usize, call: &Call, errno: Errno) -> Reply {
-        self.mishaps.lost_answers -= 1;
-        match self.perform(rules, who, call) {
+    fn lose_answer(&mut self, rules: &Rules, pid_index: usize, call: &Call, errno: Errno) -> Reply {
+        self.budget.lost_answers -= 1;
+        match self.perform(rules, pid_index, call) {
             // The client never had the file that the server has opened for it.
             Ok(Reply::File(fd)) => {
-                let _ = self.perform(rules, who, &Call::Close(fd));
+                let _ = self.perform(rules, pid_index, &Call::Close(fd));
                 Reply::failed(errno)
             }
             Ok(_) => Reply::failed(errno),
@@ -109,13 +110,13 @@ fn local_faults(call: &Call) -> &'static [Errno] {
         }
         Call::Write(..) | Call::Sync(..) => &[Errno::EIO, Errno::ENOSPC],
         Call::Flock(..) => &[Errno::ENOLCK],
-        // The former looks into procfs, the latter needs an instance.
+        // The former opens files of procfs, the latter an inotify instance.
         Call::Process(_) | Call::Watch(..) => &[Errno::EMFILE],
         _ => &[],
     }
 }
 
-/// The server does not know the file any more, or the user.
+/// The server does not know the file (ESTALE) or the user (EACCES) any more.
 fn network_faults(call: &Call) -> &'static [Errno] {
     match call {
         Call::Create(_) => &[Errno::EACCES],
@@ -125,7 +126,8 @@ fn network_faults(call: &Call) -> &'static [Errno] {
     }
 }
 
-/// ETIMEDOUT: a soft mount. The others: NFS without sessions repeats what cannot be repeated.
+/// ETIMEDOUT: a soft mount. EEXIST and ENOENT: NFS without sessions repeats a call that cannot be
+/// repeated.
 fn lost_answers(call: &Call) -> &'static [Errno] {
     match call {
         Call::Create(_) | Call::RenameNoreplace(..) => &[Errno::ETIMEDOUT, Errno::EEXIST],

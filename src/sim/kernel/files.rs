@@ -2,82 +2,132 @@
 
 use std::ops::Range;
 use std::sync::Arc;
+use std::time::Duration;
 
 use nix::errno::Errno;
 
 use super::super::call::{Fd, Name, Reply};
-use super::{
-    DEV, Description, DescriptionId, FIRST_INO, Ino, Inode, Kernel, LIE, Lock, Process, Reach,
-    Rules, first_free, free, nanos,
-};
-use crate::sys::{Access, FileId, FileKind, Flock, Flocked, Head, READ_LEN, Stat};
+use super::{DEV, FIRST_INO, FlockScope, Kernel, Process, Rules, fill_slot, free_slot};
+use crate::sys::hooks::Safeguard;
+use crate::sys::{Access, FileId, FileKind, Flock, Flocked, Head, READ_LEN, Stat, nanos};
 
+/// How long a file is invisible to other kernels on a mount whose exclusive create lies.
+const CREATE_WINDOW: Duration = Duration::from_millis(50);
+
+/// An inode number. The lowest free number is given out first, as on ext4.
+pub(super) type Ino = u64;
+
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Inode {
+    pub(super) kind: FileKind,
+    pub(super) links: u64,
+    pub(super) mtime_ns: u64,
+    pub(super) born_ns: u64,
+    pub(super) content: Arc<[u8]>,
+    /// The process that created the file. `None` for a file that was there from the beginning.
+    pub(super) creator: Option<usize>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct DescriptionId {
+    opener: usize,
+    slot: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Description {
+    pub(super) ino: Ino,
+    pub(super) writable: bool,
+    pub(super) lock: Option<Lock>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Lock {
+    Shared,
+    Exclusive,
+}
+
+impl Lock {
+    fn requested(operation: Flock) -> Option<Lock> {
+        match operation {
+            Flock::Shared => Some(Lock::Shared),
+            Flock::Exclusive => Some(Lock::Exclusive),
+            Flock::Unlock => None,
+        }
+    }
+
+    fn conflicts(self, other: Lock) -> bool {
+        self == Lock::Exclusive || other == Lock::Exclusive
+    }
+}
+
+/// Names and inodes.
 impl Kernel {
-    // Names and inodes.
-
     pub(super) fn find(&self, name: &Name) -> Result<Ino, Errno> {
         self.names.get(name).copied().ok_or(Errno::ENOENT)
     }
 
-    /// The lowest free number; in a coarse world one that no other file ever has.
-    pub(super) fn next_ino(&self, rules: &Rules, who: usize) -> Ino {
-        if !rules.coarse {
-            let free = (FIRST_INO..).find(|ino| !self.inodes.contains_key(ino));
-            return free.expect("there are more numbers than files");
+    /// The lowest free number; in a coarse world, a number that no other file ever has.
+    fn next_ino(&self, rules: &Rules, pid_index: usize) -> Ino {
+        let is_free = |ino: &Ino| !self.inodes.contains_key(ino);
+        if rules.coarse {
+            let free = self.inos_of_run(pid_index).find(is_free);
+            free.expect("a run creates few files")
+        } else {
+            let free = (FIRST_INO..).find(is_free);
+            free.expect("there are more numbers than files")
         }
-        let free = self
-            .own_numbers(who)
-            .find(|ino| !self.inodes.contains_key(ino));
-        free.expect("a round makes a handful of files")
     }
 
-    /// In a coarse world, the inode numbers of one round of one process.
-    pub(super) fn own_numbers(&self, who: usize) -> Range<Ino> {
+    /// In a coarse world: the inode numbers of one run of one process.
+    pub(super) fn inos_of_run(&self, pid_index: usize) -> Range<Ino> {
         let Process {
-            start_ticks, round, ..
-        } = *self.process(who);
-        let first = start_ticks * 10_000 + u64::from(round) * 100;
+            start_ticks, run, ..
+        } = *self.process(pid_index);
+        let first = start_ticks * 10_000 + u64::from(run) * 100;
         first..first + 100
     }
 
-    pub(super) fn make_inode(&mut self, rules: &Rules, who: usize, ino: Ino) {
+    /// Makes a file without a name.
+    fn make_inode(&mut self, rules: &Rules, pid_index: usize) -> Ino {
+        let ino = self.next_ino(rules, pid_index);
         self.forget_on_disk(ino);
         let now_ns = self.file_time_ns(rules);
-        let content = Arc::new([]);
         let inode = Inode {
             kind: FileKind::Regular,
             links: 0,
             mtime_ns: now_ns,
             born_ns: now_ns,
-            content,
-            maker: Some(who),
+            content: Arc::new([]),
+            creator: Some(pid_index),
         };
         self.inodes.insert(ino, inode);
+        ino
     }
 
     pub(super) fn inode(&self, ino: Ino) -> &Inode {
-        self.inodes
-            .get(&ino)
-            .expect("inodes live while something refers to them")
+        let inode = self.inodes.get(&ino);
+        inode.expect("an inode lives while anything refers to it")
     }
 
     pub(super) fn inode_mut(&mut self, ino: Ino) -> &mut Inode {
-        self.inodes
-            .get_mut(&ino)
-            .expect("inodes live while something refers to them")
+        let inode = self.inodes.get_mut(&ino);
+        inode.expect("an inode lives while anything refers to it")
     }
 
-    pub(super) fn stat_open(&self, rules: &Rules, who: usize, fd: Fd) -> Result<Stat, Errno> {
-        let (_, Description { ino, .. }) = self.description(who, fd)?;
-        let stat = Stat {
+    pub(super) fn stat_open(
+        &self,
+        rules: &Rules,
+        pid_index: usize,
+        fd: Fd,
+    ) -> Result<Reply, Errno> {
+        let (_, Description { ino, .. }) = self.description(pid_index, fd)?;
+        let stat = self.stat(ino);
+        Ok(Reply::Stat(Stat {
             born_ns: Some(self.inode(ino).born_ns),
-            ..self.stat(ino)
-        };
-        Ok(if rules.coarse {
-            Stat { links: 1, ..stat }
-        } else {
-            stat
-        })
+            links: if rules.coarse { 1 } else { stat.links },
+            ..stat
+        }))
     }
 
     pub(super) fn stat(&self, ino: Ino) -> Stat {
@@ -92,45 +142,84 @@ impl Kernel {
         }
     }
 
-    pub(super) fn open(&mut self, who: usize, name: &Name, access: Access) -> Result<Fd, Errno> {
+    pub(super) fn open(
+        &mut self,
+        pid_index: usize,
+        name: &Name,
+        access: Access,
+    ) -> Result<Reply, Errno> {
         let ino = self.find(name)?;
+        let writable = access == Access::ReadWrite;
         match self.inode(ino).kind {
             FileKind::Symlink => Err(Errno::ELOOP),
             FileKind::Socket => Err(Errno::ENXIO),
-            FileKind::Directory if access == Access::ReadWrite => Err(Errno::EISDIR),
-            _ => Ok(self.describe(who, ino, access == Access::ReadWrite)),
+            FileKind::Directory if writable => Err(Errno::EISDIR),
+            _ => Ok(Reply::File(self.add_descriptor(pid_index, ino, writable))),
         }
     }
 
-    pub(super) fn create(&mut self, rules: &Rules, who: usize, name: &Name) -> Result<Fd, Errno> {
-        let there = self.names.get(name).copied();
-        if there.is_some_and(|ino| !rules.exclusive_lies || !self.is_unseen(who, ino)) {
+    /// open(2) with O_CREAT and O_EXCL.
+    pub(super) fn create(
+        &mut self,
+        rules: &Rules,
+        pid_index: usize,
+        name: &Name,
+    ) -> Result<Reply, Errno> {
+        let existing = self.names.get(name).copied();
+        let is_seen =
+            |ino: Ino| !rules.exclusive_create_lies || !self.is_invisible_to(pid_index, ino);
+        if existing.is_some_and(is_seen) {
             return Err(Errno::EEXIST);
         }
-        let ino = self.next_ino(rules, who);
-        self.make_inode(rules, who, ino);
+        let ino = self.make_inode(rules, pid_index);
         self.inode_mut(ino).links = 1;
         self.names.insert(name.clone(), ino);
-        there.into_iter().for_each(|ino| self.drop_link(ino));
-        Ok(self.describe(who, ino, true))
+        if let Some(replaced) = existing {
+            self.drop_link(replaced);
+        }
+        Ok(Reply::File(self.add_descriptor(pid_index, ino, true)))
     }
 
-    /// Whether another kernel made the file so lately that a lying mount does not show it yet.
-    fn is_unseen(&self, who: usize, ino: Ino) -> bool {
-        let Inode { maker, born_ns, .. } = *self.inode(ino);
-        let kernel = self.process(who).system.kernel();
-        let foreign = maker.is_some_and(|maker| self.process(maker).system.kernel() != kernel);
-        foreign && self.now_ns - born_ns < nanos(LIE)
+    /// open(2) with O_TMPFILE.
+    pub(super) fn create_unnamed(
+        &mut self,
+        rules: &Rules,
+        pid_index: usize,
+    ) -> Result<Reply, Errno> {
+        if !rules.unnamed {
+            return Err(Errno::ENOTSUP);
+        }
+        let ino = self.make_inode(rules, pid_index);
+        Ok(Reply::File(self.add_descriptor(pid_index, ino, true)))
     }
 
-    pub(super) fn link(&mut self, who: usize, fd: Fd, name: &Name) -> Result<Reply, Errno> {
-        let ino = self.description(who, fd)?.1.ino;
+    /// Whether another kernel created the file so recently that a lying mount does not show it yet.
+    fn is_invisible_to(&self, pid_index: usize, ino: Ino) -> bool {
+        let Inode {
+            creator, born_ns, ..
+        } = *self.inode(ino);
+        let kernel_of = |pid_index| self.process(pid_index).system.kernel();
+        creator.is_some_and(|creator| kernel_of(creator) != kernel_of(pid_index))
+            && self.now_ns - born_ns < nanos(CREATE_WINDOW)
+    }
+
+    pub(super) fn link(
+        &mut self,
+        rules: &Rules,
+        pid_index: usize,
+        fd: Fd,
+        name: &Name,
+    ) -> Result<Reply, Errno> {
+        if !rules.links {
+            return Err(Errno::ENOTSUP);
+        }
+        let ino = self.description(pid_index, fd)?.1.ino;
         if self.names.contains_key(name) {
             return Err(Errno::EEXIST);
         }
         self.names.insert(name.clone(), ino);
         self.inode_mut(ino).links += 1;
-        self.report(ino);
+        self.notify_watches(ino);
         Ok(Reply::Done)
     }
 
@@ -142,9 +231,23 @@ impl Kernel {
         }
         self.names.remove(from);
         let replaced = self.names.insert(to.clone(), ino);
-        self.report(ino);
-        replaced.into_iter().for_each(|ino| self.drop_link(ino));
+        self.notify_watches(ino);
+        if let Some(replaced) = replaced {
+            self.drop_link(replaced);
+        }
         Ok(Reply::Done)
+    }
+
+    pub(super) fn rename_noreplace(
+        &mut self,
+        rules: &Rules,
+        from: &Name,
+        to: &Name,
+    ) -> Result<Reply, Errno> {
+        if self.names.contains_key(to) && !rules.lacks(Safeguard::PutBackNoReplace) {
+            return Err(Errno::EEXIST);
+        }
+        self.rename(from, to)
     }
 
     pub(super) fn unlink(&mut self, name: &Name) -> Result<Reply, Errno> {
@@ -157,14 +260,14 @@ impl Kernel {
         Ok(Reply::Done)
     }
 
-    pub(super) fn drop_link(&mut self, ino: Ino) {
+    fn drop_link(&mut self, ino: Ino) {
         self.inode_mut(ino).links -= 1;
-        self.report(ino);
-        self.reap(ino);
+        self.notify_watches(ino);
+        self.free_inode(ino);
     }
 
     /// Frees an inode that has neither a name nor a descriptor, and its number with it.
-    pub(super) fn reap(&mut self, ino: Ino) {
+    fn free_inode(&mut self, ino: Ino) {
         if self.inode(ino).links > 0 || self.references(|other| other.ino == ino) > 0 {
             return;
         }
@@ -173,192 +276,201 @@ impl Kernel {
             watch.ino = None;
         }
     }
+}
 
-    // Descriptors.
-
-    pub(super) fn describe(&mut self, who: usize, ino: Ino, writable: bool) -> Fd {
-        let process = self.process_mut(who);
+/// Descriptors and open file descriptions.
+impl Kernel {
+    fn add_descriptor(&mut self, pid_index: usize, ino: Ino, writable: bool) -> Fd {
+        let process = self.process_mut(pid_index);
         let description = Description {
             ino,
             writable,
             lock: None,
         };
-        let index = first_free(&mut process.descriptions, description);
-        first_free(
-            &mut process.descriptors,
-            DescriptionId { opener: who, index },
-        )
+        let id = DescriptionId {
+            opener: pid_index,
+            slot: fill_slot(&mut process.descriptions, description),
+        };
+        fill_slot(&mut process.descriptors, id)
     }
 
     pub(super) fn description(
         &self,
-        who: usize,
+        pid_index: usize,
         fd: Fd,
     ) -> Result<(DescriptionId, Description), Errno> {
-        let id = self
-            .process(who)
-            .descriptors
-            .get(fd)
-            .copied()
-            .flatten()
-            .ok_or(Errno::EBADF)?;
+        let descriptors = &self.process(pid_index).descriptors;
+        let id = descriptors.get(fd).copied().flatten();
+        let id = id.ok_or(Errno::EBADF)?;
         Ok((id, self.description_of(id)))
     }
 
     pub(super) fn description_of(&self, id: DescriptionId) -> Description {
-        let description = self
-            .process(id.opener)
-            .descriptions
-            .get(id.index)
-            .copied()
-            .flatten();
-        description.expect("descriptions live while a descriptor refers to them")
+        let descriptions = &self.process(id.opener).descriptions;
+        let description = descriptions.get(id.slot).copied().flatten();
+        description.expect("a description lives while a descriptor refers to it")
     }
 
-    pub(super) fn description_mut(&mut self, id: DescriptionId) -> &mut Description {
+    fn description_mut(&mut self, id: DescriptionId) -> &mut Description {
         let descriptions = &mut self.process_mut(id.opener).descriptions;
-        let description = descriptions.get_mut(id.index).and_then(Option::as_mut);
-        description.expect("descriptions live while a descriptor refers to them")
+        let description = descriptions.get_mut(id.slot).and_then(Option::as_mut);
+        description.expect("a description lives while a descriptor refers to it")
     }
 
-    /// How many descriptors of all processes refer to a description like this.
-    pub(super) fn references(&self, like: impl Fn(&Description) -> bool) -> usize {
-        self.used()
-            .filter(|id| like(&self.description_of(*id)))
-            .count()
+    /// How many descriptors of all processes refer to a description that `matches`.
+    pub(super) fn references(&self, matches: impl Fn(&Description) -> bool) -> usize {
+        let descriptions = self.used_descriptions();
+        let descriptions = descriptions.map(|id| self.description_of(id));
+        descriptions.filter(matches).count()
     }
 
-    pub(super) fn used(&self) -> impl Iterator<Item = DescriptionId> {
-        self.processes
-            .iter()
-            .flat_map(|process| process.descriptors.iter().flatten())
-            .copied()
+    /// The description of each descriptor of each process.
+    fn used_descriptions(&self) -> impl Iterator<Item = DescriptionId> {
+        let processes = self.processes.iter();
+        processes.flat_map(|process| process.descriptors.iter().flatten().copied())
     }
 
-    pub(super) fn close(&mut self, who: usize, fd: Fd) -> Result<Reply, Errno> {
-        let (id, description) = self.description(who, fd)?;
-        self.announce_close(who, fd);
-        free(&mut self.process_mut(who).descriptors, fd);
-        if self.used().all(|other| other != id) {
-            free(&mut self.process_mut(id.opener).descriptions, id.index);
-            self.reap(description.ino);
+    /// Whether the last name of the file is gone.
+    pub(super) fn is_removed(&self, pid_index: usize, fd: Fd) -> bool {
+        let found = self.description(pid_index, fd);
+        found.is_ok_and(|(_, found)| self.inode(found.ino).links == 0)
+    }
+
+    pub(super) fn close(&mut self, pid_index: usize, fd: Fd) -> Result<Reply, Errno> {
+        let (id, description) = self.description(pid_index, fd)?;
+        self.report_close(pid_index, fd);
+        free_slot(&mut self.process_mut(pid_index).descriptors, fd);
+        if self.used_descriptions().all(|other| other != id) {
+            free_slot(&mut self.process_mut(id.opener).descriptions, id.slot);
+            self.free_inode(description.ino);
         }
         Ok(Reply::Done)
     }
 
-    /// Tells those who watch a file that a descriptor open for writing goes. They hear it once, before
-    /// its lock goes. False if nobody is told.
-    pub(super) fn announce_close(&mut self, who: usize, fd: Fd) -> bool {
-        let Ok((id, description)) = self.description(who, fd) else {
+    /// Notifies the watches of a file that its last descriptor open for writing is about to be closed.
+    /// They receive this once, before the file's lock is dropped. False if no watch is notified.
+    pub(super) fn report_close(&mut self, pid_index: usize, fd: Fd) -> bool {
+        let Ok((id, description)) = self.description(pid_index, fd) else {
             return false;
         };
-        let is_last = self.used().filter(|other| *other == id).count() == 1;
-        let tells = is_last && description.writable && self.is_watched(description.ino);
-        if tells {
-            self.report(description.ino);
+        let copies = self.used_descriptions().filter(|other| *other == id);
+        let is_last = copies.count() == 1;
+        let notifies = is_last && description.writable && self.is_watched(description.ino);
+        if notifies {
+            self.notify_watches(description.ino);
             self.description_mut(id).writable = false;
         }
-        tells
+        notifies
     }
 
-    pub(super) fn close_all(&mut self, who: usize) {
-        for fd in 0..self.process(who).descriptors.len() {
+    pub(super) fn close_all(&mut self, pid_index: usize) {
+        for fd in 0..self.process(pid_index).descriptors.len() {
             // A gap in the table is no error.
-            let _ = self.close(who, fd);
+            let _ = self.close(pid_index, fd);
         }
     }
 
-    /// What foreign code in a process may do: closes its descriptors, and opens the file `name` for
-    /// writing so often that it has all their numbers.
-    pub(super) fn take_descriptors(&mut self, who: usize, name: &Name) -> Result<Reply, Errno> {
+    /// Does what foreign code in a process may do: closes its descriptors, and opens the file `name` for
+    /// writing until the new descriptors have all their numbers.
+    pub(super) fn take_descriptors(
+        &mut self,
+        pid_index: usize,
+        name: &Name,
+    ) -> Result<Reply, Errno> {
         let ino = self.find(name)?;
-        let taken = self.process(who).descriptors.len();
-        self.close_all(who);
-        (0..taken).for_each(|_| {
-            self.describe(who, ino, true);
-        });
+        let taken = self.process(pid_index).descriptors.len();
+        self.close_all(pid_index);
+        for _ in 0..taken {
+            self.add_descriptor(pid_index, ino, true);
+        }
         Ok(Reply::Done)
     }
 
-    pub(super) fn read(&self, who: usize, fd: Fd) -> Result<Reply, Errno> {
-        let inode = self.inode(self.description(who, fd)?.1.ino);
+    pub(super) fn read(&self, pid_index: usize, fd: Fd) -> Result<Reply, Errno> {
+        let inode = self.inode(self.description(pid_index, fd)?.1.ino);
         if inode.kind != FileKind::Regular {
             return Err(Errno::EISDIR);
         }
         let head = Head::read(|buffer| {
-            let read = buffer.iter_mut().zip(inode.content.iter());
-            read.for_each(|(to, from)| *to = *from);
+            for (to, from) in buffer.iter_mut().zip(inode.content.iter()) {
+                *to = *from;
+            }
             Ok(inode.content.len().min(READ_LEN))
         });
-        Ok(Reply::Head(
-            head.expect("reading from memory does not fail"),
-        ))
+        let head = head.expect("reading from memory does not fail");
+        Ok(Reply::Head(head))
     }
 
     pub(super) fn write(
         &mut self,
         rules: &Rules,
-        who: usize,
+        pid_index: usize,
         fd: Fd,
-        at: u64,
+        offset: u64,
         bytes: &[u8],
     ) -> Result<Reply, Errno> {
-        let (_, description) = self.description(who, fd)?;
+        let (_, description) = self.description(pid_index, fd)?;
         if !description.writable {
             return Err(Errno::EBADF);
         }
         let now_ns = self.file_time_ns(rules);
         let inode = self.inode_mut(description.ino);
-        let at = usize::try_from(at).map_err(|_| Errno::EFBIG)?;
-        let end = at + bytes.len();
+        let start = usize::try_from(offset).map_err(|_| Errno::EFBIG)?;
+        let end = start + bytes.len();
         let mut content = inode.content.to_vec();
         content.resize(content.len().max(end), 0);
-        content
-            .get_mut(at..end)
-            .expect("it was made long enough")
-            .copy_from_slice(bytes);
+        let written = content.get_mut(start..end);
+        let written = written.expect("the content was resized");
+        written.copy_from_slice(bytes);
         inode.content = content.into();
         inode.mtime_ns = now_ns;
         Ok(Reply::Done)
     }
+}
 
-    /// flock(2) with LOCK_NB. A conversion drops the lock that it has before it asks for the other
-    /// one, and has neither when that would block.
+/// flock(2), with LOCK_NB.
+impl Kernel {
+    /// A conversion drops the lock that it has before it requests the other one. If the request would
+    /// block, it has neither.
     pub(super) fn flock(
         &mut self,
         rules: &Rules,
-        who: usize,
+        pid_index: usize,
         fd: Fd,
         operation: Flock,
-    ) -> Result<Flocked, Errno> {
-        let (id, description) = self.description(who, fd)?;
-        let wanted = Lock::wanted(operation);
-        let system = self.process(who).system;
-        let hears = |other: &DescriptionId| {
-            let opener = self.process(other.opener).system;
-            *other != id && (rules.flock == Reach::Everybody || opener.kernel() == system.kernel())
+    ) -> Result<Reply, Errno> {
+        let (id, description) = self.description(pid_index, fd)?;
+        let requested = Lock::requested(operation);
+        let kernel = self.process(pid_index).system.kernel();
+        let is_excluded = |other: &DescriptionId| {
+            *other != id
+                && (rules.flock == FlockScope::Everywhere
+                    || self.process(other.opener).system.kernel() == kernel)
         };
-        let conflicts = self.used().filter(hears).any(|other| {
-            let other = self.description_of(other);
-            other.ino == description.ino
-                && (wanted == Some(Lock::Exclusive) && other.lock.is_some()
-                    || wanted.is_some() && other.lock == Some(Lock::Exclusive))
-        });
-        self.description_mut(id).lock = wanted.filter(|_| !conflicts);
-        Ok(if conflicts {
+        let blocks = |other: Description| {
+            let locks = requested.zip(other.lock);
+            other.ino == description.ino && locks.is_some_and(|(own, other)| own.conflicts(other))
+        };
+        let would_block = self
+            .used_descriptions()
+            .filter(is_excluded)
+            .any(|other| blocks(self.description_of(other)));
+        self.description_mut(id).lock = requested.filter(|_| !would_block);
+        Ok(Reply::Flocked(if would_block {
             Flocked::WouldBlock
         } else {
             Flocked::Done
-        })
+        }))
     }
 
-    /// Drops the lock that a conversion gives up. False if this is none.
-    pub(super) fn begin_conversion(&mut self, who: usize, fd: Fd, operation: Flock) -> bool {
-        let Ok((id, description)) = self.description(who, fd) else {
+    /// Drops the lock that a conversion gives up. False if this is no conversion.
+    pub(super) fn begin_conversion(&mut self, pid_index: usize, fd: Fd, operation: Flock) -> bool {
+        let Ok((id, description)) = self.description(pid_index, fd) else {
             return false;
         };
-        let wanted = Lock::wanted(operation);
-        let converts = description.lock.is_some() && wanted.is_some() && description.lock != wanted;
+        let requested = Lock::requested(operation);
+        let converts =
+            description.lock.is_some() && requested.is_some() && description.lock != requested;
         if converts {
             self.description_mut(id).lock = None;
         }

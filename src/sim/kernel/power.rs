@@ -1,4 +1,4 @@
-//! What the disk holds, and what is left when the power goes.
+//! What the disk holds, and what is left of it after a loss of power.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,10 +12,10 @@ use super::{Ino, Inode, Kernel, Life};
 use crate::record::Record;
 use crate::sys::Extent;
 
-/// How long machines take to come back.
+/// How long machines take to boot.
 const REBOOT: Duration = Duration::from_secs(10);
 
-/// What was synced. Empty where no power is lost any more.
+/// What was synced. Empty where power is not lost any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Disk {
     names: BTreeMap<Name, Ino>,
@@ -24,21 +24,26 @@ pub(super) struct Disk {
 
 impl Kernel {
     pub(super) fn may_lose_power(&self) -> bool {
-        self.mishaps.power_losses > 0
+        self.budget.power_losses > 0
     }
 
-    /// What was there before is on the disk.
-    pub(in super::super) fn settle_disk(&mut self) {
+    /// Puts everything that is there now on the disk.
+    pub(in crate::sim) fn sync_everything(&mut self) {
         if self.may_lose_power() {
             self.disk.names = self.names.clone();
             self.disk.inodes = self.inodes.clone();
         }
     }
 
-    /// fsync(2): the content; with [`Extent::All`] the names of the file as well, as file systems that
-    /// journal have it.
-    pub(super) fn sync(&mut self, who: usize, fd: Fd, extent: Extent) -> Result<Reply, Errno> {
-        let ino = self.description(who, fd)?.1.ino;
+    /// fsync(2): the content; with [`Extent::All`] the names of the file as well, as on file systems with
+    /// a journal.
+    pub(super) fn sync(
+        &mut self,
+        pid_index: usize,
+        fd: Fd,
+        extent: Extent,
+    ) -> Result<Reply, Errno> {
+        let ino = self.description(pid_index, fd)?.1.ino;
         if self.may_lose_power() {
             self.disk.inodes.insert(ino, self.inode(ino).clone());
             if extent == Extent::All {
@@ -67,19 +72,19 @@ impl Kernel {
         Reply::Done
     }
 
-    /// A number is given out again only when the end of its file is on the disk.
+    /// Removes a file from the disk before its number is given out again.
     pub(super) fn forget_on_disk(&mut self, ino: Ino) {
         self.disk.names.retain(|_, at| *at != ino);
         self.disk.inodes.remove(&ino);
     }
 
-    /// Everybody dies, and all machines boot again. What was not synced is on the disk or not.
+    /// Kills every process and boots all machines. Writes that were not synced are lost or kept.
     pub(super) fn lose_power(&mut self, unsynced_is_lost: bool) {
-        for who in 0..self.processes.len() {
-            if self.process(who).life != Life::Dead {
-                self.kill(who);
-                self.close_all(who);
-                self.process_mut(who).life = Life::Dead;
+        for pid_index in 0..self.processes.len() {
+            if self.process(pid_index).life != Life::Dead {
+                self.kill(pid_index);
+                self.close_all(pid_index);
+                self.process_mut(pid_index).life = Life::Dead;
             }
         }
         if unsynced_is_lost {
@@ -91,16 +96,16 @@ impl Kernel {
             inode.links = names.count() as u64;
         }
         self.inodes.retain(|_, inode| inode.links > 0);
-        self.mishaps.power_losses -= 1;
+        self.budget.power_losses -= 1;
         self.disk = Disk::default();
-        self.settle_disk();
-        self.advance(REBOOT);
+        self.sync_everything();
+        self.advance_clock(REBOOT);
         self.booted_ns = self.now_ns;
         self.boots += 1;
     }
 
-    /// Whether there is a whole record under `name`.
-    pub(in super::super) fn has_record(&self, name: &str) -> bool {
+    /// Whether the file `name` is a whole record.
+    pub(in crate::sim) fn has_record(&self, name: &str) -> bool {
         let ino = self.names.get(OsStr::new(name));
         ino.is_some_and(|ino| Record::decode(&self.inode(*ino).content).is_ok())
     }

@@ -1,10 +1,10 @@
 //! Processes, and where they run.
 
-use super::{BOOT_ID, Kernel, Life, NS_PER_TICK, Process, Rules};
+use super::{BOOT_ID, Description, DescriptionId, Kernel, NS_PER_TICK, Rules, Watch};
 use crate::record::{Hostname, Pid};
 use crate::sys::Liveness;
 
-/// Where processes run. Two that are equal in all of this see each other as on one machine.
+/// Where a process runs. Processes of equal systems see each other as processes of one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct System {
     hostname: &'static str,
@@ -13,8 +13,41 @@ pub struct System {
     pid: Option<Pid>,
 }
 
+/// A process, or what is left of it. The explorer names it by its index in the process table.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Process {
+    pub(super) pid: Pid,
+    /// No other process has this number, in whatever place, and however often it is started again.
+    pub(super) start_ticks: u64,
+    pub(super) system: System,
+    pub(super) life: Life,
+    pub(super) descriptors: Vec<Option<DescriptionId>>,
+    /// The open file descriptions that this process made. Its children may keep them in use.
+    pub(super) descriptions: Vec<Option<Description>>,
+    pub(super) watches: Vec<Option<Watch>>,
+    /// How many runs of its program it has begun.
+    pub(super) run: u32,
+    /// How often it has drawn random bytes in this run.
+    draws: u32,
+    /// Whether the first half of its call is done.
+    pub(super) is_midway: bool,
+    /// When its sleep ends.
+    pub(super) deadline_ns: Option<u64>,
+    /// Whether it reports that it holds the lock.
+    pub(super) holds: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Life {
+    Alive,
+    /// The process executes nothing more, but it is still visible: a killed holder's flock was seen free
+    /// while /proc still showed the process.
+    Dying,
+    Dead,
+}
+
 impl System {
-    /// The machine that everybody is on by default.
+    /// The machine that processes run on by default.
     pub const HOST: System = System {
         hostname: "sim",
         kernel: 0,
@@ -29,22 +62,23 @@ impl System {
         self
     }
 
-    /// On a kernel of its own, with its own pids.
+    /// On another kernel, which has its own pids.
     #[must_use]
     pub const fn on_kernel(mut self, kernel: u8) -> System {
         self.kernel = kernel;
         self
     }
 
-    /// Where other pids are seen, and under the same pids others.
+    /// In another pid namespace: the processes of other namespaces are invisible, and the same pid
+    /// names another process.
     #[must_use]
     pub const fn in_pid_namespace(mut self, pid_namespace: u8) -> System {
         self.pid_namespace = pid_namespace;
         self
     }
 
-    /// Where the process that is added next gets this pid, as does each that follows it in its place:
-    /// as in a container that is started again, or where a pid is given out again.
+    /// The process that is added next has this pid, and so has each that is started again in its place:
+    /// as in a container that is restarted, or where a pid is reused.
     #[must_use]
     pub const fn with_pid(mut self, pid: Pid) -> System {
         self.pid = Some(pid);
@@ -60,193 +94,6 @@ impl System {
     }
 }
 
-impl Kernel {
-    /// Names this boot of the kernel of `system`.
-    pub(super) fn boot_id(&self, system: System) -> [u8; 16] {
-        let mut id = BOOT_ID;
-        let [.., boot, kernel] = &mut id;
-        (*boot, *kernel) = (self.boots, system.kernel);
-        id
-    }
-
-    /// Starts a process in the next place of the table.
-    pub(in super::super) fn start(&mut self, pid: Pid, system: System) -> usize {
-        let place = self.processes.len();
-        let pid = system.pid.unwrap_or(pid);
-        self.processes.push(Process::new(pid, system, born(place)));
-        place
-    }
-
-    /// Starts a process in the place of a dead one, whose children may live.
-    pub(in super::super) fn restart(&mut self, who: usize) {
-        let process = self.process_mut(who);
-        let descriptions = std::mem::take(&mut process.descriptions);
-        let next = Pid::new(process.pid.get() + 1).expect("pids of the simulation are small");
-        let pid = process.system.pid.unwrap_or(next);
-        *process = Process {
-            descriptions,
-            ..Process::new(pid, process.system, process.start_ticks + 1)
-        };
-    }
-
-    pub(in super::super) fn pid(&self, who: usize) -> Pid {
-        self.process(who).pid
-    }
-
-    pub(in super::super) fn is_alive(&self, who: usize) -> bool {
-        self.process(who).life == Life::Alive
-    }
-
-    pub(in super::super) fn is_dying(&self, who: usize) -> bool {
-        self.process(who).life == Life::Dying
-    }
-
-    pub(in super::super) fn is_dead(&self, who: usize) -> bool {
-        self.process(who).life == Life::Dead
-    }
-
-    /// How many processes say that they hold the lock.
-    pub(in super::super) fn holders(&self) -> usize {
-        self.processes
-            .iter()
-            .filter(|process| process.holds)
-            .count()
-    }
-
-    pub(super) fn process(&self, who: usize) -> &Process {
-        self.processes
-            .get(who)
-            .expect("processes keep their place in the table")
-    }
-
-    pub(super) fn process_mut(&mut self, who: usize) -> &mut Process {
-        self.processes
-            .get_mut(who)
-            .expect("processes keep their place in the table")
-    }
-
-    /// Whether a pid can be another process's later.
-    pub(super) fn pids_return(&self) -> bool {
-        self.processes
-            .iter()
-            .any(|process| process.system.pid.is_some())
-    }
-
-    pub(super) fn fork(&mut self, who: usize) {
-        let parent = self.process(who);
-        let children = self.processes.len();
-        let pid = parent.pid.get() + 1000 * u32::try_from(children).expect("a handful");
-        let pid = Pid::new(pid).expect("pids of the simulation are small");
-        let child = Process {
-            descriptors: parent.descriptors.clone(),
-            ..Process::new(pid, parent.system, born(children))
-        };
-        self.processes.push(child);
-    }
-
-    /// Ends what a process does, by itself or by SIGKILL. What it leaves open is closed, now or, if
-    /// somebody hears of it first, by [`Kernel::bury`].
-    pub(in super::super) fn kill(&mut self, who: usize) {
-        let open = self.process(who).descriptors.iter().flatten();
-        let mut open = open.map(|id| self.description_of(*id));
-        let silent = open.any(|found| found.lock.is_some() && !found.writable);
-        // Midway a conversion has given up one lock and not got the other.
-        self.silent_death |= silent || self.process(who).midway;
-        let Process {
-            pid,
-            start_ticks,
-            system,
-            ..
-        } = *self.process(who);
-        let process = self.process_mut(who);
-        let descriptors = std::mem::take(&mut process.descriptors);
-        let descriptions = std::mem::take(&mut process.descriptions);
-        let life = if descriptors.is_empty() {
-            Life::Dead
-        } else {
-            Life::Dying
-        };
-        *process = Process {
-            life,
-            descriptors,
-            descriptions,
-            ..Process::new(pid, system, start_ticks)
-        };
-        let open = self.process(who).descriptors.len();
-        if (0..open).filter(|fd| self.announce_close(who, *fd)).count() == 0 {
-            self.close_all(who);
-        }
-    }
-
-    /// Takes a dying process away, in one step or two: its descriptors are closed and its locks free
-    /// before it cannot be seen any more.
-    pub(in super::super) fn bury(&mut self, who: usize) {
-        if self.process(who).descriptors.is_empty() {
-            self.process_mut(who).life = Life::Dead;
-        } else {
-            self.close_all(who);
-        }
-    }
-
-    /// Begins a round in which nothing of the last one is remembered.
-    pub(in super::super) fn forget(&mut self, who: usize) {
-        let process = self.process_mut(who);
-        process.round += 1;
-        process.draws = 0;
-    }
-
-    /// What `who` sees under `pid`: a pid of another namespace is nobody's.
-    pub(super) fn liveness(&self, who: usize, pid: Pid) -> Liveness {
-        let System {
-            kernel,
-            pid_namespace,
-            ..
-        } = self.process(who).system;
-        let mut processes = self.processes.iter();
-        let process = processes.find(|process| {
-            let there = process.system;
-            process.pid == pid && there.kernel == kernel && there.pid_namespace == pid_namespace
-        });
-        match process {
-            Some(process) if process.life != Life::Dead => Liveness::Alive {
-                start_ticks: process.start_ticks,
-                started_ns: self.now(who).booted_ns() + process.start_ticks * NS_PER_TICK,
-            },
-            _ => Liveness::Dead,
-        }
-    }
-
-    /// Lets what was drawn be drawn again when nothing of it is left, neither in a file of this round
-    /// nor as a name, so that rounds of a loop can be alike.
-    pub(super) fn forget_draws(&mut self, rules: &Rules, who: usize) {
-        let mut files = self.inodes.range(self.own_numbers(who));
-        let written = files.any(|(_, inode)| !inode.content.is_empty());
-        if rules.coarse && !written && self.names.len() <= 1 {
-            self.process_mut(who).draws = 0;
-        }
-    }
-
-    /// Bytes that no other process and no other draw of this round has.
-    pub(super) fn draw(&mut self, who: usize) -> [u8; 16] {
-        let process = self.process_mut(who);
-        process.draws += 1;
-        let number =
-            u64::from(process.draws) << 48 | u64::from(process.round) << 32 | process.start_ticks;
-        let mut bytes = [0; 16];
-        bytes
-            .split_at_mut(8)
-            .0
-            .copy_from_slice(&number.to_le_bytes());
-        bytes
-    }
-}
-
-/// When the first process in a place began, in ticks: a number that no other process has.
-fn born(place: usize) -> u64 {
-    let place = u64::try_from(place).expect("a handful of processes");
-    1000 + 100 * place
-}
-
 impl Process {
     fn new(pid: Pid, system: System, start_ticks: u64) -> Process {
         Process {
@@ -257,11 +104,198 @@ impl Process {
             descriptors: Vec::new(),
             descriptions: Vec::new(),
             watches: Vec::new(),
-            round: 0,
+            run: 0,
             draws: 0,
-            midway: false,
+            is_midway: false,
             deadline_ns: None,
             holds: false,
         }
     }
+}
+
+impl Kernel {
+    /// Names this boot of the kernel of `system`.
+    pub(super) fn boot_id(&self, system: System) -> [u8; 16] {
+        let mut id = BOOT_ID;
+        let [.., boot, kernel] = &mut id;
+        (*boot, *kernel) = (self.boots, system.kernel);
+        id
+    }
+
+    /// Starts a process in the next place of the process table. Returns its index.
+    pub(in crate::sim) fn start(&mut self, pid: Pid, system: System) -> usize {
+        let place = self.processes.len();
+        let pid = system.pid.unwrap_or(pid);
+        let process = Process::new(pid, system, first_start_ticks(place));
+        self.processes.push(process);
+        place
+    }
+
+    /// Starts a process in the place of a dead one, whose children may live.
+    pub(in crate::sim) fn restart(&mut self, pid_index: usize) {
+        let process = self.process_mut(pid_index);
+        let descriptions = std::mem::take(&mut process.descriptions);
+        let next = Pid::new(process.pid.get() + 1).expect("pids of the simulation are small");
+        let pid = process.system.pid.unwrap_or(next);
+        *process = Process {
+            descriptions,
+            ..Process::new(pid, process.system, process.start_ticks + 1)
+        };
+    }
+
+    pub(in crate::sim) fn pid(&self, pid_index: usize) -> Pid {
+        self.process(pid_index).pid
+    }
+
+    pub(in crate::sim) fn is_alive(&self, pid_index: usize) -> bool {
+        self.process(pid_index).life == Life::Alive
+    }
+
+    pub(in crate::sim) fn is_dying(&self, pid_index: usize) -> bool {
+        self.process(pid_index).life == Life::Dying
+    }
+
+    pub(in crate::sim) fn is_dead(&self, pid_index: usize) -> bool {
+        self.process(pid_index).life == Life::Dead
+    }
+
+    /// How many processes report that they hold the lock.
+    pub(in crate::sim) fn holders(&self) -> usize {
+        let processes = self.processes.iter();
+        processes.filter(|process| process.holds).count()
+    }
+
+    pub(super) fn process(&self, pid_index: usize) -> &Process {
+        let process = self.processes.get(pid_index);
+        process.expect("processes keep their place in the table")
+    }
+
+    pub(super) fn process_mut(&mut self, pid_index: usize) -> &mut Process {
+        let process = self.processes.get_mut(pid_index);
+        process.expect("processes keep their place in the table")
+    }
+
+    /// Whether a later process can have the pid of an earlier one.
+    pub(super) fn reuses_pids(&self) -> bool {
+        let mut processes = self.processes.iter();
+        processes.any(|process| process.system.pid.is_some())
+    }
+
+    pub(super) fn fork(&mut self, pid_index: usize) {
+        let parent = self.process(pid_index);
+        let place = self.processes.len();
+        let offset = 1000 * u32::try_from(place).expect("a world has few processes");
+        let pid = Pid::new(parent.pid.get() + offset).expect("pids of the simulation are small");
+        let child = Process {
+            descriptors: parent.descriptors.clone(),
+            ..Process::new(pid, parent.system, first_start_ticks(place))
+        };
+        self.processes.push(child);
+    }
+
+    /// Ends a process, by its own exit or by SIGKILL. Its files are closed at once, or, if a watch is
+    /// notified before that, by [`Kernel::reap_process`].
+    pub(in crate::sim) fn kill(&mut self, pid_index: usize) {
+        self.had_silent_unlock |= self.unlocks_silently(pid_index);
+        let Process {
+            pid,
+            start_ticks,
+            system,
+            ..
+        } = *self.process(pid_index);
+        let process = self.process_mut(pid_index);
+        let descriptors = std::mem::take(&mut process.descriptors);
+        let descriptions = std::mem::take(&mut process.descriptions);
+        let life = if descriptors.is_empty() {
+            Life::Dead
+        } else {
+            Life::Dying
+        };
+        let open = descriptors.len();
+        *process = Process {
+            life,
+            descriptors,
+            descriptions,
+            ..Process::new(pid, system, start_ticks)
+        };
+        let reported = (0..open).filter(|fd| self.report_close(pid_index, *fd));
+        if reported.count() == 0 {
+            self.close_all(pid_index);
+        }
+    }
+
+    /// Whether the death of a process drops a lock without an event.
+    fn unlocks_silently(&self, pid_index: usize) -> bool {
+        let process = self.process(pid_index);
+        let open = process.descriptors.iter().flatten();
+        let mut open = open.map(|id| self.description_of(*id));
+        // In the middle of a conversion the process has dropped one lock and not obtained the other.
+        process.is_midway || open.any(|found| found.lock.is_some() && !found.writable)
+    }
+
+    /// Removes a dying process, in one step or two: its descriptors are closed and its locks dropped
+    /// before it is invisible.
+    pub(in crate::sim) fn reap_process(&mut self, pid_index: usize) {
+        if self.process(pid_index).descriptors.is_empty() {
+            self.process_mut(pid_index).life = Life::Dead;
+        } else {
+            self.close_all(pid_index);
+        }
+    }
+
+    /// Begins the next run of a process's program, which remembers nothing of the run before.
+    pub(in crate::sim) fn begin_run(&mut self, pid_index: usize) {
+        let process = self.process_mut(pid_index);
+        process.run += 1;
+        process.draws = 0;
+    }
+
+    /// What a process sees under `pid`. Processes of other pid namespaces are invisible.
+    pub(super) fn liveness(&self, pid_index: usize, pid: Pid) -> Liveness {
+        let System {
+            kernel,
+            pid_namespace,
+            ..
+        } = self.process(pid_index).system;
+        let mut processes = self.processes.iter();
+        let process = processes.find(|process| {
+            let there = process.system;
+            process.pid == pid && there.kernel == kernel && there.pid_namespace == pid_namespace
+        });
+        match process {
+            Some(process) if process.life != Life::Dead => Liveness::Alive {
+                start_ticks: process.start_ticks,
+                started_ns: self.now(pid_index).booted_ns() + process.start_ticks * NS_PER_TICK,
+            },
+            _ => Liveness::Dead,
+        }
+    }
+
+    /// Random bytes that no other process and no other draw of this run has.
+    pub(super) fn random_bytes(&mut self, pid_index: usize) -> [u8; 16] {
+        let process = self.process_mut(pid_index);
+        process.draws += 1;
+        let number =
+            u64::from(process.draws) << 48 | u64::from(process.run) << 32 | process.start_ticks;
+        let mut bytes = [0; 16];
+        let (low, _) = bytes.split_at_mut(8);
+        low.copy_from_slice(&number.to_le_bytes());
+        bytes
+    }
+
+    /// Lets the same random bytes be drawn again when none of them is left, neither in a file of this
+    /// run nor as a name: so rounds of a loop can be alike.
+    pub(super) fn reset_draws(&mut self, rules: &Rules, pid_index: usize) {
+        let mut files = self.inodes.range(self.inos_of_run(pid_index));
+        let is_written = files.any(|(_, inode)| !inode.content.is_empty());
+        if rules.coarse && !is_written && self.names.len() <= 1 {
+            self.process_mut(pid_index).draws = 0;
+        }
+    }
+}
+
+/// When the first process in a place started, in ticks: a number that no other process has.
+fn first_start_ticks(place: usize) -> u64 {
+    let place = u64::try_from(place).expect("a world has few processes");
+    1000 + 100 * place
 }

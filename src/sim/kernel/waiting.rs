@@ -1,80 +1,127 @@
-//! Clocks, watches and their events.
+//! Clocks, sleeps, watches and their events.
 
 use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::super::call::{Fd, Reply, WatchId};
-use super::{Ino, Kernel, Watch, first_free};
+use super::super::call::{Call, Fd, Reply, WatchId};
+use super::{Ino, Kernel, Rules, fill_slot};
 use crate::record::Pid;
-use crate::sys::{Liveness, Now, Woken};
+use crate::sys::{Liveness, Now, Woken, nanos};
 
+/// What a process waits for, and which events have arrived.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Watch {
+    /// `None` when the inode is gone: another file may have its number by now.
+    pub(super) ino: Option<Ino>,
+    pub(super) file_event: bool,
+    pub(super) process: Option<Pid>,
+}
+
+/// Clocks and sleeps.
 impl Kernel {
-    // Clocks and waiting.
-
-    pub(super) fn now(&self, who: usize) -> Now {
-        let since_boot = Duration::from_nanos(self.now_ns - self.booted_ns);
+    pub(super) fn now(&self, pid_index: usize) -> Now {
         Now {
-            realtime_ns: self.realtime_ns(self.process(who).system.kernel()),
-            since_boot,
+            realtime_ns: self.realtime_ns(self.process(pid_index).system.kernel()),
+            since_boot: Duration::from_nanos(self.now_ns - self.booted_ns),
         }
     }
 
+    /// Starts a sleep, if `call` is one.
+    pub(in crate::sim) fn begin_sleep(&mut self, rules: &Rules, pid_index: usize, call: &Call) {
+        let (Call::Wait(_, timeout) | Call::Sleep(timeout)) = call else {
+            return;
+        };
+        let timeout = if rules.is_instant(*timeout) {
+            Duration::ZERO
+        } else {
+            *timeout
+        };
+        // A timeout that u64 cannot count never ends.
+        let timeout_ns = u64::try_from(timeout.as_nanos()).ok();
+        let deadline_ns = timeout_ns.and_then(|timeout| self.now_ns.checked_add(timeout));
+        self.process_mut(pid_index).deadline_ns = deadline_ns;
+    }
+
+    /// Whether `call` would return now. All calls do, but a wait and a sleep. A sleep without a watch may
+    /// end at any moment, as real schedulers allow, and moves the clock on; but not in a coarse world.
+    pub(in crate::sim) fn is_ready(&self, rules: &Rules, pid_index: usize, call: &Call) -> bool {
+        match call {
+            Call::Wait(id, _) => self.wake_reason(pid_index, *id).is_some(),
+            Call::Sleep(_) => {
+                let deadline_ns = self.process(pid_index).deadline_ns;
+                deadline_ns.is_some_and(|deadline| !rules.coarse || deadline <= self.now_ns)
+            }
+            _ => true,
+        }
+    }
+
+    /// Moves the clock on to the first deadline of `waiting`. False if there is no deadline.
+    pub(in crate::sim) fn pass_time(&mut self, waiting: impl Iterator<Item = usize>) -> bool {
+        let deadlines = waiting.filter_map(|pid_index| self.process(pid_index).deadline_ns);
+        let Some(first) = deadlines.min() else {
+            return false;
+        };
+        self.now_ns = self.now_ns.max(first);
+        true
+    }
+
+    pub(in crate::sim) fn advance_clock(&mut self, time: Duration) {
+        self.now_ns += nanos(time);
+    }
+}
+
+/// Watches.
+impl Kernel {
     pub(super) fn watch(
         &mut self,
-        who: usize,
+        pid_index: usize,
         fd: Fd,
         process: Option<Pid>,
     ) -> Result<Reply, Errno> {
-        let ino = Some(self.description(who, fd)?.1.ino);
-        let process = process.filter(|pid| self.liveness(who, *pid) != Liveness::Dead);
+        let ino = Some(self.description(pid_index, fd)?.1.ino);
+        let process = process.filter(|pid| self.liveness(pid_index, *pid) != Liveness::Dead);
         let watch = Watch {
             ino,
             file_event: false,
             process,
         };
-        let watches = &mut self.process_mut(who).watches;
-        Ok(Reply::Watch(first_free(watches, watch), process.is_some()))
+        let id = fill_slot(&mut self.process_mut(pid_index).watches, watch);
+        Ok(Reply::Watch(id, process.is_some()))
     }
 
     pub(super) fn watches_of(&mut self, ino: Ino) -> impl Iterator<Item = &mut Watch> {
-        let watches = self
-            .processes
-            .iter_mut()
-            .flat_map(|process| process.watches.iter_mut());
-        watches
-            .flatten()
-            .filter(move |watch| watch.ino == Some(ino))
+        let processes = self.processes.iter_mut();
+        let watches = processes.flat_map(|process| process.watches.iter_mut().flatten());
+        watches.filter(move |watch| watch.ino == Some(ino))
     }
 
-    /// Queues an event for all who watch this inode.
-    pub(super) fn report(&mut self, ino: Ino) {
-        self.watches_of(ino)
-            .for_each(|watch| watch.file_event = true);
-    }
-
-    /// Why a wait would end now.
-    pub(super) fn woken(&self, who: usize, id: WatchId) -> Option<Woken> {
-        let process = self.process(who);
-        let watch = process.watches.get(id).copied().flatten()?;
-        let ended = |pid| self.liveness(who, pid) == Liveness::Dead;
-        if watch.process.is_some_and(ended) {
-            Some(Woken::ProcessEnded)
-        } else if watch.file_event {
-            Some(Woken::FileEvent)
-        } else {
-            process
-                .deadline_ns
-                .filter(|end| *end <= self.now_ns)
-                .map(|_| Woken::Timeout)
+    /// Queues an event for all watches of this inode.
+    pub(super) fn notify_watches(&mut self, ino: Ino) {
+        for watch in self.watches_of(ino) {
+            watch.file_event = true;
         }
     }
 
-    pub(super) fn wake(&mut self, who: usize, id: WatchId) -> Reply {
-        let woken = self
-            .woken(who, id)
-            .expect("only waits that are over are executed");
-        let process = self.process_mut(who);
+    /// Why a wait would end now. `None` if it would not.
+    fn wake_reason(&self, pid_index: usize, id: WatchId) -> Option<Woken> {
+        let process = self.process(pid_index);
+        let watch = process.watches.get(id).copied().flatten()?;
+        let is_dead = |pid| self.liveness(pid_index, pid) == Liveness::Dead;
+        if watch.process.is_some_and(is_dead) {
+            return Some(Woken::ProcessEnded);
+        }
+        if watch.file_event {
+            return Some(Woken::FileEvent);
+        }
+        let deadline_ns = process.deadline_ns?;
+        (deadline_ns <= self.now_ns).then_some(Woken::Timeout)
+    }
+
+    pub(super) fn wake(&mut self, pid_index: usize, id: WatchId) -> Reply {
+        let woken = self.wake_reason(pid_index, id);
+        let woken = woken.expect("only waits that are over are executed");
+        let process = self.process_mut(pid_index);
         process.deadline_ns = None;
         if let Some(Some(watch)) = process.watches.get_mut(id) {
             match woken {

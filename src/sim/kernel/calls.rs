@@ -1,0 +1,157 @@
+//! What each call does.
+
+use nix::errno::Errno;
+
+use super::super::call::{Call, Fd, Fork, Reply};
+use super::{FlockScope, Kernel, Process, Rules, free_slot};
+use crate::sys::hooks::Safeguard;
+use crate::sys::{Flock, Flocked, Identity, Woken};
+
+impl Kernel {
+    /// Executes one call of one process. `None` after the first half of a call that is not atomic:
+    ///
+    /// - A conversion of a flock drops one lock before it requests the other. flock(2)
+    /// - Closing a file reports the close before it drops the lock (seen on Linux 6.18).
+    pub(in crate::sim) fn apply(
+        &mut self,
+        rules: &Rules,
+        pid_index: usize,
+        call: &Call,
+    ) -> Option<Reply> {
+        if self.is_ignored(rules, pid_index, call) {
+            return Some(match call {
+                Call::Flock(..) => Reply::Flocked(Flocked::Done),
+                _ => Reply::Done,
+            });
+        }
+        let is_midway = match call {
+            _ if self.process(pid_index).is_midway => false,
+            Call::Flock(fd, operation) => self.begin_conversion(pid_index, *fd, *operation),
+            Call::Close(fd) => self.report_close(pid_index, *fd),
+            _ => false,
+        };
+        self.process_mut(pid_index).is_midway = is_midway;
+        if is_midway {
+            return None;
+        }
+        let reply = self.perform(rules, pid_index, call);
+        Some(reply.unwrap_or_else(Reply::failed))
+    }
+
+    /// Whether a disabled safeguard makes the call do nothing and report success.
+    fn is_ignored(&self, rules: &Rules, pid_index: usize, call: &Call) -> bool {
+        match call {
+            Call::Flock(fd, Flock::Exclusive) => {
+                rules.lacks(Safeguard::KernelLock) && self.is_of_another(pid_index, *fd)
+            }
+            Call::Sync(..) | Call::SyncDir => rules.lacks(Safeguard::Sync),
+            _ => false,
+        }
+    }
+
+    /// Executes a call, or its second half. A table: one line for each call.
+    pub(super) fn perform(
+        &mut self,
+        rules: &Rules,
+        pid_index: usize,
+        call: &Call,
+    ) -> Result<Reply, Errno> {
+        match call {
+            Call::Stat(fd) | Call::Read(fd) | Call::Write(fd, ..) | Call::Flock(fd, _)
+                if rules.forgets_removed_files && self.is_removed(pid_index, *fd) =>
+            {
+                Err(Errno::ESTALE)
+            }
+            Call::OpenDir => Ok(Reply::Done),
+            Call::SyncDir => Ok(self.sync_names()),
+            Call::FileSystem => Ok(Reply::FileSystem(rules.file_system)),
+            Call::List => Ok(Reply::Names(self.names.keys().cloned().collect())),
+            Call::StatAt(name) => Ok(Reply::Stat(self.stat(self.find(name)?))),
+            Call::Open(name, access) => self.open(pid_index, name, *access),
+            Call::Create(name) => self.create(rules, pid_index, name),
+            Call::CreateUnnamed => self.create_unnamed(rules, pid_index),
+            Call::Link(fd, name) => self.link(rules, pid_index, *fd, name),
+            Call::Rename(from, to) => self.rename(from, to),
+            Call::RenameNoreplace(from, to) => self.rename_noreplace(rules, from, to),
+            Call::Unlink(name) => self.unlink(name),
+            Call::Stat(fd) => self.stat_open(rules, pid_index, *fd),
+            Call::Read(fd) => self.read(pid_index, *fd),
+            Call::Write(fd, offset, bytes) => self.write(rules, pid_index, *fd, *offset, bytes),
+            Call::Flock(..) if rules.flock == FlockScope::Nowhere => {
+                Ok(Reply::Flocked(Flocked::Unsupported))
+            }
+            Call::Flock(fd, operation) => self.flock(rules, pid_index, *fd, *operation),
+            Call::Sync(fd, extent) => self.sync(pid_index, *fd, *extent),
+            Call::Close(fd) => self.close_by_call(rules, pid_index, *fd),
+            Call::Hostname => Ok(Reply::Hostname(self.process(pid_index).system.hostname())),
+            Call::IsHostAlias(name) => {
+                let own = self.process(pid_index).system.hostname();
+                Ok(Reply::IsHostAlias(*name == own))
+            }
+            Call::BootId => Ok(Reply::BootId(self.boot_id(self.process(pid_index).system))),
+            Call::Identity => Ok(Reply::Identity(self.identity(pid_index))),
+            Call::Process(pid) => Ok(Reply::Process(self.liveness(pid_index, *pid))),
+            Call::Random => Ok(Reply::Random(self.random_bytes(pid_index))),
+            Call::Now => Ok(Reply::Now(self.now(pid_index))),
+            Call::Watch(fd, process) => self.watch(pid_index, *fd, *process),
+            Call::Unwatch(id) => {
+                free_slot(&mut self.process_mut(pid_index).watches, *id);
+                Ok(Reply::Done)
+            }
+            Call::Wait(id, _) => Ok(self.wake(pid_index, *id)),
+            Call::Sleep(_) => Ok(self.wake_from_sleep(pid_index)),
+            Call::Fork => {
+                self.fork(pid_index);
+                Ok(Reply::Fork(Fork::Parent))
+            }
+            Call::Entered => Ok(self.set_holder(pid_index, true)),
+            Call::Left => Ok(self.set_holder(pid_index, false)),
+            Call::TakeDescriptors(name) => self.take_descriptors(pid_index, name),
+            Call::HasName(id) => {
+                let found = self.inodes.get(&id.ino);
+                Ok(Reply::HasName(found.is_some_and(|inode| inode.links > 0)))
+            }
+            Call::BeginLoop => Ok(Reply::Done),
+            Call::BeginRound(..) => {
+                self.reset_draws(rules, pid_index);
+                Ok(Reply::Done)
+            }
+            Call::Exit => {
+                self.kill(pid_index);
+                Ok(Reply::Done)
+            }
+        }
+    }
+
+    fn identity(&self, pid_index: usize) -> Identity {
+        let Process {
+            pid, start_ticks, ..
+        } = *self.process(pid_index);
+        Identity {
+            pid,
+            start_ticks,
+            generation: 0,
+        }
+    }
+
+    fn wake_from_sleep(&mut self, pid_index: usize) -> Reply {
+        let deadline_ns = self.process_mut(pid_index).deadline_ns.take();
+        let deadline_ns = deadline_ns.expect("endless sleeps are never ready");
+        self.now_ns = self.now_ns.max(deadline_ns);
+        Reply::Woken(Woken::Timeout)
+    }
+
+    fn set_holder(&mut self, pid_index: usize, holds: bool) -> Reply {
+        self.process_mut(pid_index).holds = holds;
+        Reply::Done
+    }
+
+    /// close(2). Where the safeguard is disabled, a process unlocks before it closes: it takes the lock
+    /// from all copies of the descriptor.
+    fn close_by_call(&mut self, rules: &Rules, pid_index: usize, fd: Fd) -> Result<Reply, Errno> {
+        if rules.lacks(Safeguard::CloseOnly) {
+            self.flock(rules, pid_index, fd, Flock::Unlock)?;
+        }
+        self.close(pid_index, fd)
+    }
+}

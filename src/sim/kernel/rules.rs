@@ -1,0 +1,75 @@
+//! The rules of a world: what does not change while it runs.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::judge::FileSystem;
+use crate::protocol::{READ_BACK_DELAY, SETTLE};
+use crate::sys::hooks::Safeguard;
+
+/// Longer than every sleep whose only purpose is to let other processes run.
+const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
+
+#[derive(Clone, Debug)]
+pub(in crate::sim) struct Rules {
+    pub(in crate::sim) file_system: FileSystem,
+    /// Whether files can be made without a name (O_TMPFILE).
+    pub(in crate::sim) unnamed: bool,
+    /// Whether such files can be given a name.
+    pub(in crate::sim) links: bool,
+    pub(in crate::sim) flock: FlockScope,
+    /// Whether two kernels can both create one name, the last of them with success.
+    pub(in crate::sim) exclusive_create_lies: bool,
+    /// Whether an open file becomes unusable when its last name is removed.
+    pub(in crate::sim) forgets_removed_files: bool,
+    pub(in crate::sim) disabled: BTreeSet<Safeguard>,
+    /// See [`World::coarse`](crate::sim::World::coarse).
+    pub(in crate::sim) coarse: bool,
+    /// In a coarse world, shorter sleeps take no time.
+    pub(in crate::sim) shortest_sleep: Duration,
+    /// See [`World::without_merging`](crate::sim::World::without_merging).
+    pub(in crate::sim) no_merging: bool,
+    /// Whether processes write to files that have, or had, a name.
+    pub(in crate::sim) named_writes: bool,
+}
+
+/// Which processes a flock excludes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::sim) enum FlockScope {
+    /// None: flock is not supported.
+    Nowhere,
+    /// Processes of the same kernel, as on sshfs.
+    SameKernel,
+    /// All processes that have the file open, as on NFS.
+    Everywhere,
+}
+
+impl Rules {
+    /// A local file system with everything that Linux has.
+    pub(in crate::sim) fn local() -> Rules {
+        Rules {
+            file_system: FileSystem::Local,
+            unnamed: true,
+            links: true,
+            flock: FlockScope::Everywhere,
+            exclusive_create_lies: false,
+            forgets_removed_files: false,
+            disabled: BTreeSet::new(),
+            coarse: false,
+            shortest_sleep: SHORTEST_SLEEP,
+            no_merging: false,
+            named_writes: false,
+        }
+    }
+
+    pub(in crate::sim) fn lacks(&self, safeguard: Safeguard) -> bool {
+        self.disabled.contains(&safeguard)
+    }
+
+    /// Whether a sleep takes no time.
+    pub(super) fn is_instant(&self, sleep: Duration) -> bool {
+        self.coarse && sleep < self.shortest_sleep
+            || self.lacks(Safeguard::Settle) && sleep == SETTLE
+            || self.lacks(Safeguard::ReadBack) && sleep == READ_BACK_DELAY
+    }
+}

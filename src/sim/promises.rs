@@ -1,0 +1,93 @@
+//! What must hold after every step, while processes sleep, and in the end.
+
+use super::LOCK;
+use super::call::Call;
+use super::explorer::Explorer;
+use super::kernel::{EventBudget, System};
+use super::state::{Actor, Broken, Log, State};
+use crate::record::Pid;
+
+/// The pid of the process that comes after all others.
+const LAST_PID: Pid = Pid::new(99).expect("99 is a pid");
+
+impl Explorer<'_> {
+    /// Checks what must hold after every step.
+    pub(super) fn check(&self, state: &State) -> Result<(), Broken> {
+        if state.kernel.holders() > 1 {
+            let message = "two processes hold the lock at the same time";
+            return Err(Broken(message.to_owned()));
+        }
+        for (name, content) in &self.world.foreign {
+            if state.kernel.content(name) != Some(content) {
+                let name = name.display();
+                return Err(Broken(format!("the foreign file {name} was changed")));
+            }
+        }
+        Ok(())
+    }
+
+    /// Checks that no process that waits for the lock sleeps through its release or its holder's death.
+    /// Where the kernel reported no event, the waiter's timer has to do.
+    pub(super) fn check_sleepers(&self, state: &State) -> Result<(), Broken> {
+        if !state.kernel.is_free(LOCK) || state.kernel.may_lack_event(LOCK) {
+            return Ok(());
+        }
+        let waits =
+            |pid_index: &usize| matches!(self.next_call(state, *pid_index), Some(Call::Wait(..)));
+        match state.living().find(waits) {
+            Some(pid_index) => {
+                let name = self.world.name(pid_index);
+                Err(Broken(format!("{name} sleeps although the lock is free")))
+            }
+            None => Ok(()),
+        }
+    }
+
+    /// Checks what must hold when nothing can happen any more.
+    pub(super) fn check_final(&mut self, state: &State, log: &mut Log) -> Result<(), Broken> {
+        if let Some(pid_index) = state.living().next() {
+            return Err(self.waits_indefinitely(pid_index));
+        }
+        let before = self.world.budget.that_leave_files();
+        let events = before - state.kernel.budget.that_leave_files();
+        let names = state.kernel.names();
+        let left = names.filter(|name| !self.world.is_expected(name));
+        let left: Vec<_> = left.map(|name| name.display().to_string()).collect();
+        if left.len() > events {
+            let left = left.join(", ");
+            let message = format!("{events} crashes or faults do not explain {left}");
+            return Err(Broken(message));
+        }
+        self.run_finally(state, log)
+    }
+
+    /// Runs the process that comes later and is alone.
+    fn run_finally(&mut self, state: &State, log: &mut Log) -> Result<(), Broken> {
+        let Some((after, _)) = &self.world.finally else {
+            return Ok(());
+        };
+        let mut state = state.clone();
+        state.kernel.advance_clock(*after);
+        state.kernel.budget = EventBudget::default();
+        log.line(|| format!("{after:?} later:"));
+        let program = self.world.contenders.len();
+        let pid_index = state.kernel.start(LAST_PID, System::HOST);
+        state.actors.push(Actor {
+            program,
+            node: self.histories.root(program),
+            runs_left: 1,
+        });
+        self.advance(&mut state, pid_index, log)?;
+        while state.kernel.is_alive(pid_index) {
+            match self.steps(&state).first() {
+                Some(step) => self.take(&mut state, *step, log)?,
+                None => return Err(self.waits_indefinitely(pid_index)),
+            }
+        }
+        Ok(())
+    }
+
+    fn waits_indefinitely(&self, pid_index: usize) -> Broken {
+        Broken(format!("{} waits indefinitely", self.world.name(pid_index)))
+    }
+}

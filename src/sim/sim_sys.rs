@@ -1,0 +1,264 @@
+//! [`Sys`] of a simulated process: each call becomes a [`Call`], and its [`Reply`] the result.
+
+use std::ffi::{OsStr, OsString};
+use std::fmt;
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::SimSys;
+use super::call::{Call, Fd, Reply, WatchId};
+use super::fingerprint::fingerprint;
+use crate::judge::FileSystem;
+use crate::record::{Hostname, Pid};
+use crate::sys::hooks::{Hooks, Safeguard};
+use crate::sys::{Access, Extent, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Sys, Woken};
+
+impl fmt::Debug for SimSys {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SimSys")
+    }
+}
+
+impl SimSys {
+    fn done(&self, call: Call) -> io::Result<()> {
+        match self.call(call) {
+            Reply::Done => Ok(()),
+            reply => Err(reply.into_error()),
+        }
+    }
+
+    fn file(&self, call: Call) -> io::Result<SimFile> {
+        match self.call(call) {
+            Reply::File(fd) => Ok(SimFile {
+                sys: self.clone(),
+                fd,
+            }),
+            reply => Err(reply.into_error()),
+        }
+    }
+}
+
+/// The only directory of a world.
+#[derive(Debug)]
+pub struct SimDir(());
+
+/// An open file of a simulated process.
+#[derive(Debug)]
+pub struct SimFile {
+    sys: SimSys,
+    fd: Fd,
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        self.sys.call(Call::Close(self.fd));
+    }
+}
+
+/// A watch of a simulated process.
+#[derive(Debug)]
+pub struct SimWatch {
+    sys: SimSys,
+    id: WatchId,
+    watches_process: bool,
+}
+
+impl Drop for SimWatch {
+    fn drop(&mut self) {
+        self.sys.call(Call::Unwatch(self.id));
+    }
+}
+
+impl Sys for SimSys {
+    type Dir = SimDir;
+    type File = SimFile;
+    type Watch = SimWatch;
+
+    fn open_dir(&self, _path: &Path) -> io::Result<SimDir> {
+        self.done(Call::OpenDir).map(SimDir)
+    }
+
+    fn file_system(&self, _dir: &SimDir) -> io::Result<FileSystem> {
+        match self.call(Call::FileSystem) {
+            Reply::FileSystem(file_system) => Ok(file_system),
+            reply => Err(reply.into_error()),
+        }
+    }
+
+    fn list(&self, _dir: &SimDir) -> io::Result<Vec<OsString>> {
+        match self.call(Call::List) {
+            Reply::Names(names) => Ok(names.iter().map(|name| OsString::from(&**name)).collect()),
+            reply => Err(reply.into_error()),
+        }
+    }
+
+    fn stat_at(&self, _dir: &SimDir, name: &OsStr) -> io::Result<Stat> {
+        match self.call(Call::StatAt(name.into())) {
+            Reply::Stat(stat) => Ok(stat),
+            reply => Err(reply.into_error()),
+        }
+    }
+
+    fn open(&self, _dir: &SimDir, name: &OsStr, access: Access) -> io::Result<SimFile> {
+        self.file(Call::Open(name.into(), access))
+    }
+
+    fn create(&self, _dir: &SimDir, name: &OsStr, _mode: u32) -> io::Result<SimFile> {
+        self.file(Call::Create(name.into()))
+    }
+
+    fn create_unnamed(&self, _dir: &SimDir, _mode: u32) -> io::Result<SimFile> {
+        self.file(Call::CreateUnnamed)
+    }
+
+    fn link(&self, file: &SimFile, _dir: &SimDir, name: &OsStr) -> io::Result<()> {
+        self.done(Call::Link(file.fd, name.into()))
+    }
+
+    fn rename(&self, _dir: &SimDir, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.done(Call::Rename(from.into(), to.into()))
+    }
+
+    fn rename_noreplace(&self, _dir: &SimDir, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.done(Call::RenameNoreplace(from.into(), to.into()))
+    }
+
+    fn unlink(&self, _dir: &SimDir, name: &OsStr) -> io::Result<()> {
+        self.done(Call::Unlink(name.into()))
+    }
+
+    fn sync_dir(&self, _dir: &SimDir) -> io::Result<()> {
+        self.done(Call::SyncDir)
+    }
+
+    fn stat(&self, file: &SimFile) -> io::Result<Stat> {
+        match self.call(Call::Stat(file.fd)) {
+            Reply::Stat(stat) => Ok(stat),
+            reply => Err(reply.into_error()),
+        }
+    }
+
+    fn read(&self, file: &SimFile) -> io::Result<Head> {
+        match self.call(Call::Read(file.fd)) {
+            Reply::Head(head) => Ok(head),
+            reply => Err(reply.into_error()),
+        }
+    }
+
+    fn write(&self, file: &SimFile, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        self.done(Call::Write(file.fd, offset, bytes.to_vec()))
+    }
+
+    fn flock(&self, file: &SimFile, operation: Flock) -> io::Result<Flocked> {
+        match self.call(Call::Flock(file.fd, operation)) {
+            Reply::Flocked(flocked) => Ok(flocked),
+            reply => Err(reply.into_error()),
+        }
+    }
+
+    fn sync(&self, file: &SimFile, extent: Extent) -> io::Result<()> {
+        self.done(Call::Sync(file.fd, extent))
+    }
+
+    fn hostname(&self) -> Hostname {
+        match self.call(Call::Hostname) {
+            Reply::Hostname(name) => name,
+            _ => Hostname::truncated(b""),
+        }
+    }
+
+    fn is_host_alias(&self, name: &Hostname) -> bool {
+        self.call(Call::IsHostAlias(*name)) == Reply::IsHostAlias(true)
+    }
+
+    fn boot_id(&self) -> Option<[u8; 16]> {
+        match self.call(Call::BootId) {
+            Reply::BootId(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    fn identity(&self) -> io::Result<Identity> {
+        match self.call(Call::Identity) {
+            Reply::Identity(identity) => Ok(identity),
+            reply => Err(reply.into_error()),
+        }
+    }
+
+    fn process(&self, pid: Pid) -> Liveness {
+        match self.call(Call::Process(pid)) {
+            Reply::Process(liveness) => liveness,
+            _ => Liveness::Unknown,
+        }
+    }
+
+    fn random(&self) -> io::Result<[u8; 16]> {
+        match self.call(Call::Random) {
+            Reply::Random(bytes) => Ok(bytes),
+            reply => Err(reply.into_error()),
+        }
+    }
+
+    fn now(&self) -> Now {
+        match self.call(Call::Now) {
+            Reply::Now(now) => now,
+            _ => Now {
+                realtime_ns: 0,
+                since_boot: Duration::ZERO,
+            },
+        }
+    }
+
+    fn watch(&self, file: &SimFile, process: Option<Pid>) -> io::Result<SimWatch> {
+        match self.call(Call::Watch(file.fd, process)) {
+            Reply::Watch(id, watches_process) => Ok(SimWatch {
+                sys: self.clone(),
+                id,
+                watches_process,
+            }),
+            reply => Err(reply.into_error()),
+        }
+    }
+
+    fn watches_process(&self, watch: &SimWatch) -> bool {
+        watch.watches_process
+    }
+
+    fn wait(&self, watch: Option<&mut SimWatch>, timeout: Duration) -> Woken {
+        let call = match watch {
+            Some(watch) => Call::Wait(watch.id, timeout),
+            None => Call::Sleep(timeout),
+        };
+        match self.call(call) {
+            Reply::Woken(woken) => woken,
+            _ => Woken::Timeout,
+        }
+    }
+
+    fn hooks(&self) -> Option<&dyn Hooks> {
+        Some(self)
+    }
+}
+
+impl Hooks for SimSys {
+    fn begin_loop(&self) -> usize {
+        let entry = self.calls_made();
+        self.call(Call::BeginLoop);
+        entry
+    }
+
+    fn begin_round(&self, entry: usize, memory: &dyn fmt::Debug) {
+        // A round in the history needs no fingerprint. Making one takes longer than everything else.
+        let is_this_loop = |call: &Call| matches!(call, Call::BeginRound(of, _) if *of == entry);
+        if self.skip_in_history(is_this_loop) {
+            return;
+        }
+        let memory = fingerprint(&format!("{memory:?}"));
+        self.call(Call::BeginRound(entry, memory));
+    }
+
+    fn disables(&self, safeguard: Safeguard) -> bool {
+        self.rules.lacks(safeguard)
+    }
+}

@@ -1,0 +1,333 @@
+//! The declaration of a simulated world.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::call::Name;
+use super::explorer::Explorer;
+use super::kernel::{EventBudget, FlockScope, Kernel, Rules, System};
+use super::process::Program;
+use super::{LOCK, Report, Safeguard, SimSys, Violation};
+use crate::judge::FileSystem;
+use crate::protocol::{READ_BACK_DELAY, SETTLE};
+
+/// The processes, the kind of system that they run on, and the events that may happen to them.
+pub struct World {
+    pub(super) rules: Rules,
+    pub(super) kernel: Kernel,
+    pub(super) contenders: Vec<Contender>,
+    pub(super) budget: EventBudget,
+    /// Where the processes run that are added next.
+    system: System,
+    pub(super) foreign: Vec<(Name, Vec<u8>)>,
+    /// The names that may be left in the end.
+    pub(super) expected: Vec<Name>,
+    pub(super) finally: Option<(Duration, Program)>,
+}
+
+pub(super) struct Contender {
+    name: String,
+    pub(super) system: System,
+    pub(super) program: Program,
+    pub(super) runs: usize,
+}
+
+/// The kind of system.
+impl World {
+    /// A local file system with everything that Linux has, and no process.
+    #[must_use]
+    pub fn local() -> World {
+        World {
+            rules: Rules::local(),
+            kernel: Kernel::new(),
+            contenders: Vec::new(),
+            budget: EventBudget::default(),
+            system: System::HOST,
+            foreign: Vec::new(),
+            expected: vec![OsStr::new(LOCK).into()],
+            finally: None,
+        }
+    }
+
+    /// A network mount. It has no files without a name. Several kernels may use it, and a flock excludes
+    /// the processes of all of them.
+    #[must_use]
+    pub fn network() -> World {
+        let mut world = World::local().without_unnamed();
+        world.rules.file_system = FileSystem::NotLocal;
+        world
+    }
+
+    /// A flock excludes only processes of its own kernel.
+    #[must_use]
+    pub fn flock_not_shared(mut self) -> World {
+        self.rules.flock = FlockScope::SameKernel;
+        self
+    }
+
+    /// A mount that lets two kernels both create one name (`weed mount`): for a moment the second kernel
+    /// does not see the first one's file, and then its own file has the name.
+    #[must_use]
+    pub fn where_exclusive_create_lies(mut self) -> World {
+        self.rules.exclusive_create_lies = true;
+        // The creators of one name sleep this long to find out that they are several.
+        self.rules.shortest_sleep = READ_BACK_DELAY;
+        self
+    }
+
+    /// A server that forgets a file with its last name: a process that has the file open receives ESTALE,
+    /// as on NFS.
+    #[must_use]
+    pub fn where_removed_files_are_forgotten(mut self) -> World {
+        self.rules.forgets_removed_files = true;
+        self
+    }
+
+    /// A file system without flock.
+    #[must_use]
+    pub fn without_flock(mut self) -> World {
+        self.rules.flock = FlockScope::Nowhere;
+        self
+    }
+
+    /// Files cannot be made without a name.
+    #[must_use]
+    pub fn without_unnamed(mut self) -> World {
+        self.rules.unnamed = false;
+        self
+    }
+
+    /// Files can be made without a name but cannot be linked to one: there is no procfs that names
+    /// them, and the kernel is old.
+    #[must_use]
+    pub fn without_links(mut self) -> World {
+        self.rules.links = false;
+        self
+    }
+
+    /// Disables a safeguard of the protocol.
+    #[must_use]
+    pub fn without(mut self, safeguard: Safeguard) -> World {
+        self.rules.disabled.insert(safeguard);
+        self
+    }
+}
+
+/// The level of detail.
+impl World {
+    /// Leaves out what rarely matters and costs most, so that more processes can be explored:
+    ///
+    /// - Sleeps shorter than a second take no time; longer ones end when no process can run.
+    /// - Inode numbers are not given out again while any process could remember them (as on tmpfs).
+    /// - fstat of an open file does not report its number of links.
+    /// - Contenders check a kernel lock whose holder is not visible twice, not seven times, and a torn
+    ///   file twice.
+    ///
+    /// Random schedules should not be coarse: they can afford all of this.
+    #[must_use]
+    pub fn coarse(mut self) -> World {
+        self.rules.coarse = true;
+        self
+    }
+
+    /// In a coarse world, lets the settle time pass only when no process can run: all processes are
+    /// quicker than one that waits for the settle time.
+    #[must_use]
+    pub fn quick(mut self) -> World {
+        self.rules.shortest_sleep = SETTLE;
+        self
+    }
+
+    /// Never merges two histories of a process: what the loops of the protocol declare as their memory is
+    /// not relied on. Slow. Its purpose is to show that the declarations can be relied on.
+    #[must_use]
+    pub fn without_merging(mut self) -> World {
+        self.rules.no_merging = true;
+        self
+    }
+}
+
+/// Files and processes.
+impl World {
+    /// A file that is there from the beginning, last written `age` ago.
+    #[must_use]
+    pub fn file(mut self, name: &str, content: &[u8], age: Duration) -> World {
+        let name: Name = OsStr::new(name).into();
+        self.kernel.plant(&name, content, age);
+        self.expected.push(name);
+        self
+    }
+
+    /// The lock of a process that has died, last refreshed `age` ago.
+    #[must_use]
+    pub fn dead_lock(self, age: Duration) -> World {
+        let record = self.kernel.record_of_the_dead(true, age);
+        self.file(LOCK, &record.encode(), age)
+    }
+
+    /// The lock of a deployed client that has died, acquired `age` ago.
+    #[must_use]
+    pub fn dead_deployed_lock(self, age: Duration) -> World {
+        let record = self.kernel.record_of_the_dead(false, age);
+        self.file(LOCK, &record.encode(), age)
+    }
+
+    /// A file that no process may change.
+    #[must_use]
+    pub fn foreign(mut self, name: &str, content: &[u8]) -> World {
+        self.foreign
+            .push((OsStr::new(name).into(), content.to_vec()));
+        self.file(name, content, Duration::from_secs(3600))
+    }
+
+    /// Where the processes run that are added from here on.
+    #[must_use]
+    pub fn on(mut self, system: System) -> World {
+        self.system = system;
+        self
+    }
+
+    /// A process that executes `program` `runs` times. Nothing is remembered from one run to the next.
+    /// When the process is killed, another one takes its place and begins the next run. The first
+    /// process has pid 100, the second one pid 200.
+    ///
+    /// The program must be a function of the replies of its [`SimSys`]: it is executed many times.
+    #[must_use]
+    pub fn process(
+        mut self,
+        name: &str,
+        runs: usize,
+        program: impl Fn(&SimSys) + 'static,
+    ) -> World {
+        self.contenders.push(Contender {
+            name: name.to_owned(),
+            system: self.system,
+            program: Arc::new(program),
+            runs,
+        });
+        self
+    }
+
+    /// A process that starts `after` all others have ended, and is alone. It panics if it finds
+    /// something wrong.
+    #[must_use]
+    pub fn finally(mut self, after: Duration, program: impl Fn(&SimSys) + 'static) -> World {
+        self.finally = Some((after, Arc::new(program)));
+        self
+    }
+}
+
+/// Events and faults.
+impl World {
+    /// How many processes are killed, at any moments.
+    #[must_use]
+    pub fn crashes(mut self, crashes: usize) -> World {
+        self.budget.crashes = crashes;
+        self
+    }
+
+    /// How often a wall clock is set, by an hour or ten years, forwards or backwards, at any moments.
+    #[must_use]
+    pub fn clock_steps(mut self, steps: usize) -> World {
+        self.budget.clock_steps = steps;
+        self
+    }
+
+    /// How often a kernel is suspended for an hour, at any moments. Its own timers fire an hour late.
+    #[must_use]
+    pub fn suspensions(mut self, suspensions: usize) -> World {
+        self.budget.suspensions = suspensions;
+        self
+    }
+
+    /// How many calls fail that could succeed: with EIO, ENOSPC, EMFILE, ENOLCK (reported as a flock that
+    /// is not supported), and on a network mount ESTALE. EINTR never reaches the protocol.
+    #[must_use]
+    pub fn faults(mut self, faults: usize) -> World {
+        self.budget.faults = faults;
+        self
+    }
+
+    /// How many calls on a network mount report failure although the server has done them: the answer
+    /// was lost, and the client gives up (ETIMEDOUT), or repeats the call and learns that the name
+    /// exists (EEXIST) or is gone (ENOENT).
+    #[must_use]
+    pub fn lost_answers(mut self, answers: usize) -> World {
+        self.budget.lost_answers = answers;
+        self
+    }
+
+    /// How often all machines lose power and boot again, at any moments. The disk then holds what was
+    /// synced, and of all that was not synced either everything or nothing.
+    #[must_use]
+    pub fn power_losses(mut self, losses: usize) -> World {
+        self.budget.power_losses = losses;
+        self
+    }
+}
+
+/// Searches.
+impl World {
+    /// Tries every schedule.
+    ///
+    /// # Errors
+    ///
+    /// A shortest schedule that breaks a promise.
+    pub fn explore(&self) -> Result<Report, Violation> {
+        Explorer::new(self).explore()
+    }
+
+    /// Tries `schedules` random schedules: the first is the one of `seed`, the next that of `seed + 1`.
+    ///
+    /// # Errors
+    ///
+    /// A schedule that breaks a promise, with its seed: `random_walk(seed, 1)` finds it again.
+    pub fn random_walk(&self, seed: u64, schedules: u64) -> Result<Report, Violation> {
+        let mut explorer = Explorer::new(self);
+        let mut report = Report::default();
+        for seed in (0..schedules).map(|n| seed.wrapping_add(n)) {
+            let steps = explorer.random_walk(seed)?;
+            report.transitions += steps;
+            report.finals += 1;
+            report.depth = report.depth.max(steps);
+        }
+        Ok(report)
+    }
+
+    /// Tries the schedule that `bytes` describe. Each byte is a choice, and any bytes are a schedule.
+    ///
+    /// # Errors
+    ///
+    /// The schedule, if it breaks a promise.
+    pub fn replay(&self, bytes: &[u8]) -> Result<Report, Violation> {
+        let steps = Explorer::new(self).replay(bytes)?;
+        Ok(Report {
+            transitions: steps,
+            finals: 1,
+            depth: steps,
+            ..Report::default()
+        })
+    }
+
+    /// The name of a process, in a trace.
+    pub(super) fn name(&self, pid_index: usize) -> &str {
+        match self.contenders.get(pid_index) {
+            Some(contender) => &contender.name,
+            None => "later",
+        }
+    }
+
+    pub(super) fn is_expected(&self, name: &Name) -> bool {
+        self.expected.contains(name)
+    }
+}
+
+impl fmt::Debug for World {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("World")
+            .field("rules", &self.rules)
+            .finish_non_exhaustive()
+    }
+}
