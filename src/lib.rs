@@ -71,6 +71,7 @@
 //! and are untested. Elsewhere every acquisition fails with an error of the kind `Unsupported`.
 
 #![cfg_attr(not(feature = "std"), no_std)]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 #![cfg_attr(not(feature = "std"), allow(rustdoc::broken_intra_doc_links))]
 
 #[cfg(feature = "std")]
