@@ -233,6 +233,22 @@ impl LockState {
         }
     }
 
+    /// A stable name for programs: `free`, `held`, `stale`, `malformed`, `unsupported` or `foreign`.
+    ///
+    /// A torn record that is so young that a process may still be writing it is `held`.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            LockState::Free => "free",
+            LockState::Held(_) => "held",
+            LockState::Stale(_) => "stale",
+            LockState::Malformed(holder) if !holder.verdict().is_stale() => "held",
+            LockState::Malformed(_) => "malformed",
+            LockState::UnsupportedVersion(_) => "unsupported",
+            LockState::Foreign(_) => "foreign",
+        }
+    }
+
     /// Why the state is what it is; `None` for a free lock.
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {

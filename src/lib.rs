@@ -90,6 +90,8 @@ pub mod process;
 #[cfg(feature = "std")]
 mod protocol;
 pub mod record;
+#[cfg(feature = "serde")]
+mod serialize;
 #[cfg(rvlf_sim)]
 #[doc(hidden)]
 pub mod sim;

@@ -520,7 +520,7 @@ fn essence(status: i32, report: &Value) -> Value {
     let fields = FIELDS.map(|field| (field, report["record"][field].clone()));
     serde_json::json!({
         "exit status": status,
-        "resource_path": report["resource_path"],
+        "data_path": report["data_path"],
         "lock_path": report["lock_path"],
         "state": report["state"],
         "row": report["row"],

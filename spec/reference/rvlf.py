@@ -321,7 +321,7 @@ SENTENCE = "{lock_path}: {state} (row {row} of the judge table), record: {record
 STATUS_EXIT = {"free": 0, "held": 1, "stale": 3, "malformed": 4, "foreign": 4, "unsupported": 4}
 
 def status_of(resource):
-    status = {"resource_path": resource, "lock_path": resource + ".lock", "state": "free",
+    status = {"data_path": resource, "lock_path": resource + ".lock", "state": "free",
               "row": None, "trailing_bytes": None, "record": None}
     try:
         seen = examine(os.path.abspath(resource) + ".lock")

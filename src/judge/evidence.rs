@@ -33,6 +33,8 @@ pub struct Evidence {
 
 /// The class of the bytes at the lock path: [`DecodeError`] without its details.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum Content {
     /// A whole record with a correct checksum.
     Valid,
@@ -59,6 +61,8 @@ impl From<&DecodeError> for Content {
 
 /// The state of flock(2) on the lock file's inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum KernelLock {
     /// Another open file description holds it exclusively.
     HeldElsewhere,
@@ -70,6 +74,8 @@ pub enum KernelLock {
 
 /// Whether one kernel alone can reach the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum FileSystem {
     /// One kernel only: ext4, xfs, btrfs, tmpfs, overlay and similar file systems.
     Local,
@@ -96,6 +102,8 @@ pub enum Stamp {
 
 /// The record's host name, compared with this host's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum HostMatch {
     /// Equal to gethostname(2).
     Same,
@@ -107,6 +115,8 @@ pub enum HostMatch {
 
 /// The recorded process, looked up by its pid in this pid namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(tag = "state", rename_all = "kebab-case"))]
 pub enum Process {
     /// A process with this pid is running.
     Alive {

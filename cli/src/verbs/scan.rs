@@ -40,7 +40,7 @@ pub struct Scan {
 const HELP: &str = "\
 EXAMPLES
   rvlf scan /var/lib
-  rvlf scan --json . | jq -r 'select(.state == \"stale\") | .resource_path'
+  rvlf scan --json . | jq -r 'select(.state == \"stale\") | .data_path'
   rvlf scan --clean data
 
 EXIT STATUS

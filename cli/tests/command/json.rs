@@ -63,11 +63,8 @@ fn paths_need_not_be_utf_8() {
     command.arg(data);
     let json = finish(command).json();
     assert_eq!(json["state"], "held");
-    assert_eq!(json["resource_path"], "caf\u{fffd}.rvf", "for people");
-    assert_eq!(
-        json["resource_path_bytes"], "636166e92e727666",
-        "for programs"
-    );
+    assert_eq!(json["data_path"], "caf\u{fffd}.rvf", "for people");
+    assert_eq!(json["data_path_bytes"], "636166e92e727666", "for programs");
     assert_eq!(json["lock_path_bytes"], "636166e92e7276662e6c6f636b");
     let scanned = dir.rvlf(&["scan", "--json", "."]).json();
     assert_eq!(scanned["lock_path_bytes"], "2e2f636166e92e7276662e6c6f636b");

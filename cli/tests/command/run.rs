@@ -26,7 +26,7 @@ fn while_run_holds_the_lock_status_names_the_holder() {
         holder.rvlf_pid(),
         "rvlf is the holder"
     );
-    assert_eq!(json["resource_path"], "d.rvf");
+    assert_eq!(json["data_path"], "d.rvf");
     assert_eq!(json["lock_path"], "d.rvf.lock");
     assert_eq!(json["record"]["checksum"], "iso-hdlc");
     assert!(
