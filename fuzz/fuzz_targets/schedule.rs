@@ -1,5 +1,5 @@
-//! Any schedule of a few contenders in a simulated kernel: the first bytes say who is there, on what kind
-//! of system, and what may go wrong; the others say what happens next.
+//! Any schedule of a few contenders in a simulated kernel: the first bytes choose the contenders,
+//! the kind of system, and the faults that may happen; the other bytes are the schedule.
 #![no_main]
 
 use std::panic::resume_unwind;
@@ -27,8 +27,8 @@ const MACHINES: [System; 4] = [
     System::HOST.in_pid_namespace(1),
 ];
 
-/// Ends a program without a word: the hook of the fuzzer ends the process at a panic, and what is wanted
-/// is the schedule.
+/// Ends a program without calling the panic hook: the fuzzer's hook would end the process before
+/// the schedule is printed.
 fn fail(message: String) -> ! {
     resume_unwind(Box::new(message))
 }
@@ -39,16 +39,17 @@ fn hold(os: &SimSys, outcome: Result<SimLock, AcquireError>) {
             os.entered();
             let refreshed = lock.refresh();
             os.left();
-            not_taken(refreshed);
-            not_taken(lock.release());
+            check_is_not_taken(refreshed);
+            check_is_not_taken(lock.release());
         }
         Err(AcquireError::Held { .. } | AcquireError::Io { .. }) => {}
-        Err(error) => fail(format!("not the file of another tool: {error}")),
+        Err(error) => fail(format!("an unexpected error: {error}")),
     }
 }
 
-/// A holder may give itself up where it cannot be witnessed; nobody may take its lock.
-fn not_taken(outcome: Result<(), HoldError>) {
+/// Checks that no process took the lock. A holder that no kernel witnesses may give it up by
+/// itself.
+fn check_is_not_taken(outcome: Result<(), HoldError>) {
     match outcome {
         Err(HoldError::Lost(lost)) if !matches!(lost.reason, LossReason::RefreshFailed) => {
             fail(format!("a live lock was taken: {lost}"))
@@ -83,13 +84,13 @@ fn take_a_long_time(os: &SimSys) {
 
 fn come_later(os: &SimSys) {
     if let Err(error) = os.try_acquire() {
-        fail(format!("whoever comes later is refused: {error}"));
+        fail(format!("a process that comes later is refused: {error}"));
     }
 }
 
-fn world(kind: u8, mishaps: u8) -> (World, [System; 4]) {
+fn world(kind: u8, events: u8) -> (World, [System; 4]) {
     let age = Duration::from_secs(if kind & 0x80 == 0 { 1 } else { 400 });
-    let of = |shift: u8| usize::from(mishaps >> shift & 3);
+    let of = |shift: u8| usize::from(events >> shift & 3);
     let world = |world: World| {
         let world = world.crashes(of(0)).clock_steps(of(2));
         world
@@ -100,14 +101,16 @@ fn world(kind: u8, mishaps: u8) -> (World, [System; 4]) {
     match kind % 6 {
         0 => (world(World::local()), CONTAINERS),
         1 => (world(World::local().dead_lock(age)), CONTAINERS),
-        // What has no stamp is judged by its age, which a clock that is set back takes away.
+        // A record without a stamp is judged by its age, and a clock that is set back hides the
+        // age.
         2 => {
             let world = world(World::local().dead_deployed_lock(age));
             (world.clock_steps(0), CONTAINERS)
         }
         3 => (world(World::local().without_unnamed()), CONTAINERS),
-        // A holder that was told that there is no flock (ENOLCK) is judged by age, as is one that is
-        // suspended: what goes wrong is of one kind only.
+        // A holder whose flock failed with ENOLCK is judged by age, and so is a suspended one.
+        // Together they could break exclusion: faults and clocks each have a world of their
+        // own.
         4 => (world(World::network()).faults(0), MACHINES),
         _ => (
             world(World::network()).clock_steps(0).suspensions(0),
@@ -117,18 +120,18 @@ fn world(kind: u8, mishaps: u8) -> (World, [System; 4]) {
 }
 
 fuzz_target!(|bytes: &[u8]| {
-    let [kind, mishaps, rest @ ..] = bytes else {
+    let [kind, events, rest @ ..] = bytes else {
         return;
     };
-    let (mut world, systems) = world(*kind, *mishaps);
+    let (mut world, systems) = world(*kind, *events);
     let contenders = 1 + usize::from(kind / 6 % 4);
-    let Some((who, schedule)) = rest.split_at_checked(contenders) else {
+    let Some((choices, schedule)) = rest.split_at_checked(contenders) else {
         return;
     };
-    for (contender, name) in who.iter().zip(["A", "B", "C", "D"]) {
-        // Where it goes by age, a waiter polls a thousand times: too long for a schedule.
+    for (choice, name) in choices.iter().zip(["A", "B", "C", "D"]) {
+        // Where age decides, a waiter polls a thousand times: too long for a schedule.
         let witnessed = kind % 6 < 4;
-        let program = match contender % 4 {
+        let program = match choice % 4 {
             0 => contend,
             1 if witnessed => wait,
             1 | 2 => hold_for_a_while,
@@ -136,11 +139,11 @@ fuzz_target!(|bytes: &[u8]| {
         };
         let [.., system] = systems;
         let system = systems
-            .get(usize::from(contender / 4 % 4))
+            .get(usize::from(choice / 4 % 4))
             .copied()
             .unwrap_or(system);
-        let rounds = 1 + usize::from(contender / 16 % 3);
-        world = world.on(system).process(name, rounds, program);
+        let runs = 1 + usize::from(choice / 16 % 3);
+        world = world.on(system).process(name, runs, program);
     }
     let outcome = world.finally(LATER, come_later).replay(schedule);
     if let Err(violation) = outcome {

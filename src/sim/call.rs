@@ -1,5 +1,5 @@
-//! The calls of a process to the simulated kernel, and their replies. Both are values, so that the state
-//! of a process can be the list of the replies that it has received.
+//! The calls of a process to the simulated kernel, and their replies. Both are values, so that the
+//! state of a process can be the list of the replies that it has received.
 
 use std::ffi::OsStr;
 use std::fmt;

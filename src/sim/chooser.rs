@@ -8,8 +8,8 @@ pub(super) trait Chooser {
     fn choose(&mut self, steps: &[Step]) -> Option<Step>;
 }
 
-/// Lets one process run for a while and injects faults rarely. A uniform choice would spend all faults
-/// at the start of a schedule, and no process would ever get far without interruption.
+/// Lets one process run for a while and injects faults rarely. A uniform choice would spend all
+/// faults at the start of a schedule, and no process would ever get far without interruption.
 pub(super) struct Random {
     random: SplitMix,
     /// One step in this many is drawn from all processes.
@@ -44,8 +44,8 @@ impl Chooser for Random {
     }
 }
 
-/// Reads the schedule from bytes. Each byte is one choice; if it chooses a process, it also says for how
-/// many steps more that process runs. After the last byte the first possible step is taken.
+/// Reads the schedule from bytes. Each byte is one choice; if it chooses a process, it also says
+/// for how many steps more that process runs. After the last byte the first possible step is taken.
 pub(super) struct Script<'b> {
     bytes: std::slice::Iter<'b, u8>,
     last_run: Option<usize>,

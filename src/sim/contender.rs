@@ -1,5 +1,5 @@
-//! The lock of simulated contenders: the shipped one, used as `WriterLock` and `LockOptions` use it on a
-//! real kernel, but without a thread for refreshes.
+//! The lock of simulated contenders: the shipped one, used as `WriterLock` and `LockOptions` use it
+//! on a real kernel, but without a thread for refreshes.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -67,7 +67,8 @@ impl SimSys {
         }
     }
 
-    /// As [`LockFile::force_break`](crate::LockFile::force_break). Returns whether that lock was removed.
+    /// As [`LockFile::force_break`](crate::LockFile::force_break). Returns whether that lock was
+    /// removed.
     #[must_use]
     pub fn force_break(&self, writer_id: WriterId) -> bool {
         let broken = self.place().map(|place| place.force_break(writer_id));
@@ -76,8 +77,8 @@ impl SimSys {
 
     fn policy(&self) -> StalePolicy {
         let policy = StalePolicy::new();
-        // The clock of a coarse world stands still: a torn file stays young however often it is read.
-        // Two reads are as good as forty.
+        // The clock of a coarse world stands still: a torn file stays young however often it is
+        // read. Two reads are as good as forty.
         if self.rules.coarse {
             policy.with_malformed_grace(Duration::from_millis(2))
         } else {
@@ -123,8 +124,8 @@ impl SimLock {
         self.0.displaced()?.record.as_ref()
     }
 
-    /// Whether the lock file still has a name, by the kernel's own inode table. A file that has lost its
-    /// last name never gets another, so its lock is lost for good.
+    /// Whether the lock file still has a name, by the kernel's own inode table. A file that has
+    /// lost its last name never gets another, so its lock is lost for good.
     #[must_use]
     pub fn has_name(&self) -> bool {
         self.0.place.sys.has_name(self.0.id)

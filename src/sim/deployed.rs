@@ -1,7 +1,7 @@
 //! The lock of the deployed RVF clients, call by call (rvf-runtime 0.5, `locking.rs`).
 //!
-//! It creates the file and then writes it. It deletes at once a file that is shorter than a record or
-//! has another magic. It unlinks by path the file that it has judged before.
+//! It creates the file and then writes it. It deletes at once a file that is shorter than a record
+//! or has another magic. It unlinks by path the file that it has judged before.
 
 use std::ffi::OsStr;
 use std::io;
@@ -24,8 +24,8 @@ impl SimSys {
     ///
     /// # Errors
     ///
-    /// `WouldBlock` if the lock is held, `AlreadyExists` if another process was quicker, or the error of
-    /// the call that failed.
+    /// `WouldBlock` if the lock is held, `AlreadyExists` if another process was quicker, or the
+    /// error of the call that failed.
     pub fn try_acquire_deployed(&self) -> io::Result<DeployedLock> {
         let dir = self.open_dir(Path::new("."))?;
         let pid = self.identity()?.pid;

@@ -1,9 +1,9 @@
 //! The search over all schedules of a world.
 //!
 //! A state is the kernel plus each process's position in its program. From a state, any process may
-//! make its next call, be killed, or have that call fail; a clock may be stepped, and machines may be
-//! suspended or lose power; a dying process may be reaped; if nothing else is possible, time passes.
-//! The search is breadth-first, so that the trace of a violation is as short as possible.
+//! make its next call, be killed, or have that call fail; a clock may be stepped, and machines may
+//! be suspended or lose power; a dying process may be reaped; if nothing else is possible, time
+//! passes. The search is breadth-first, so that the trace of a violation is as short as possible.
 
 use std::collections::HashSet;
 
@@ -19,7 +19,8 @@ use super::step::Step;
 /// More states than memory is likely to hold.
 const STATE_LIMIT: usize = 100_000_000;
 
-/// Random schedules have little in common: the explorer keeps this many histories, and then drops all.
+/// Random schedules have little in common: the explorer keeps this many histories, and then drops
+/// all.
 const HISTORY_LIMIT: usize = 200_000;
 
 /// The first state's place in the list of edges: it has none.
@@ -28,8 +29,8 @@ const ROOT: usize = usize::MAX;
 pub(super) struct Explorer<'w> {
     pub(super) world: &'w World,
     pub(super) histories: Histories,
-    /// Whether a process executes its private calls in one run of its program. A trace shows them one by
-    /// one.
+    /// Whether a process executes its private calls in one run of its program. A trace shows them
+    /// one by one.
     pub(super) batch_private_calls: bool,
     /// Whether a process wrote to a file that other processes can read.
     pub(super) saw_named_write: bool,
@@ -45,7 +46,8 @@ struct Edge {
 struct Frontier {
     seen: HashSet<u128>,
     edges: Vec<Edge>,
-    /// The states that the next level of the search begins with, each with the edge that led to it.
+    /// The states that the next level of the search begins with, each with the edge that led to
+    /// it.
     next_level: Vec<(usize, State)>,
 }
 
@@ -78,8 +80,8 @@ impl<'w> Explorer<'w> {
     pub(super) fn explore(&mut self) -> Result<Report, Violation> {
         let report = self.search()?;
         // If a file with a name was written, then reading such files is not private, and the search
-        // starts again. Up to the first such write of each schedule this search was correct: nothing
-        // before it depends on when a file is read. So no first write was missed.
+        // starts again. Up to the first such write of each schedule this search was correct:
+        // nothing before it depends on when a file is read. So no first write was missed.
         if self.saw_named_write {
             self.with_named_writes().search()
         } else {

@@ -1,7 +1,7 @@
 //! The histories of all programs, as trees that grow while they are explored.
 //!
-//! A node is one history of one program. Each history is executed once. Two histories are merged where
-//! a round of a loop begins with the same memory: from there on both go on alike.
+//! A node is one history of one program. Each history is executed once. Two histories are merged
+//! where a round of a loop begins with the same memory: from there on both go on alike.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -69,8 +69,8 @@ impl Histories {
     }
 
     /// The history that goes on with `reply`. If it has not been executed before, the same run also
-    /// executes the private calls that follow, on the kernel of `live`, for the process that it names:
-    /// that saves as many runs from the beginning.
+    /// executes the private calls that follow, on the kernel of `live`, for the process that it
+    /// names: that saves as many runs from the beginning.
     pub(super) fn after(
         &mut self,
         node: NodeId,
@@ -107,7 +107,8 @@ impl Histories {
         )
     }
 
-    /// Adds the history that goes on with `reply`, then with all of `exchanges`, and then with `last`.
+    /// Adds the history that goes on with `reply`, then with all of `exchanges`, and then with
+    /// `last`.
     fn add_path(
         &mut self,
         node: NodeId,

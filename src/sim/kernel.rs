@@ -1,9 +1,9 @@
 //! A kernel as a plain value: cloned, compared and hashed like a number.
 //!
-//! It has one directory, which is enough for a lock. Each call is one atomic step, but for those that
-//! [`Kernel::apply`] names. Descriptors, descriptions and, in a coarse world, inodes are numbered per
-//! process: numbered globally, situations that differ only in which process came first would be
-//! different values.
+//! It has one directory, which is enough for a lock. Each call is one atomic step, but for those
+//! that [`Kernel::apply`] names. Descriptors, descriptions and, in a coarse world, inodes are
+//! numbered per process: numbered globally, situations that differ only in which process came first
+//! would be different values.
 
 mod calls;
 mod events;
@@ -32,8 +32,8 @@ pub(super) use self::faults::Fault;
 pub use self::processes::System;
 pub(super) use self::rules::{FlockScope, Rules};
 
-/// Inode numbers below are never used, as on real file systems. In a trace they cannot be mistaken for
-/// descriptors.
+/// Inode numbers below are never used, as on real file systems. In a trace they cannot be mistaken
+/// for descriptors.
 const FIRST_INO: Ino = 11;
 
 const DEV: u64 = 8;
@@ -66,8 +66,8 @@ pub(super) struct Kernel {
     names: BTreeMap<Name, Ino>,
     disk: Disk,
     processes: Vec<Process>,
-    /// Whether a process died with a lock and no watch was notified: closing a descriptor that is open
-    /// only for reading generates no event.
+    /// Whether a process died with a lock and no watch was notified: closing a descriptor that is
+    /// open only for reading generates no event.
     had_silent_unlock: bool,
     /// Whether a call failed that could have succeeded.
     had_fault: bool,
@@ -136,10 +136,10 @@ impl Kernel {
         self.names.keys()
     }
 
-    /// Whether any process that examines the lock `name` finds it free: no file is there, or a record
-    /// whose stamp is of this kernel and whose kernel lock is free. (While the writer of the record
-    /// lives, the lock does not count as free: the writer may have had two faults, one in its publish
-    /// and one in its withdrawal.)
+    /// Whether any process that examines the lock `name` finds it free: no file is there, or a
+    /// record whose stamp is of this kernel and whose kernel lock is free. (While the writer of
+    /// the record lives, the lock does not count as free: the writer may have had two faults,
+    /// one in its publish and one in its withdrawal.)
     pub(super) fn is_free(&self, name: &str) -> bool {
         let Some(ino) = self.names.get(OsStr::new(name)).copied() else {
             return true;

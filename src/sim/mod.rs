@@ -1,22 +1,23 @@
 //! A kernel in memory, and the search over its schedules. Built with `--cfg rvlf_sim` only, for the
 //! tests in `tests/schedules`.
 //!
-//! The shipped protocol runs in this kernel unchanged: simulated contenders execute the same code as on
-//! a real kernel. A [`World`] declares the processes and the events that may happen to them.
-//! [`World::explore`] tries every interleaving of their calls, [`World::random_walk`] random ones, and
-//! [`World::replay`] the one that some bytes describe.
+//! The shipped protocol runs in this kernel unchanged: simulated contenders execute the same code
+//! as on a real kernel. A [`World`] declares the processes and the events that may happen to them.
+//! [`World::explore`] tries every interleaving of their calls, [`World::random_walk`] random ones,
+//! and [`World::replay`] the one that some bytes describe.
 //!
 //! A world also declares which faults may happen, and how often: processes are killed, calls fail,
 //! clocks are set, machines are suspended or lose power, at any moment. Where a process runs is a
 //! [`System`]: a kernel, a pid namespace and a host name.
 //!
-//! After every step the search checks: there are never two holders; no planted foreign file was changed;
-//! no process writes into a file that is not its own; no program panics; no process sleeps on when the
-//! lock becomes free. When nothing can happen any more, it checks: no process waits indefinitely; no
-//! more files are left than crashes and faults explain; a process that comes later succeeds
-//! ([`World::finally`]).
+//! After every step the search checks: there are never two holders; no planted foreign file was
+//! changed; no process writes into a file that is not its own; no program panics; no process sleeps
+//! on when the lock becomes free. When nothing can happen any more, it checks: no process waits
+//! indefinitely; no more files are left than crashes and faults explain; a process that comes later
+//! succeeds ([`World::finally`]).
 //!
-//! This is the top of the crate: it imports the lock and the protocol, and no other file imports it.
+//! This is the top of the crate: it imports the lock and the protocol, and no other file imports
+//! it.
 
 mod call;
 mod chooser;

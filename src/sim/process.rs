@@ -1,9 +1,10 @@
 //! Simulated processes: programs whose state is the list of the replies that they have received.
 //!
-//! There are no threads. A program is a function of the replies to its calls. To take its next step, it
-//! is run from its beginning: its calls are answered from its history until it makes a call beyond the
-//! history. There the program is parked, by an unwinding that `execute` catches. So a program in the
-//! middle of its work is a value that costs nothing to keep, to copy (fork) or to drop (SIGKILL).
+//! There are no threads. A program is a function of the replies to its calls. To take its next
+//! step, it is run from its beginning: its calls are answered from its history until it makes a
+//! call beyond the history. There the program is parked, by an unwinding that `execute` catches. So
+//! a program in the middle of its work is a value that costs nothing to keep, to copy (fork) or to
+//! drop (SIGKILL).
 
 use std::any::Any;
 use std::ffi::OsStr;
@@ -72,8 +73,8 @@ struct Tape {
 /// What unwinds a program that waits for a reply.
 struct Parked;
 
-/// Runs `program` from its beginning: through `history`, then through its private calls if there is a
-/// kernel that answers them, up to the next call.
+/// Runs `program` from its beginning: through `history`, then through its private calls if there is
+/// a kernel that answers them, up to the next call.
 pub(super) fn execute(
     program: &Program,
     rules: &Arc<Rules>,
@@ -152,11 +153,11 @@ impl SimSys {
         self.tape.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The reply to `call`: from the history, or from the kernel if no other process can observe the
-    /// call. Any other call ends this run.
+    /// The reply to `call`: from the history, or from the kernel if no other process can observe
+    /// the call. Any other call ends this run.
     ///
-    /// A process that is parked or killed executes nothing more, not even the calls of a `Drop`: while
-    /// its program unwinds, calls have no effect and fail.
+    /// A process that is parked or killed executes nothing more, not even the calls of a `Drop`:
+    /// while its program unwinds, calls have no effect and fail.
     pub(super) fn call(&self, call: Call) -> Reply {
         if std::thread::panicking() {
             return Reply::failed(Errno::ESRCH);

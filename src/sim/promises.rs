@@ -26,8 +26,8 @@ impl Explorer<'_> {
         Ok(())
     }
 
-    /// Checks that no process that waits for the lock sleeps through its release or its holder's death.
-    /// Where the kernel reported no event, the waiter's timer has to do.
+    /// Checks that no process that waits for the lock sleeps through its release or its holder's
+    /// death. Where the kernel reported no event, the waiter's timer has to do.
     pub(super) fn check_sleepers(&self, state: &State) -> Result<(), Broken> {
         if !state.kernel.is_free(LOCK) || state.kernel.may_lack_event(LOCK) {
             return Ok(());

@@ -249,7 +249,8 @@ impl Hooks for SimSys {
     }
 
     fn begin_round(&self, entry: usize, memory: &dyn fmt::Debug) {
-        // A round in the history needs no fingerprint. Making one takes longer than everything else.
+        // A round in the history needs no fingerprint. Making one takes longer than everything
+        // else.
         let is_this_loop = |call: &Call| matches!(call, Call::BeginRound(of, _) if *of == entry);
         if self.skip_in_history(is_this_loop) {
             return;

@@ -79,7 +79,8 @@ fn a_file_that_gets_its_name_last_is_proved_whole() {
     world.explore().expect("a linked file is whole");
 }
 
-// Stat-then-unlink: B judges the stale file, A breaks that file and creates its own, B unlinks A's file.
+// Stat-then-unlink: B judges the stale file, A breaks that file and creates its own, B unlinks A's
+// file.
 fn break_by_path(os: &SimSys) {
     let dir = dir(os);
     if let Ok(file) = os.open(&dir, name(LOCK), Access::Read) {
@@ -139,7 +140,8 @@ fn flock_on_a_permanent_file_is_proved_exclusive() {
 }
 
 // Unlinking on release makes flock alone worthless: B opens the file, A releases and unlinks it, B
-// locks the file, which has no name any more, A creates another file and locks that. No process crashed.
+// locks the file, which has no name any more, A creates another file and locks that. No process
+// crashed.
 fn flock_and_unlink(os: &SimSys) {
     let dir = dir(os);
     let opened = os.open(&dir, name(LOCK), Access::Read);
@@ -166,7 +168,8 @@ fn flock_on_a_file_that_lost_its_name_is_found() {
     );
 }
 
-// A child shares its parent's open file description: if the child unlocks it, the parent loses the lock.
+// A child shares its parent's open file description: if the child unlocks it, the parent loses the
+// lock.
 fn fork_while_holding(os: &SimSys, child: fn(&SimSys, &SimFile)) {
     let file = os
         .open(&dir(os), name(LOCK), Access::Read)
@@ -376,8 +379,8 @@ fn sleeping_through_a_release_is_found() {
     );
 }
 
-// flock(2): a conversion drops the old lock before it requests the new one. In between another process
-// can obtain the lock.
+// flock(2): a conversion drops the old lock before it requests the new one. In between another
+// process can obtain the lock.
 #[test]
 fn a_conversion_of_flock_can_lose_to_another_process() {
     let upgrade = |os: &SimSys| {
@@ -516,8 +519,9 @@ fn the_foreign_file_still_exists(os: &SimSys) {
     );
 }
 
-// B has judged a dead lock. Before B's rename another tool replaces the lock by a file of its own, which B
-// renames aside; before B puts that file back, C publishes. The file must not be removed like a lock.
+// B has judged a dead lock. Before B's rename another tool replaces the lock by a file of its own,
+// which B renames aside; before B puts that file back, C publishes. The file must not be removed
+// like a lock.
 #[test]
 fn a_foreign_file_that_was_renamed_by_mistake_is_never_removed() {
     let mut world = World::local()
@@ -555,8 +559,9 @@ fn recover(os: &SimSys) {
     assert!(obtained.is_err(), "this shows the trace");
 }
 
-// Where age decides on a mount, a contender reads the server's clock by making a probe file. A process
-// that only inspects the lock may be a monitor that runs every minute, or have a reason not to write there.
+// Where age decides on a mount, a contender reads the server's clock by making a probe file. A
+// process that only inspects the lock may be a monitor that runs every minute, or have a reason not
+// to write there.
 #[test]
 fn on_a_mount_a_contender_makes_a_probe_and_an_observer_nothing() {
     let creates = |world: World, program: fn(&SimSys)| {

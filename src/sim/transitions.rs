@@ -240,9 +240,9 @@ impl Explorer<'_> {
         self.histories.after(node, reply, live)
     }
 
-    /// Brings a process to its next call that other processes can observe. Private calls are executed;
-    /// a run of the program that has ended is followed by the next one, also in the place of a dead
-    /// process.
+    /// Brings a process to its next call that other processes can observe. Private calls are
+    /// executed; a run of the program that has ended is followed by the next one, also in the
+    /// place of a dead process.
     pub(super) fn advance(
         &mut self,
         state: &mut State,

@@ -51,8 +51,8 @@ impl World {
         }
     }
 
-    /// A network mount. It has no files without a name. Several kernels may use it, and a flock excludes
-    /// the processes of all of them.
+    /// A network mount. It has no files without a name. Several kernels may use it, and a flock
+    /// excludes the processes of all of them.
     #[must_use]
     pub fn network() -> World {
         let mut world = World::local().without_unnamed();
@@ -67,8 +67,8 @@ impl World {
         self
     }
 
-    /// A mount that lets two kernels both create one name (`weed mount`): for a moment the second kernel
-    /// does not see the first one's file, and then its own file has the name.
+    /// A mount that lets two kernels both create one name (`weed mount`): for a moment the second
+    /// kernel does not see the first one's file, and then its own file has the name.
     #[must_use]
     pub fn where_exclusive_create_lies(mut self) -> World {
         self.rules.exclusive_create_lies = true;
@@ -77,8 +77,8 @@ impl World {
         self
     }
 
-    /// A server that forgets a file with its last name: a process that has the file open receives ESTALE,
-    /// as on NFS.
+    /// A server that forgets a file with its last name: a process that has the file open receives
+    /// ESTALE, as on NFS.
     #[must_use]
     pub fn where_removed_files_are_forgotten(mut self) -> World {
         self.rules.forgets_removed_files = true;
@@ -122,8 +122,8 @@ impl World {
     /// - Sleeps shorter than a second take no time; longer ones end when no process can run.
     /// - Inode numbers are not given out again while any process could remember them (as on tmpfs).
     /// - fstat of an open file does not report its number of links.
-    /// - Contenders check a kernel lock whose holder is not visible twice, not seven times, and a torn
-    ///   file twice.
+    /// - Contenders check a kernel lock whose holder is not visible twice, not seven times, and a
+    ///   torn file twice.
     ///
     /// Random schedules should not be coarse: they can afford all of this.
     #[must_use]
@@ -140,8 +140,9 @@ impl World {
         self
     }
 
-    /// Never merges two histories of a process: what the loops of the protocol declare as their memory is
-    /// not relied on. Slow. Its purpose is to show that the declarations can be relied on.
+    /// Never merges two histories of a process: what the loops of the protocol declare as their
+    /// memory is not relied on. Slow. Its purpose is to show that the declarations can be
+    /// relied on.
     #[must_use]
     pub fn without_merging(mut self) -> World {
         self.rules.no_merging = true;
@@ -189,9 +190,9 @@ impl World {
         self
     }
 
-    /// A process that executes `program` `runs` times. Nothing is remembered from one run to the next.
-    /// When the process is killed, another one takes its place and begins the next run. The first
-    /// process has pid 100, the second one pid 200.
+    /// A process that executes `program` `runs` times. Nothing is remembered from one run to the
+    /// next. When the process is killed, another one takes its place and begins the next run.
+    /// The first process has pid 100, the second one pid 200.
     ///
     /// The program must be a function of the replies of its [`SimSys`]: it is executed many times.
     #[must_use]
@@ -228,39 +229,42 @@ impl World {
         self
     }
 
-    /// How often a wall clock is set, by an hour or ten years, forwards or backwards, at any moments.
+    /// How often a wall clock is set, by an hour or ten years, forwards or backwards, at any
+    /// moments.
     #[must_use]
     pub fn clock_steps(mut self, steps: usize) -> World {
         self.budget.clock_steps = steps;
         self
     }
 
-    /// How often a kernel is suspended for an hour, at any moments. Its own timers fire an hour late.
+    /// How often a kernel is suspended for an hour, at any moments. Its own timers fire an hour
+    /// late.
     #[must_use]
     pub fn suspensions(mut self, suspensions: usize) -> World {
         self.budget.suspensions = suspensions;
         self
     }
 
-    /// How many calls fail that could succeed: with EIO, ENOSPC, EMFILE, ENOLCK (reported as a flock that
-    /// is not supported), and on a network mount ESTALE. EINTR never reaches the protocol.
+    /// How many calls fail that could succeed: with EIO, ENOSPC, EMFILE, ENOLCK (reported as a
+    /// flock that is not supported), and on a network mount ESTALE. EINTR never reaches the
+    /// protocol.
     #[must_use]
     pub fn faults(mut self, faults: usize) -> World {
         self.budget.faults = faults;
         self
     }
 
-    /// How many calls on a network mount report failure although the server has done them: the answer
-    /// was lost, and the client gives up (ETIMEDOUT), or repeats the call and learns that the name
-    /// exists (EEXIST) or is gone (ENOENT).
+    /// How many calls on a network mount report failure although the server has done them: the
+    /// answer was lost, and the client gives up (ETIMEDOUT), or repeats the call and learns
+    /// that the name exists (EEXIST) or is gone (ENOENT).
     #[must_use]
     pub fn lost_answers(mut self, answers: usize) -> World {
         self.budget.lost_answers = answers;
         self
     }
 
-    /// How often all machines lose power and boot again, at any moments. The disk then holds what was
-    /// synced, and of all that was not synced either everything or nothing.
+    /// How often all machines lose power and boot again, at any moments. The disk then holds what
+    /// was synced, and of all that was not synced either everything or nothing.
     #[must_use]
     pub fn power_losses(mut self, losses: usize) -> World {
         self.budget.power_losses = losses;
@@ -279,7 +283,8 @@ impl World {
         Explorer::new(self).explore()
     }
 
-    /// Tries `schedules` random schedules: the first is the one of `seed`, the next that of `seed + 1`.
+    /// Tries `schedules` random schedules: the first is the one of `seed`, the next that of `seed +
+    /// 1`.
     ///
     /// # Errors
     ///
@@ -296,7 +301,8 @@ impl World {
         Ok(report)
     }
 
-    /// Tries the schedule that `bytes` describe. Each byte is a choice, and any bytes are a schedule.
+    /// Tries the schedule that `bytes` describe. Each byte is a choice, and any bytes are a
+    /// schedule.
     ///
     /// # Errors
     ///

@@ -1,12 +1,13 @@
-//! The test hooks of the protocol. Only the simulated kernel of the tests (`--cfg rvlf_sim`) uses them;
-//! without that cfg they are constants and empty functions.
+//! The test hooks of the protocol. Only the simulated kernel of the tests (`--cfg rvlf_sim`) uses
+//! them; without that cfg they are constants and empty functions.
 
 #[cfg(rvlf_sim)]
 pub use self::simulated::Safeguard;
 #[cfg(rvlf_sim)]
 pub(crate) use self::simulated::{Hooks, Rounds};
 
-/// Whether the simulated kernel has disabled a [`Safeguard`]. Always `false` outside of the simulator.
+/// Whether the simulated kernel has disabled a [`Safeguard`]. Always `false` outside of the
+/// simulator.
 #[cfg(rvlf_sim)]
 macro_rules! sabotaged {
     ($sys:expr, $safeguard:ident) => {
@@ -45,15 +46,16 @@ mod simulated {
     pub(crate) trait Hooks {
         /// Marks the place right before a loop, and names it.
         fn begin_loop(&self) -> usize;
-        /// Begins a round of the loop `entry` that remembers nothing of its earlier rounds but `memory`.
+        /// Begins a round of the loop `entry` that remembers nothing of its earlier rounds but
+        /// `memory`.
         fn begin_round(&self, entry: usize, memory: &dyn fmt::Debug);
         fn disables(&self, safeguard: Safeguard) -> bool;
     }
 
     /// The rounds of one loop of the protocol.
     ///
-    /// The simulator merges all histories that begin a round of a loop with the same memory. Without
-    /// that, its search would not end where contenders keep each other busy.
+    /// The simulator merges all histories that begin a round of a loop with the same memory.
+    /// Without that, its search would not end where contenders keep each other busy.
     pub(crate) struct Rounds<'s> {
         /// The loop, if a simulated kernel runs it.
         entry: Option<(&'s dyn Hooks, usize)>,
@@ -76,8 +78,8 @@ mod simulated {
         }
     }
 
-    /// A safeguard of the protocol that a simulated world can disable, to show that the search over the
-    /// world's schedules finds the harm. The shipped protocol has no way to disable one.
+    /// A safeguard of the protocol that a simulated world can disable, to show that the search over
+    /// the world's schedules finds the harm. The shipped protocol has no way to disable one.
     #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
     #[non_exhaustive]
     pub enum Safeguard {
@@ -94,16 +96,16 @@ mod simulated {
         /// A record and its name are synced before the lock is handed out. (Disabled: a sync does
         /// nothing and reports success.)
         Sync,
-        /// A publisher that has broken a lock that deployed clients may also have judged stale waits for
-        /// those clients. (Disabled: that sleep takes no time.)
+        /// A publisher that has broken a lock that deployed clients may also have judged stale
+        /// waits for those clients. (Disabled: that sleep takes no time.)
         Settle,
-        /// Off local file systems a publisher waits until all creators of the name see one file, and
-        /// reads its record back. (Disabled: that sleep takes no time.)
+        /// Off local file systems a publisher waits until all creators of the name see one file,
+        /// and reads its record back. (Disabled: that sleep takes no time.)
         ReadBack,
 
         // Disabled by `sabotaged!` in the protocol.
-        /// A breaker checks again that the path still names the inode that it judged, and that the file
-        /// that it renamed aside is that inode.
+        /// A breaker checks again that the path still names the inode that it judged, and that the
+        /// file that it renamed aside is that inode.
         Identity,
         /// A holder checks that its descriptor is still its lock file before it writes.
         OwnDescriptor,

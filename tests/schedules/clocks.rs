@@ -1,4 +1,4 @@
-//! Wall clocks that are set, and machines that are suspended, at any moment.
+//! Wall clocks are set and machines are suspended, at any moment.
 
 use std::time::Duration;
 
@@ -9,22 +9,27 @@ use super::{LATER, contend, contend_in_danger, find, prove, sample, with};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Whoever comes later gets the lock, whatever its clock shows. (Litter is removed by its age: by a
-/// clock that was set back it stays young.)
+/// Acquires and releases when all others have ended, whatever the clock shows. (It does not check
+/// for leftovers: they are removed by age, and by a clock that was set back they stay young.)
 fn recover(os: &SimSys) {
-    let lock = os.try_acquire().expect("everybody is dead or has released");
-    lock.release().expect("nobody else is there");
+    let lock = os
+        .try_acquire()
+        .expect("every holder is dead or has released");
+    lock.release().expect("no other process is there");
 }
 
 fn refresh_and_release(os: &SimSys) {
     match os.try_acquire() {
         Ok(lock) => {
             os.entered();
-            lock.refresh().expect("nobody takes a live lock");
+            lock.refresh().expect("no process takes a live lock");
             os.left();
-            lock.release().expect("nobody takes a live lock");
+            lock.release().expect("no process takes a live lock");
         }
-        Err(error) => assert!(error.is_held(), "contention is the only reason: {error}"),
+        Err(error) => assert!(
+            error.is_held(),
+            "refused for another reason than contention: {error}"
+        ),
     }
 }
 
@@ -32,18 +37,18 @@ fn coarse() -> World {
     World::local().coarse().finally(LATER, recover)
 }
 
-/// A patience that outlasts a suspension.
+/// Waits with a timeout that outlasts a suspension.
 fn wait_for_hours(os: &SimSys) {
     let lock = os
         .acquire(Duration::from_secs(10 * 3600))
-        .expect("everybody before has released or died");
+        .expect("every earlier holder has released or died");
     os.entered();
     os.left();
-    lock.release().expect("nobody takes a live lock");
+    lock.release().expect("no process takes a live lock");
 }
 
-// NTP sets the clock at boot, somebody by hand, a laptop sleeps: on a local file system no live holder
-// loses anything by it.
+// NTP sets the clock at boot, a user sets it by hand, a laptop is suspended: on a local file system
+// no live holder loses its lock by that.
 #[test]
 fn a_live_holder_keeps_its_lock_whatever_the_clock_does() {
     let world = || {
@@ -84,10 +89,10 @@ fn waiters_are_woken_whatever_the_clock_does() {
     prove("1 waiter, 1 suspension", &world().suspensions(1));
 }
 
-// Two machines, two clocks, neither of which the file server follows. The holder shows an age by two
-// clocks, and one of them at most is wrong.
+// Two machines have two clocks, and the file server has a third. The age of the holder's record is
+// known by two clocks, and at most one of them is wrong.
 #[test]
-fn a_live_holder_elsewhere_is_not_robbed_because_a_clock_was_set() {
+fn a_live_holder_elsewhere_keeps_its_lock_when_a_clock_is_set() {
     let mount = || {
         World::network()
             .flock_not_shared()
@@ -99,10 +104,10 @@ fn a_live_holder_elsewhere_is_not_robbed_because_a_clock_was_set() {
     prove("a refreshing holder, 1 clock step", &world.clock_steps(1));
 }
 
-// A machine that sleeps for an hour is a holder that is paused: the others go on, and it hears of its
-// loss at its next check.
+// A holder on a machine that is suspended for an hour is paused: the others go on, and the holder
+// notices its loss at its next check.
 #[test]
-fn a_suspended_holder_hears_of_its_loss_and_touches_nothing() {
+fn a_suspended_holder_notices_its_loss_and_changes_nothing() {
     let world = World::network().flock_not_shared().coarse();
     let world = world.process("H", 1, refresh_and_check);
     let world = world.on(ELSEWHERE).process("C", 1, come_after_the_age);
@@ -113,22 +118,22 @@ fn a_suspended_holder_hears_of_its_loss_and_touches_nothing() {
 #[test]
 fn random_schedules_with_clock_steps_and_suspensions() {
     let world = || with(World::local(), 3, 2, refresh_and_release);
-    let mishaps = |world: World| world.crashes(2).clock_steps(3).suspensions(2);
+    let events = |world: World| world.crashes(2).clock_steps(3).suspensions(2);
     sample(
-        "3 holders, all mishaps of clocks",
-        &mishaps(world()).finally(LATER, recover),
+        "3 holders, all clock events",
+        &events(world()).finally(LATER, recover),
     );
     let dead = with(World::local().dead_lock(SECOND), 3, 2, refresh_and_release);
     sample(
-        "3 breakers, all mishaps of clocks",
-        &mishaps(dead).finally(LATER, recover),
+        "3 breakers, all clock events",
+        &events(dead).finally(LATER, recover),
     );
     let torn = with(World::local().without_unnamed(), 3, 2, refresh_and_release);
     sample(
-        "exclusive create, all mishaps of clocks",
-        &mishaps(torn).finally(LATER, recover),
+        "exclusive create, all clock events",
+        &events(torn).finally(LATER, recover),
     );
-    // A holder elsewhere that was suspended for an hour gives itself up.
+    // No suspensions here: on a mount a holder that was suspended for an hour gives its lock up.
     let on_two = World::network().process("A", 2, refresh_and_release);
     let on_two = on_two.on(ELSEWHERE).process("B", 2, refresh_and_release);
     sample(
@@ -137,12 +142,12 @@ fn random_schedules_with_clock_steps_and_suspensions() {
     );
 }
 
-// Exclusive create: A's file is empty, and a clock that is set makes it look old to B, who locks it to
-// break it. A takes its file back, which it could not lock, and publishes another one: B's rename
-// catches that, and C publishes as well.
+// Exclusive create: A's file is empty, and a clock that is set makes the file look old to B, which
+// locks it to break it. A withdraws its file, which it could not lock, and publishes another one: B
+// renames that one aside, and C publishes as well.
 #[test]
 #[ignore = "takes minutes"]
-fn what_is_taken_back_unlocked_breaks_exclusion() {
+fn a_withdrawal_without_the_kernel_lock_breaks_exclusion() {
     let world = World::local().without_unnamed().coarse().clock_steps(1);
     let world = world.without(Safeguard::LockedWithdraw);
     find(

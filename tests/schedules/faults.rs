@@ -1,5 +1,5 @@
-//! Calls that fail at any moment, with or without effect: a clear error or success, no wrong lock, no
-//! leftover.
+//! Calls fail at any moment, with or without effect. Each operation must report success or a clear
+//! error, grant no wrong lock, and leave nothing behind.
 
 use std::time::Duration;
 
@@ -10,23 +10,23 @@ use rvlf_simulated::{AcquireError, HoldError};
 use super::refreshes::{ELSEWHERE, find_harm};
 use super::{LATER, MINUTE, come_later, prove, sample, with};
 
-/// What an acquisition may come to: the lock, a refusal, or an error that names the lock file.
+/// Checks that an acquisition ended with the lock, a refusal, or an error that names the lock file.
 fn attempt(outcome: Result<SimLock, AcquireError>) -> Option<SimLock> {
     match outcome {
         Ok(lock) => Some(lock),
         Err(error @ (AcquireError::Held { .. } | AcquireError::Io { .. })) => {
-            let said = error.to_string();
-            assert!(said.contains("d.lock"), "which file? {said}");
+            let text = error.to_string();
+            assert!(text.contains("d.lock"), "no lock file is named: {text}");
             None
         }
-        Err(error) => panic!("a fault is neither a foreign file nor a loss: {error}"),
+        Err(error) => panic!("a fault was reported as something else: {error}"),
     }
 }
 
-/// Whatever a fault is taken for, it is not taken for a loss.
-fn is_io(outcome: Result<(), HoldError>) {
+/// Checks that a fault was not reported as a loss.
+fn check_is_no_loss(outcome: Result<(), HoldError>) {
     if let Err(HoldError::Lost(lost)) = outcome {
-        panic!("a fault is no loss: {lost}");
+        panic!("a fault was reported as a loss: {lost}");
     }
 }
 
@@ -41,16 +41,16 @@ fn wait(os: &SimSys) {
 fn hold(os: &SimSys, outcome: Result<SimLock, AcquireError>) {
     if let Some(lock) = attempt(outcome) {
         os.entered();
-        is_io(lock.refresh());
+        check_is_no_loss(lock.refresh());
         if let Err(lost) = lock.check() {
-            panic!("a fault is no loss: {lost}");
+            panic!("a fault was reported as a loss: {lost}");
         }
         os.left();
-        is_io(lock.release());
+        check_is_no_loss(lock.release());
     }
 }
 
-/// Nobody died, and each lock was released in spite of the fault: nothing is left.
+/// Checks that nothing is left: no process died, and each lock was released in spite of the fault.
 fn find_nothing(os: &SimSys) {
     let left = os.names();
     assert!(left.is_empty(), "left behind: {left:?}");
@@ -70,31 +70,35 @@ fn a_fault_leaves_an_error_or_success_and_nothing_behind() {
     );
 }
 
-/// Nobody else is there: whatever fails, nobody holds the lock.
+/// Acquires while no other process is there. Whatever fails, no holder may be reported.
 fn acquire_alone(os: &SimSys) {
-    acquire_with_nobody_but(None, os);
+    acquire_with_no_holder_but(None, os);
 }
 
-/// The same where the server may forget a file that is there: an empty one may be left.
+/// The same where the server may forget a file that is there: an empty file may be left, which
+/// counts as one that is being written.
 fn acquire_alone_on_a_mount(os: &SimSys) {
-    acquire_with_nobody_but(Some(Reason::BeingWritten), os);
+    acquire_with_no_holder_but(Some(Reason::BeingWritten), os);
 }
 
-fn acquire_with_nobody_but(left: Option<Reason>, os: &SimSys) {
+fn acquire_with_no_holder_but(expected: Option<Reason>, os: &SimSys) {
     match os.try_acquire() {
-        Ok(lock) => is_io(lock.release()),
+        Ok(lock) => check_is_no_loss(lock.release()),
         Err(error) => {
             let reason = error.holder().map(|holder| holder.verdict().reason());
-            let explained = reason.is_none() || reason == left;
-            assert!(explained, "who should hold it? {error}");
+            let explained = reason.is_none() || reason == expected;
+            assert!(
+                explained,
+                "a holder is reported that does not exist: {error}"
+            );
         }
     }
 }
 
-// A publisher that takes a disk error for a race that it has lost would go round, meet what it has
-// left itself, and blame a holder that does not exist.
+// A publisher that treats a disk error as a lost race would start again, find its own leftover, and
+// report a holder that does not exist.
 #[test]
-fn a_fault_is_not_taken_for_a_holder() {
+fn a_fault_is_not_reported_as_a_holder() {
     let alone =
         |world: World, program: fn(&SimSys)| world.coarse().process("A", 1, program).faults(1);
     let local = World::local();
@@ -117,7 +121,7 @@ fn a_failed_publish_that_is_not_withdrawn_leaves_a_lock_behind() {
 }
 
 #[test]
-fn a_fault_gives_nobody_a_wrong_lock() {
+fn a_fault_gives_no_contender_a_wrong_lock() {
     let two = |world: World| with(world.coarse(), 2, 1, contend).finally(LATER, come_later);
     prove("2 contenders, 2 faults", &two(World::local()).faults(2));
     let world = || {
@@ -138,73 +142,78 @@ fn a_fault_gives_no_breaker_a_wrong_lock() {
     prove("2 breakers, 1 fault", &world.faults(1));
 }
 
-/// A foreign file under a name of ours.
-const ASIDE: &str = ".rvlf-00000000000000ff";
+/// A foreign file with a name like a breaker's temporary file.
+const FOREIGN_ASIDE: &str = ".rvlf-00000000000000ff";
 
-fn come_where_foreign_files_are(os: &SimSys) {
+fn come_later_where_foreign_files_are(os: &SimSys) {
     let lock = os
         .try_acquire()
         .expect("the lock is free or its holder dead");
-    lock.release().expect("nobody else is there");
+    lock.release().expect("no other process is there");
     let _ = os.sweep();
-    assert_eq!(os.names(), [ASIDE, "notes"], "litter stays");
+    assert_eq!(os.names(), [FOREIGN_ASIDE, "notes"], "leftovers");
 }
 
 #[test]
 fn random_schedules_with_faults() {
-    let mishaps = |world: World| {
-        let world = world.foreign("notes", b"mine").foreign(ASIDE, b"mine, too");
+    let faulty = |world: World| {
+        let world = world
+            .foreign("notes", b"mine")
+            .foreign(FOREIGN_ASIDE, b"mine, too");
         let world = world.faults(3).crashes(1);
-        world.finally(LATER, come_where_foreign_files_are)
+        world.finally(LATER, come_later_where_foreign_files_are)
     };
     let dead = || World::local().dead_lock(Duration::from_secs(1));
     sample(
         "3 contenders, faults",
-        &mishaps(with(World::local(), 3, 2, contend)),
+        &faulty(with(World::local(), 3, 2, contend)),
     );
-    sample("3 breakers, faults", &mishaps(with(dead(), 3, 2, contend)));
+    sample("3 breakers, faults", &faulty(with(dead(), 3, 2, contend)));
     let waiters = with(dead(), 2, 2, wait).process("C", 2, contend);
-    sample("2 waiters and a breaker, faults", &mishaps(waiters));
+    sample("2 waiters and a breaker, faults", &faulty(waiters));
     let torn = with(World::local().without_unnamed(), 3, 2, contend);
-    sample("exclusive create, faults", &mishaps(torn));
+    sample("exclusive create, faults", &faulty(torn));
     let mount = World::network().process("A", 2, contend);
     let mount = mount.on(ELSEWHERE).process("B", 2, contend);
-    sample("two machines that share flock, faults", &mishaps(mount));
+    sample("two machines that share flock, faults", &faulty(mount));
 }
 
-/// Releases, and may hear that the lock was lost where the answer to its own unlink was.
-fn contend_on_a_bad_line(os: &SimSys) {
+/// Contends. The release may report a loss, if the answer to its own unlink was lost.
+fn contend_with_lost_answers(os: &SimSys) {
     let Some(lock) = attempt(os.try_acquire()) else {
         return;
     };
     os.entered();
-    is_io(lock.refresh());
+    check_is_no_loss(lock.refresh());
     if let Err(lost) = lock.check() {
-        panic!("nobody takes a live lock: {lost}");
+        panic!("a live lock was taken: {lost}");
     }
     os.left();
     let _ = lock.release();
 }
 
-// The server has created, renamed or unlinked, and its answer never comes: a creator finds its own file
-// and takes it for another's, a breaker finds nothing to rename, and both must go on from what is there.
+// The server has created, renamed or unlinked a file, and its answer is lost: a creator finds its
+// own file and treats it as another process's, a breaker finds nothing to rename, and both must go
+// on from there.
 #[test]
-fn an_answer_that_is_lost_gives_nobody_a_wrong_lock() {
+fn a_lost_answer_gives_no_contender_a_wrong_lock() {
     let finally = |world: World| world.lost_answers(2).finally(LATER, come_later);
     let one = World::network().coarse();
-    let one = one.process("A", 1, contend_on_a_bad_line);
+    let one = one.process("A", 1, contend_with_lost_answers);
     prove("1 contender, 2 answers lost", &finally(one));
     let dead = || World::network().dead_lock(LATER).coarse();
-    let one = dead().process("A", 1, contend_on_a_bad_line);
+    let one = dead().process("A", 1, contend_with_lost_answers);
     prove("1 breaker, 2 answers lost", &finally(one));
 }
 
 #[test]
 #[ignore = "takes a minute"]
-fn an_answer_that_is_lost_gives_no_breaker_a_wrong_lock() {
+fn a_lost_answer_gives_no_breaker_a_wrong_lock() {
     let dead = World::network().dead_lock(LATER).coarse();
-    let world = dead.process("A", 1, contend_on_a_bad_line).on(ELSEWHERE);
-    let world = world.process("B", 1, contend_on_a_bad_line);
+    let world = dead
+        .process("A", 1, contend_with_lost_answers)
+        .on(ELSEWHERE);
+    let world = world.process("B", 1, contend_with_lost_answers);
     prove(
         "2 breakers, 1 answer lost",
         &world.lost_answers(1).finally(LATER, come_later),
@@ -213,9 +222,9 @@ fn an_answer_that_is_lost_gives_no_breaker_a_wrong_lock() {
 
 #[test]
 fn random_schedules_with_lost_answers() {
-    let mount = World::network().process("A", 2, contend_on_a_bad_line);
+    let mount = World::network().process("A", 2, contend_with_lost_answers);
     let mount = mount.on(ELSEWHERE);
-    let mount = mount.process("B", 2, contend_on_a_bad_line);
+    let mount = mount.process("B", 2, contend_with_lost_answers);
     let mount = mount.faults(1).lost_answers(2).crashes(1);
     sample(
         "two machines, answers lost",

@@ -1,32 +1,42 @@
-//! Machines that lose power: what was synced is there when they boot again, and no more is promised.
+//! Machines lose power. Writes that were synced are there after the next boot; nothing else is
+//! promised.
 
 use rvlf_simulated::sim::{Safeguard, World};
 
 use super::{LATER, come_later, contend, contend_in_danger, prove, sample, with};
 
-/// The next writer must learn that somebody was writing: no loss of power takes a held lock away.
-fn without_power(world: World) -> World {
+/// The next writer must learn that another one was writing: no loss of power removes a held lock.
+fn with_power_loss(world: World) -> World {
     world.power_losses(1).finally(LATER, come_later)
 }
 
 #[test]
 fn a_held_lock_survives_the_loss_of_power_and_is_recovered_after_it() {
-    let world = || without_power(World::local().coarse());
-    prove("1 contender, 1 loss", &with(world(), 1, 2, contend));
-    prove("2 contenders, 1 loss", &with(world(), 2, 1, contend));
+    let world = || with_power_loss(World::local().coarse());
+    prove(
+        "1 contender, 1 loss of power",
+        &with(world(), 1, 2, contend),
+    );
+    prove(
+        "2 contenders, 1 loss of power",
+        &with(world(), 2, 1, contend),
+    );
 }
 
-// Without O_TMPFILE the name is there before the content, and either may reach the disk alone.
+// Without O_TMPFILE the name exists before the content, and either may reach the disk alone.
 #[test]
 fn a_lock_by_exclusive_create_survives_the_loss_of_power() {
-    let world = without_power(World::local().coarse().without_unnamed());
-    prove("exclusive create, 1 loss", &with(world, 1, 2, contend));
+    let world = with_power_loss(World::local().coarse().without_unnamed());
+    prove(
+        "exclusive create, 1 loss of power",
+        &with(world, 1, 2, contend),
+    );
 }
 
 #[test]
-fn what_is_not_synced_is_lost_with_the_power() {
+fn without_syncs_a_held_lock_is_lost_with_the_power() {
     for world in [World::local(), World::local().without_unnamed()] {
-        let world = without_power(world.coarse().without(Safeguard::Sync));
+        let world = with_power_loss(world.coarse().without(Safeguard::Sync));
         let violation = with(world, 1, 1, contend_in_danger)
             .explore()
             .expect_err("nothing was synced");

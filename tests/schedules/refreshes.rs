@@ -1,4 +1,5 @@
-//! Holders that refresh and check while others break their lock, by force or by judgement.
+//! Holders refresh and check while other processes break their lock, by force or because it looks
+//! stale.
 
 use std::time::Duration;
 
@@ -7,15 +8,15 @@ use rvlf_simulated::{HoldError, LossReason};
 
 use super::{LATER, coarse, come_later, contend, prove, sample};
 
-/// Another machine, which sees the same files and nothing else.
+/// Another machine, which shares only the files.
 pub const ELSEWHERE: System = System::HOST.named("elsewhere").on_kernel(1);
 
 /// The pid of the first process.
 const FIRST: u32 = 100;
 
-/// The kernel's own books say that the lock is lost for good: it must not be refreshed nor found in
-/// place any more, and what is at the path then stays. The holder ends without a release: at the very
-/// moment of a release a break by force can cost the next holder its lock.
+/// Holds, refreshes and checks. If the kernel's inode table shows that the lock is lost for good,
+/// then neither may succeed, and the file at the path must stay. The holder ends without a release:
+/// during a release, a break by force can cost the next holder its lock.
 pub fn refresh_and_check(os: &SimSys) {
     let Ok(lock) = os.try_acquire() else { return };
     let lost = !lock.has_name();
@@ -23,10 +24,10 @@ pub fn refresh_and_check(os: &SimSys) {
     assert!(!lost || refreshed.is_err(), "a lost lock was refreshed");
     let lost = !lock.has_name();
     let checked = lock.check();
-    assert!(!lost || checked.is_err(), "a check found a lost lock");
+    assert!(!lost || checked.is_err(), "a check accepted a lost lock");
     assert!(
         refreshed.is_ok() || checked.is_err(),
-        "a loss was taken back"
+        "a loss was forgotten"
     );
     if let Err(lost) = checked {
         let reason = lost.reason;
@@ -47,7 +48,7 @@ pub fn refresh_and_check(os: &SimSys) {
     }
 }
 
-/// Releases only what is lost, without having heard of it.
+/// Releases the lock only if it is lost, before any check has noticed the loss.
 fn release_if_lost(os: &SimSys) {
     let Ok(lock) = os.try_acquire() else { return };
     if lock.has_name() {
@@ -65,86 +66,84 @@ fn break_the_first_by_force(os: &SimSys) {
     }
 }
 
-/// Comes next, and must keep its lock to the end.
-fn succeed(os: &SimSys) {
+/// Acquires next, and must keep its lock to the end.
+fn hold_to_the_end(os: &SimSys) {
     if let Ok(lock) = os.try_acquire() {
         os.entered();
-        keep(&lock);
+        check_is_kept(&lock);
         os.left();
         std::mem::forget(lock);
     }
 }
 
-fn keep(lock: &SimLock) {
+fn check_is_kept(lock: &SimLock) {
     assert!(
         lock.has_name(),
-        "somebody removed the lock of a live holder"
+        "another process removed the lock of a live holder"
     );
 }
 
-/// H holds and F breaks its lock by force.
+/// H holds, and F breaks H's lock by force.
 fn broken_by_force(world: World, holder: fn(&SimSys)) -> World {
     let world = world.process("H", 1, holder);
     world.process("F", 1, break_the_first_by_force)
 }
 
 #[test]
-fn a_holder_whose_lock_was_broken_by_force_hears_of_it_and_touches_nothing() {
+fn a_holder_whose_lock_was_broken_by_force_notices_it_and_changes_nothing() {
     let world = || broken_by_force(coarse(), refresh_and_check);
     prove("a holder and a break by force", &world().crashes(2));
-    let successor = world().process("C", 1, succeed);
+    let successor = world().process("C", 1, hold_to_the_end);
     prove("a holder, a break by force, a successor", &successor);
-    let late = broken_by_force(coarse(), release_if_lost).process("C", 1, succeed);
+    let late = broken_by_force(coarse(), release_if_lost).process("C", 1, hold_to_the_end);
     prove("a late release, a break by force, a successor", &late);
 }
 
-/// A shortest schedule in which a promise is broken that `says` so.
-pub fn find_harm(what: &str, world: &World, says: &str) -> Violation {
+/// Finds a shortest schedule that breaks a promise, with a message that contains `message`.
+pub fn find_harm(what: &str, world: &World, message: &str) -> Violation {
     let violation = world.explore().expect_err(what);
     println!("{what}:\n{violation}\n");
-    assert!(violation.message().contains(says), "{violation}");
+    assert!(violation.message().contains(message), "{violation}");
     violation
 }
 
 #[test]
-fn a_release_that_does_not_look_at_the_path_takes_the_successors_lock() {
+fn a_release_that_does_not_check_the_path_removes_the_successors_lock() {
     let world = coarse().without(Safeguard::OwnPath);
-    let world = broken_by_force(world, release_if_lost).process("C", 1, succeed);
+    let world = broken_by_force(world, release_if_lost).process("C", 1, hold_to_the_end);
     find_harm(
-        "a release without a look",
+        "a release without a check of the path",
         &world,
         "removed the lock of a live holder",
     );
 }
 
-// R19: the holder has compared path and descriptor, F breaks its lock, C publishes, the holder unlinks.
-// The manual says that a break by force is for a holder that is not at work.
+// R19 of the protocol: the holder has compared path and descriptor, F breaks its lock, C publishes,
+// the holder unlinks C's file. The manual says that a break by force is for a holder that is not at
+// work.
 #[test]
-fn a_break_by_force_in_the_moment_of_a_release_can_cost_the_next_holder_its_lock() {
+fn a_break_by_force_during_a_release_can_cost_the_next_holder_its_lock() {
     let release = |os: &SimSys| {
         if let Ok(lock) = os.try_acquire() {
             let _ = lock.release();
         }
     };
-    let world = broken_by_force(coarse(), release).process("C", 1, succeed);
+    let world = broken_by_force(coarse(), release).process("C", 1, hold_to_the_end);
     find_harm("R19", &world, "removed the lock of a live holder");
 }
 
-// A daemon that closes all descriptors after a fork, and opens its database: the number that was the
-// lock's is the database's. A blind write corrupted one.
+// A daemon closes all descriptors after a fork and opens its database, which gets the descriptor
+// number of the lock file. A write without a check corrupted a database.
 fn lose_the_descriptor(os: &SimSys) {
     let Ok(lock) = os.try_acquire() else { return };
     os.entered();
     os.take_descriptors("d");
     let lost = |error| matches!(error, HoldError::Lost(lost) if lost.reason == LossReason::DescriptorClosed);
     let refreshed = lock.refresh();
-    assert!(
-        refreshed.is_err_and(lost),
-        "the descriptor is not the lock file any more"
-    );
+    assert!(refreshed.is_err_and(lost), "a lost descriptor was used");
     os.left();
     let released = lock.release();
-    assert!(released.is_err_and(lost), "nothing is left to release");
+    assert!(released.is_err_and(lost), "a lost descriptor was released");
 }
 
 #[test]
@@ -159,7 +158,7 @@ fn a_refresh_never_writes_into_a_file_that_took_the_descriptors_number() {
         &world().process("C", 1, contend),
     );
     find_harm(
-        "a refresh without a look",
+        "a refresh without a check of the descriptor",
         &world().without(Safeguard::OwnDescriptor),
         "writes into a file that is not its own",
     );
@@ -167,7 +166,8 @@ fn a_refresh_never_writes_into_a_file_that_took_the_descriptors_number() {
 
 const AFTER_THE_AGE: Duration = Duration::from_secs(310);
 
-/// A mount whose flock each kernel keeps to itself (sshfs): age alone decides about others.
+/// A mount whose flock excludes only processes of one kernel (sshfs): age alone decides about the
+/// others.
 fn mount() -> World {
     World::network()
         .flock_not_shared()
@@ -176,27 +176,28 @@ fn mount() -> World {
 
 pub fn come_after_the_age(os: &SimSys) {
     os.sleep(AFTER_THE_AGE);
-    succeed(os);
+    hold_to_the_end(os);
 }
 
-/// Refreshes as often as keeps a lock, for longer than a silent one is believed.
+/// Refreshes often enough to keep the lock, for longer than a record without refreshes counts as
+/// live.
 pub fn hold_for_long(os: &SimSys) {
     let Ok(lock) = os.try_acquire() else { return };
     os.entered();
     for _ in 0..4 {
         os.sleep(Duration::from_secs(100));
         lock.refresh()
-            .expect("nobody takes a lock that is refreshed");
+            .expect("no process takes a lock that is refreshed");
     }
     os.left();
-    lock.release().expect("nobody takes a live lock");
+    lock.release().expect("no process takes a live lock");
 }
 
 #[test]
 fn a_holder_that_refreshes_is_not_judged_dead_by_age() {
     let world = mount().coarse().process("H", 1, hold_for_long);
     let world = world.on(ELSEWHERE).process("C", 2, come_after_the_age);
-    prove("refreshes against an age", &world.crashes(1));
+    prove("a holder that refreshes", &world.crashes(1));
 }
 
 #[test]
@@ -207,17 +208,21 @@ fn a_holder_that_does_not_refresh_is_judged_dead_by_age() {
         os.sleep(2 * AFTER_THE_AGE);
         os.left();
         let checked = lock.check();
-        assert!(checked.is_err(), "the time is over");
+        assert!(checked.is_err(), "the record is too old to be relied on");
     };
     let world = mount().coarse().process("H", 1, silent);
     let world = world.on(ELSEWHERE).process("C", 1, come_after_the_age);
-    find_harm("silence against an age", &world, "two processes hold");
+    find_harm(
+        "a holder that does not refresh",
+        &world,
+        "two processes hold",
+    );
 }
 
-// A holder that is stopped for minutes in the middle of anything, and then goes on: exclusion cannot be
-// promised, but it hears of its loss at its next check, and what the other one has stays.
+// A holder is stopped for minutes at any moment, and then goes on. Exclusion cannot be promised,
+// but the holder notices its loss at its next check, and the other holder's file stays.
 #[test]
-fn a_paused_holder_hears_of_its_loss_and_touches_nothing() {
+fn a_paused_holder_notices_its_loss_and_changes_nothing() {
     for holder in [refresh_and_check, release_if_lost] {
         let world = mount().process("H", 1, holder);
         let world = world.on(ELSEWHERE).process("C", 1, come_after_the_age);

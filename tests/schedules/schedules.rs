@@ -1,12 +1,14 @@
-//! Every schedule of a few contenders, and many of more: the shipped protocol in a simulated kernel.
+//! Every schedule of a few contenders, and many schedules of more: the shipped protocol in a
+//! simulated kernel.
 //!
-//! Here contenders meet and die; what else may happen to them is in modules of its own: refreshes
-//! against breaks, clocks, faults, other systems.
+//! In this file contenders compete and die. The modules add refreshes against breaks, clocks,
+//! faults, losses of power, and other systems.
 //!
-//! After every call of every process: never two holders, and no foreign file touched. When nothing
-//! can happen any more: nobody waits for ever, no more files are left than crashes and faults explain,
-//! and whoever comes later gets the lock. A check that cannot fail proves nothing: each of the
-//! protocol's checks is left out in turn, and the same search must find the harm.
+//! The search checks after every call of every process: there are never two holders, and no foreign
+//! file was changed. When nothing can happen any more, it checks: no process waits indefinitely, no
+//! more files are left than crashes and faults explain, and a process that comes later obtains the
+//! lock. A check that cannot fail proves nothing: each safeguard of the protocol is disabled in
+//! turn, and the same search must find the harm.
 
 mod clocks;
 mod faults;
@@ -21,24 +23,28 @@ use rvlf_simulated::sim::{Fork, Report, Safeguard, SimSys, Violation, World};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// Long enough for an aside to be litter and for every dead holder to be old.
+/// Long enough for a breaker's temporary file to be a leftover, and for every dead holder to be
+/// old.
 const LATER: Duration = Duration::from_secs(600);
 
 const NAMES: [&str; 4] = ["A", "B", "C", "D"];
 
-/// The shipped lock: tries once, holds it for a while, releases it.
+/// Tries once to acquire the shipped lock, holds it for a while, and releases it.
 fn contend(os: &SimSys) {
     match os.try_acquire() {
         Ok(lock) => {
             os.entered();
             os.left();
-            lock.release().expect("nobody takes a live lock");
+            lock.release().expect("no process takes a live lock");
         }
-        Err(error) => assert!(error.is_held(), "contention is the only reason: {error}"),
+        Err(error) => assert!(
+            error.is_held(),
+            "refused for another reason than contention: {error}"
+        ),
     }
 }
 
-/// The same for those who may lose it, where that is not what is looked for.
+/// The same where the holder may lose the lock, and the test does not check for that.
 fn contend_in_danger(os: &SimSys) {
     if let Ok(lock) = os.try_acquire() {
         os.entered();
@@ -55,17 +61,17 @@ fn contend_deployed(os: &SimSys) {
     }
 }
 
-/// Whoever comes when all others are gone.
+/// Acquires and releases when all others have ended, and checks that they left nothing.
 fn come_later(os: &SimSys) {
     let lock = os
         .try_acquire()
         .expect("the lock is free or its holder dead");
-    lock.release().expect("nobody else is there");
+    lock.release().expect("no other process is there");
     let _ = os.sweep();
     let left = os.names();
     assert!(
         left.iter().all(|name| !name.starts_with(".rvlf-")),
-        "litter stays: {left:?}"
+        "leftovers: {left:?}"
     );
 }
 
@@ -78,14 +84,14 @@ fn with(world: World, contenders: usize, rounds: usize, program: fn(&SimSys)) ->
     names.fold(world, |world, name| world.process(name, rounds, program))
 }
 
-/// Every schedule; prints how many.
+/// Tries every schedule, and prints how many there are.
 fn prove(what: &str, world: &World) -> Report {
     let report = world.explore().expect(what);
     println!("{what}: {report:?}");
     report
 }
 
-/// A shortest schedule with two holders.
+/// Finds a shortest schedule with two holders.
 fn find(what: &str, world: &World) -> Violation {
     let violation = world.explore().expect_err(what);
     println!("{what}:\n{violation}\n");
@@ -97,10 +103,13 @@ fn find(what: &str, world: &World) -> Violation {
 }
 
 #[test]
-fn two_contenders_exclude_each_other_whatever_they_do_and_wherever_they_die() {
+fn two_contenders_exclude_each_other_wherever_they_die() {
     let world = with(coarse(), 2, 2, contend).crashes(2);
     let report = prove("2 contenders, 2 acquisitions, 2 crashes", &world);
-    assert!(report.states > 10_000, "that was no search: {report:?}");
+    assert!(
+        report.states > 10_000,
+        "the search is too small: {report:?}"
+    );
 }
 
 #[test]
@@ -109,11 +118,14 @@ fn three_contenders_exclude_each_other() {
         "3 contenders, 1 crash",
         &with(coarse(), 3, 1, contend).crashes(1),
     );
-    assert!(report.states > 10_000, "that was no search: {report:?}");
+    assert!(
+        report.states > 10_000,
+        "the search is too small: {report:?}"
+    );
 }
 
-// With clocks that move at every pause, inode numbers that come back at once and link counts that
-// change: everything that coarse worlds leave out.
+// Clocks move at every sleep, inode numbers are reused at once, and link counts change: everything
+// that coarse worlds leave out.
 #[test]
 fn two_contenders_exclude_each_other_in_every_detail() {
     let world = with(World::local(), 2, 1, contend).crashes(1);
@@ -123,15 +135,15 @@ fn two_contenders_exclude_each_other_in_every_detail() {
     );
 }
 
-// A breaks, B has judged the same dead lock: the moment for which the kernel lock and the second
-// look are made.
+// A breaks a dead lock that B has also judged: the kernel lock and the identity check exist for
+// this moment.
 #[test]
-fn a_dead_lock_is_broken_by_one_and_obtained_by_one() {
+fn one_contender_breaks_a_dead_lock_and_one_obtains_it() {
     let fresh = || coarse().dead_lock(Duration::from_secs(1)).crashes(1);
     prove("2 breakers of a dead lock", &with(fresh(), 2, 1, contend));
     let deployed = coarse().dead_deployed_lock(MINUTE).crashes(1);
     prove(
-        "2 breakers of a deployed client's",
+        "2 breakers of a deployed client's lock",
         &with(deployed, 2, 1, contend),
     );
 }
@@ -148,31 +160,31 @@ fn without_the_kernel_lock_three_contenders_break_exclusion() {
 }
 
 #[test]
-fn without_the_second_look_two_contenders_break_exclusion() {
+fn without_the_identity_check_two_contenders_break_exclusion() {
     let world = coarse()
         .dead_lock(Duration::from_secs(1))
         .without(Safeguard::Identity);
     find(
-        "without the identity re-check",
+        "without the identity check",
         &with(world, 2, 1, contend_in_danger),
     );
 }
 
-// Deployed clients delete a file that they see empty: it must never be seen so.
+// Deployed clients delete a file that they see empty. So they must never see ours empty.
 #[test]
-fn a_deployed_client_and_ours_exclude_each_other() {
+fn a_deployed_client_and_this_library_exclude_each_other() {
     let world = |world: World| with(world, 1, 1, contend).process("D", 1, contend_deployed);
     let report = prove(
         "next to a deployed client",
         &world(World::local().coarse()).crashes(1),
     );
-    assert!(report.states > 300, "that was no search: {report:?}");
+    assert!(report.states > 300, "the search is too small: {report:?}");
 }
 
-// A disk error is no reason to create by name, where a deployed client would delete the empty file; nor
-// is a race that was lost.
+// Neither a disk error nor a lost race is a reason to create the lock file by name: a deployed
+// client would delete the empty file.
 #[test]
-fn next_to_a_deployed_client_nothing_makes_ours_create_by_name() {
+fn next_to_a_deployed_client_the_lock_file_is_never_created_by_name() {
     let world = |ours| with(World::local().coarse(), ours, 1, contend_in_danger);
     let next_to_one = |ours| world(ours).process("D", 1, contend_deployed);
     prove(
@@ -182,6 +194,7 @@ fn next_to_a_deployed_client_nothing_makes_ours_create_by_name() {
     prove("2 next to a deployed client", &next_to_one(2));
 }
 
+// The safeguard that is disabled here is the linked publish.
 #[test]
 fn with_exclusive_create_a_deployed_client_breaks_exclusion() {
     let world = World::local().coarse().without_unnamed();
@@ -189,10 +202,10 @@ fn with_exclusive_create_a_deployed_client_breaks_exclusion() {
     find("create-then-write next to a deployed client", &world);
 }
 
-// D has judged the dead lock, too, and unlinks by path what it finds there: by then the lock of A, who
-// broke it first and would hold.
+// D has also judged the dead lock, and unlinks by path the file that is there by then: the lock of
+// A, which was quicker and would hold it.
 #[test]
-fn a_deployed_client_that_is_quick_and_ours_recover_a_dead_lock_one_after_the_other() {
+fn a_quick_deployed_client_and_this_library_recover_a_dead_lock_one_after_the_other() {
     let old = |world: World| {
         let world = world.coarse().quick().dead_lock(Duration::from_secs(60));
         with(world, 1, 1, contend_in_danger).process("D", 1, contend_deployed)
@@ -201,8 +214,8 @@ fn a_deployed_client_that_is_quick_and_ours_recover_a_dead_lock_one_after_the_ot
         "a dead lock next to a deployed client",
         &old(World::local()),
     );
-    let hasty = World::local().without(Safeguard::Settle);
-    find("the same, and ours does not wait", &old(hasty));
+    let unsettled = World::local().without(Safeguard::Settle);
+    find("the same without the settle time", &old(unsettled));
 }
 
 #[test]
@@ -214,12 +227,12 @@ fn two_deployed_clients_break_exclusion_by_themselves() {
             .trace()
             .iter()
             .all(|line| !line.contains("killed")),
-        "nobody had to crash"
+        "it takes no crash"
     );
 }
 
-// The child of a holder drops its copy of the guard, while the parent goes on holding for longer than
-// a record without refreshes is believed.
+// The child of a holder drops its copy of the guard. The parent holds on for longer than a record
+// without refreshes counts as live.
 fn hold_long_and_fork(os: &SimSys) {
     let Ok(lock) = os.try_acquire() else { return };
     os.entered();
@@ -255,8 +268,8 @@ fn a_forked_child_that_unlocks_breaks_exclusion() {
     find("LOCK_UN in a forked child", &world);
 }
 
-// F breaks by force a lock of H that is not there any more: it catches the next one of H, who has
-// died with it. Before F puts that back, C has acquired.
+// F breaks a lock of H by force that is not there any more: F renames the next lock of H aside, and
+// H has died with it. Before F puts that lock back, C has acquired.
 fn acquire_twice_and_die(os: &SimSys) {
     let Ok(lock) = os.try_acquire() else { return };
     let _ = lock.release();
@@ -271,7 +284,7 @@ fn break_by_force_and_contend(os: &SimSys) {
     }
 }
 
-fn contend_while_an_aside_is_there(os: &SimSys) {
+fn contend_while_a_lock_is_aside(os: &SimSys) {
     if os.names().iter().any(|name| name.starts_with(".rvlf-")) {
         contend_in_danger(os);
     }
@@ -280,21 +293,21 @@ fn contend_while_an_aside_is_there(os: &SimSys) {
 fn break_by_force(world: World) -> World {
     let world = world.process("H", 1, acquire_twice_and_die);
     let world = world.process("F", 1, break_by_force_and_contend);
-    world.process("C", 1, contend_while_an_aside_is_there)
+    world.process("C", 1, contend_while_a_lock_is_aside)
 }
 
 #[test]
-fn what_was_caught_by_mistake_replaces_nobody() {
+fn a_lock_renamed_aside_by_mistake_replaces_no_other_lock() {
     prove("put back if the path is free", &break_by_force(coarse()));
 }
 
 #[test]
 fn put_back_over_another_lock_breaks_exclusion() {
     let world = coarse().without(Safeguard::PutBackNoReplace);
-    find("put back whatever is there", &break_by_force(world));
+    find("put back over any file", &break_by_force(world));
 }
 
-// Another tool's file at the lock path, and one under the name of an aside.
+// One foreign file is at the lock path, another has a name like a breaker's temporary file.
 #[test]
 fn foreign_files_are_left_alone() {
     let world = World::local().coarse().crashes(1);
@@ -302,8 +315,10 @@ fn foreign_files_are_left_alone() {
         .foreign("d.lock", b"{\"pid\": 4121}")
         .foreign(".rvlf-00000000000000ff", b"x");
     let refused = |os: &SimSys| match os.try_acquire() {
-        Err(AcquireError::Foreign { .. }) => assert_eq!(os.sweep(), 0, "no litter of ours is here"),
-        other => panic!("a foreign file is no lock: {other:?}"),
+        Err(AcquireError::Foreign { .. }) => {
+            assert_eq!(os.sweep(), 0, "no leftover of this library is here")
+        }
+        other => panic!("a foreign file was treated as a lock: {other:?}"),
     };
     prove(
         "a foreign file at the lock path",
@@ -311,34 +326,34 @@ fn foreign_files_are_left_alone() {
     );
 }
 
-// What loops say of their memory decides which histories count as one: told too little, the search
-// would skip what it has not seen.
+// The memory that a loop declares decides which histories are merged. If a loop declared too
+// little, the search would skip states that it has not seen.
 #[test]
-fn histories_that_count_as_one_lead_to_the_same_places() {
+fn merged_histories_reach_the_same_kernels() {
     for (rounds, crashes) in [(1, 0), (1, 1), (2, 0)] {
         let world = || with(World::local().coarse(), 2, rounds, contend).crashes(crashes);
-        let few = prove("some histories", &world());
-        let all = prove("every history", &world().without_merging());
+        let merged = prove("with merging", &world());
+        let all = prove("without merging", &world().without_merging());
         assert_eq!(
-            few.kernels, all.kernels,
-            "the same values of the kernel are reached"
+            merged.kernels, all.kernels,
+            "merging hides a value of the kernel"
         );
-        assert!(few.histories < all.histories, "some histories are alike");
+        assert!(merged.histories < all.histories, "nothing was merged");
     }
 }
 
-/// Waits for the lock, and must get it.
+/// Waits for the lock, and must obtain it.
 fn wait_and_hold(os: &SimSys) {
     let lock = os
         .acquire(MINUTE)
-        .expect("everybody before has released or died");
+        .expect("every earlier holder has released or died");
     os.entered();
     os.left();
-    lock.release().expect("nobody takes a live lock");
+    lock.release().expect("no process takes a live lock");
 }
 
-// Between a look at the lock and its watch, between an event and the end of the flock, between that
-// and the end of the process: a waiter that misses its moment would sleep on.
+// A release or a death may come between the examination of the lock and its watch; the flock ends
+// after the event, and the process after the flock. A waiter that misses its moment would sleep on.
 #[test]
 fn waiters_are_woken_by_each_release_and_each_death() {
     let one = || with(coarse(), 1, 1, contend).process("W", 1, wait_and_hold);
@@ -350,17 +365,18 @@ fn waiters_are_woken_by_each_release_and_each_death() {
     );
 }
 
-// W sees that A holds, and sleeps; but A has released, or died, after the look and before the watch.
+// W sees that A holds, and sleeps; but A has released, or died, after the examination and before
+// the watch.
 #[test]
-fn a_waiter_that_does_not_look_again_once_it_watches_oversleeps() {
+fn a_waiter_that_does_not_check_after_arming_its_watch_sleeps_through_a_release() {
     let world = with(coarse(), 1, 1, contend).process("W", 1, wait_and_hold);
     let violation = world.without(Safeguard::LookAfterWatch).explore();
     let violation = violation.expect_err("the moment comes in some schedule");
     assert_eq!(violation.message(), "W sleeps although the lock is free");
 }
 
-// A file system without O_TMPFILE: the file has its name before it is locked and written. Ours wait
-// until it is, and break what was left torn.
+// A file system without O_TMPFILE: the file has its name before it is locked and written. Other
+// contenders wait until it is written, and break a file that was left torn.
 #[test]
 fn contenders_that_create_and_then_write_exclude_each_other() {
     let world = || World::local().without_unnamed().finally(LATER, come_later);
@@ -385,7 +401,8 @@ fn three_contenders_exclude_each_other_twice() {
     );
 }
 
-/// Random schedules: RVLF_SCHEDULES of them (250), the first chosen by RVLF_SEED (the time).
+/// Tries random schedules: RVLF_SCHEDULES of them (default 250). RVLF_SEED chooses the first
+/// (default: the time).
 fn sample(what: &str, world: &World) {
     let number = |name| std::env::var(name).ok()?.parse().ok();
     let schedules: u64 = number("RVLF_SCHEDULES").unwrap_or(250);
@@ -447,7 +464,8 @@ fn random_schedules_without_unnamed_files() {
     );
 }
 
-// A breaker that dies with the kernel lock makes no event: whoever waits for it is woken by a timer.
+// A breaker that dies with the kernel lock generates no event: a timer wakes the process that waits
+// for it.
 #[test]
 fn random_schedules_of_waiters_at_a_dead_lock() {
     let world = World::local().dead_lock(Duration::from_secs(1)).crashes(2);

@@ -1,4 +1,4 @@
-//! Containers, pids that come again, several machines at one file system.
+//! Containers, reused pids, and several machines that share a file system.
 
 use std::io;
 use std::time::Duration;
@@ -32,8 +32,8 @@ fn containers(world: World, names: [&'static str; 2], program: fn(&SimSys)) -> W
 const SAME_NAME: [&str; 2] = ["web", "web"];
 const OWN_NAMES: [&str; 2] = ["web-1", "web-2"];
 
-// Of pid 1 of another container nothing is to be seen, or one takes it for oneself: the kernel lock
-// alone tells the living from the dead.
+// Pid 1 of another container is invisible, or looks like the process itself: only the kernel lock
+// distinguishes live holders from dead ones.
 #[test]
 fn containers_of_one_machine_exclude_each_other() {
     for names in [SAME_NAME, OWN_NAMES] {
@@ -47,8 +47,8 @@ fn containers_of_one_machine_exclude_each_other() {
     }
 }
 
-// A holder that is killed and takes its time to close its files wakes a waiter who cannot see it too
-// early, and then its timer is the net: releases are what is searched.
+// No crashes here: the close of a killed holder's files wakes the waiter too early, the waiter
+// cannot see the holder's process, and only its timer wakes it again.
 #[test]
 fn a_waiter_in_another_container_is_woken_by_a_release() {
     let world = containers(coarse(), SAME_NAME, wait_and_hold);
@@ -59,27 +59,27 @@ fn a_waiter_in_another_container_is_woken_by_a_release() {
 const DEAD: u32 = 7;
 
 #[test]
-fn a_pid_that_comes_again_keeps_no_stamped_lock() {
+fn a_reused_pid_keeps_no_stamped_lock() {
     let world = coarse()
         .dead_lock(SECOND)
         .on(System::HOST.with_pid(pid(DEAD)));
     let recover = |os: &SimSys| {
         let lock = os.try_acquire().expect("its holder is another process");
-        lock.release().expect("nobody else is there");
+        lock.release().expect("no other process is there");
     };
     prove(
-        "the dead one's pid, stamped",
+        "a dead holder's pid is reused, stamped",
         &world.process("A", 1, recover),
     );
     let world = coarse().on(System::HOST.with_pid(pid(50)));
     let world = world.process("A", 2, contend);
     let world = world.on(System::HOST).process("B", 1, contend);
-    prove("a pid that comes again, 1 crash", &world.crashes(1));
+    prove("a reused pid, 1 crash", &world.crashes(1));
 }
 
-// A deployed client's record has no start ticks: it is held by whoever has its pid, until that ends.
+// A deployed client's record has no start ticks: it counts as held while any process has its pid.
 #[test]
-fn a_pid_that_comes_again_keeps_a_deployed_clients_lock() {
+fn a_reused_pid_keeps_a_deployed_clients_lock() {
     let world = coarse().dead_deployed_lock(10 * MINUTE);
     let world = world.on(System::HOST.with_pid(pid(DEAD)));
     let refused = |os: &SimSys| {
@@ -87,7 +87,7 @@ fn a_pid_that_comes_again_keeps_a_deployed_clients_lock() {
         assert!(error.is_held(), "not an error: {error}");
     };
     prove(
-        "the dead one's pid, not stamped",
+        "a dead holder's pid is reused, not stamped",
         &world.process("A", 1, refused),
     );
 }
@@ -97,7 +97,8 @@ fn machines(world: World, program: fn(&SimSys)) -> World {
     world.on(ELSEWHERE).process("B", 1, program)
 }
 
-// NFS, JuiceFS: flock is everybody's, and a machine that is gone has let go of it.
+// NFS, JuiceFS: a flock excludes the processes of all machines, and a machine that is gone holds
+// none.
 #[test]
 fn machines_that_share_flock_exclude_each_other() {
     let world = || World::network().finally(LATER, come_later);
@@ -116,7 +117,7 @@ fn machines_that_share_flock_exclude_each_other_in_every_schedule() {
     prove("2 machines", &machines(world, contend));
 }
 
-// sshfs: only one can create the file, and age decides when it may be removed.
+// sshfs: only one machine can create the file, and age decides when another may remove it.
 #[test]
 fn machines_that_do_not_share_flock_exclude_each_other_while_they_refresh() {
     let world = || {
@@ -133,9 +134,9 @@ fn machines_that_do_not_share_flock_exclude_each_other_while_they_refresh() {
     );
 }
 
-// Here it takes a third one, who comes by while what the second breaker caught by mistake is aside, for
-// two to win, as the table of guarantees says. Two exclude each other, though one may find at its
-// release that its lock is being put back at this moment.
+// For two holders it takes a third process here, which acquires while the lock that the second
+// breaker renamed by mistake is aside, as the table of guarantees says. Two breakers exclude each
+// other, but one of them may find at its release that its lock is just being put back.
 #[test]
 fn two_breakers_that_do_not_share_flock_exclude_each_other() {
     let world = World::network().flock_not_shared().coarse();
@@ -146,9 +147,10 @@ fn two_breakers_that_do_not_share_flock_exclude_each_other() {
     );
 }
 
-// A mount on which O_EXCL lets both of two creators win: who does not find its own record has lost.
+// On this mount O_EXCL lets both of two creators succeed: the one that does not read its own record
+// back has lost.
 #[test]
-fn creators_that_both_win_find_out_before_they_hold() {
+fn creators_that_both_succeed_find_out_before_they_hold() {
     let lying = || {
         World::network()
             .flock_not_shared()
@@ -156,12 +158,12 @@ fn creators_that_both_win_find_out_before_they_hold() {
     };
     let world = lying().coarse().finally(LATER, come_later);
     prove(
-        "2 creators win, and read back",
+        "2 creators succeed, and read back",
         &machines(world, contend_in_danger),
     );
     let world = lying().coarse().without(Safeguard::ReadBack);
     find_harm(
-        "2 creators win, nobody reads back",
+        "2 creators succeed, and read back too early",
         &machines(world, contend_in_danger),
         "two processes hold",
     );
@@ -169,8 +171,8 @@ fn creators_that_both_win_find_out_before_they_hold() {
     sample("a late creator", &machines(late, come_after_the_age));
 }
 
-// B has A's lock file open, to examine or to break it, when A releases: the server answers ESTALE, which
-// says no more than that the lock has changed hands.
+// B has A's lock file open, to examine or to break it, when A releases: the server replies ESTALE,
+// which means only that the lock has changed hands.
 #[test]
 fn a_file_that_the_server_forgets_is_a_lock_that_changed_hands() {
     let forgetful = |world: World| world.where_removed_files_are_forgotten().coarse();
@@ -182,15 +184,18 @@ fn a_file_that_the_server_forgets_is_a_lock_that_changed_hands() {
     prove("2 breakers, stale handles", &machines(dead, contend));
 }
 
-/// Next to a client that may rob it; but it is told of no error.
+/// Acquires next to a client that may take its lock. No error may be reported.
 fn acquire_in_danger(os: &SimSys) {
     if let Err(error) = os.try_acquire() {
-        assert!(error.is_held(), "contention is the only reason: {error}");
+        assert!(
+            error.is_held(),
+            "refused for another reason than contention: {error}"
+        );
     }
 }
 
-// Ours has created its file, and a deployed client deletes it because it is empty: whatever the server
-// says of it from then on, ours starts again.
+// A has created its file, and a deployed client deletes the file because it is empty: whatever the
+// server then replies to calls on the file, A starts again.
 #[test]
 fn a_new_file_that_the_server_forgets_is_a_race_that_was_lost() {
     let world = World::network()
@@ -203,26 +208,27 @@ fn a_new_file_that_the_server_forgets_is_a_race_that_was_lost() {
     );
 }
 
-/// Nobody else is there, and it is told that flock does not work.
-fn need_flock(os: &SimSys) {
+/// Acquires while no other process is there. The error must be that flock is not supported.
+fn expect_unsupported_flock(os: &SimSys) {
     match os.try_acquire() {
         Err(AcquireError::Io(IoError { source, .. })) => {
             assert_eq!(source.kind(), io::ErrorKind::Unsupported);
         }
-        outcome => panic!("nothing would witness this holder's death: {outcome:?}"),
+        outcome => panic!("no kernel would witness this holder's death: {outcome:?}"),
     }
 }
 
-/// A stamp would say that the kernel is a witness.
+/// Holds, and checks that the record has no stamp: a stamp would claim that the kernel witnesses
+/// the death.
 fn hold_without_a_stamp(os: &SimSys) {
-    let lock = os.try_acquire().expect("nobody else is there");
+    let lock = os.try_acquire().expect("no other process is there");
     let record = os.record().expect("it is held");
     assert_eq!(record.stamp(), None);
-    lock.release().expect("nobody takes a live lock");
+    lock.release().expect("no process takes a live lock");
 }
 
-// A mount that has no flock goes by age alone, and is locked all the same. A local file system has it:
-// where it is refused (ENOLCK), a holder that looks live and a dead one could not be told apart.
+// On a mount without flock, age alone decides, and locks work. A local file system has flock: where
+// it is refused (ENOLCK), a live holder and a dead one could not be distinguished.
 #[test]
 fn flock_may_be_missing_on_a_mount_and_nowhere_else() {
     let mount = World::network().without_flock().coarse();
@@ -233,5 +239,8 @@ fn flock_may_be_missing_on_a_mount_and_nowhere_else() {
         &mount.process("A", 1, hold_without_a_stamp),
     );
     let local = World::local().without_flock().coarse();
-    prove("flock refused", &local.process("A", 1, need_flock));
+    prove(
+        "flock refused",
+        &local.process("A", 1, expect_unsupported_flock),
+    );
 }

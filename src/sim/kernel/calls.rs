@@ -146,8 +146,8 @@ impl Kernel {
         Reply::Done
     }
 
-    /// close(2). Where the safeguard is disabled, a process unlocks before it closes: it takes the lock
-    /// from all copies of the descriptor.
+    /// close(2). Where the safeguard is disabled, a process unlocks before it closes: it takes the
+    /// lock from all copies of the descriptor.
     fn close_by_call(&mut self, rules: &Rules, pid_index: usize, fd: Fd) -> Result<Reply, Errno> {
         if rules.lacks(Safeguard::CloseOnly) {
             self.flock(rules, pid_index, fd, Flock::Unlock)?;

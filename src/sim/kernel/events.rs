@@ -57,8 +57,8 @@ impl fmt::Display for WorldEvent {
 const HOUR: i64 = 3600;
 const TEN_YEARS: i64 = 10 * 365 * 24 * HOUR;
 
-/// Each is longer than every threshold of the protocol. An hour is less than what looks like a broken
-/// clock, ten years are more.
+/// Each is longer than every threshold of the protocol. An hour is less than what looks like a
+/// broken clock, ten years are more.
 const CLOCK_STEPS: [i64; 4] = [HOUR, -HOUR, TEN_YEARS, -TEN_YEARS];
 
 /// Longer than every threshold of the protocol.

@@ -1,7 +1,8 @@
-//! Calls that fail although nothing is wrong with them: errors of disks, servers and descriptor tables,
-//! and answers that get lost.
+//! Calls that fail although nothing is wrong with them: errors of disks, servers and descriptor
+//! tables, and answers that get lost.
 //!
-//! EINTR is not among them: the real `Sys` repeats an interrupted call, so the protocol never sees it.
+//! EINTR is not among them: the real `Sys` repeats an interrupted call, so the protocol never sees
+//! it.
 
 use std::fmt;
 
@@ -17,8 +18,8 @@ use crate::sys::Flocked;
 pub(in crate::sim) enum Fault {
     /// The call has no effect; but a disk may become full in the middle of a write.
     Refused(Errno),
-    /// The server has done the call, and its answer was lost: the client gives up, or repeats the call
-    /// and receives the error of the repetition.
+    /// The server has done the call, and its answer was lost: the client gives up, or repeats the
+    /// call and receives the error of the repetition.
     AnswerLost(Errno),
 }
 

@@ -347,8 +347,9 @@ impl Kernel {
         Ok(Reply::Done)
     }
 
-    /// Notifies the watches of a file that its last descriptor open for writing is about to be closed.
-    /// They receive this once, before the file's lock is dropped. False if no watch is notified.
+    /// Notifies the watches of a file that its last descriptor open for writing is about to be
+    /// closed. They receive this once, before the file's lock is dropped. False if no watch is
+    /// notified.
     pub(super) fn report_close(&mut self, pid_index: usize, fd: Fd) -> bool {
         let Ok((id, description)) = self.description(pid_index, fd) else {
             return false;
@@ -370,8 +371,8 @@ impl Kernel {
         }
     }
 
-    /// Does what foreign code in a process may do: closes its descriptors, and opens the file `name` for
-    /// writing until the new descriptors have all their numbers.
+    /// Does what foreign code in a process may do: closes its descriptors, and opens the file
+    /// `name` for writing until the new descriptors have all their numbers.
     pub(super) fn take_descriptors(
         &mut self,
         pid_index: usize,
@@ -430,8 +431,8 @@ impl Kernel {
 
 /// flock(2), with LOCK_NB.
 impl Kernel {
-    /// A conversion drops the lock that it has before it requests the other one. If the request would
-    /// block, it has neither.
+    /// A conversion drops the lock that it has before it requests the other one. If the request
+    /// would block, it has neither.
     pub(super) fn flock(
         &mut self,
         rules: &Rules,

@@ -35,8 +35,8 @@ impl Kernel {
         }
     }
 
-    /// fsync(2): the content; with [`Extent::All`] the names of the file as well, as on file systems with
-    /// a journal.
+    /// fsync(2): the content; with [`Extent::All`] the names of the file as well, as on file
+    /// systems with a journal.
     pub(super) fn sync(
         &mut self,
         pid_index: usize,

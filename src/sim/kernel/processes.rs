@@ -40,8 +40,8 @@ pub(super) struct Process {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Life {
     Alive,
-    /// The process executes nothing more, but it is still visible: a killed holder's flock was seen free
-    /// while /proc still showed the process.
+    /// The process executes nothing more, but it is still visible: a killed holder's flock was seen
+    /// free while /proc still showed the process.
     Dying,
     Dead,
 }
@@ -77,8 +77,8 @@ impl System {
         self
     }
 
-    /// The process that is added next has this pid, and so has each that is started again in its place:
-    /// as in a container that is restarted, or where a pid is reused.
+    /// The process that is added next has this pid, and so has each that is started again in its
+    /// place: as in a container that is restarted, or where a pid is reused.
     #[must_use]
     pub const fn with_pid(mut self, pid: Pid) -> System {
         self.pid = Some(pid);
@@ -193,8 +193,8 @@ impl Kernel {
         self.processes.push(child);
     }
 
-    /// Ends a process, by its own exit or by SIGKILL. Its files are closed at once, or, if a watch is
-    /// notified before that, by [`Kernel::reap_process`].
+    /// Ends a process, by its own exit or by SIGKILL. Its files are closed at once, or, if a watch
+    /// is notified before that, by [`Kernel::reap_process`].
     pub(in crate::sim) fn kill(&mut self, pid_index: usize) {
         self.had_silent_unlock |= self.unlocks_silently(pid_index);
         let Process {
@@ -229,12 +229,13 @@ impl Kernel {
         let process = self.process(pid_index);
         let open = process.descriptors.iter().flatten();
         let mut open = open.map(|id| self.description_of(*id));
-        // In the middle of a conversion the process has dropped one lock and not obtained the other.
+        // In the middle of a conversion the process has dropped one lock and not obtained the
+        // other.
         process.is_midway || open.any(|found| found.lock.is_some() && !found.writable)
     }
 
-    /// Removes a dying process, in one step or two: its descriptors are closed and its locks dropped
-    /// before it is invisible.
+    /// Removes a dying process, in one step or two: its descriptors are closed and its locks
+    /// dropped before it is invisible.
     pub(in crate::sim) fn reap_process(&mut self, pid_index: usize) {
         if self.process(pid_index).descriptors.is_empty() {
             self.process_mut(pid_index).life = Life::Dead;
@@ -283,8 +284,8 @@ impl Kernel {
         bytes
     }
 
-    /// Lets the same random bytes be drawn again when none of them is left, neither in a file of this
-    /// run nor as a name: so rounds of a loop can be alike.
+    /// Lets the same random bytes be drawn again when none of them is left, neither in a file of
+    /// this run nor as a name: so rounds of a loop can be alike.
     pub(super) fn reset_draws(&mut self, rules: &Rules, pid_index: usize) {
         let mut files = self.inodes.range(self.inos_of_run(pid_index));
         let is_written = files.any(|(_, inode)| !inode.content.is_empty());

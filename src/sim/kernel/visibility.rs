@@ -6,24 +6,24 @@ use super::{Description, Ino, Kernel, Rules};
 use crate::sys::Liveness;
 
 impl Kernel {
-    /// Whether it makes no difference when `call` happens, as long as that is before its process's next
-    /// call: no other process can observe `call` or change its outcome. Then it also makes no
-    /// difference whether another process runs, or this one dies, right before it.
+    /// Whether it makes no difference when `call` happens, as long as that is before its process's
+    /// next call: no other process can observe `call` or change its outcome. Then it also makes
+    /// no difference whether another process runs, or this one dies, right before it.
     ///
-    /// A call that may fail is never private. Where clocks may be set, no call is private that reads a
-    /// clock or dates a file. Otherwise these are private:
+    /// A call that may fail is never private. Where clocks may be set, no call is private that
+    /// reads a clock or dates a file. Otherwise these are private:
     ///
     /// - Facts about the process itself, and constants.
-    /// - Calls on a hidden file. (But not its creation or its end: they decide which process gets which
-    ///   inode number.)
+    /// - Calls on a hidden file. (But not its creation or its end: they decide which process gets
+    ///   which inode number.)
     /// - Reading what no process writes.
     /// - A sync, in a world that does not lose power.
     /// - The report that a hold begins: the hold begins with the return of the call before it.
     ///
     /// In a coarse world, these are private as well:
     ///
-    /// - Creating and closing files, because inode numbers are not given out again. (But not closing a
-    ///   file that is locked or watched.)
+    /// - Creating and closing files, because inode numbers are not given out again. (But not
+    ///   closing a file that is locked or watched.)
     /// - Reading the clock, which stands still while any process can run.
     /// - fstat of an open file: the facts that change are not reported.
     pub(in crate::sim) fn is_private(&self, rules: &Rules, pid_index: usize, call: &Call) -> bool {
@@ -80,8 +80,8 @@ impl Kernel {
         found.is_ok_and(|(_, found)| found.lock.is_none() && !self.is_watched(found.ino))
     }
 
-    /// Whether the file has no name, a single descriptor refers to it, and no process watches it: no
-    /// other process can reach it until it is linked.
+    /// Whether the file has no name, a single descriptor refers to it, and no process watches it:
+    /// no other process can reach it until it is linked.
     fn is_hidden(&self, pid_index: usize, fd: Fd) -> bool {
         let Ok((_, Description { ino, .. })) = self.description(pid_index, fd) else {
             return false;

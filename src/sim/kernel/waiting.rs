@@ -43,8 +43,9 @@ impl Kernel {
         self.process_mut(pid_index).deadline_ns = deadline_ns;
     }
 
-    /// Whether `call` would return now. All calls do, but a wait and a sleep. A sleep without a watch may
-    /// end at any moment, as real schedulers allow, and moves the clock on; but not in a coarse world.
+    /// Whether `call` would return now. All calls do, but a wait and a sleep. A sleep without a
+    /// watch may end at any moment, as real schedulers allow, and moves the clock on; but not
+    /// in a coarse world.
     pub(in crate::sim) fn is_ready(&self, rules: &Rules, pid_index: usize, call: &Call) -> bool {
         match call {
             Call::Wait(id, _) => self.wake_reason(pid_index, *id).is_some(),
