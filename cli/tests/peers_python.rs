@@ -6,9 +6,6 @@
     reason = "a key that a JSON value does not have reads as null"
 )]
 
-#[path = "../../tests/common/mod.rs"]
-mod common;
-
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -20,11 +17,14 @@ use std::process::{Command, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, SystemTime};
 
-use common::{Actor, Chance, Role, arg, monotonic_ns, next_cue, number, say, scratch, set_mtime};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rvlf::lock_path_for;
 use serde_json::Value;
+use support::{
+    self as common, Actor, Chance, Role, arg, monotonic_ns, next_cue, number, say, scratch,
+    set_mtime,
+};
 
 #[test]
 fn child_role() {

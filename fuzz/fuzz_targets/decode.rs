@@ -2,13 +2,10 @@
 //! print, and nothing that depends on bytes behind the first 105.
 #![no_main]
 
-#[path = "../../tests/second_reader/mod.rs"]
-mod second_reader;
-
 use libfuzzer_sys::fuzz_target;
 use rvlf::Record;
 use rvlf::record::{Checksum, DecodeError, RECORD_LEN};
-use second_reader::{Class, Fields, Polynomial};
+use support::second_reader::{self, Class, Fields, Polynomial};
 
 fuzz_target!(|bytes: &[u8]| {
     let head = bytes.get(..RECORD_LEN + 1).unwrap_or(bytes);

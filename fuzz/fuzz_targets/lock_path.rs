@@ -4,9 +4,6 @@
 //! The first byte chooses the kind of file, the second what is done; the rest is the content.
 #![no_main]
 
-#[path = "../../tests/second_reader/mod.rs"]
-mod second_reader;
-
 use std::fs::{self, File};
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::os::unix::net::UnixListener;
@@ -19,7 +16,7 @@ use rvlf::{
     Durability, LockFile, LockOptions, LockState, Record, StalePolicy, WriterLock, inspect,
     lock_path_for,
 };
-use second_reader::Class;
+use support::second_reader::{self, Class};
 
 fuzz_target!(|input: &[u8]| {
     let [kind, actions, content @ ..] = input else {

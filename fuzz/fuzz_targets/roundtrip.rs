@@ -4,13 +4,10 @@
 //! No fuzzer guesses a checksum: it is set here, by the second reader's arithmetic.
 #![no_main]
 
-#[path = "../../tests/second_reader/mod.rs"]
-mod second_reader;
-
 use libfuzzer_sys::fuzz_target;
 use rvlf::Record;
 use rvlf::record::{Hostname, KernelStamp, RECORD_LEN, REFRESHED};
-use second_reader::{Class, Polynomial};
+use support::second_reader::{self, Class, Polynomial};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut whole = [0; RECORD_LEN];

@@ -2,9 +2,6 @@
 //! for each holder, in which nobody has what another has.
 #![no_main]
 
-#[path = "../../tests/table_model/mod.rs"]
-mod table_model;
-
 use libfuzzer_sys::fuzz_target;
 
-fuzz_target!(|bytes: &[u8]| table_model::compare(bytes));
+fuzz_target!(|bytes: &[u8]| support::table_model::compare(bytes));

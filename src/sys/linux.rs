@@ -35,7 +35,7 @@ pub(super) use inotify::{wait, watch, watches_process};
 pub(super) const CLOCK_SINCE_BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
 
 /// File systems that one kernel alone reaches, by statfs(2) type. The first five were tested
-/// (`tests/filesystems.sh`); the others are of the same kind. Whatever is not listed is not local.
+/// (`scripts/filesystems.sh`); the others are of the same kind. Whatever is not listed is not local.
 const LOCAL: [FsType; 9] = [
     statfs::EXT4_SUPER_MAGIC,
     statfs::TMPFS_MAGIC,

@@ -6,7 +6,7 @@
 //! > What several rules cover together, one of them covers alone. A directory may always get one
 //! > more child, and only a rule for the directory itself or for a path above it covers that child.
 //!
-//! So it is enough to check each rule by itself. (`tests/table_scope.rs` compares every
+//! So it is enough to check each rule by itself. (`tests/table/scope.rs` compares every
 //! combination of rules with sets of paths that are written out.)
 
 use std::borrow::Cow;

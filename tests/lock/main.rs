@@ -1,0 +1,23 @@
+//! The lock, used by real processes in the ways in which it is used and abused.
+
+mod auto_traits;
+mod crash;
+mod hard_cases;
+mod keepalive;
+mod processes;
+mod soak;
+mod waiting;
+
+#[cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
+#[test]
+fn child_role() {
+    let roles = [
+        crash::ROLES,
+        hard_cases::ROLES,
+        keepalive::ROLES,
+        processes::ROLES,
+        soak::ROLES,
+        waiting::ROLES,
+    ];
+    support::play(&roles.concat());
+}

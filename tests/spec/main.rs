@@ -1,0 +1,7 @@
+//! The library against the standard in `spec/`, and the standard against itself.
+
+mod judge_table;
+mod no_std;
+mod properties;
+mod spec_table;
+mod vectors;

@@ -1,0 +1,292 @@
+//! `spec/` against itself and against the tests: every MUST has its row and its test, every link
+//! leads somewhere. A table that nobody checks is wrong after the next renaming.
+#![allow(clippy::indexing_slicing, reason = "a panic is a failed test")]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const TEXTS: [&str; 2] = ["format.md", "protocol.md"];
+
+/// Where tests are.
+const PLACES: [&str; 8] = [
+    "tests/lock",
+    "tests/spec",
+    "tests/schedules",
+    "tests/table",
+    "interop/tests/deployed_clients",
+    "cli/tests",
+    "cli/tests/command",
+    "scripts",
+];
+
+fn root() -> &'static Path {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
+    tests.parent().expect("the repository is around it")
+}
+
+fn read(path: &Path) -> String {
+    fs::read_to_string(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+fn spec(name: &str) -> String {
+    read(&root().join("spec").join(name))
+}
+
+/// A rule's number: F1, P12.
+fn is_rule(text: &str) -> bool {
+    let number = text.strip_prefix(['F', 'P']);
+    number.is_some_and(|number| number.parse::<u32>().is_ok())
+}
+
+/// What stands between two of `mark`, in the order of the text.
+fn between<'t>(text: &'t str, mark: &'t str) -> impl Iterator<Item = &'t str> {
+    text.split(mark).skip(1).step_by(2)
+}
+
+/// The rules that the texts number, in their order.
+fn rules() -> Vec<String> {
+    let texts = TEXTS.map(spec);
+    let bold = texts.iter().flat_map(|text| between(text, "**"));
+    bold.filter(|text| is_rule(text))
+        .map(str::to_owned)
+        .collect()
+}
+
+/// The rows of README's table: rule, vectors, tests.
+fn table() -> BTreeMap<String, (String, String)> {
+    let text = spec("README.md");
+    let rows = text.lines().filter_map(|line| {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let [_, rule, _, vectors, tests, _] = cells[..] else {
+            return None;
+        };
+        is_rule(rule).then(|| (rule.to_owned(), (vectors.to_owned(), tests.to_owned())))
+    });
+    let rows: Vec<_> = rows.collect();
+    let table: BTreeMap<_, _> = rows.iter().cloned().collect();
+    assert_eq!(rows.len(), table.len(), "a rule has one row");
+    table
+}
+
+// A rule was added to the text; whoever implemented it from the table never saw it.
+#[test]
+fn every_rule_of_the_text_has_a_row_and_every_row_a_rule() {
+    let rules = rules();
+    for letter in ["F", "P"] {
+        let of_letter: Vec<_> = rules
+            .iter()
+            .filter(|rule| rule.starts_with(letter))
+            .collect();
+        let counted = (1..=of_letter.len()).map(|number| format!("{letter}{number}"));
+        assert!(
+            of_letter.into_iter().cloned().eq(counted),
+            "numbered in the order of the text, each once: {rules:?}"
+        );
+    }
+    let (rules, rows): (BTreeSet<_>, BTreeSet<_>) =
+        (rules.into_iter().collect(), table().into_keys().collect());
+    assert!(!rules.is_empty(), "the texts have rules");
+    assert_eq!(rules, rows, "the table is the list of the rules");
+}
+
+/// Paragraphs and items of lists.
+fn paragraphs(text: &str) -> Vec<String> {
+    let is_item =
+        |line: &str| line.starts_with("* ") || line.starts_with(|c: char| c.is_ascii_digit());
+    let mut found = vec![String::new()];
+    for line in text.lines() {
+        if line.is_empty() || is_item(line.trim_start()) {
+            found.push(String::new());
+        }
+        let paragraph = found.last_mut().expect("there is one from the start");
+        paragraph.push_str(line);
+        paragraph.push('\n');
+    }
+    found
+}
+
+// A MUST without a number is a rule that no test can be asked for.
+#[test]
+fn every_must_has_a_number() {
+    for name in TEXTS {
+        let paragraphs = paragraphs(&spec(name));
+        let rules = { paragraphs.iter() }.filter(|paragraph| !paragraph.contains("RFC 2119"));
+        for paragraph in rules {
+            let musts = paragraph.matches("MUST").count();
+            let numbers = between(paragraph, "**")
+                .filter(|bold| is_rule(bold))
+                .count();
+            // One rule may ask for two things of one kind, in one sentence.
+            assert!(
+                musts == 0 || numbers > 0,
+                "{name}: a MUST without a number:\n{paragraph}"
+            );
+            assert!(
+                musts >= numbers,
+                "{name}: a number without a MUST:\n{paragraph}"
+            );
+        }
+    }
+}
+
+/// `file::function`, a test; in a shell script, a function of it.
+fn check_test(test: &str, context: &str) {
+    let (file, function) = test.split_once("::").expect("the caller has looked");
+    let (path, definition) = match file.strip_suffix(".sh") {
+        Some(_) => (file.to_owned(), format!("\n{function}() {{")),
+        None => (format!("{file}.rs"), format!("fn {function}(")),
+    };
+    let files = PLACES.map(|directory| root().join(directory).join(&path));
+    let texts = files
+        .iter()
+        .filter(|file| file.exists())
+        .map(|file| read(file));
+    let found = texts.filter_map(|text| text.find(&definition).map(|place| (text, place)));
+    let found: Vec<_> = found.collect();
+    let [(text, place)] = &found[..] else {
+        panic!("{context}: {test} names {} tests", found.len());
+    };
+    let attributes = text[..*place].rsplit("\n\n").next().unwrap_or_default();
+    assert!(
+        !attributes.contains("#[ignore"),
+        "{context}: {test} is not run, and enforces nothing"
+    );
+}
+
+fn is_test(text: &str) -> bool {
+    text.split_once("::").is_some_and(|(file, function)| {
+        let is_name = |text: &str, more: &str| {
+            let mut chars = text.chars();
+            chars.all(|c| c.is_ascii_alphanumeric() || c == '_' || more.contains(c))
+        };
+        is_name(file, "/.") && is_name(function, "")
+    })
+}
+
+// The table said that a test enforced a rule; the test had been renamed, then deleted, and for a year
+// nothing enforced it.
+#[test]
+fn every_test_of_the_table_exists_and_runs() {
+    for (rule, (_, tests)) in table() {
+        if tests.starts_with("untested: ") {
+            println!("{rule} is {tests}");
+            continue;
+        }
+        let names: Vec<_> = between(&tests, "`").collect();
+        assert!(!names.is_empty(), "{rule} has a test");
+        for name in names {
+            assert!(is_test(name), "{rule}: `file::function`, not {name}");
+            check_test(name, &rule);
+        }
+    }
+    let text = spec("README.md");
+    let elsewhere = text.lines().filter(|line| !line.starts_with('|'));
+    for line in elsewhere {
+        for name in between(line, "`").filter(|name| is_test(name)) {
+            check_test(name, "README.md");
+        }
+    }
+}
+
+/// Whether `name` is `pattern`, in which a star stands for anything.
+fn matches(pattern: &str, name: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == name,
+        Some((start, rest)) => name.strip_prefix(start).is_some_and(|tail| {
+            let mut ends = tail.char_indices().map(|(at, _)| at).chain([tail.len()]);
+            ends.any(|at| matches(rest, &tail[at..]))
+        }),
+    }
+}
+
+// Other implementations run the vectors and not our tests: a rule's vectors must be there.
+#[test]
+fn every_vector_of_the_table_exists() {
+    let json = |name: &str| -> Vec<serde_json::Value> {
+        serde_json::from_str(&spec(name)).expect("an array of objects")
+    };
+    let text = |value: &serde_json::Value| value.as_str().expect("a name is text").to_owned();
+    let files = json("vectors/index.json").into_iter().map(|entry| {
+        let file = text(&entry["file"]);
+        let name = file.rsplit('/').next().unwrap_or(&file);
+        name.trim_end_matches(".bin").to_owned()
+    });
+    let cases = json("vectors/judge.json")
+        .into_iter()
+        .map(|case| text(&case["name"]));
+    let names: Vec<_> = files.chain(cases).collect();
+    for (rule, (vectors, _)) in table() {
+        for pattern in between(&vectors, "`") {
+            assert!(
+                names.iter().any(|name| matches(pattern, name)),
+                "{rule}: no vector is called {pattern}"
+            );
+        }
+    }
+}
+
+/// The targets of a text's links, without those to other sites.
+fn links(text: &str) -> impl Iterator<Item = &str> {
+    let targets = text
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split_once(')'));
+    let targets = targets.map(|(target, _)| target);
+    targets.filter(|target| !target.contains("://"))
+}
+
+fn rust_files(directory: &Path, found: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(directory).expect("the directory is there") {
+        let path = entry.expect("the directory can be read").path();
+        if path.is_dir() {
+            rust_files(&path, found);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+}
+
+/// `path` exists, and has the anchor.
+fn check_link(path: &Path, anchor: Option<&str>, context: &str) {
+    assert!(path.exists(), "{context}: there is no {}", path.display());
+    if let Some(anchor) = anchor {
+        assert!(
+            read(path).contains(&format!("<a id=\"{anchor}\"></a>")),
+            "{context}: {} has no anchor {anchor}",
+            path.display()
+        );
+    }
+}
+
+// The documentation of the judge sent its readers to a section that had been given another name.
+#[test]
+fn every_link_into_the_standard_leads_somewhere() {
+    let directory = root().join("spec");
+    for name in ["README.md", "format.md", "protocol.md", "divergences.md"] {
+        for link in links(&spec(name)) {
+            let (file, anchor) = match link.split_once('#') {
+                Some((file, anchor)) => (file, Some(anchor)),
+                None => (link, None),
+            };
+            let file = if file.is_empty() { name } else { file };
+            check_link(&directory.join(file), anchor, name);
+        }
+    }
+    let mut sources = Vec::new();
+    rust_files(&root().join("src"), &mut sources);
+    let mut found = 0;
+    for source in sources {
+        let context = source.display().to_string();
+        for rest in read(&source).split("`spec/").skip(1) {
+            let (target, _) = rest.split_once('`').expect("the quotation ends");
+            let (file, anchor) = match target.split_once('#') {
+                Some((file, anchor)) => (file, Some(anchor)),
+                None => (target, None),
+            };
+            check_link(&directory.join(file), anchor, &context);
+            found += 1;
+        }
+    }
+    assert!(found > 0, "the code cites the standard");
+}

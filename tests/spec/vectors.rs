@@ -1,0 +1,330 @@
+//! The lock files of `spec/vectors`: what deployed clients wrote, and hand-made hard cases.
+//!
+//! Other implementations test against the same files, so a decoder that disagrees with their
+//! descriptions would honour, break or refuse other locks than its neighbours do.
+#![allow(clippy::indexing_slicing, reason = "a panic is a failed test")]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rvlf::record::{Checksum, DecodeError, Hostname, KernelStamp, Pid, RECORD_LEN};
+use rvlf::{Record, WriterId};
+use serde_json::{Value, json};
+
+fn directory() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors")
+}
+
+fn bytes_of(file: &str) -> Vec<u8> {
+    fs::read(directory().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
+}
+
+fn json_of(file: &Path) -> Value {
+    let text = fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
+    serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+}
+
+/// Every entry of index.json with the name of its file taken out.
+fn index() -> Vec<(String, Value)> {
+    let entries = json_of(&directory().join("index.json"));
+    let entries = entries.as_array().expect("index.json is an array");
+    let named = |entry: &Value| {
+        let mut entry = entry.as_object().expect("entries are objects").clone();
+        let file = entry.remove("file").expect("every entry names its file");
+        let file = file.as_str().expect("a file name is a string").to_owned();
+        (file, Value::Object(entry))
+    };
+    entries.iter().map(named).collect()
+}
+
+/// The names of all files below `below` that end in `.bin`, relative to the directory of vectors.
+fn files(below: &Path) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for entry in fs::read_dir(below).expect("the vectors are part of the repository") {
+        let path = entry.expect("the directory can be listed").path();
+        if path.is_dir() {
+            found.append(&mut files(&path));
+        } else if path.extension().is_some_and(|extension| extension == "bin") {
+            let name = path.strip_prefix(directory()).expect("it lies below it");
+            found.insert(name.to_str().expect("vectors have ASCII names").to_owned());
+        }
+    }
+    found
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn from_hex(digits: &str) -> Vec<u8> {
+    let byte = |at| u8::from_str_radix(&digits[at..at + 2], 16).expect("hexadecimal digits");
+    (0..digits.len()).step_by(2).map(byte).collect()
+}
+
+/// What `decode` makes of `bytes`, in the words of index.json.
+fn description(bytes: &[u8]) -> Value {
+    match Record::decode(bytes) {
+        Ok(record) => json!({
+            "class": "valid",
+            "pid": record.pid().get(),
+            "hostname_hex": hex(record.hostname().as_bytes()),
+            "timestamp_ns": record.timestamp_ns().to_string(),
+            "writer_id": record.writer_id().to_string(),
+            "checksum": match record.checksum() {
+                Checksum::IsoHdlc => "iso-hdlc",
+                Checksum::Crc32c => "crc-32c",
+                other => panic!("a checksum that the format does not know: {other:?}"),
+            },
+            "stamp": record.stamp().map(|stamp| json!({
+                "inode_key": format!("{:016x}", stamp.inode_key),
+                "start_ticks": stamp.start_ticks,
+            })),
+            "trailing_bytes": bytes.len() > RECORD_LEN,
+        }),
+        Err(DecodeError::Short { .. }) => json!({"class": "short"}),
+        Err(DecodeError::Foreign { .. }) => json!({"class": "foreign"}),
+        Err(DecodeError::UnsupportedVersion { found }) => {
+            json!({"class": "unsupported", "lock_version": found})
+        }
+        Err(DecodeError::BadChecksum { .. }) => json!({"class": "corrupt", "why": "checksum"}),
+        Err(DecodeError::BadPid { .. }) => json!({"class": "corrupt", "why": "pid"}),
+        Err(other) => panic!("a class that the format does not know: {other:?}"),
+    }
+}
+
+// A vector that no test reads shows nothing, and nobody would see that it shows nothing.
+#[test]
+fn every_file_has_an_entry_and_every_entry_a_file() {
+    let listed: Vec<String> = index().into_iter().map(|(file, _)| file).collect();
+    let unique: BTreeSet<String> = listed.iter().cloned().collect();
+    assert_eq!(unique.len(), listed.len(), "index.json lists a file twice");
+    assert_eq!(
+        unique,
+        files(&directory()),
+        "index.json and the files differ"
+    );
+}
+
+#[test]
+fn every_file_decodes_to_what_its_entry_says() {
+    for (file, expected) in index() {
+        assert_eq!(description(&bytes_of(&file)), expected, "{file}");
+    }
+}
+
+// Only the first 105 bytes of a lock file are ever read: the class must not depend on more.
+#[test]
+fn no_class_depends_on_bytes_that_are_never_read() {
+    for (file, expected) in index() {
+        let bytes = bytes_of(&file);
+        let head = &bytes[..bytes.len().min(RECORD_LEN + 1)];
+        assert_eq!(description(head), expected, "{file}, its first 105 bytes");
+    }
+}
+
+#[test]
+fn every_valid_record_encodes_to_its_own_bytes() {
+    let mut seen = BTreeSet::new();
+    for (file, _) in index() {
+        let bytes = bytes_of(&file);
+        if let Ok(record) = Record::decode(&bytes) {
+            assert_eq!(record.encode(), bytes[..RECORD_LEN], "{file}");
+            seen.insert(format!("{:?}", record.checksum()));
+        }
+    }
+    assert_eq!(
+        seen.len(),
+        2,
+        "records of both checksums were encoded: {seen:?}"
+    );
+}
+
+// `decode` keeps the whole hostname field, so that a wrong layout in `encode` would cancel out in a
+// round trip. A record that is made of its description has nothing to copy from.
+#[test]
+fn a_record_made_of_its_description_has_the_bytes_of_the_file() {
+    let mut made = 0;
+    for (file, expected) in index() {
+        let bytes = bytes_of(&file);
+        if expected["class"] != "valid" || expected["checksum"] != "iso-hdlc" {
+            continue;
+        }
+        let name = from_hex(
+            expected["hostname_hex"]
+                .as_str()
+                .expect("hexadecimal digits"),
+        );
+        let stamp = expected["stamp"].as_object().map(|stamp| KernelStamp {
+            inode_key: u64::from_str_radix(stamp["inode_key"].as_str().expect("digits"), 16)
+                .expect("sixteen hexadecimal digits"),
+            start_ticks: stamp["start_ticks"].as_u64().expect("a number"),
+        });
+        let slack_ends = if stamp.is_some() { 0x34 } else { 0x48 };
+        if bytes[0x08 + name.len()..slack_ends]
+            .iter()
+            .any(|byte| *byte != 0)
+        {
+            // Bytes that no field accounts for: kept by `decode`, made by nobody.
+            continue;
+        }
+        let record = Record::new(
+            Pid::new(expected["pid"].as_u64().expect("a number") as u32).expect("in range"),
+            &Hostname::new(&name).expect("at most 63 bytes, no NUL"),
+            text(&expected, "timestamp_ns")
+                .parse()
+                .expect("a decimal number"),
+            text(&expected, "writer_id").parse().expect("a UUID"),
+            stamp,
+        );
+        assert_eq!(record.encode(), bytes[..RECORD_LEN], "{file}");
+        made += 1;
+    }
+    assert!(
+        made >= 30,
+        "only {made} files were made again: the others were all skipped"
+    );
+}
+
+fn text<'a>(object: &'a Value, key: &str) -> &'a str {
+    object[key]
+        .as_str()
+        .unwrap_or_else(|| panic!("{key} is missing in {object}"))
+}
+
+// index.json and the decoder could share a mistake. What lies beside the older files was found in
+// them by another parser, before there was either.
+#[test]
+fn an_independent_parser_found_the_same_in_the_files_of_real_clients() {
+    let mut compared = 0;
+    for file in files(&directory()) {
+        let beside = directory().join(&file).with_extension("json");
+        if !beside.exists() {
+            continue;
+        }
+        let found = json_of(&beside);
+        let found = &found["expected"];
+        let bytes = bytes_of(&file);
+        if found["magic"].is_null() {
+            let outcome = Record::decode(&bytes);
+            assert!(outcome.is_err(), "{file} is no record, but decodes as one");
+            continue;
+        }
+        compared += 1;
+        let magic = format!(
+            "0x{:08X}",
+            u32::from_le_bytes(bytes[..4].try_into().expect("four"))
+        );
+        assert_eq!(magic, text(found, "magic"), "{file}: its magic");
+        match Record::decode(&bytes) {
+            Ok(record) => compare(&file, &record, found),
+            Err(DecodeError::Foreign { first }) => {
+                assert_ne!(text(found, "first4"), "FLVR", "{file} has the magic");
+                assert!(
+                    first
+                        .as_bytes()
+                        .starts_with(text(found, "first4").as_bytes()),
+                    "{file}"
+                );
+            }
+            Err(DecodeError::UnsupportedVersion { found: version }) => {
+                assert_eq!(
+                    Some(version.into()),
+                    found["lock_version"].as_u64(),
+                    "{file}"
+                );
+                assert_ne!(version, 1, "{file} is of the version that is supported");
+            }
+            Err(DecodeError::BadChecksum { stored, computed }) => {
+                assert_eq!(text(found, "crc_kind"), "neither", "{file}");
+                assert_eq!(
+                    format!("0x{stored:08X}"),
+                    text(found, "crc_stored"),
+                    "{file}"
+                );
+                assert_eq!(
+                    format!("0x{computed:08X}"),
+                    text(found, "crc32_ieee"),
+                    "{file}"
+                );
+            }
+            Err(error) => panic!("{file}: {error}"),
+        }
+    }
+    assert!(
+        compared >= 20,
+        "only {compared} files have a description beside them"
+    );
+}
+
+fn compare(file: &str, record: &Record, found: &Value) {
+    let hostname = text(found, "hostname_hex");
+    // A field without a NUL: the other parser gives 64 bytes, a hostname has 63 at the most.
+    let hostname = &hostname[..hostname.len().min(2 * Hostname::MAX_LEN)];
+    let writer_id: WriterId = text(found, "writer_id")
+        .parse()
+        .expect("32 hexadecimal digits");
+    assert_eq!(
+        Some(record.pid().get().into()),
+        found["pid"].as_u64(),
+        "{file}: pid"
+    );
+    assert_eq!(
+        hex(record.hostname().as_bytes()),
+        hostname,
+        "{file}: hostname"
+    );
+    assert_eq!(
+        Some(record.timestamp_ns()),
+        found["timestamp_ns"].as_u64(),
+        "{file}: timestamp"
+    );
+    assert_eq!(record.writer_id(), writer_id, "{file}: writer id");
+    assert_eq!(found["lock_version"], 1, "{file}: lock version");
+    let kind = match record.checksum() {
+        Checksum::IsoHdlc => "CRC-32/IEEE",
+        _ => "CRC-32C",
+    };
+    assert_eq!(kind, text(found, "crc_kind"), "{file}: checksum");
+    let covered = &record.encode()[..RECORD_LEN - 4];
+    let ieee = format!("0x{:08X}", Checksum::IsoHdlc.of(covered));
+    let castagnoli = format!("0x{:08X}", Checksum::Crc32c.of(covered));
+    assert_eq!(
+        ieee,
+        text(found, "crc32_ieee"),
+        "{file}: CRC-32/ISO-HDLC of its bytes"
+    );
+    assert_eq!(
+        castagnoli,
+        text(found, "crc32c"),
+        "{file}: CRC-32C of its bytes"
+    );
+}
+
+// What deployed clients write must never be called corrupt: corrupt is broken after two seconds.
+#[test]
+fn every_lock_file_of_a_real_client_is_valid_and_unstamped() {
+    let real = ["rt-", "node-", "node017-", "node018-", "sdk023-"];
+    for prefix in real {
+        let files = files(&directory());
+        let files: Vec<_> = files
+            .iter()
+            .filter(|file| file.starts_with(prefix))
+            .collect();
+        assert!(!files.is_empty(), "no vector of {prefix}");
+        for file in files {
+            let record = Record::decode(&bytes_of(file));
+            let record = record.unwrap_or_else(|error| panic!("{file}: {error}"));
+            assert_eq!(
+                record.checksum(),
+                Checksum::IsoHdlc,
+                "{file}: deployed writers' choice"
+            );
+            assert_eq!(
+                record.stamp(),
+                None,
+                "{file}: deployed clients write no stamp"
+            );
+        }
+    }
+}

@@ -1,0 +1,630 @@
+//! The table's file: what is in it, who may have it, and what becomes of it.
+//!
+//! The story: the allocation table that this one grew from was truncated and rewritten in place. A
+//! full disk or a kill at the wrong moment left half a table, and with it nobody knew any more who
+//! held what. A file that is replaced instead has its own trap: whoever waits for the old file's
+//! lock gets it in the end, and saves into a file that has no name.
+#![cfg(unix)]
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a field that is not there fails the test"
+)]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+use std::sync::mpsc::channel;
+use std::time::Duration;
+
+use rvlf::FileKind;
+use rvlf::table::{Allocation, Claim, ScopeRule, Table, TableError, TableGuard, snapshot};
+use support::table::{PATIENCE, claim, descriptors_of, in_forked_child, place, until};
+
+/// A table as its first writers write it.
+const YOI: &str = r#"{
+  "allocations": [
+    {
+      "pod_name": "orchestrator",
+      "pid": 4121,
+      "socket": "/run/user/1000/yoi/orchestrator/sock",
+      "scope_allow": [
+        {
+          "target": "/home/u/project",
+          "permission": "write",
+          "recursive": true
+        },
+        {
+          "target": "/home/u/notes",
+          "permission": "read",
+          "recursive": false
+        }
+      ],
+      "scope_deny": [],
+      "delegated_from": null,
+      "segment_id": "0197f0c2-7d2b-7c55-9f0a-3d1f6f1f0a11"
+    },
+    {
+      "pod_name": "coder",
+      "pid": 4121,
+      "socket": "/run/user/1000/yoi/coder/sock",
+      "scope_allow": [
+        {
+          "target": "/home/u/project/src",
+          "permission": "write",
+          "recursive": true
+        }
+      ],
+      "scope_deny": [],
+      "delegated_from": "orchestrator",
+      "segment_id": null
+    }
+  ]
+}"#;
+
+fn mode(path: &Path) -> u32 {
+    let stat = fs::symlink_metadata(path).expect("it is there");
+    stat.permissions().mode() & 0o7777
+}
+
+fn save(path: &Path, change: impl FnOnce(&mut TableGuard)) {
+    let mut guard = TableGuard::open(path, PATIENCE).expect("nobody holds it for long");
+    change(&mut guard);
+    guard.save().expect("there is room for a table");
+}
+
+// ---------------------------------------------------------------- format
+
+#[test]
+fn a_table_of_other_writers_comes_back_byte_for_byte() {
+    let (_dir, path) = place();
+    fs::write(&path, YOI).expect("there is room");
+    save(&path, |guard| assert_eq!(guard.table().entries.len(), 2));
+    assert_eq!(fs::read_to_string(&path).expect("it is there"), YOI);
+
+    let old = r#"{"allocations": [{"pod_name": "a", "pid": 1, "socket": "/s", "delegated_from": null,
+        "scope_allow": [{"target": "/a", "permission": "write"}]}]}"#;
+    let table =
+        Table::parse(old.as_bytes()).expect("scope_deny, segment_id and recursive may be missing");
+    let entry = table.find("a").expect("it is there");
+    assert!(entry.deny.is_empty() && entry.is_placeholder() && entry.holder.is_none());
+    assert!(
+        entry.allow.iter().all(|rule| rule.recursive),
+        "recursive is the default"
+    );
+}
+
+#[test]
+fn nothing_and_blanks_are_an_empty_table() {
+    let (_dir, path) = place();
+    for content in ["", "  \n\t\n", "{}", r#"{"allocations": []}"#] {
+        fs::write(&path, content).expect("there is room");
+        let guard = TableGuard::open(&path, PATIENCE).expect("that is a table");
+        assert!(guard.table().entries.is_empty(), "{content:?}");
+    }
+    assert!(
+        snapshot(path.with_file_name("none"))
+            .expect("no table is an empty one")
+            .table
+            .entries
+            .is_empty()
+    );
+    assert!(
+        !path.with_file_name("none").exists(),
+        "a look creates nothing"
+    );
+}
+
+// A later version, or another program, may say more. Who saves must not take that away.
+#[test]
+fn unknown_fields_survive_a_save() {
+    let (_dir, path) = place();
+    let json = r#"{
+        "version": 7,
+        "allocations": [{
+            "pod_name": "a", "pid": 0, "socket": "", "delegated_from": null, "segment_id": "s",
+            "scope_allow": [{"target": "/a", "permission": "write", "since": {"year": 2031}}],
+            "weight": 0.1234567890123456789, "big": 18446744073709551615,
+            "holder": {"hostname": "h", "start_ticks": 5, "cgroup": ["x", null],
+                       "writer_id": "6ba7b810-9dad-41d1-80b4-00c04fd430c8"}
+        }]
+    }"#;
+    fs::write(&path, json).expect("there is room");
+    save(&path, |guard| {
+        guard.table_mut().find_mut("a").expect("it is there").pid = 1;
+    });
+    let saved = fs::read(&path).expect("it is there");
+    let saved: serde_json::Value = serde_json::from_slice(&saved).expect("it is JSON");
+    let mut expected: serde_json::Value = serde_json::from_str(json).expect("it is JSON");
+    let entry = &mut expected["allocations"][0];
+    entry["pid"] = 1.into();
+    entry["scope_deny"] = serde_json::json!([]);
+    entry["scope_allow"][0]["recursive"] = true.into();
+    assert_eq!(saved, expected);
+}
+
+#[test]
+fn what_is_no_table_is_refused_with_its_line_and_column_and_left_alone() {
+    let (_dir, path) = place();
+    let cases: [(&[u8], usize, usize); 6] = [
+        (b"{\"allocations\": [\n  {\"pod_name\": 7}\n]}", 2, 16),
+        (b"{\"allocations\": [}", 1, 18),
+        (b"{\"allocations\": []} trailing", 1, 21),
+        (b"4121\n", 1, 4),
+        (b"{\n\"allocations\": [\n", 3, 0),
+        (b"{\"x\": \"\xff\"}", 1, 8),
+    ];
+    for (content, line, column) in cases {
+        fs::write(&path, content).expect("there is room");
+        let before = fs::metadata(&path).expect("it is there");
+        let error = TableGuard::open(&path, PATIENCE).expect_err("that is no table");
+        let shown = String::from_utf8_lossy(content);
+        match &error {
+            TableError::Parse {
+                path: named,
+                line: at,
+                column: by,
+                ..
+            } => {
+                assert_eq!((named, *at, *by), (&path, line, column), "{shown}: {error}");
+            }
+            other => panic!("{shown}: {other:?}"),
+        }
+        let place = format!("table.json:{line}:{column}: ");
+        assert!(
+            error.to_string().contains(&place),
+            "the error says where: {error}"
+        );
+        assert!(matches!(snapshot(&path), Err(TableError::Parse { .. })));
+        let after = fs::metadata(&path).expect("it is there");
+        assert_eq!(
+            fs::read(&path).expect("it is there"),
+            content,
+            "left as it was"
+        );
+        assert_eq!(
+            (before.ino(), before.mtime_nsec()),
+            (after.ino(), after.mtime_nsec())
+        );
+        TableGuard::open(&path, Duration::ZERO)
+            .expect_err("the lock was let go, so the error is the same");
+    }
+}
+
+// ---------------------------------------------------------------- the file
+
+#[test]
+fn what_is_made_is_for_its_user_alone_and_what_exists_is_left_alone() {
+    let (dir, path) = place();
+    let nested = dir.path().join("x/y/table.json");
+    let open = |path: &Path| TableGuard::open(path, PATIENCE).expect("it can be made");
+    drop(open(&nested));
+    assert_eq!(mode(&nested), 0o600);
+    for parent in ["x", "x/y"] {
+        assert_eq!(mode(&dir.path().join(parent)), 0o700, "{parent}");
+    }
+
+    fs::create_dir(dir.path().join("shared")).expect("there is room");
+    let shared = dir.path().join("shared/table.json");
+    fs::write(&shared, "").expect("there is room");
+    fs::set_permissions(
+        shared.parent().expect("it has one"),
+        Permissions::from_mode(0o755),
+    )
+    .expect("it is ours");
+    fs::set_permissions(&shared, Permissions::from_mode(0o640)).expect("it is ours");
+    save(&shared, |_| {});
+    assert_eq!(
+        mode(&shared),
+        0o640,
+        "the new file is as open as the old one was"
+    );
+    assert_eq!(mode(shared.parent().expect("it has one")), 0o755);
+    save(&path, |_| {});
+    assert_eq!(mode(&path), 0o600);
+}
+
+#[test]
+fn root_does_not_take_a_users_table_away() {
+    if !nix::unistd::geteuid().is_root() {
+        return support::table::skip("only root can give files away");
+    }
+    let (_dir, path) = place();
+    drop(TableGuard::open(&path, PATIENCE).expect("it can be made"));
+    std::os::unix::fs::chown(&path, Some(1234), Some(2345)).expect("root may");
+    save(&path, |_| {});
+    let stat = fs::metadata(&path).expect("it is there");
+    assert_eq!(
+        (stat.uid(), stat.gid()),
+        (1234, 2345),
+        "its user can still open it"
+    );
+}
+
+#[test]
+fn only_a_regular_file_can_be_a_table() {
+    let (dir, path) = place();
+    let target = dir.path().join("target");
+    fs::write(&target, "kept").expect("there is room");
+    let refused = |expected: FileKind| {
+        for error in [
+            TableGuard::open(&path, PATIENCE).expect_err("that is no regular file"),
+            snapshot(&path).expect_err("that is no regular file"),
+        ] {
+            match &error {
+                TableError::NotRegular { found, .. } => assert_eq!(*found, expected, "{error}"),
+                other => panic!("{other:?}"),
+            }
+        }
+        let stat = fs::symlink_metadata(&path).expect("nothing was removed");
+        let _ = if stat.is_dir() {
+            fs::remove_dir(&path)
+        } else {
+            fs::remove_file(&path)
+        };
+    };
+    symlink(&target, &path).expect("there is room");
+    refused(FileKind::Symlink);
+    symlink(dir.path().join("dangling"), &path).expect("there is room");
+    refused(FileKind::Symlink);
+    assert!(
+        !dir.path().join("dangling").exists(),
+        "nothing is made through a link"
+    );
+    fs::create_dir(&path).expect("there is room");
+    refused(FileKind::Directory);
+    // Opening one would wait for a writer.
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("there is room");
+    refused(FileKind::Fifo);
+    let _socket = std::os::unix::net::UnixListener::bind(&path).expect("there is room");
+    refused(FileKind::Socket);
+    assert_eq!(fs::read_to_string(&target).expect("it is there"), "kept");
+}
+
+// The directories "new" and "new/deep" were made, and then the table refused.
+#[test]
+fn nothing_is_made_for_a_path_that_names_no_file() {
+    let (_dir, path) = place();
+    let new = path.with_file_name("new");
+    let outcome = TableGuard::open(new.join("deep/.."), PATIENCE);
+    assert!(matches!(outcome, Err(TableError::Io { .. })), "{outcome:?}");
+    assert!(!new.exists(), "what is refused leaves nothing");
+}
+
+#[test]
+fn what_is_not_saved_does_not_happen() {
+    let (_dir, path) = place();
+    save(&path, |guard| {
+        guard
+            .register(&claim("a", "/a"), "1")
+            .expect("the table is empty");
+    });
+    let mut guard = TableGuard::open(&path, PATIENCE).expect("nobody has it");
+    guard
+        .register(&claim("b", "/b"), "2")
+        .expect("that is free");
+    drop(guard);
+    let table = snapshot(&path).expect("it is a table").table;
+    assert!(table.find("a").is_some() && table.find("b").is_none());
+}
+
+#[test]
+fn one_at_a_time_has_the_table_also_after_it_has_saved() {
+    let (_dir, path) = place();
+    let mut guard = TableGuard::open(&path, PATIENCE).expect("nobody has it");
+    for _ in 0..2 {
+        let error = TableGuard::open(&path, Duration::ZERO).expect_err("it is locked");
+        assert!(matches!(error, TableError::Timeout { .. }), "{error:?}");
+        guard.save().expect("there is room");
+    }
+    drop(guard);
+    drop(TableGuard::open(&path, Duration::ZERO).expect("nobody has it any more"));
+}
+
+// B waits for the file that A has locked; A saves, and with it replaces the file. B must not take
+// the old file's lock for the table's, nor what it has read there for the table.
+#[test]
+fn who_waits_for_the_old_file_gets_the_new_one() {
+    for saves in [1, 3] {
+        let (_dir, path) = place();
+        let mut guard = TableGuard::open(&path, PATIENCE).expect("nobody has it");
+        let (done, finished) = channel();
+        std::thread::scope(|scope| {
+            for number in 0..3 {
+                let (done, path) = (done.clone(), &path);
+                scope.spawn(move || {
+                    save(path, |guard| {
+                        let (name, own) = (format!("b{number}"), format!("/b{number}"));
+                        guard
+                            .register(&claim(&name, &own), &name)
+                            .expect("that is free");
+                    });
+                    done.send(()).expect("the test waits");
+                });
+            }
+            until("all wait with the old file open", || {
+                descriptors_of(&path) >= 4
+            });
+            for number in 0..saves {
+                let (name, own) = (format!("a{number}"), format!("/a{number}"));
+                guard
+                    .register(&claim(&name, &own), &name)
+                    .expect("that is free");
+                guard.save().expect("there is room");
+                assert!(
+                    finished.try_recv().is_err(),
+                    "the new file is locked before it has its name"
+                );
+                until("all wait for the new file", || descriptors_of(&path) >= 4);
+            }
+            drop(guard);
+        });
+        assert_eq!(finished.try_iter().count(), 3);
+        let table = snapshot(&path).expect("it is a table").table;
+        assert_eq!(
+            table.entries.len(),
+            3 + saves,
+            "nobody's save was lost: {table:?}"
+        );
+    }
+}
+
+// An orderly program does not remove a table, but people do.
+#[test]
+fn a_table_that_was_removed_while_locked_is_not_written_over_anothers() {
+    let (_dir, path) = place();
+    let mut first = TableGuard::open(&path, PATIENCE).expect("nobody has it");
+    fs::remove_file(&path).expect("it is there");
+    save(&path, |guard| {
+        guard
+            .register(&claim("second", "/a"), "1")
+            .expect("the table is new");
+    });
+    first
+        .register(&claim("first", "/a"), "1")
+        .expect("it does not know of the new table");
+    let error = first.save().expect_err("the path names another file");
+    assert!(matches!(error, TableError::Replaced { .. }), "{error:?}");
+    let table = snapshot(&path).expect("it is a table").table;
+    assert!(table.find("second").is_some() && table.find("first").is_none());
+}
+
+#[test]
+fn the_half_written_table_of_a_killed_process_is_in_nobodys_way() {
+    let (dir, path) = place();
+    let litter = dir.path().join(".table.json.rvlf-new");
+    fs::write(&litter, "{\"alloc").expect("there is room");
+    save(&path, |guard| {
+        guard
+            .register(&claim("a", "/a"), "1")
+            .expect("the table is empty");
+    });
+    assert!(!litter.exists(), "it was used up");
+    let names: Vec<_> = fs::read_dir(dir.path())
+        .expect("it is there")
+        .flatten()
+        .map(|entry| entry.file_name())
+        .collect();
+    assert_eq!(names, ["table.json"], "a save leaves nothing behind");
+}
+
+// A child that a parent forks while it has the table shares the kernel lock: unlocking it there
+// would let a third process in while the parent writes.
+#[test]
+fn a_forked_child_neither_saves_nor_frees_its_parents_table() {
+    let (_dir, path) = place();
+    let mut guard = Some(TableGuard::open(&path, PATIENCE).expect("nobody has it"));
+    assert!(
+        in_forked_child(|| {
+            let mut copy = guard.take().expect("it was copied");
+            let refused = matches!(copy.save(), Err(TableError::Forked { .. }));
+            drop(copy);
+            refused && TableGuard::open(&path, Duration::ZERO).is_err()
+        }),
+        "the child must be refused, and its drop free nothing"
+    );
+    assert!(
+        TableGuard::open(&path, Duration::ZERO).is_err(),
+        "the parent has it still"
+    );
+    drop(guard);
+    drop(TableGuard::open(&path, Duration::ZERO).expect("the parent has let go"));
+}
+
+// ---------------------------------------------------------------- liveness
+
+/// Other systems than Linux know neither a process's start nor the boot.
+#[cfg(all(target_os = "linux", not(rvlf_portable)))]
+mod liveness {
+    use super::*;
+    use rvlf::record::Hostname;
+    use rvlf::table::Liveness;
+
+    fn look_at(path: &Path, change: impl FnOnce(&mut serde_json::Value)) -> Liveness {
+        let json = fs::read(path).expect("it is there");
+        let mut json: serde_json::Value = serde_json::from_slice(&json).expect("it is JSON");
+        change(&mut json["allocations"][0]);
+        fs::write(path, json.to_string()).expect("there is room");
+        let looked = snapshot(path).expect("it is a table");
+        let [liveness] = looked.liveness.as_slice() else {
+            panic!("there is one entry: {looked:?}")
+        };
+        *liveness
+    }
+
+    // A pid alone is no proof: by the time somebody asks it may belong to a web browser.
+    #[test]
+    fn liveness_is_exact_across_reused_pids_reboots_and_hosts() {
+        let (_dir, path) = place();
+        save(&path, |guard| {
+            guard
+                .register(&claim("a", "/a"), "1")
+                .expect("the table is empty");
+            assert_eq!(
+                guard.liveness(),
+                [Liveness::Alive],
+                "it is this very process"
+            );
+        });
+        let entry = snapshot(&path).expect("it is a table").table;
+        let holder = entry.find("a").and_then(|entry| entry.holder.as_ref());
+        let hostname = nix::unistd::gethostname().expect("there is one");
+        let hostname =
+            Hostname::truncated(std::os::unix::ffi::OsStrExt::as_bytes(hostname.as_os_str()));
+        assert_eq!(
+            holder.map(|holder| holder.hostname.clone()),
+            Some(hostname.to_string())
+        );
+
+        let pristine = fs::read(&path).expect("it is there");
+        let restored = |change: &dyn Fn(&mut serde_json::Value)| {
+            fs::write(&path, &pristine).expect("there is room");
+            look_at(&path, |entry| change(entry))
+        };
+        let reused = restored(&|entry| entry["holder"]["start_ticks"] = 1.into());
+        assert_eq!(reused, Liveness::PidReused);
+        let gone = restored(&|entry| entry["pid"] = 0x3fff_fff0.into());
+        assert_eq!(gone, Liveness::ProcessGone);
+        let container = restored(&|entry| entry["holder"]["pid_namespace"] = 1.into());
+        assert_eq!(container, Liveness::Elsewhere, "its pids mean nothing here");
+        let rebooted = restored(&|entry| {
+            entry["holder"]["boot_id"] = "00000000-0000-4000-8000-000000000000".into();
+        });
+        assert!(
+            matches!(rebooted, Liveness::BeforeBoot | Liveness::Elsewhere),
+            "dead where this machine alone writes, else unknown: {rebooted:?}"
+        );
+        let foreign =
+            restored(&|entry| drop(entry.as_object_mut().map(|entry| entry.remove("holder"))));
+        assert_eq!(foreign, Liveness::PidAlive);
+        let none = restored(&|entry| entry["pid"] = 0.into());
+        assert_eq!(none, Liveness::NoProcess);
+    }
+}
+
+#[test]
+fn the_dead_are_out_of_the_way_at_the_next_operation() {
+    let (_dir, path) = place();
+    fs::write(&path, YOI.replace("4121", "0")).expect("there is room");
+    save(&path, |guard| {
+        guard
+            .register(&claim("new", "/home/u/project"), "1")
+            .expect("the dead hold nothing");
+        assert_eq!(guard.table().entries.len(), 1);
+    });
+}
+
+// A parent that had crashed could not have back what a dead child's dead child held.
+#[test]
+fn the_dead_are_in_the_way_of_no_reclaim() {
+    let (_dir, path) = place();
+    let whole = claim("top", "/src").deny(ScopeRule::write("/src/core"));
+    let top = Allocation::register(&path, &whole, "s-top", PATIENCE).expect("it is free");
+    save(&path, |guard| {
+        for (name, path) in [("child", "/src/core/a"), ("grandchild", "/src/core/b")] {
+            guard
+                .register(&claim(name, path), name)
+                .expect("top does without it");
+        }
+        for entry in guard.table_mut().entries.iter_mut().skip(1) {
+            entry.pid = 0;
+        }
+    });
+    top.reclaim("child", &[ScopeRule::write("/src/core")], PATIENCE)
+        .expect("nobody living has it");
+    assert_eq!(names(&path), ["top"]);
+}
+
+// ---------------------------------------------------------------- the handle
+
+fn names(path: &Path) -> Vec<String> {
+    let table = snapshot(path).expect("it is a table").table;
+    table.entries.into_iter().map(|entry| entry.name).collect()
+}
+
+#[test]
+fn an_allocation_is_released_when_it_is_dropped() {
+    let (_dir, path) = place();
+    let parent = Allocation::register(&path, &claim("parent", "/data"), "1", PATIENCE)
+        .expect("the table is empty");
+    parent.check().expect("it is ours");
+    parent
+        .delegate(&claim("child", "/data/a"), PATIENCE)
+        .expect("it is the parent's");
+    let child = Allocation::adopt(&path, "child", "2", PATIENCE).expect("it was delegated");
+    assert_ne!(child.writer_id(), parent.writer_id());
+    child
+        .update_segment("3", PATIENCE)
+        .expect("nobody writes that");
+    assert_eq!(names(&path), ["parent", "child"]);
+    drop(child);
+    assert_eq!(names(&path), ["parent"]);
+    parent
+        .delegate(&claim("child", "/data/a"), PATIENCE)
+        .expect("it is the parent's again");
+    parent
+        .reclaim("child", &[], PATIENCE)
+        .expect("nobody has adopted it");
+    parent.release().expect("it is ours");
+    assert!(names(&path).is_empty());
+}
+
+#[test]
+fn a_lost_allocation_says_so_and_touches_nothing() {
+    let (_dir, path) = place();
+    let first =
+        Allocation::register(&path, &claim("a", "/a"), "1", PATIENCE).expect("the table is empty");
+    save(&path, |guard| {
+        drop(guard.release("a").expect("it is there"))
+    });
+    assert!(matches!(
+        first.check(),
+        Err(TableError::Lost { held_by: None, .. })
+    ));
+
+    // Under the same name, but another hold.
+    let second =
+        Allocation::register(&path, &claim("a", "/a"), "1", PATIENCE).expect("it was released");
+    let pid = std::process::id();
+    let lost = first.check().expect_err("the entry is the second's");
+    assert!(
+        matches!(lost, TableError::Lost { held_by: Some(by), .. } if by == pid),
+        "{lost:?}"
+    );
+    assert!(matches!(
+        first.update_segment("2", PATIENCE),
+        Err(TableError::Lost { .. })
+    ));
+    let error = first.release().expect_err("there is nothing to release");
+    assert!(matches!(error.error, TableError::Lost { .. }), "{error:?}");
+    drop(error);
+    second.check().expect("nobody has touched it");
+}
+
+#[test]
+fn a_forked_child_does_not_release_its_parents_allocation() {
+    let (_dir, path) = place();
+    let held =
+        Allocation::register(&path, &claim("a", "/a"), "1", PATIENCE).expect("the table is empty");
+    let mut copied = Some(held);
+    assert!(
+        in_forked_child(|| {
+            let copy = copied.take().expect("it was copied");
+            matches!(copy.check(), Err(TableError::Forked { .. }))
+        }),
+        "the child has a copy, not the allocation"
+    );
+    copied
+        .expect("the child took its copy")
+        .check()
+        .expect("the child's drop released nothing");
+}
+
+#[test]
+fn public_types_can_be_shared_between_threads() {
+    fn shared<T: Send + Sync + std::fmt::Debug>() {}
+    shared::<Allocation>();
+    shared::<TableGuard>();
+    shared::<TableError>();
+    shared::<Table>();
+    shared::<(Claim, ScopeRule, rvlf::table::Liveness)>();
+}

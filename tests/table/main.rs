@@ -1,0 +1,13 @@
+//! The allocation table: its algebra, its file, and many processes that share one.
+
+mod crash;
+mod file;
+mod operations;
+mod processes;
+mod scope;
+
+#[cfg(target_os = "linux")]
+#[test]
+fn child_role() {
+    support::table::play(&[crash::ROLES, processes::ROLES].concat());
+}

@@ -1,0 +1,197 @@
+//! The scope algebra, against sets of paths written out.
+//!
+//! The story: an overlap that the algebra does not see lets two processes write one file, and
+//! nobody notices until the data is wrong; one that it only imagines keeps people from working.
+//! Both hide in the corners: a shallow rule and a rule for a child, a denial that takes most of a
+//! rule. So every combination of rules about a small tree is compared with the paths that they are
+//! about, each listed by name.
+
+use std::collections::BTreeSet;
+use std::path::PathBuf;
+
+use rvlf::table::{Permission, ScopeRule, Table};
+
+/// Every path of up to four components named a, b or z. Rules name at most two components and never
+/// z: so below each target there is a child and a grandchild that no rule names.
+fn universe() -> Vec<PathBuf> {
+    let mut paths = vec![PathBuf::from("/")];
+    let mut last = paths.clone();
+    for _ in 0..4 {
+        last = { last.iter() }
+            .flat_map(|path| ["a", "b", "z"].map(|name| path.join(name)))
+            .collect();
+        paths.extend_from_slice(&last);
+    }
+    paths
+}
+
+fn targets() -> Vec<PathBuf> {
+    let named = |path: &PathBuf| path.components().count() <= 3 && !path.ends_with("z");
+    let all = universe();
+    let named = all.iter().filter(|path| named(path));
+    let named = named.filter(|path| path.parent().is_none_or(|parent| !parent.ends_with("z")));
+    named.cloned().collect()
+}
+
+fn rules() -> Vec<ScopeRule> {
+    let rules = targets().into_iter().flat_map(|target| {
+        let (write, read) = (ScopeRule::write(&target), ScopeRule::read(&target));
+        [write.clone().shallow(), write, read.clone().shallow(), read]
+    });
+    rules.collect()
+}
+
+/// The paths of a rule, by its definition and by nothing else.
+fn paths(rule: &ScopeRule, universe: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let depth = rule.target.components().count();
+    let below = |path: &&PathBuf| {
+        let same_beginning = path.components().take(depth).eq(rule.target.components());
+        let deeper = path.components().count().saturating_sub(depth);
+        same_beginning && (rule.recursive || deeper <= 1)
+    };
+    universe.iter().filter(below).cloned().collect()
+}
+
+fn writes(rules: &[ScopeRule], universe: &[PathBuf]) -> BTreeSet<PathBuf> {
+    let writes = rules
+        .iter()
+        .filter(|rule| rule.permission == Permission::Write);
+    writes.flat_map(|rule| paths(rule, universe)).collect()
+}
+
+#[test]
+fn two_rules_overlap_and_cover_exactly_where_their_paths_do() {
+    let universe = universe();
+    let rules = rules();
+    assert_eq!(
+        rules.len(),
+        7 * 4,
+        "seven targets, two extents, two permissions"
+    );
+    for one in &rules {
+        let ours = paths(one, &universe);
+        for path in &universe {
+            assert_eq!(one.contains(path), ours.contains(path), "{one} at {path:?}");
+        }
+        for other in &rules {
+            let theirs = paths(other, &universe);
+            let overlap = !ours.is_disjoint(&theirs);
+            assert_eq!(one.overlaps(other), overlap, "overlap of {one} and {other}");
+            let both_write = [one, other].map(|rule| rule.permission) == [Permission::Write; 2];
+            assert_eq!(
+                one.conflicts_with(other),
+                both_write && overlap,
+                "only writing is exclusive: {one} and {other}"
+            );
+            let covers = theirs.is_subset(&ours) && one.permission >= other.permission;
+            assert_eq!(one.covers(other), covers, "does {one} cover {other}");
+        }
+    }
+}
+
+fn table(entries: &[(&str, &[ScopeRule], &[ScopeRule])]) -> Table {
+    let entries: Vec<_> = { entries.iter() }
+        .map(|(name, allow, deny)| {
+            serde_json::json!({
+                "pod_name": name, "pid": 1, "socket": "", "scope_allow": allow,
+                "scope_deny": deny, "delegated_from": null, "segment_id": name,
+            })
+        })
+        .collect();
+    let json = serde_json::json!({ "allocations": entries }).to_string();
+    Table::parse(json.as_bytes()).expect("the table is as it should be")
+}
+
+// Two holders with two rules and a denial each: what one rule alone shows is not all.
+#[test]
+fn scopes_with_denials_conflict_exactly_where_both_may_write() {
+    let universe = universe();
+    let rules = rules();
+    let mut generator = 0x2545_f491_4f6c_dd1d_u64;
+    let mut conflicts = 0;
+    let rounds = 3_000;
+    for _ in 0..rounds {
+        let [a, b, c, d, e, f]: [ScopeRule; 6] =
+            std::array::from_fn(|_| pick(&rules, &mut generator));
+        let (one, one_deny) = ([a, b], [c]);
+        let (other, other_deny) = ([d, e], [f]);
+        let table = table(&[("one", &one, &one_deny), ("other", &other, &other_deny)]);
+        let scope = |name| table.find(name).expect("it was put in").scope();
+        let conflict = scope("one").conflict(&scope("other")).is_some();
+
+        // No reading means no writing either: every denial counts.
+        let may_write = |allow: &[ScopeRule], deny: &ScopeRule| {
+            &writes(allow, &universe) - &paths(deny, &universe)
+        };
+        let [one_deny] = &one_deny;
+        let [other_deny] = &other_deny;
+        let ours = may_write(&one, one_deny);
+        let theirs = may_write(&other, other_deny);
+        assert_eq!(
+            conflict,
+            !ours.is_disjoint(&theirs),
+            "{one:?} less {one_deny}, {other:?} less {other_deny}"
+        );
+        for path in &universe {
+            assert_eq!(
+                scope("one").permits(path, Permission::Write),
+                ours.contains(path),
+                "writing at {path:?}: {one:?} less {one_deny}"
+            );
+        }
+
+        let may_read = |allow: &[ScopeRule], deny: &ScopeRule| {
+            let allowed: BTreeSet<_> = allow
+                .iter()
+                .flat_map(|rule| paths(rule, &universe))
+                .collect();
+            match deny.permission {
+                Permission::Read => &allowed - &paths(deny, &universe),
+                Permission::Write => allowed,
+            }
+        };
+        let covered = theirs.is_subset(&ours)
+            && may_read(&other, other_deny).is_subset(&may_read(&one, one_deny));
+        assert_eq!(
+            scope("one").covers_scope(&scope("other")),
+            covered,
+            "does {one:?} less {one_deny} cover {other:?} less {other_deny}"
+        );
+        conflicts += usize::from(conflict);
+    }
+    assert!(
+        (rounds / 10..rounds * 9 / 10).contains(&conflicts),
+        "both answers must be common for the comparison to mean anything: {conflicts} of {rounds}"
+    );
+}
+
+/// xorshift64: any well-mixed choice will do, and the same one every time.
+fn pick(rules: &[ScopeRule], state: &mut u64) -> ScopeRule {
+    *state ^= *state << 13;
+    *state ^= *state >> 7;
+    *state ^= *state << 17;
+    let index = usize::try_from(*state >> 33).expect("31 bits fit") % rules.len();
+    rules
+        .get(index)
+        .expect("a remainder is below the length")
+        .clone()
+}
+
+// "/data/../etc" written as such would otherwise be free for two: once as it is, once as "/etc".
+#[test]
+fn paths_are_compared_by_what_they_mean_and_not_by_how_they_are_spelt() {
+    let etc = ScopeRule::write("/etc");
+    for spelling in ["/data/../etc", "/etc/", "//etc/.", "/../etc/x/.."] {
+        let other = ScopeRule::write(spelling);
+        assert!(
+            etc.covers(&other) && other.covers(&etc),
+            "{spelling} is /etc"
+        );
+    }
+    assert!(
+        !etc.overlaps(&ScopeRule::write("/etcetera")),
+        "a component is no prefix of another"
+    );
+    assert_eq!(ScopeRule::write("/").to_string(), "write /**");
+    assert_eq!(ScopeRule::read("/a").shallow().to_string(), "read /a/*");
+}
