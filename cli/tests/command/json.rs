@@ -6,6 +6,7 @@ use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use rvlf::judge::Reason;
 use serde_json::Value;
 
 use crate::support::{Directory, Holder, finish, now_ns, skip};
@@ -19,11 +20,28 @@ fn keys(value: &Value, found: &mut BTreeSet<String>) {
     }
 }
 
+fn document() -> String {
+    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/command.md");
+    fs::read_to_string(document).expect("the document lies beside the source")
+}
+
+// A program branches on the code. One that the document lacks falls into no branch.
+#[test]
+fn every_reason_code_is_documented() {
+    let document = document();
+    for reason in Reason::ALL {
+        let mention = format!("`\"{}\"`", reason.code());
+        assert!(
+            document.contains(&mention),
+            "docs/command.md lacks {mention}"
+        );
+    }
+}
+
 // A program relies on the document. A key that only the code knows is a trap.
 #[test]
 fn every_key_of_the_json_is_documented() {
-    let document = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/command.md");
-    let document = fs::read_to_string(document).expect("the document lies beside the source");
+    let document = document();
     let dir = Directory::new();
     dir.plant("latin.lock", b"caf\xe9", now_ns());
     let holder = Holder::start(&dir);

@@ -20,7 +20,7 @@ fn while_run_holds_the_lock_status_names_the_holder() {
     assert_eq!(status.code(), 1, "held");
     let json = status.json();
     assert_eq!(json["state"], "held");
-    assert_eq!(json["row"], 2, "the kernel lock is the evidence");
+    assert_eq!(json["reason_code"], "kernel-lock");
     assert_eq!(
         json["record"]["pid"],
         holder.rvlf_pid(),
@@ -91,7 +91,8 @@ fn the_lock_outlives_a_killed_rvlf_until_its_command_has_ended() {
         "the command has the lock: {}",
         status.stdout
     );
-    assert_eq!(status.json()["row"], 2);
+    let reason = &status.json()["reason_code"];
+    assert_eq!(reason, "kernel-lock-outlives-process");
     let refused = dir.rvlf(&["run", "d.rvf", "--", "true"]);
     assert_eq!(refused.code(), 75, "{}", refused.stderr);
     let refused = dir.rvlf(&["break", "d.rvf"]);

@@ -126,15 +126,18 @@ fn the_lock_of_a_deployed_client_is_held_while_its_process_lives() {
     let host = nix::unistd::gethostname().expect("this host has a name");
     let host = host.to_str().expect("host names are ASCII").to_owned();
     let pid = std::process::id();
-    for (host, row) in [(host.as_str(), 10), ("elsewhere.invalid", 13)] {
+    for (host, reason) in [
+        (host.as_str(), "process-alive"),
+        ("elsewhere.invalid", "other-host"),
+    ] {
         let timestamp_ns = now_ns();
         dir.plant_of(pid, "d.rvf.lock", host.as_bytes(), timestamp_ns);
         let status = dir.rvlf(&["status", "--json", "d.rvf"]);
         assert_eq!(status.code(), 1, "held: {}", status.stdout);
         let json = status.json();
         assert_eq!(
-            (&json["state"], &json["row"]),
-            (&"held".into(), &row.into())
+            (&json["state"], &json["reason_code"]),
+            (&"held".into(), &reason.into())
         );
         let record = &json["record"];
         assert_eq!(record["pid"], pid);
