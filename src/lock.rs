@@ -11,14 +11,14 @@ use std::time::Duration;
 
 use crate::error::{AcquireError, HoldError, IoError};
 use crate::holder::Holder;
-use crate::judge::{FileSystem, StalePolicy};
+use crate::judge::StalePolicy;
 use crate::loss::Lost;
 use crate::protocol::keepalive::{self, Registration};
-use crate::protocol::{self, Acquisition, Held, OnLost, Place, Terms, lock_path_for};
+use crate::protocol::{self, AcquireOptions, Acquired, Held, OnLost, Place, PublishOptions};
 use crate::record::{Record, WriterId};
 #[cfg(unix)]
-use crate::sys::child::{self, Farewell};
-use crate::sys::{FileKind, Host, Sys};
+use crate::sys::child::{self, DeathSignal};
+use crate::sys::{Context, Host};
 
 /// The writer lock of one data file, held until it is released or dropped.
 ///
@@ -177,9 +177,9 @@ impl WriterLock {
     /// ```
     #[must_use]
     pub fn reclaimed(&self) -> Option<Reclaimed> {
-        let displaced = self.held.displaced()?;
+        let broken = self.held.broken()?;
         Some(Reclaimed {
-            record: displaced.record,
+            record: broken.record,
         })
     }
 
@@ -238,9 +238,7 @@ impl WriterLock {
     /// [`HoldError::Lost`] if this process does not hold the lock any more; [`HoldError::Io`] if the
     /// time could not be written: the lock is still held, and the call may be repeated.
     pub fn refresh(&self) -> Result<(), HoldError> {
-        self.held
-            .refresh()
-            .map_err(|error| hold_error(&self.held, error))
+        self.held.refresh()
     }
 
     /// Releases the lock: unlinks the lock file, then closes it.
@@ -265,10 +263,9 @@ impl WriterLock {
         reason = "once per hold, and it carries the lock"
     )]
     pub fn release(self) -> Result<(), ReleaseError> {
-        self.held.release().map_err(|error| ReleaseError {
-            error: hold_error(&self.held, error),
-            lock: self,
-        })
+        self.held
+            .release()
+            .map_err(|error| ReleaseError { error, lock: self })
     }
 
     /// A second descriptor of the lock file, close-on-exec, for a child process to inherit: as long
@@ -312,7 +309,7 @@ impl WriterLock {
     #[cfg(unix)]
     pub fn lend_to(&self, command: &mut Command) -> io::Result<()> {
         child::inherit(command, self.try_clone_descriptor()?);
-        child::die_with_parent(command, Farewell::Terminate);
+        child::die_with_parent(command, DeathSignal::Terminate);
         Ok(())
     }
 }
@@ -576,29 +573,33 @@ impl LockOptions {
         place: &Arc<Place<Host>>,
         timeout: Duration,
     ) -> Result<Result<WriterLock, Box<Holder>>, AcquireError> {
-        let fail = |error| acquire_error(error, place.lock_path());
-        if self.refuse_aliases {
-            ensure_only_name(place)?;
-        }
-        let terms = Terms {
+        let options = AcquireOptions {
             policy: self.stale_policy,
-            sync: self.durability == Durability::Sync,
-            mode: self.mode,
+            publish: PublishOptions {
+                sync: self.durability == Durability::Sync,
+                mode: self.mode,
+            },
+            refuse_aliases: self.refuse_aliases,
+            timeout,
+            on_lost: self.on_lost.clone(),
         };
-        match Held::acquire(place, &terms, timeout, self.on_lost.clone()).map_err(fail)? {
-            Acquisition::Held(held) => self.keep(held).map(Ok),
-            Acquisition::Refused(holder) => Ok(Err(holder)),
+        match Held::acquire(place, options)? {
+            Acquired::Held(held) => self.keep(held).map(Ok),
+            Acquired::Refused(holder) => Ok(Err(holder)),
+            Acquired::Aliased { links } => Err(AcquireError::Aliased {
+                data_path: place.data_path().to_owned(),
+                links,
+            }),
         }
     }
 
     fn keep(&self, held: Arc<Held<Host>>) -> Result<WriterLock, AcquireError> {
         let [phase, ..] = *held.record().writer_id().as_bytes();
-        let may_hang = held.place.file_system == FileSystem::NotLocal;
-        let device = may_hang.then_some(held.id.dev);
+        let device = held.device_that_may_hang();
         let register = |interval| keepalive::register(&held, interval, phase, device);
-        let registration = self.keepalive.map(register).transpose().map_err(|source| {
-            IoError::new("start the keepalive thread", held.place.lock_path(), source)
-        })?;
+        let registration = self.keepalive.map(register).transpose();
+        let registration =
+            registration.context("start the keepalive thread", held.place.lock_path())?;
         Ok(WriterLock { registration, held })
     }
 }
@@ -624,43 +625,19 @@ impl fmt::Debug for LockOptions {
 
 /// Opens the directory of a data file.
 pub(crate) fn open_place(data_path: &Path) -> Result<Arc<Place<Host>>, IoError> {
-    let opened = Place::open(Host, data_path);
-    opened
-        .map(Arc::new)
-        .map_err(|error| IoError::new(error.operation, &lock_path_for(data_path), error.source))
+    Place::open(Host, data_path).map(Arc::new)
 }
 
-fn ensure_only_name(place: &Place<Host>) -> Result<(), AcquireError> {
-    let links = place.data_links();
-    match links.map_err(|error| acquire_error(error, place.lock_path()))? {
-        Some((kind, links)) if kind == FileKind::Symlink || links > 1 => {
-            Err(AcquireError::Aliased {
-                data_path: place.data_path().to_owned(),
-                links,
-            })
-        }
-        _ => Ok(()),
-    }
-}
-
-pub(crate) fn acquire_error(error: protocol::Error, lock_path: &Path) -> AcquireError {
-    let lock_path = lock_path.to_owned();
-    match error {
-        protocol::Error::Foreign(found) => AcquireError::Foreign { lock_path, found },
-        protocol::Error::UnsupportedVersion(found) => {
-            AcquireError::UnsupportedVersion { lock_path, found }
-        }
-        protocol::Error::Io { operation, source } => {
-            IoError::new(operation, &lock_path, source).into()
-        }
-    }
-}
-
-pub(crate) fn hold_error<S: Sys>(held: &Held<S>, error: protocol::HoldError) -> HoldError {
-    match error {
-        protocol::HoldError::Lost(reason) => HoldError::Lost(held.lost(reason)),
-        protocol::HoldError::Io { operation, source } => {
-            HoldError::Io(IoError::new(operation, held.place.lock_path(), source))
+impl From<protocol::Error> for AcquireError {
+    fn from(error: protocol::Error) -> AcquireError {
+        match error {
+            protocol::Error::Foreign { lock_path, found } => {
+                AcquireError::Foreign { lock_path, found }
+            }
+            protocol::Error::UnsupportedVersion { lock_path, found } => {
+                AcquireError::UnsupportedVersion { lock_path, found }
+            }
+            protocol::Error::Io(error) => AcquireError::Io(error),
         }
     }
 }

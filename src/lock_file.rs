@@ -8,8 +8,10 @@ use std::time::Duration;
 use crate::error::{AcquireError, BreakError, IoError, WaitError};
 use crate::holder::{Holder, LockState};
 use crate::lock::{LockOptions, WriterLock, open_place};
-use crate::protocol::wait::{self, Look, Waited};
-use crate::protocol::{self, Asker, BreakAttempt, Found, Place, Refusal, Torn};
+use crate::protocol::wait::{Look, Waited, Waiter};
+use crate::protocol::{
+    self, BreakOutcome, Contention, Examination, LockFileState, Place, Purpose, remove_leftovers_at,
+};
 use crate::record::WriterId;
 use crate::sys::Host;
 
@@ -119,17 +121,13 @@ impl LockFile {
     /// The directory or the lock file cannot be examined. A file that this user may not read is no
     /// error but [`LockState::Held`].
     pub fn inspect(&self) -> Result<LockState, IoError> {
-        let policy = self.options.policy();
-        let found = self
-            .place
-            .examine(&policy, &mut Torn::default(), Asker::Observer);
-        let state = found.map(|found| match found {
-            Found::Nothing => LockState::Free,
-            Found::Unreadable(refusal) => LockState::Held(*refusal.holder),
-            Found::Contended => LockState::Held(*Refusal::contended().holder),
-            Found::Lock(examined) => LockState::of(examined.holder.clone()),
-        });
-        self.state_or_error(state)
+        let state = self.examination().examine();
+        state_or_error(state.map(|state| match state {
+            LockFileState::Absent => LockState::Free,
+            LockFileState::Unreadable(contention) => LockState::Held(*contention.holder),
+            LockFileState::Contended => LockState::Held(*Contention::changed_hands().holder),
+            LockFileState::Lock(lock) => LockState::of(lock.holder),
+        }))
     }
 
     /// Waits up to `timeout` until the lock can be obtained: free, or stale. `Duration::MAX` waits
@@ -154,26 +152,28 @@ impl LockFile {
     ///
     /// See [`WaitError`].
     pub fn wait_until_free(&self, timeout: Duration) -> Result<LockState, WaitError> {
-        let policy = self.options.policy();
         // Kept between looks: a torn file from the future ages by this machine's clock alone.
-        let mut torn = Torn::default();
-        let waited = wait::until(&self.place, timeout, || {
-            let found = self.place.examine(&policy, &mut torn, Asker::Observer)?;
-            Ok(match found {
-                Found::Nothing => Look::Done(LockState::Free),
-                Found::Unreadable(refusal) => Look::NotYet(refusal),
-                Found::Contended => Look::NotYet(Refusal::contended()),
-                Found::Lock(examined) if examined.holder.verdict().is_stale() => {
-                    Look::Done(LockState::of(examined.holder.clone()))
+        let mut examination = self.examination();
+        let waited = Waiter::new(&self.place, timeout).until(|| {
+            Ok(match examination.examine()? {
+                LockFileState::Absent => Look::Done(LockState::Free),
+                LockFileState::Unreadable(contention) => Look::NotYet(contention),
+                LockFileState::Contended => Look::NotYet(Contention::changed_hands()),
+                LockFileState::Lock(lock) if lock.holder.verdict().is_stale() => {
+                    Look::Done(LockState::of(lock.holder))
                 }
-                Found::Lock(examined) => Look::NotYet(examined.into_refusal()),
+                LockFileState::Lock(lock) => Look::NotYet(lock.into_contention()),
             })
         });
         let state = waited.map(|waited| match waited {
             Waited::Done(state) => state,
-            Waited::TimedOut(refusal) => LockState::of(*refusal.holder),
+            Waited::TimedOut(contention) => LockState::of(*contention.holder),
         });
-        Ok(self.state_or_error(state)?)
+        Ok(state_or_error(state)?)
+    }
+
+    fn examination(&self) -> Examination<'_, Host> {
+        Examination::new(&self.place, self.options.policy(), Purpose::Report)
     }
 
     /// Acquires the lock in one attempt; see [`WriterLock::try_acquire`].
@@ -218,11 +218,9 @@ impl LockFile {
     ///
     /// See [`BreakError`].
     pub fn break_stale(&self) -> Result<Option<Holder>, BreakError> {
-        let attempt = self.place.break_stale(&self.options.policy());
-        if attempt.is_ok() {
-            self.place.sweep();
-        }
-        self.broken_or_error(attempt)
+        let outcome = self.place.break_stale(self.options.policy())?;
+        self.place.remove_leftovers();
+        self.broken_or_held(outcome)
     }
 
     /// Removes the lock if its record contains `writer_id`, even if its holder is alive.
@@ -252,44 +250,44 @@ impl LockFile {
     ///
     /// See [`BreakError`].
     pub fn force_break(&self, writer_id: WriterId) -> Result<Option<Holder>, BreakError> {
-        self.broken_or_error(self.place.force_break(writer_id))
+        self.broken_or_held(self.place.force_break(writer_id)?)
     }
 
     /// Content that can never be a lock is a state to report, not an error.
-    fn state_or_error(
-        &self,
-        outcome: Result<LockState, protocol::Error>,
-    ) -> Result<LockState, IoError> {
+    fn broken_or_held(&self, outcome: BreakOutcome) -> Result<Option<Holder>, BreakError> {
         match outcome {
-            Ok(state) => Ok(state),
-            Err(protocol::Error::Foreign(found)) => Ok(LockState::Foreign(found)),
-            Err(protocol::Error::UnsupportedVersion(found)) => {
-                Ok(LockState::UnsupportedVersion(found))
-            }
-            Err(protocol::Error::Io { operation, source }) => {
-                Err(IoError::new(operation, self.lock_path(), source))
-            }
+            BreakOutcome::Absent => Ok(None),
+            BreakOutcome::Removed(holder) => Ok(Some(*holder)),
+            BreakOutcome::Refused(Contention { holder, .. }) => Err(BreakError::Held {
+                lock_path: self.lock_path().to_owned(),
+                holder,
+            }),
         }
     }
+}
 
-    fn broken_or_error(
-        &self,
-        outcome: Result<BreakAttempt, protocol::Error>,
-    ) -> Result<Option<Holder>, BreakError> {
-        let lock_path = self.lock_path().to_owned();
-        match outcome {
-            Ok(BreakAttempt::Nothing) => Ok(None),
-            Ok(BreakAttempt::Removed(holder)) => Ok(Some(*holder)),
-            Ok(BreakAttempt::Refused(Refusal { holder, .. })) => {
-                Err(BreakError::Held { lock_path, holder })
+/// What can never be a lock is a state to report, not an error.
+fn state_or_error(outcome: protocol::Result<LockState>) -> Result<LockState, IoError> {
+    match outcome {
+        Ok(state) => Ok(state),
+        Err(protocol::Error::Foreign { found, .. }) => Ok(LockState::Foreign(found)),
+        Err(protocol::Error::UnsupportedVersion { found, .. }) => {
+            Ok(LockState::UnsupportedVersion(found))
+        }
+        Err(protocol::Error::Io(error)) => Err(error),
+    }
+}
+
+impl From<protocol::Error> for BreakError {
+    fn from(error: protocol::Error) -> BreakError {
+        match error {
+            protocol::Error::Foreign { lock_path, found } => {
+                BreakError::Foreign { lock_path, found }
             }
-            Err(protocol::Error::Foreign(found)) => Err(BreakError::Foreign { lock_path, found }),
-            Err(protocol::Error::UnsupportedVersion(found)) => {
-                Err(BreakError::UnsupportedVersion { lock_path, found })
+            protocol::Error::UnsupportedVersion { lock_path, found } => {
+                BreakError::UnsupportedVersion { lock_path, found }
             }
-            Err(protocol::Error::Io { operation, source }) => {
-                Err(IoError::new(operation, &lock_path, source).into())
-            }
+            protocol::Error::Io(error) => BreakError::Io(error),
         }
     }
 }
@@ -334,8 +332,5 @@ pub fn inspect(data_path: impl AsRef<Path>) -> Result<LockState, IoError> {
 ///
 /// The directory cannot be opened.
 pub fn remove_leftovers(directory: impl AsRef<Path>) -> Result<usize, IoError> {
-    let directory = directory.as_ref();
-    let place = Place::open(Host, &directory.join("any"));
-    let place = place.map_err(|error| IoError::new(error.operation, directory, error.source))?;
-    Ok(place.sweep())
+    remove_leftovers_at(&Host, directory.as_ref())
 }

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use crate::sys::child::{self, Farewell};
+use crate::sys::child::{self, DeathSignal};
 
 /// Has the kernel kill (SIGKILL) the child that `command` will spawn when the thread that spawned it
 /// ends: for a child that writes the data file and does not inherit the lock
@@ -23,5 +23,5 @@ use crate::sys::child::{self, Farewell};
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn kill_with_parent(command: &mut Command) {
-    child::die_with_parent(command, Farewell::Kill);
+    child::die_with_parent(command, DeathSignal::Kill);
 }

@@ -1,72 +1,125 @@
-//! Acquire: examine, break what is stale, publish; from the start again when somebody was quicker.
+//! Acquire: examine, break what is stale, publish; from the start again when another contender was
+//! quicker.
+//!
+//! Source: `spec/protocol.md#break`.
 
-use super::breaking::{Broken, busy};
-use super::{Displaced, Found, Place, Published, ROUNDS, Refusal, Result, Terms, Torn, jittered};
-use crate::judge::Verdict;
+use std::slice;
+use std::time::Duration;
+
+use super::breaking::{BreakStep, BrokenLock};
+use super::examine::{Examination, ExaminedLock, LockFileState, Purpose};
+use super::publish::Published;
+use super::{Contention, Place, PublishOptions, ROUNDS, Result, jittered};
+use crate::judge::StalePolicy;
 use crate::sys::Sys;
 use crate::sys::hooks::Rounds;
 
 /// How an attempt ended without an error.
-pub(crate) enum Attempt<F> {
+pub(super) enum Attempt<F> {
     Held(Box<Published<F>>),
-    Refused(Refusal),
+    Refused(Contention),
 }
 
-impl<S: Sys> Place<S> {
-    /// One attempt to acquire. Sleeps for 2 s at the most, and for the pauses above.
-    ///
-    /// What outlives the attempt: `torn`, for a torn file may have to be watched for longer than one;
-    /// and `displaced`: if we break a lock and another contender publishes first, it never learns of
-    /// the dead holder, and whoever of us comes next should.
-    pub(crate) fn attempt(
-        &self,
-        terms: &Terms,
-        torn: &mut Torn,
-        displaced: &mut Option<Displaced>,
-    ) -> Result<Attempt<S::File>> {
-        torn.begin_attempt();
-        let mut refusal = Refusal::contended();
-        let mut doubts = self.doubts.iter().copied();
-        let rounds = Rounds::of(&self.sys);
+/// The attempts of one acquisition, and what outlives each of them.
+pub(super) struct Attempts<'a, S: Sys> {
+    place: &'a Place<S>,
+    options: PublishOptions,
+    examination: Examination<'a, S>,
+    /// The lock that was broken last. If another contender publishes between our break and our
+    /// publish, it never learns of the dead holder: our next hold should.
+    broken: Option<BrokenLock>,
+}
+
+/// What one attempt remembers from round to round.
+struct Patience {
+    /// Who was in the way last.
+    contention: Contention,
+    /// The pauses that are left for a stale lock whose kernel lock another process keeps.
+    doubts: slice::Iter<'static, Duration>,
+}
+
+impl<'a, S: Sys> Attempts<'a, S> {
+    pub(super) fn new(place: &'a Place<S>, policy: StalePolicy, options: PublishOptions) -> Self {
+        Attempts {
+            place,
+            options,
+            examination: Examination::new(place, policy, Purpose::Acquire),
+            broken: None,
+        }
+    }
+
+    /// One attempt. Sleeps for 2 s at the most where the file is torn, for the pauses of `DOUBTS`
+    /// where another process keeps the kernel lock of a stale one, and as a publish does.
+    pub(super) fn attempt(&mut self) -> Result<Attempt<S::File>> {
+        self.examination.torn.begin_attempt();
+        let mut patience = Patience {
+            contention: Contention::changed_hands(),
+            doubts: self.place.doubts.iter(),
+        };
+        let rounds = Rounds::of(self.place.sys());
         // The number of the round is no memory: more contenders than can be searched reach the last.
         for _ in 0..ROUNDS {
-            let clock = &self.server_clock;
-            rounds.begin_with(&[&*torn, &refusal.holder, &doubts.len(), displaced, clock]);
-            let examined = match self.examine_written(&terms.policy, torn)? {
-                Found::Nothing => match self.publish(terms, *displaced)? {
-                    Some(published) => {
-                        // Not before: listing a directory takes long enough for another contender to
-                        // publish, who would not know that anybody had died.
-                        if published.displaced.is_some() {
-                            self.sweep();
-                        }
-                        return Ok(Attempt::Held(published));
-                    }
-                    None => continue,
-                },
-                Found::Unreadable(refusal) => return Ok(Attempt::Refused(refusal)),
-                Found::Contended => break,
-                Found::Lock(examined) => *examined,
-            };
-            match examined.holder.verdict {
-                Verdict::Held { .. } => return Ok(Attempt::Refused(examined.into_refusal())),
-                Verdict::Stale { .. } => {
-                    let holder = examined.holder.clone();
-                    let id = examined.id();
-                    match self.break_lock(examined, &terms.policy, torn)? {
-                        Broken::Done(broken) => *displaced = Some(broken),
-                        Broken::Changed => {}
-                        Broken::Busy => {
-                            refusal = busy(holder, id);
-                            match doubts.next() {
-                                Some(pause) => self.sys.wait(None, jittered(&self.sys, pause)),
-                                None => break,
-                            };
-                        }
-                    }
+            let Patience { contention, doubts } = &patience;
+            let Examination {
+                torn, server_clock, ..
+            } = &self.examination;
+            let doubts = doubts.len();
+            rounds.begin_with(&[
+                torn,
+                &contention.holder,
+                &doubts,
+                &self.broken,
+                server_clock,
+            ]);
+            let ended = match self.examination.examine_written()? {
+                LockFileState::Absent => self.publish()?,
+                LockFileState::Unreadable(contention) => Some(Attempt::Refused(contention)),
+                LockFileState::Contended => break,
+                LockFileState::Lock(lock) if lock.holder.verdict.is_stale() => {
+                    self.break_lock(*lock, &mut patience)?
                 }
+                LockFileState::Lock(lock) => Some(Attempt::Refused(lock.into_contention())),
+            };
+            if let Some(attempt) = ended {
+                return Ok(attempt);
             }
         }
-        Ok(Attempt::Refused(refusal))
+        Ok(Attempt::Refused(patience.contention))
+    }
+
+    /// `None` if another contender was quicker: the attempt goes into another round.
+    fn publish(&mut self) -> Result<Option<Attempt<S::File>>> {
+        let Some(published) = self.place.publish(&self.options, self.broken)? else {
+            return Ok(None);
+        };
+        // Not before the publish: to list a directory takes long enough for another contender to
+        // publish, who would not know that a holder had died.
+        if published.broken.is_some() {
+            self.place.remove_leftovers();
+        }
+        Ok(Some(Attempt::Held(published)))
+    }
+
+    /// `None` where the attempt goes into another round.
+    fn break_lock(
+        &mut self,
+        lock: ExaminedLock<S>,
+        patience: &mut Patience,
+    ) -> Result<Option<Attempt<S::File>>> {
+        let (holder, id) = (lock.holder.clone(), lock.id());
+        match self.examination.break_lock(lock)? {
+            BreakStep::Done(broken) => self.broken = Some(broken),
+            BreakStep::Changed => {}
+            BreakStep::Busy => {
+                let contention = Contention::busy(holder, id);
+                let Some(pause) = patience.doubts.next() else {
+                    return Ok(Some(Attempt::Refused(contention)));
+                };
+                patience.contention = contention;
+                let pause = jittered(self.place.sys(), *pause);
+                self.examination.pauses.sleep(pause);
+            }
+        }
+        Ok(None)
     }
 }

@@ -1,291 +1,168 @@
 //! Break: remove what a dead holder left behind, and nothing else.
+//!
+//! Source: `spec/protocol.md#break`.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsStr;
 use std::io;
 use std::time::Duration;
 
-use super::examine::{Examined, Opened};
-use super::{Asker, Context, Found, Place, Refusal, Result, Torn, jittered, present};
-use crate::holder::Holder;
-use crate::judge::{Age, KernelLock, Reason, StalePolicy, Verdict};
-use crate::record::{DecodeError, Record, WriterId};
+use super::evidence::Sighting;
+use super::examine::{Examination, ExaminedLock};
+use super::leftovers::{aside_name, is_rvlf_content};
+use super::{Place, Result};
+use crate::judge::{Age, KernelLock, StalePolicy};
+use crate::record::Record;
+use crate::sys::entry::present;
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Access, FileId, FileKind, Flock, Flocked, Head, Stat, Sys};
+use crate::sys::{Context, Flock, IoError, Prefix, Sys};
+use crate::trace;
 
-/// How old a deployed client's rules let a record become before they call it stale on its host.
+/// A deployed client calls a record on its own host stale when it is older than this.
 const DEPLOYED_STALE_AGE: Duration = StalePolicy::SAME_HOST_AGE;
 
-/// How long an aside may be a breaker's that is still at work.
-const LITTER_AGE: Duration = Duration::from_secs(60);
-
-/// What a breaker renames the lock file to; always fits NAME_MAX.
-const ASIDE_PREFIX: &str = ".rvlf-";
-
-/// What a breaker removed.
+/// A lock that was broken.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Displaced {
+pub(crate) struct BrokenLock {
+    /// `None` if its content was malformed.
     pub(crate) record: Option<Record>,
     /// Whether a deployed client may have judged it stale at the same time.
-    pub(super) known_to_deployed: bool,
+    pub(super) stale_for_deployed: bool,
 }
 
-impl<S: Sys> Examined<S> {
-    fn displaced(&self) -> Displaced {
-        let old = |age: Age| age.or_zero() > DEPLOYED_STALE_AGE;
-        // Deployed clients delete short files at once, whatever their age.
-        let known_to_deployed = self.holder.timestamp_age().is_none_or(old);
-        Displaced {
+/// How a break ended without an error.
+pub(super) enum BreakStep {
+    Done(BrokenLock),
+    /// The path does not name what was judged any more, or that is no longer stale.
+    Changed,
+    /// Another process is examining or breaking it.
+    Busy,
+}
+
+impl<S: Sys> ExaminedLock<S> {
+    fn to_broken(&self) -> BrokenLock {
+        let is_old = |age: Age| age.or_zero() > DEPLOYED_STALE_AGE;
+        BrokenLock {
             record: self.holder.record().copied(),
-            known_to_deployed,
+            // Deployed clients delete short files at once, whatever their age.
+            stale_for_deployed: self.holder.timestamp_age().is_none_or(is_old),
         }
     }
 }
 
-/// How a break ended without an error.
-pub(super) enum Broken {
-    Done(Displaced),
-    /// The path does not name what was judged any more, or it is no longer stale.
-    Changed,
-    /// Somebody examines or breaks it right now.
-    Busy,
-}
-
-/// How a break by hand ended without an error.
-pub(crate) enum BreakAttempt {
-    Nothing,
-    Removed(Box<Holder>),
-    Refused(Refusal),
-}
-
-impl<S: Sys> Place<S> {
-    /// Removes the examined lock if, looked at again under the exclusive kernel lock, it is still
-    /// the file that was judged, and still stale.
-    pub(super) fn break_lock(
-        &self,
-        examined: Examined<S>,
-        policy: &StalePolicy,
-        torn: &mut Torn,
-    ) -> Result<Broken> {
-        match self.break_examined(examined, policy, torn) {
+impl<S: Sys> Examination<'_, S> {
+    /// Removes the examined lock if, checked again under the exclusive kernel lock, it is still the
+    /// file that was judged, and still stale.
+    pub(super) fn break_lock(&mut self, lock: ExaminedLock<S>) -> Result<BreakStep> {
+        match self.break_examined(&lock) {
             // A breaker on another host was quicker.
-            Err(error) if error.is_gone() => Ok(Broken::Changed),
+            Err(error) if error.is_gone() => Ok(BreakStep::Changed),
             outcome => outcome,
         }
     }
 
-    fn break_examined(
-        &self,
-        examined: Examined<S>,
-        policy: &StalePolicy,
-        torn: &mut Torn,
-    ) -> Result<Broken> {
+    fn break_examined(&mut self, lock: &ExaminedLock<S>) -> Result<BreakStep> {
+        let place = self.place;
         // Breakers A and B both judged it stale. A breaks it and publishes. B, without this lock or
-        // the looks that follow, would rename A's live lock aside, and C could publish meanwhile.
-        let file = &examined.opened.file;
-        let kernel_lock = self.flock(file, Flock::Exclusive)?;
+        // the checks that follow, would rename A's live lock aside, and C could publish meanwhile.
+        let kernel_lock = place.flock(&lock.opened.file, Flock::Exclusive)?;
         if kernel_lock == KernelLock::HeldElsewhere {
-            return Ok(Broken::Busy);
+            return Ok(BreakStep::Busy);
         }
-        let id = examined.id();
-        if !sabotaged!(self.sys, Identity) {
-            let named = self.stat_if_it(&self.name, id, |head| *head == examined.head);
-            let Some(stat) = named.context("read")? else {
-                return Ok(Broken::Changed);
-            };
-            let head = self.sys.read(file).context("read")?;
-            if head != examined.head {
-                return Ok(Broken::Changed);
-            }
-            let again = self.judge_head(head, &stat, kernel_lock, policy, torn, Asker::Breaker)?;
-            if !again.verdict.is_stale() {
-                return Ok(Broken::Changed);
-            }
+        if !sabotaged!(place.entry.sys, Identity) && !self.is_still_stale(lock, kernel_lock)? {
+            return Ok(BreakStep::Changed);
         }
-        let is_it = |caught: &Head| *caught == examined.head;
-        if !self.remove_if(|aside| Ok(self.stat_if_it(aside, id, is_it)?.is_some()))? {
-            return Ok(Broken::Changed);
+        let same_content = |caught: &Prefix| *caught == lock.prefix;
+        let removed = place.remove_if(|aside| {
+            let stat = place.stat_if_same(aside, lock.id(), same_content)?;
+            Ok(stat.is_some())
+        })?;
+        if !removed {
+            return Ok(BreakStep::Changed);
         }
-        let displaced = examined.displaced();
-        crate::trace::broken(&self.lock_path, &examined.holder);
-        Ok(Broken::Done(displaced))
+        trace::broken(place.lock_path(), &lock.holder);
+        Ok(BreakStep::Done(lock.to_broken()))
     }
 
-    /// Renames the lock aside, and unlinks it if `is_it` recognises what was caught. Otherwise puts
-    /// it back. False if nothing was removed.
-    fn remove_if(&self, is_it: impl FnOnce(&OsStr) -> io::Result<bool>) -> Result<bool> {
-        let aside = self.aside_name().context("name an aside")?;
-        let renamed = present(self.sys.rename(&self.dir, &self.name, &aside));
-        if renamed.context("rename the lock file aside")?.is_none() {
+    /// Whether the path still names the file that was judged, with the content that was judged, and
+    /// the verdict on it is still Stale.
+    fn is_still_stale(&mut self, lock: &ExaminedLock<S>, kernel_lock: KernelLock) -> Result<bool> {
+        let place = self.place;
+        let same_content = |named: &Prefix| *named == lock.prefix;
+        let named = place.stat_if_same(&place.entry.name, lock.id(), same_content);
+        let Some(stat) = named.context("read", place.lock_path())? else {
+            return Ok(false);
+        };
+        let prefix = place.sys().read(&lock.opened.file);
+        let prefix = prefix.context("read", place.lock_path())?;
+        if prefix != lock.prefix {
             return Ok(false);
         }
-        let recognised = if sabotaged!(self.sys, Identity) {
+        // A breaker relies on no earlier reading of the server's clock.
+        self.server_clock = None;
+        let holder = self.judge(&Sighting {
+            prefix,
+            stat,
+            kernel_lock,
+        })?;
+        Ok(holder.verdict.is_stale())
+    }
+}
+
+impl<S: Sys> Place<S> {
+    /// Renames the lock aside, and unlinks it if `recognise` accepts what was caught. Otherwise puts
+    /// it back. False if nothing was removed.
+    pub(super) fn remove_if(
+        &self,
+        recognise: impl FnOnce(&OsStr) -> io::Result<bool>,
+    ) -> Result<bool, IoError> {
+        let (sys, dir, path) = (self.sys(), &self.entry.dir, self.lock_path());
+        let aside = aside_name(sys).context("name an aside", path)?;
+        let renamed = present(sys.rename(dir, &self.entry.name, &aside));
+        if renamed
+            .context("rename the lock file aside", path)?
+            .is_none()
+        {
+            return Ok(false);
+        }
+        let recognised = if sabotaged!(self.entry.sys, Identity) {
             Ok(true)
         } else {
-            is_it(&aside)
+            recognise(&aside)
         };
         match recognised {
             Ok(true) => {
-                self.sys
-                    .unlink(&self.dir, &aside)
-                    .context("unlink the aside")?;
+                sys.unlink(dir, &aside).context("unlink the aside", path)?;
                 Ok(true)
             }
             Ok(false) => self.put_back(&aside).map(|()| false),
             Err(error) => {
                 // The first error is the one to report.
                 let _ = self.put_back(&aside);
-                Err(error).context("stat the aside")
+                Err(error).context("stat the aside", path)
             }
         }
     }
 
-    /// Gives a lock that was caught by mistake its name again. Where somebody else has published
+    /// Gives a lock that was caught by mistake its name again. Where another contender has published
     /// meanwhile, the one caught is lost, and its holder will notice. Where it cannot be put back
     /// the aside stays, and this is an error: to go on would be to take the lock of a live holder.
-    fn put_back(&self, aside: &OsStr) -> Result<()> {
-        match self.sys.rename_noreplace(&self.dir, aside, &self.name) {
-            // Somebody else's program may have put its own file there between our look and our
-            // rename: that is never removed, under whatever name.
+    fn put_back(&self, aside: &OsStr) -> Result<(), IoError> {
+        let (sys, dir) = (self.sys(), &self.entry.dir);
+        match sys.rename_noreplace(dir, aside, &self.entry.name) {
+            // A foreign program may have put its own file there between our check and our rename:
+            // a foreign file is never removed, under whatever name.
             Err(error)
-                if error.kind() == io::ErrorKind::AlreadyExists && self.holds_ours(aside) =>
+                if error.kind() == io::ErrorKind::AlreadyExists && self.holds_a_lock(aside) =>
             {
-                let _ = self.sys.unlink(&self.dir, aside);
+                let _ = sys.unlink(dir, aside);
                 Ok(())
             }
-            outcome => outcome.context("put back the lock file"),
+            outcome => outcome.context("put back the lock file", self.lock_path()),
         }
     }
 
-    fn holds_ours(&self, aside: &OsStr) -> bool {
-        let head = self.read_afresh(aside);
-        head.is_ok_and(|head| head.is_some_and(|head| is_ours(&head)))
+    fn holds_a_lock(&self, aside: &OsStr) -> bool {
+        let prefix = self.read_name(aside);
+        prefix.is_ok_and(|prefix| prefix.is_some_and(|prefix| is_rvlf_content(&prefix)))
     }
-
-    /// Removes the lock if it is stale. `Ok(None)` if nothing is there (any more).
-    pub(crate) fn break_stale(&self, policy: &StalePolicy) -> Result<BreakAttempt> {
-        let mut torn = Torn::default();
-        let mut refusal = Refusal::contended();
-        for pause in self.doubts.iter().copied() {
-            let examined = match self.examine_written(policy, &mut torn)? {
-                Found::Nothing => return Ok(BreakAttempt::Nothing),
-                Found::Unreadable(refusal) => return Ok(BreakAttempt::Refused(refusal)),
-                Found::Contended => break,
-                Found::Lock(examined) => *examined,
-            };
-            if !examined.holder.verdict.is_stale() {
-                return Ok(BreakAttempt::Refused(examined.into_refusal()));
-            }
-            let (holder, id) = (examined.holder.clone(), examined.id());
-            match self.break_lock(examined, policy, &mut torn)? {
-                Broken::Done(_) => return Ok(BreakAttempt::Removed(Box::new(holder))),
-                Broken::Changed => {}
-                Broken::Busy => {
-                    refusal = busy(holder, id);
-                    self.sys.wait(None, jittered(&self.sys, pause));
-                }
-            }
-        }
-        Ok(BreakAttempt::Refused(refusal))
-    }
-
-    /// Removes the lock, live or not, if its record bears `writer_id`.
-    pub(crate) fn force_break(&self, writer_id: WriterId) -> Result<BreakAttempt> {
-        let never = StalePolicy::never();
-        let examined = match self.examine(&never, &mut Torn::default(), Asker::Observer)? {
-            Found::Nothing => return Ok(BreakAttempt::Nothing),
-            Found::Unreadable(refusal) => return Ok(BreakAttempt::Refused(refusal)),
-            Found::Contended => return Ok(BreakAttempt::Refused(Refusal::contended())),
-            Found::Lock(examined) => *examined,
-        };
-        let named = |record: &Record| record.writer_id() == writer_id;
-        if !examined.holder.record().is_some_and(named) {
-            return Ok(BreakAttempt::Refused(examined.into_refusal()));
-        }
-        let removed = self.remove_if(|aside| {
-            let file = self.sys.open(&self.dir, aside, Access::Read)?;
-            let head = self.sys.read(&file)?;
-            Ok(Record::decode(head.bytes()).as_ref().is_ok_and(named))
-        })?;
-        if removed {
-            crate::trace::broken(&self.lock_path, &examined.holder);
-            Ok(BreakAttempt::Removed(Box::new(examined.holder)))
-        } else {
-            Ok(BreakAttempt::Refused(Refusal::contended()))
-        }
-    }
-
-    pub(super) fn aside_name(&self) -> io::Result<OsString> {
-        let [a, b, c, d, e, f, g, h, ..] = self.sys.random()?;
-        let number = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-        Ok(format!("{ASIDE_PREFIX}{number:016x}").into())
-    }
-
-    /// Removes what breakers that died between rename and unlink have left. Best effort: whoever
-    /// breaks next comes by again.
-    pub(crate) fn sweep(&self) -> usize {
-        let names = self.sys.list(&self.dir).unwrap_or_default();
-        names
-            .iter()
-            .filter(|name| is_aside_name(name) && self.sweep_one(name))
-            .count()
-    }
-
-    fn sweep_one(&self, name: &OsStr) -> bool {
-        let old = |stat: &Stat| {
-            let age = Age::at(self.sys.now().realtime_ns, stat.mtime_ns).or_zero();
-            stat.kind == FileKind::Regular && age > LITTER_AGE
-        };
-        if !self.sys.stat_at(&self.dir, name).as_ref().is_ok_and(old) {
-            return false;
-        }
-        let Ok(file) = self.sys.open(&self.dir, name, Access::Read) else {
-            return false;
-        };
-        let Ok(stat) = self.sys.stat(&file) else {
-            return false;
-        };
-        let opened = Opened {
-            sys: self.sys.clone(),
-            file,
-            stat,
-            locked: true,
-        };
-        // An aside whose kernel lock is held is a live lock that was caught by mistake.
-        let free = matches!(
-            self.sys.flock(&opened.file, Flock::Exclusive),
-            Ok(Flocked::Done)
-        );
-        free && old(&opened.stat)
-            && self.sys.read(&opened.file).is_ok_and(|head| is_ours(&head))
-            && self.sys.unlink(&self.dir, name).is_ok()
-    }
-}
-
-/// A stale lock that could not be broken because somebody kept its kernel lock all the time.
-pub(super) fn busy(holder: Holder, id: FileId) -> Refusal {
-    let reason = Reason::KernelLockOutlivesProcess;
-    let verdict = Verdict::Held {
-        reason,
-        stale_in: None,
-    };
-    Refusal {
-        holder: Box::new(Holder { verdict, ..holder }),
-        id: Some(id),
-    }
-}
-
-fn is_aside_name(name: &OsStr) -> bool {
-    let number = name
-        .to_str()
-        .and_then(|name| name.strip_prefix(ASIDE_PREFIX));
-    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    number.is_some_and(|number| number.len() == 16 && number.bytes().all(is_hex))
-}
-
-/// Whether an aside's content is a lock's: whole, torn or damaged. (A torn one was broken by row 4.)
-fn is_ours(head: &Head) -> bool {
-    !matches!(
-        Record::decode(head.bytes()),
-        Err(DecodeError::Foreign { .. } | DecodeError::UnsupportedVersion { .. })
-    )
 }

@@ -1,39 +1,44 @@
 //! Hold: the lock after its acquisition, until it is released or lost. `WriterLock` is this on the
 //! kernel that the program runs on.
+//!
+//! Source: `spec/protocol.md#refresh`.
 
 use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::acquire::{Attempt, Attempts};
+use super::breaking::BrokenLock;
 use super::keepalive::Refresh;
-use super::wait::{self, Look, Waited};
-use super::{
-    Attempt, Context, Displaced, Error, Place, Published, Refusal, Result, Terms, Torn, Whereabouts,
-};
+use super::publish::{Published, Recorded};
+use super::release::PathOwner;
+use super::wait::{Look, Waited, Waiter};
+use super::{Place, PublishOptions, Result};
+use crate::error::HoldError;
 use crate::holder::Holder;
-use crate::judge::{FileSystem, StalePolicy};
+use crate::judge::StalePolicy;
 use crate::loss::{LossReason, Lost};
 use crate::record::{REFRESHED, Record};
 use crate::sync::{lock, try_lock};
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Extent, FileId, Host, Identity, Sys};
+use crate::sys::{Context, FileId, Host, Identity, IoError, SyncMode, Sys};
 use crate::trace;
 
 /// A held lock.
 pub(crate) struct Held<S: Sys> {
     pub(crate) place: Arc<Place<S>>,
     pub(crate) id: FileId,
-    /// Who acquired it: a forked child that has a copy of this must not release it.
+    /// The process that acquired it: a forked child that has a copy of this must not release it.
     process: Identity,
     /// As it was published, for a forked child, which must not wait for `status`.
     published: Record,
-    displaced: Option<Displaced>,
+    broken: Option<BrokenLock>,
     /// After how long without a refresh a lock that no kernel witnesses counts as lost.
     patience: Duration,
     on_lost: Option<OnLost>,
-    /// The descriptor that carries the kernel lock; taken by whoever closes it. Held during I/O.
+    /// The descriptor that carries the kernel lock; `None` once it is closed. Locked during I/O.
     file: Mutex<Option<S::File>>,
-    /// Never held during I/O.
+    /// Never locked during I/O.
     status: Mutex<Status>,
 }
 
@@ -41,63 +46,54 @@ pub(crate) type OnLost = Arc<dyn Fn(&Lost) + Send + Sync>;
 
 #[derive(Clone, Copy, Debug)]
 struct Status {
-    record: Record,
-    /// Time since boot that belongs to the record's timestamp.
-    refreshed_at: Duration,
+    last: Recorded,
     /// Sticky: after it nothing at the path is ours.
     loss: Option<LossReason>,
 }
 
-/// How an acquisition ended without an error.
-pub(crate) enum Acquisition<S: Sys> {
-    Held(Arc<Held<S>>),
-    Refused(Box<Holder>),
+/// How a lock is acquired, and how it is held.
+#[derive(Clone)]
+pub(crate) struct AcquireOptions {
+    pub(crate) policy: StalePolicy,
+    pub(crate) publish: PublishOptions,
+    /// Whether a data file with other names is refused.
+    pub(crate) refuse_aliases: bool,
+    pub(crate) timeout: Duration,
+    pub(crate) on_lost: Option<OnLost>,
 }
 
-/// Why something that needs the lock was not done.
-#[derive(Debug)]
-pub(crate) enum HoldError {
-    Lost(LossReason),
-    Io {
-        operation: &'static str,
-        source: io::Error,
+/// How an acquisition ended without an error.
+pub(crate) enum Acquired<S: Sys> {
+    Held(Arc<Held<S>>),
+    Refused(Box<Holder>),
+    /// The data file has other names: `links` hard links, or it is a symbolic link.
+    Aliased {
+        links: u64,
     },
 }
 
-impl From<Error> for HoldError {
-    fn from(error: Error) -> HoldError {
-        match error {
-            Error::Io { operation, source } => HoldError::Io { operation, source },
-            // What lies at the path now is not even a record.
-            Error::Foreign(_) | Error::UnsupportedVersion(_) => {
-                HoldError::Lost(LossReason::Replaced(None))
-            }
-        }
-    }
-}
-
 impl<S: Sys> Held<S> {
-    /// Attempts until `timeout` has passed; at least once.
-    pub(crate) fn acquire(
-        place: &Arc<Place<S>>,
-        terms: &Terms,
-        timeout: Duration,
-        on_lost: Option<OnLost>,
-    ) -> Result<Acquisition<S>> {
-        let process = place.sys.identity().context("identify this process")?;
-        let mut torn = Torn::default();
-        let mut displaced = None;
-        let waited = wait::until(place, timeout, || {
-            Ok(match place.attempt(terms, &mut torn, &mut displaced)? {
+    /// Attempts until the timeout has passed; at least once.
+    pub(crate) fn acquire(place: &Arc<Place<S>>, options: AcquireOptions) -> Result<Acquired<S>> {
+        if options.refuse_aliases
+            && let Some(links) = place.alias_links()?
+        {
+            return Ok(Acquired::Aliased { links });
+        }
+        let process = place.sys().identity();
+        let process = process.context("identify this process", place.lock_path())?;
+        let mut attempts = Attempts::new(place, options.policy, options.publish);
+        let waited = Waiter::new(place, options.timeout).until(|| {
+            Ok(match attempts.attempt()? {
                 Attempt::Held(published) => Look::Done(published),
-                Attempt::Refused(refusal) => Look::NotYet(refusal),
+                Attempt::Refused(contention) => Look::NotYet(contention),
             })
         })?;
         Ok(match waited {
-            Waited::TimedOut(Refusal { holder, .. }) => Acquisition::Refused(holder),
+            Waited::TimedOut(contention) => Acquired::Refused(contention.holder),
             Waited::Done(published) => {
-                let held = Held::new(place.clone(), *published, process, terms, on_lost);
-                Acquisition::Held(Arc::new(held))
+                let held = Held::new(place.clone(), *published, process, options);
+                Acquired::Held(Arc::new(held))
             }
         })
     }
@@ -106,18 +102,16 @@ impl<S: Sys> Held<S> {
         place: Arc<Place<S>>,
         published: Published<S::File>,
         process: Identity,
-        terms: &Terms,
-        on_lost: Option<OnLost>,
+        options: AcquireOptions,
     ) -> Held<S> {
         let Published {
             file,
             id,
-            record,
-            recorded_at,
-            displaced,
+            recorded,
+            broken,
         } = published;
         // A deployed client elsewhere goes by 300 s, whatever our policy says.
-        let robbed_after = terms
+        let stale_after = options
             .policy
             .cross_host_age()
             .min(StalePolicy::CROSS_HOST_AGE);
@@ -125,14 +119,13 @@ impl<S: Sys> Held<S> {
             place,
             id,
             process,
-            published: record,
-            displaced,
-            patience: robbed_after / 2,
-            on_lost,
+            published: recorded.record,
+            broken,
+            patience: stale_after / 2,
+            on_lost: options.on_lost,
             file: Mutex::new(Some(file)),
             status: Mutex::new(Status {
-                record,
-                refreshed_at: recorded_at,
+                last: recorded,
                 loss: None,
             }),
         }
@@ -142,11 +135,16 @@ impl<S: Sys> Held<S> {
         if self.is_forked() {
             return self.published;
         }
-        lock(&self.status).record
+        lock(&self.status).last.record
     }
 
-    pub(crate) fn displaced(&self) -> Option<&Displaced> {
-        self.displaced.as_ref()
+    pub(crate) fn broken(&self) -> Option<&BrokenLock> {
+        self.broken.as_ref()
+    }
+
+    /// The device of the lock file where calls on it may hang.
+    pub(crate) fn device_that_may_hang(&self) -> Option<u64> {
+        (!self.place.entry.is_local()).then_some(self.id.dev)
     }
 
     /// What is known without I/O. In a forked child: without locks, which a thread that the child
@@ -155,67 +153,68 @@ impl<S: Sys> Held<S> {
         if self.is_forked() {
             return Some(LossReason::Forked);
         }
-        let Status {
-            refreshed_at, loss, ..
-        } = *lock(&self.status);
-        let silence = || self.place.sys.now().since_boot.saturating_sub(refreshed_at);
-        let expired =
-            || self.place.file_system == FileSystem::NotLocal && silence() > self.patience;
-        loss.or_else(|| expired().then(|| self.lose(LossReason::RefreshFailed)))
+        let Status { last, loss } = *lock(&self.status);
+        if loss.is_some() || self.place.entry.is_local() {
+            return loss;
+        }
+        let now = self.place.sys().now().since_boot;
+        let is_expired = now.saturating_sub(last.since_boot) > self.patience;
+        is_expired.then(|| self.lose(LossReason::RefreshFailed))
     }
 
     fn is_forked(&self) -> bool {
-        // It was known when the lock was acquired: what cannot tell it now (no descriptor left to
-        // read procfs with) is a forked child, where it was forgotten.
-        let own = self.place.sys.identity();
+        // The identity was known when the lock was acquired. A process that cannot tell it now (no
+        // descriptor left to read procfs with) is a forked child, where it was forgotten.
+        let own = self.place.sys().identity();
         !own.is_ok_and(|process| process == self.process)
     }
 
-    /// Looks whether the lock is still ours. An I/O error alone is no loss.
+    /// Checks whether the lock is still ours. An I/O error alone is no loss.
     pub(crate) fn check(&self) -> Result<(), LossReason> {
         match self.known_loss() {
             Some(loss) => return Err(loss),
             None => self.check_descriptor()?,
         }
-        match self.whereabouts() {
-            Ok(whereabouts) => self.note(whereabouts),
+        match self.path_owner() {
+            Ok(owner) => self.note(owner),
             Err(_) => Ok(()),
         }
     }
 
     /// Foreign code may have closed our descriptor, and with it dropped the kernel lock.
     fn check_descriptor(&self) -> Result<(), LossReason> {
-        // Where a refresh is under way it looks for itself, and may hang with its mount.
+        // A refresh that is under way checks the descriptor itself, and may hang with its mount.
         let Some(file) = try_lock(&self.file) else {
             return Ok(());
         };
         match file.as_ref() {
-            Some(file) if !self.is_own(file) => Err(self.lose(LossReason::DescriptorClosed)),
+            Some(file) if !self.is_lock_file(file) => Err(self.lose(LossReason::DescriptorClosed)),
             _ => Ok(()),
         }
     }
 
-    fn is_own(&self, file: &S::File) -> bool {
-        // An I/O error of a network mount proves nothing; EBADF comes as one that has no other use.
-        match self.place.sys.stat(file) {
+    /// Whether the descriptor still is our lock file: its number may have been given to another file.
+    fn is_lock_file(&self, file: &S::File) -> bool {
+        // An I/O error of a network mount proves nothing; EBADF proves a closed descriptor.
+        match self.place.sys().stat(file) {
             Ok(stat) => stat.id == self.id,
             Err(error) => !is_bad_descriptor(&error),
         }
     }
 
-    fn whereabouts(&self) -> Result<Whereabouts> {
-        self.place.whereabouts(self.id, self.record().writer_id())
+    fn path_owner(&self) -> Result<PathOwner, IoError> {
+        self.place.path_owner(self.id, self.record().writer_id())
     }
 
-    fn note(&self, whereabouts: Whereabouts) -> Result<(), LossReason> {
-        match whereabouts {
-            Whereabouts::Ours => Ok(()),
-            Whereabouts::Absent => Err(self.lose(LossReason::Removed)),
-            Whereabouts::Replaced(record) => Err(self.lose(LossReason::Replaced(record))),
+    fn note(&self, owner: PathOwner) -> Result<(), LossReason> {
+        match owner {
+            PathOwner::Us => Ok(()),
+            PathOwner::Nobody => Err(self.lose(LossReason::Removed)),
+            PathOwner::Other(record) => Err(self.lose(LossReason::Replaced(record))),
         }
     }
 
-    /// Makes a loss sticky, and tells of it once.
+    /// Makes a loss sticky, and reports it once.
     fn lose(&self, reason: LossReason) -> LossReason {
         let mut status = lock(&self.status);
         if let Some(earlier) = status.loss {
@@ -228,7 +227,7 @@ impl<S: Sys> Held<S> {
             let lost = self.lost(reason);
             // Off the scheduling thread, where a callback that blocks would stop the refreshes of
             // other locks, and never under our mutexes, which it would wait for if it drops the
-            // lock. Without a thread to be had only `check` and `is_lost` tell.
+            // lock. If no thread can be started, only `check` and `is_lost` report the loss.
             let thread = std::thread::Builder::new().name("rvlf-on-lost".into());
             let _ = thread.spawn(move || on_lost(&lost));
         }
@@ -242,27 +241,32 @@ impl<S: Sys> Held<S> {
         }
     }
 
+    fn lost_error(&self, reason: LossReason) -> HoldError {
+        HoldError::Lost(self.lost(reason))
+    }
+
     /// Writes the time into the record, through the descriptor: it cannot touch a successor's file.
     pub(crate) fn refresh(&self) -> Result<(), HoldError> {
         if let Some(loss) = self.known_loss() {
-            return Err(HoldError::Lost(loss));
+            return Err(self.lost_error(loss));
         }
         let file = lock(&self.file);
         let Some(file) = file.as_ref() else {
-            return Err(HoldError::Lost(LossReason::Removed));
+            return Err(self.lost_error(LossReason::Removed));
         };
         // The number may belong to another file by now: a blind write corrupted a database once.
-        if !sabotaged!(self.place.sys, OwnDescriptor) && !self.is_own(file) {
-            return Err(HoldError::Lost(self.lose(LossReason::DescriptorClosed)));
+        if !sabotaged!(self.place.entry.sys, OwnDescriptor) && !self.is_lock_file(file) {
+            let loss = self.lose(LossReason::DescriptorClosed);
+            return Err(self.lost_error(loss));
         }
-        self.write_time(file)?;
-        // The path, too: what is refreshed may be a file that somebody has put aside.
-        let whereabouts = self.whereabouts().unwrap_or(Whereabouts::Ours);
-        self.note(whereabouts).map_err(HoldError::Lost)
+        self.write_time(file).map_err(HoldError::Io)?;
+        // The path, too: what is refreshed may be a file that was renamed aside.
+        let owner = self.path_owner().unwrap_or(PathOwner::Us);
+        self.note(owner).map_err(|loss| self.lost_error(loss))
     }
 
-    fn write_time(&self, file: &S::File) -> Result<(), HoldError> {
-        let sys = &self.place.sys;
+    fn write_time(&self, file: &S::File) -> Result<(), IoError> {
+        let (sys, path) = (self.place.sys(), self.place.lock_path());
         // Read before the write, which may hang: others judge by the time that it carries.
         let now = sys.now();
         let record = self.record().refreshed(now.realtime_ns);
@@ -270,22 +274,17 @@ impl<S: Sys> Held<S> {
         let refreshed = bytes
             .get(REFRESHED)
             .expect("the refreshed fields lie in the record");
-        sys.write(file, REFRESHED.start as u64, refreshed)
-            .map_err(|source| HoldError::Io {
-                operation: "refresh the record",
-                source,
-            })?;
-        // A local page cache is coherent; a remote one must be told.
-        if self.place.file_system == FileSystem::NotLocal {
-            sys.sync(file, Extent::Data)
-                .map_err(|source| HoldError::Io {
-                    operation: "sync the record",
-                    source,
-                })?;
+        let written = sys.write(file, REFRESHED.start as u64, refreshed);
+        written.context("refresh the record", path)?;
+        // A local page cache is coherent; a remote server must be sent the bytes.
+        if !self.place.entry.is_local() {
+            let synced = sys.sync(file, SyncMode::Data);
+            synced.context("sync the record", path)?;
         }
-        let mut status = lock(&self.status);
-        status.record = record;
-        status.refreshed_at = now.since_boot;
+        lock(&self.status).last = Recorded {
+            record,
+            since_boot: now.since_boot,
+        };
         Ok(())
     }
 
@@ -295,7 +294,7 @@ impl<S: Sys> Held<S> {
     pub(crate) fn release(&self) -> Result<(), HoldError> {
         if self.is_forked() {
             self.close_in_child();
-            return Err(HoldError::Lost(LossReason::Forked));
+            return Err(self.lost_error(LossReason::Forked));
         }
         let mut file = lock(&self.file);
         if file.is_none() {
@@ -303,19 +302,23 @@ impl<S: Sys> Held<S> {
         }
         let outcome = match self.known_loss() {
             Some(loss) => Err(loss),
-            None => self.note(self.place.unlink_own(self.id, self.record().writer_id())?),
+            None => {
+                let writer_id = self.record().writer_id();
+                let unlinked = self.place.unlink_own(self.id, writer_id);
+                self.note(unlinked.map_err(HoldError::Io)?)
+            }
         };
         if let Some(file) = file.take() {
             self.close(file);
         }
-        outcome.map_err(HoldError::Lost)
+        outcome.map_err(|loss| self.lost_error(loss))
     }
 
     /// A forked child shares the open file description: its close leaves the parent's kernel lock
     /// alone, an unlock would free it.
     fn close_in_child(&self) {
-        // A thread of the parent may hold the mutex for ever in here: then the descriptor stays
-        // open until the child ends.
+        // A thread of the parent may have locked the mutex, and never unlocks it in here: then the
+        // descriptor stays open until the child ends.
         if let Some(mut file) = try_lock(&self.file)
             && let Some(file) = file.take()
         {
@@ -324,10 +327,11 @@ impl<S: Sys> Held<S> {
     }
 
     fn close(&self, file: S::File) {
-        if self.is_own(&file) {
+        if self.is_lock_file(&file) {
             drop(file);
         } else {
-            // The descriptor was closed behind our back: the number is somebody else's to close.
+            // Foreign code has closed the descriptor: the number is another file's, and not ours to
+            // close.
             std::mem::forget(file);
         }
     }
@@ -355,7 +359,7 @@ impl<S: Sys> Refresh for Held<S> {
         match self.refresh() {
             Ok(()) => true,
             Err(HoldError::Lost(_)) => false,
-            Err(HoldError::Io { source, .. }) => {
+            Err(HoldError::Io(IoError { source, .. })) => {
                 // EIO, ESTALE and their like may pass: the next tick tries again.
                 trace::refresh_failed(self.place.lock_path(), &source);
                 true
@@ -376,7 +380,7 @@ impl Held<Host> {
         let file = lock(&self.file);
         let file = file
             .as_ref()
-            .filter(|file| self.is_own(file))
+            .filter(|file| self.is_lock_file(file))
             .ok_or_else(released)?;
         file.try_clone().map(Into::into)
     }

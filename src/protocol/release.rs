@@ -1,70 +1,86 @@
 //! Release: remove our own file, and notice when it is not ours any more.
+//!
+//! Source: `spec/protocol.md#refresh`.
 
 use std::io;
 
-use super::{Context, Place, Result, SETTLE, present};
-use crate::judge::FileSystem;
+use super::{Place, Result, SETTLE};
 use crate::record::{DecodeError, Record, WriterId};
+use crate::sys::entry::present;
 use crate::sys::hooks::sabotaged;
-use crate::sys::{FileId, FileKind, Sys};
+use crate::sys::{Context, FileId, FileKind, IoError, Sys};
 
-/// Whether the lock path still names our inode.
+/// Whose file is at the lock path, seen by a holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Whereabouts {
-    Ours,
-    Absent,
-    /// Another lock file; its record, if it has a valid one.
-    Replaced(Option<Record>),
+pub(crate) enum PathOwner {
+    Us,
+    /// No file is there.
+    Nobody,
+    /// Another file; its record, if it has a valid one.
+    Other(Option<Record>),
 }
 
 impl<S: Sys> Place<S> {
     /// Unlinks our own lock file. The caller closes it afterwards: closed first, a contender could
     /// see the kernel lock free, break the lock and publish, and we would unlink the successor's.
-    pub(crate) fn unlink_own(&self, id: FileId, writer_id: WriterId) -> Result<Whereabouts> {
-        let whereabouts = self.whereabouts(id, writer_id)?;
-        if whereabouts != Whereabouts::Ours && !sabotaged!(self.sys, OwnPath) {
-            return Ok(whereabouts);
+    pub(super) fn unlink_own(&self, id: FileId, writer_id: WriterId) -> Result<PathOwner, IoError> {
+        let owner = self.path_owner(id, writer_id)?;
+        if owner != PathOwner::Us && !sabotaged!(self.entry.sys, OwnPath) {
+            return Ok(owner);
         }
-        match present(self.sys.unlink(&self.dir, &self.name)).context("unlink the lock file")? {
-            Some(()) => Ok(Whereabouts::Ours),
-            None => Ok(Whereabouts::Absent),
+        let unlinked = present(self.sys().unlink(&self.entry.dir, &self.entry.name));
+        match unlinked.context("unlink the lock file", self.lock_path())? {
+            Some(()) => Ok(PathOwner::Us),
+            None => Ok(PathOwner::Nobody),
         }
     }
 
-    /// Whether the path names the inode `id`. On a file system that is not local inode numbers are no
-    /// sign: a successor's file may have the same one (sshfs), our own another one after a while (weed
-    /// mount). There our `writer_id` in it is.
-    pub(crate) fn whereabouts(&self, id: FileId, writer_id: WriterId) -> Result<Whereabouts> {
-        let stat = || present(self.sys.stat_at(&self.dir, &self.name)).context("stat");
-        let mut found = stat()?;
-        if found.is_none() {
-            // A breaker that caught us by mistake is putting us back.
-            self.sys.wait(None, SETTLE);
-            found = stat()?;
+    /// Whether the path names our file, which has the inode `id` and a record with `writer_id`.
+    pub(super) fn path_owner(&self, id: FileId, writer_id: WriterId) -> Result<PathOwner, IoError> {
+        let mut named = self.entry.stat()?;
+        if named.is_none() {
+            // A breaker that caught our file by mistake is putting it back.
+            self.settle(SETTLE);
+            named = self.entry.stat()?;
         }
-        let Some(stat) = found else {
-            return Ok(Whereabouts::Absent);
+        let Some(stat) = named else {
+            return Ok(PathOwner::Nobody);
         };
-        let local = self.file_system == FileSystem::Local;
-        if local && stat.id == id {
-            return Ok(Whereabouts::Ours);
+        if self.entry.is_local() && stat.id == id {
+            return Ok(PathOwner::Us);
         }
         if stat.kind != FileKind::Regular {
-            return Ok(Whereabouts::Replaced(None));
+            return Ok(PathOwner::Other(None));
         }
-        let read = self.read_afresh(&self.name);
-        match read.map(|head| head.map(|head| Record::decode(head.bytes()))) {
-            Ok(None) => Ok(Whereabouts::Absent),
-            Ok(Some(Ok(record))) if !local && record.writer_id() == writer_id => {
-                Ok(Whereabouts::Ours)
+        let read = self.read_name(&self.entry.name);
+        let record = read.map(|prefix| prefix.map(|prefix| Record::decode(prefix.bytes())));
+        if self.entry.is_local() {
+            return Ok(match record {
+                Ok(None) => PathOwner::Nobody,
+                Ok(Some(record)) => PathOwner::Other(record.ok()),
+                Err(_) => PathOwner::Other(None),
+            });
+        }
+        self.owner_by_content(record, writer_id)
+    }
+
+    /// Whose file is at the path, by its content. On a file system that is not local inode numbers
+    /// prove nothing: sshfs gives a successor's file the same one, and weed mount gives our own file
+    /// another one after a while.
+    fn owner_by_content(
+        &self,
+        record: io::Result<Option<std::result::Result<Record, DecodeError>>>,
+        writer_id: WriterId,
+    ) -> Result<PathOwner, IoError> {
+        match record.context("read", self.lock_path())? {
+            None => Ok(PathOwner::Nobody),
+            Some(Ok(record)) if record.writer_id() == writer_id => Ok(PathOwner::Us),
+            Some(Ok(record)) => Ok(PathOwner::Other(Some(record))),
+            // Perhaps half of a write of ours: neither a loss nor a file to unlink.
+            Some(Err(error @ DecodeError::BadChecksum { .. })) => {
+                Err(io::Error::other(error)).context("read", self.lock_path())
             }
-            Ok(Some(Ok(record))) => Ok(Whereabouts::Replaced(Some(record))),
-            // Perhaps ours, half seen: neither a loss nor a file to unlink.
-            Ok(Some(Err(error @ DecodeError::BadChecksum { .. }))) if !local => {
-                Err(io::Error::other(error)).context("read")
-            }
-            Err(error) if !local => Err(error).context("read"),
-            _ => Ok(Whereabouts::Replaced(None)),
+            Some(Err(_)) => Ok(PathOwner::Other(None)),
         }
     }
 }

@@ -2,112 +2,233 @@
 //!
 //! Source: `spec/protocol.md#wait`.
 
+use std::io;
 use std::time::Duration;
 
-use super::examine::Watching;
-use super::{Place, Refusal, Result, jittered};
+use super::contention::HoldId;
+use super::pace::Pace;
+use super::{Contention, Place, Result, jittered};
 use crate::judge::Verdict;
-use crate::sys::{Sys, Woken};
-
-/// The net under the events: a contender that dies while it holds the kernel lock makes none.
-const SAFETY: Duration = Duration::from_secs(5);
-
-/// Where events do not arrive: soon at first, then as rarely as a person would not mind.
-const POLL_FIRST: Duration = Duration::from_millis(10);
-const POLL_LAST: Duration = Duration::from_millis(500);
-
-/// The kernel tells of a dead holder's close before it drops the flock, and procfs may show the
-/// process for a while after both: an event that leaves the verdict at Held is followed by looks
-/// after 1, 2, 4 .. 64 ms. (Of 400 killed holders, 1 or 2 and about 235 were seen like that.)
-const RECHECK_FIRST: Duration = Duration::from_millis(1);
-const RECHECK_LAST: Duration = Duration::from_millis(64);
+use crate::record::Record;
+use crate::sys::entry::present;
+use crate::sys::hooks::sabotaged;
+use crate::sys::{Access, Sys, WakeReason};
 
 /// With few contenders the next release is a matter of microseconds: three lost races cost nothing.
 const CROWD_AFTER: u32 = 3;
-/// Then 1, 2, 4 .. 16 ms. Of 64 contenders that never rest, on ext4, the unluckiest had 0.02 to 0.26 of
-/// an even share without this, and 0.4 to 0.6 with it.
+/// Then 1, 2, 4 .. 16 ms. Of 64 contenders that never rest, on ext4, the unluckiest had 0.02 to 0.26
+/// of an even share without this, and 0.4 to 0.6 with it.
 const CROWD_LAST: Duration = Duration::from_millis(16);
+
+/// The pauses of one operation: every sleep that may end early goes through here. (What must not end
+/// early is [`Place::settle`].)
+#[derive(Debug)]
+pub(super) struct Pauses<'a, S> {
+    sys: &'a S,
+}
+
+impl<'a, S: Sys> Pauses<'a, S> {
+    pub(super) fn new(sys: &'a S) -> Self {
+        Pauses { sys }
+    }
+
+    pub(super) fn sleep(&self, time: Duration) {
+        self.wait(None, time);
+    }
+
+    /// Sleeps until the watch reports or the time is over.
+    fn wait(&self, watch: Option<&mut S::Watch>, time: Duration) -> WakeReason {
+        self.sys.wait(watch, time)
+    }
+}
 
 /// What one look at the lock has shown.
 pub(crate) enum Look<T> {
     Done(T),
-    NotYet(Refusal),
+    NotYet(Contention),
 }
 
 /// How a wait ended without an error.
 pub(crate) enum Waited<T> {
     Done(T),
-    TimedOut(Refusal),
+    TimedOut(Contention),
 }
 
-/// Looks until it is done or `timeout` has passed; at least once.
-pub(crate) fn until<S: Sys, T>(
-    place: &Place<S>,
+/// What a waiter does next.
+enum Next {
+    LookAgain,
+    Sleep,
+}
+
+/// Whether a watch of a hold was armed.
+enum Watching<W> {
+    /// The path names another file, or none.
+    Gone,
+    /// What happened between the look and the watch is not known.
+    FromNowOn(W),
+    /// The hold is as it was at the look, and whatever ends it will be reported.
+    All(W),
+}
+
+/// Waits for one lock, with a timeout.
+pub(crate) struct Waiter<'a, S: Sys> {
+    place: &'a Place<S>,
+    pauses: Pauses<'a, S>,
+    /// Time since boot.
+    started: Duration,
     timeout: Duration,
-    mut look: impl FnMut() -> Result<Look<T>>,
-) -> Result<Waited<T>> {
-    let start = place.sys.now().since_boot;
-    let mut watched = None;
-    let mut watch = None;
-    let mut pace = Pace::new();
-    let mut crowd = Crowd::default();
-    loop {
-        let refusal = match look()? {
-            Look::Done(value) => return Ok(Waited::Done(value)),
-            Look::NotYet(refusal) => refusal,
-        };
-        let passed = place.sys.now().since_boot.saturating_sub(start);
-        let left = timeout.saturating_sub(passed);
-        if left.is_zero() {
-            return Ok(Waited::TimedOut(refusal));
+    /// The hold that is waited for.
+    hold: Option<HoldId>,
+    /// The watch of its lock file. `None` where events do not arrive.
+    watch: Option<S::Watch>,
+    pace: Pace,
+    crowd: Crowd,
+}
+
+impl<'a, S: Sys> Waiter<'a, S> {
+    pub(crate) fn new(place: &'a Place<S>, timeout: Duration) -> Self {
+        Waiter {
+            place,
+            pauses: Pauses::new(place.sys()),
+            started: place.sys().now().since_boot,
+            timeout,
+            hold: None,
+            watch: None,
+            pace: Pace::new(),
+            crowd: Crowd::default(),
         }
-        let hold = refusal.hold();
-        if hold.is_none() || hold != watched {
-            // First, so that the next one can take what it leaves.
-            drop(watch.take());
-            if watched.take().is_some()
-                && let Some(pause) = crowd.lost_race()
-            {
-                place.sys.wait(None, jittered(&place.sys, pause).min(left));
-                continue;
+    }
+
+    /// Looks until it is done or the timeout has passed; at least once.
+    pub(crate) fn until<T>(
+        mut self,
+        mut look: impl FnMut() -> Result<Look<T>>,
+    ) -> Result<Waited<T>> {
+        loop {
+            let contention = match look()? {
+                Look::Done(value) => return Ok(Waited::Done(value)),
+                Look::NotYet(contention) => contention,
+            };
+            let left = self.left();
+            if left.is_zero() {
+                return Ok(Waited::TimedOut(contention));
             }
-            watched = hold;
-            pace = Pace::new();
-            match place.watch(&refusal) {
-                Ok(Watching::All(armed)) => watch = Some(armed),
-                // The holder may have released, or died, between our look and the watch: look again.
-                Ok(Watching::FromNowOn(armed)) => {
-                    watch = Some(armed);
-                    continue;
-                }
-                // Another one's file is at the path: it is what the next look arms a watch for.
-                Ok(Watching::Nothing) => {
-                    watched = None;
-                    continue;
-                }
-                Err(_) => {}
+            match self.follow(&contention, left) {
+                Next::LookAgain => {}
+                Next::Sleep => self.pause(&contention, left),
             }
         }
-        let pause = match watch {
-            Some(_) => pace.until_next_look(&place.sys, stale_in(&refusal)),
-            None => pace.until_next_poll(&place.sys),
+    }
+
+    fn left(&self) -> Duration {
+        let now = self.place.sys().now().since_boot;
+        self.timeout
+            .saturating_sub(now.saturating_sub(self.started))
+    }
+
+    /// Goes over to the hold that was in the way, if it is another one than before.
+    fn follow(&mut self, contention: &Contention, left: Duration) -> Next {
+        let hold = contention.hold();
+        if hold.is_some() && hold == self.hold {
+            return Next::Sleep;
+        }
+        // Before the next watch is made, which can then take what this one leaves.
+        self.watch = None;
+        // The hold that was waited for has ended, and another contender has the lock.
+        if self.hold.take().is_some()
+            && let Some(pause) = self.crowd.lost_race()
+        {
+            let pause = jittered(self.place.sys(), pause);
+            self.pauses.sleep(pause.min(left));
+            return Next::LookAgain;
+        }
+        self.pace = Pace::new();
+        self.arm(contention)
+    }
+
+    fn arm(&mut self, contention: &Contention) -> Next {
+        match self.place.watch(contention) {
+            Ok(Watching::All(watch)) => {
+                self.hold = contention.hold();
+                self.watch = Some(watch);
+                Next::Sleep
+            }
+            // The holder may have released, or died, between our look and the watch.
+            Ok(Watching::FromNowOn(watch)) => {
+                self.hold = contention.hold();
+                self.watch = Some(watch);
+                Next::LookAgain
+            }
+            // Another contender's file is at the path: the next look arms a watch for it.
+            Ok(Watching::Gone) => Next::LookAgain,
+            Err(_) => {
+                self.hold = contention.hold();
+                Next::Sleep
+            }
+        }
+    }
+
+    fn pause(&mut self, contention: &Contention, left: Duration) {
+        let sys = self.place.sys();
+        let pause = match self.watch {
+            Some(_) => self.pace.until_next_look(sys, stale_in(contention)),
+            None => self.pace.until_next_poll(sys),
         };
-        match place.sys.wait(watch.as_mut(), pause.min(left)) {
-            Woken::FileEvent | Woken::ProcessEnded => pace.event(),
-            Woken::Timeout => {}
+        match self.pauses.wait(self.watch.as_mut(), pause.min(left)) {
+            WakeReason::FileEvent | WakeReason::ProcessEnded => self.pace.event(),
+            WakeReason::Timeout => {}
         }
     }
 }
 
-fn stale_in(refusal: &Refusal) -> Option<Duration> {
-    match refusal.holder.verdict() {
+fn stale_in(contention: &Contention) -> Option<Duration> {
+    match contention.holder.verdict() {
         Verdict::Held { stale_in, .. } => stale_in,
         Verdict::Stale { .. } => Some(Duration::ZERO),
     }
 }
 
-/// How often others were quicker. Each release wakes all who wait, and whoever is just releasing
-/// comes first most of the time: those who lose again and again would only keep it from its work.
+impl<S: Sys> Place<S> {
+    /// Watches the lock file of the hold that was in the way, and its process. An error where there
+    /// is no file to watch, or events do not arrive.
+    fn watch(&self, contention: &Contention) -> io::Result<Watching<S::Watch>> {
+        let Some(id) = contention.id.filter(|_| self.entry.is_local()) else {
+            // Off local file systems inotify reports nothing that another mount did.
+            return Err(io::ErrorKind::Unsupported.into());
+        };
+        let Some(file) = present(self.entry.open_now(Access::Read))? else {
+            return Ok(Watching::Gone);
+        };
+        if self.sys().stat(&file)?.id != id {
+            return Ok(Watching::Gone);
+        }
+        let holder = &contention.holder;
+        let process = holder.record().filter(|_| holder.process_lives());
+        let watch = self.sys().watch(&file, process.map(Record::pid))?;
+        // A death before the watch shows in the process, which could not be watched any more; a
+        // release shows at the path, where no other file can have the number of one that is open.
+        let is_complete = sabotaged!(self.entry.sys, LookAfterWatch)
+            || self.sys().watches_process(&watch)
+                && self.still_holds(&file, contention)
+                && matches!(self.entry.stat_if_names(id), Ok(Some(_)));
+        Ok(if is_complete {
+            Watching::All(watch)
+        } else {
+            Watching::FromNowOn(watch)
+        })
+    }
+
+    /// Whether `file` has the record of the hold that was in the way.
+    fn still_holds(&self, file: &S::File, contention: &Contention) -> bool {
+        let prefix = self.sys().read(file);
+        let record = prefix.map(|prefix| Record::decode(prefix.bytes()));
+        matches!(record, Ok(Ok(record)) if Some(record.writer_id()) == contention.writer_id())
+    }
+}
+
+/// How often other contenders were quicker. Each release wakes all waiters, and the process that has
+/// just released comes first most of the time: those who lose again and again would only keep it
+/// from its work.
 #[derive(Debug, Default)]
 struct Crowd {
     lost_races: u32,
@@ -123,48 +244,6 @@ impl Crowd {
     }
 }
 
-/// When to look again if nothing happens.
-#[derive(Debug)]
-pub(crate) struct Pace {
-    /// The next pause after an event.
-    recheck: Option<Duration>,
-    poll: Duration,
-}
-
-impl Pace {
-    pub(crate) fn new() -> Pace {
-        Pace {
-            recheck: None,
-            poll: POLL_FIRST,
-        }
-    }
-
-    pub(crate) fn event(&mut self) {
-        self.recheck = Some(RECHECK_FIRST);
-    }
-
-    /// The net, or sooner: after an event, or when age could change the verdict.
-    pub(crate) fn until_next_look<S: Sys>(
-        &mut self,
-        sys: &S,
-        stale_in: Option<Duration>,
-    ) -> Duration {
-        if let Some(pause) = self.recheck {
-            self.recheck = Some(pause * 2).filter(|next| *next <= RECHECK_LAST);
-            return pause;
-        }
-        // Stale is what is older than the threshold, not as old.
-        let stale_in = stale_in.map(|time| time.saturating_add(Duration::from_millis(1)));
-        stale_in.unwrap_or(Duration::MAX).min(jittered(sys, SAFETY))
-    }
-
-    pub(crate) fn until_next_poll<S: Sys>(&mut self, sys: &S) -> Duration {
-        let pause = self.poll;
-        self.poll = (pause * 2).min(POLL_LAST);
-        jittered(sys, pause)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -172,7 +251,7 @@ mod tests {
     // Sixty-four processes that acquire and release without rest: if all came at each release, the
     // one that has just released would win nearly always.
     #[test]
-    fn who_loses_race_after_race_stays_away_for_longer_but_never_for_long() {
+    fn a_waiter_that_loses_race_after_race_stays_away_for_longer_but_never_for_long() {
         let mut crowd = Crowd::default();
         let pauses: Vec<_> = (0..40).map(|_| crowd.lost_race()).collect();
         let ms = |ms| Some(Duration::from_millis(ms));

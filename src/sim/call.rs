@@ -12,7 +12,8 @@ use nix::errno::Errno;
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid, Record};
 use crate::sys::{
-    Access, Extent, FileId, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Woken,
+    Access, FileId, Flock, FlockOutcome, Identity, Liveness, Now, Prefix, Stat, SyncMode,
+    WakeReason,
 };
 
 /// One component of a path, in the only directory of a world.
@@ -43,7 +44,7 @@ pub(super) enum Call {
     Read(Fd),
     Write(Fd, u64, Vec<u8>),
     Flock(Fd, Flock),
-    Sync(Fd, Extent),
+    Sync(Fd, SyncMode),
     Close(Fd),
     Hostname,
     IsHostAlias(Hostname),
@@ -79,8 +80,8 @@ pub(super) enum Reply {
     Names(Vec<Name>),
     Stat(Stat),
     File(Fd),
-    Head(Head),
-    Flocked(Flocked),
+    Prefix(Prefix),
+    Flocked(FlockOutcome),
     Hostname(Hostname),
     IsHostAlias(bool),
     BootId([u8; 16]),
@@ -90,7 +91,7 @@ pub(super) enum Reply {
     Now(Now),
     /// The watch, and whether it watches the process.
     Watch(WatchId, bool),
-    Woken(Woken),
+    Woken(WakeReason),
     Fork(Fork),
     HasName(bool),
 }
@@ -159,7 +160,7 @@ impl fmt::Display for Call {
                 write!(f, "write(fd {fd}, {} bytes at {offset})", bytes.len())
             }
             Call::Flock(fd, operation) => write!(f, "flock(fd {fd}, {operation:?})"),
-            Call::Sync(fd, extent) => write!(f, "sync(fd {fd}, {extent:?})"),
+            Call::Sync(fd, mode) => write!(f, "sync(fd {fd}, {mode:?})"),
             Call::Close(fd) => write!(f, "close(fd {fd})"),
             Call::Watch(fd, process) => write!(f, "watch(fd {fd}, {process:?})"),
             other => write!(f, "{other:?}"),
@@ -180,7 +181,7 @@ impl fmt::Display for Reply {
                     stat.id.ino, stat.kind, stat.links
                 )
             }
-            Reply::Head(head) => match Record::decode(head.bytes()) {
+            Reply::Prefix(prefix) => match Record::decode(prefix.bytes()) {
                 Ok(record) => {
                     write!(
                         f,

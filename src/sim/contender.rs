@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::{DATA_FILE, SimSys};
 use crate::error::{AcquireError, HoldError, IoError};
 use crate::judge::StalePolicy;
-use crate::lock::{acquire_error, hold_error};
 use crate::loss::Lost;
 use crate::protocol::{
-    Acquisition, Asker, BreakAttempt, DOUBTS, Found, Held, Place, Terms, Torn, lock_path_for,
+    AcquireOptions, Acquired, BreakOutcome, DOUBTS, Examination, Held, LockFileState, Place,
+    PublishOptions, Purpose,
 };
 use crate::record::{Record, WriterId};
 use crate::sys::Sys;
@@ -37,32 +37,39 @@ impl SimSys {
     ///
     /// See [`AcquireError`].
     pub fn acquire(&self, timeout: Duration) -> Result<SimLock, AcquireError> {
-        let lock_path = lock_path_for(DATA_FILE);
-        let terms = Terms {
-            policy: self.policy(),
-            sync: true,
-            mode: 0o666,
-        };
         let place = Arc::new(self.place()?);
-        match Held::acquire(&place, &terms, timeout, None) {
-            Ok(Acquisition::Held(held)) => Ok(SimLock(held)),
-            Ok(Acquisition::Refused(holder)) => Err(AcquireError::Held { lock_path, holder }),
-            Err(error) => Err(acquire_error(error, &lock_path)),
+        let options = AcquireOptions {
+            policy: self.policy(),
+            publish: PublishOptions {
+                sync: true,
+                mode: 0o666,
+            },
+            refuse_aliases: false,
+            timeout,
+            on_lost: None,
+        };
+        match Held::acquire(&place, options)? {
+            Acquired::Held(held) => Ok(SimLock(held)),
+            Acquired::Refused(holder) => Err(AcquireError::Held {
+                lock_path: place.lock_path().to_owned(),
+                holder,
+            }),
+            Acquired::Aliased { .. } => unreachable!("aliases are not refused"),
         }
     }
 
     /// As [`remove_leftovers`](crate::remove_leftovers). Returns how many leftovers were removed.
     #[must_use]
     pub fn sweep(&self) -> usize {
-        self.place().map_or(0, |place| place.sweep())
+        self.place().map_or(0, |place| place.remove_leftovers())
     }
 
     /// The record at the lock path, as `rvlf status` shows it.
     #[must_use]
     pub fn record(&self) -> Option<Record> {
         let place = self.place().ok()?;
-        match place.examine(&StalePolicy::new(), &mut Torn::default(), Asker::Observer) {
-            Ok(Found::Lock(examined)) => examined.holder.record().copied(),
+        match Examination::new(&place, StalePolicy::new(), Purpose::Report).examine() {
+            Ok(LockFileState::Lock(lock)) => lock.holder.record().copied(),
             _ => None,
         }
     }
@@ -72,7 +79,7 @@ impl SimSys {
     #[must_use]
     pub fn force_break(&self, writer_id: WriterId) -> bool {
         let broken = self.place().map(|place| place.force_break(writer_id));
-        matches!(broken, Ok(Ok(BreakAttempt::Removed(_))))
+        matches!(broken, Ok(Ok(BreakOutcome::Removed(_))))
     }
 
     fn policy(&self) -> StalePolicy {
@@ -121,14 +128,14 @@ impl SimLock {
     /// As [`WriterLock::reclaimed_from`](crate::WriterLock::reclaimed_from).
     #[must_use]
     pub fn reclaimed_from(&self) -> Option<&Record> {
-        self.0.displaced()?.record.as_ref()
+        self.0.broken()?.record.as_ref()
     }
 
     /// Whether the lock file still has a name, by the kernel's own inode table. A file that has
     /// lost its last name never gets another, so its lock is lost for good.
     #[must_use]
     pub fn has_name(&self) -> bool {
-        self.0.place.sys.has_name(self.0.id)
+        self.0.place.sys().has_name(self.0.id)
     }
 
     /// As [`WriterLock::check`](crate::WriterLock::check).
@@ -146,7 +153,7 @@ impl SimLock {
     ///
     /// See [`HoldError`].
     pub fn refresh(&self) -> Result<(), HoldError> {
-        self.0.refresh().map_err(|error| hold_error(&self.0, error))
+        self.0.refresh()
     }
 
     /// As [`WriterLock::release`](crate::WriterLock::release), but the lock is dropped on failure.
@@ -155,7 +162,7 @@ impl SimLock {
     ///
     /// [`HoldError`], which has the same two cases.
     pub fn release(self) -> Result<(), HoldError> {
-        self.0.release().map_err(|error| hold_error(&self.0, error))
+        self.0.release()
     }
 }
 

@@ -10,7 +10,7 @@ use std::path::Path;
 use super::{LOCK, SimDir, SimSys};
 use crate::judge::{Age, StalePolicy};
 use crate::record::{MAGIC, Pid, RECORD_LEN, Record, WriterId};
-use crate::sys::{Access, Extent, Head, Liveness, Sys};
+use crate::sys::{Access, Liveness, Prefix, SyncMode, Sys};
 
 /// A deployed client's lock. It is released by [`DeployedLock::release`] alone.
 #[derive(Debug)]
@@ -52,24 +52,24 @@ impl SimSys {
     fn create_deployed(&self, dir: &SimDir, record: &Record) -> io::Result<()> {
         let file = self.create(dir, OsStr::new(LOCK), 0o666)?;
         self.write(&file, 0, &record.encode())?;
-        self.sync(&file, Extent::All)
+        self.sync(&file, SyncMode::All)
     }
 
     /// Whether the lock was removed or was already gone.
     fn break_deployed(&self, dir: &SimDir) -> io::Result<bool> {
-        let head = match self.read_deployed(dir) {
-            Ok(head) => head,
+        let prefix = match self.read_deployed(dir) {
+            Ok(prefix) => prefix,
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(true),
             Err(error) => return Err(error),
         };
-        let stale = self.is_stale_deployed(head.bytes());
+        let stale = self.is_stale_deployed(prefix.bytes());
         if stale {
             let _ = self.unlink(dir, OsStr::new(LOCK));
         }
         Ok(stale)
     }
 
-    fn read_deployed(&self, dir: &SimDir) -> io::Result<Head> {
+    fn read_deployed(&self, dir: &SimDir) -> io::Result<Prefix> {
         let file = self.open(dir, OsStr::new(LOCK), Access::Read)?;
         self.read(&file)
     }
@@ -98,8 +98,8 @@ impl SimSys {
 impl DeployedLock {
     /// Releases as a deployed client does: it reads, compares the writer id, and unlinks.
     pub fn release(self, os: &SimSys) {
-        if let Ok(head) = os.read_deployed(&self.dir) {
-            let found = Record::decode(head.bytes());
+        if let Ok(prefix) = os.read_deployed(&self.dir) {
+            let found = Record::decode(prefix.bytes());
             if found.is_ok_and(|found| found.writer_id() == self.record.writer_id()) {
                 let _ = os.unlink(&self.dir, OsStr::new(LOCK));
             }

@@ -12,7 +12,9 @@ use super::fingerprint::fingerprint;
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
 use crate::sys::hooks::{Hooks, Safeguard};
-use crate::sys::{Access, Extent, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Sys, Woken};
+use crate::sys::{
+    Access, Flock, FlockOutcome, Identity, Liveness, Now, Prefix, Stat, SyncMode, Sys, WakeReason,
+};
 
 impl fmt::Debug for SimSys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -139,9 +141,9 @@ impl Sys for SimSys {
         }
     }
 
-    fn read(&self, file: &SimFile) -> io::Result<Head> {
+    fn read(&self, file: &SimFile) -> io::Result<Prefix> {
         match self.call(Call::Read(file.fd)) {
-            Reply::Head(head) => Ok(head),
+            Reply::Prefix(prefix) => Ok(prefix),
             reply => Err(reply.into_error()),
         }
     }
@@ -150,15 +152,15 @@ impl Sys for SimSys {
         self.done(Call::Write(file.fd, offset, bytes.to_vec()))
     }
 
-    fn flock(&self, file: &SimFile, operation: Flock) -> io::Result<Flocked> {
+    fn flock(&self, file: &SimFile, operation: Flock) -> io::Result<FlockOutcome> {
         match self.call(Call::Flock(file.fd, operation)) {
             Reply::Flocked(flocked) => Ok(flocked),
             reply => Err(reply.into_error()),
         }
     }
 
-    fn sync(&self, file: &SimFile, extent: Extent) -> io::Result<()> {
-        self.done(Call::Sync(file.fd, extent))
+    fn sync(&self, file: &SimFile, mode: SyncMode) -> io::Result<()> {
+        self.done(Call::Sync(file.fd, mode))
     }
 
     fn hostname(&self) -> Hostname {
@@ -225,14 +227,14 @@ impl Sys for SimSys {
         watch.watches_process
     }
 
-    fn wait(&self, watch: Option<&mut SimWatch>, timeout: Duration) -> Woken {
+    fn wait(&self, watch: Option<&mut SimWatch>, timeout: Duration) -> WakeReason {
         let call = match watch {
             Some(watch) => Call::Wait(watch.id, timeout),
             None => Call::Sleep(timeout),
         };
         match self.call(call) {
             Reply::Woken(woken) => woken,
-            _ => Woken::Timeout,
+            _ => WakeReason::Timeout,
         }
     }
 

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::sys::{Access, Flock, Flocked, Sys, Woken};
+use crate::sys::{Access, Flock, FlockOutcome, Sys, WakeReason};
 
 const MINUTE: Duration = Duration::from_secs(60);
 
@@ -48,8 +48,8 @@ fn publish_by_link(os: &SimSys) {
 
 fn sees_nothing_or_all(os: &SimSys) {
     if let Ok(file) = os.open(&dir(os), name(LOCK), Access::Read) {
-        let head = os.read(&file).expect("it is open for reading");
-        assert_eq!(head.bytes(), b"whole", "the file was seen half-written");
+        let prefix = os.read(&file).expect("it is open for reading");
+        assert_eq!(prefix.bytes(), b"whole", "the file was seen half-written");
     }
 }
 
@@ -112,7 +112,7 @@ fn flock_for_a_while(os: &SimSys) {
     let file = os
         .open(&dir(os), name(LOCK), Access::Read)
         .expect("it is always there");
-    if os.flock(&file, Flock::Exclusive).expect("flock works") == Flocked::Done {
+    if os.flock(&file, Flock::Exclusive).expect("flock works") == FlockOutcome::Done {
         os.entered();
         os.left();
     }
@@ -123,7 +123,11 @@ fn must_get_it(os: &SimSys) {
         .open(&dir(os), name(LOCK), Access::Read)
         .expect("it is always there");
     let flocked = os.flock(&file, Flock::Exclusive).expect("flock works");
-    assert_eq!(flocked, Flocked::Done, "all other processes have ended");
+    assert_eq!(
+        flocked,
+        FlockOutcome::Done,
+        "all other processes have ended"
+    );
 }
 
 #[test]
@@ -148,7 +152,7 @@ fn flock_and_unlink(os: &SimSys) {
     let Ok(file) = opened.or_else(|_| os.create(&dir, name(LOCK), 0o666)) else {
         return;
     };
-    if os.flock(&file, Flock::Exclusive).expect("flock works") == Flocked::Done {
+    if os.flock(&file, Flock::Exclusive).expect("flock works") == FlockOutcome::Done {
         os.entered();
         os.left();
         let _ = os.unlink(&dir, name(LOCK));
@@ -174,7 +178,7 @@ fn fork_while_holding(os: &SimSys, child: fn(&SimSys, &SimFile)) {
     let file = os
         .open(&dir(os), name(LOCK), Access::Read)
         .expect("it is always there");
-    if os.flock(&file, Flock::Exclusive).expect("flock works") == Flocked::Done {
+    if os.flock(&file, Flock::Exclusive).expect("flock works") == FlockOutcome::Done {
         os.entered();
         match os.fork() {
             Fork::Parent => os.left(),
@@ -281,22 +285,22 @@ fn a_failed_upgrade_of_flock_leaves_no_lock() {
             };
             let flock = |file: &SimFile, operation| os.flock(file, operation).expect("flock works");
             let [one, two, three] = [open(), open(), open()];
-            assert_eq!(flock(&one, Flock::Shared), Flocked::Done);
+            assert_eq!(flock(&one, Flock::Shared), FlockOutcome::Done);
             assert_eq!(
                 flock(&two, Flock::Shared),
-                Flocked::Done,
+                FlockOutcome::Done,
                 "shared locks share"
             );
-            assert_eq!(flock(&one, Flock::Exclusive), Flocked::WouldBlock);
+            assert_eq!(flock(&one, Flock::Exclusive), FlockOutcome::WouldBlock);
             assert_eq!(
                 flock(&two, Flock::Exclusive),
-                Flocked::Done,
+                FlockOutcome::Done,
                 "the first lost its lock"
             );
             drop(two);
             assert_eq!(
                 flock(&three, Flock::Exclusive),
-                Flocked::Done,
+                FlockOutcome::Done,
                 "closing unlocks"
             );
         });
@@ -311,7 +315,7 @@ fn wait_for_removal(os: &SimSys, timeout: Duration) {
     let mut watch = os.watch(&file, None).expect("there are events");
     // The check comes after the watch is armed: the file may have been removed in between.
     while os.stat_at(&dir, name(LOCK)).is_ok() {
-        if os.wait(Some(&mut watch), timeout) == Woken::Timeout {
+        if os.wait(Some(&mut watch), timeout) == WakeReason::Timeout {
             panic!("the event was missed");
         }
     }
@@ -387,7 +391,8 @@ fn a_conversion_of_flock_can_lose_to_another_process() {
         let file = os
             .open(&dir(os), name(LOCK), Access::Read)
             .expect("it is always there");
-        let flock = |operation| os.flock(&file, operation).expect("flock works") == Flocked::Done;
+        let flock =
+            |operation| os.flock(&file, operation).expect("flock works") == FlockOutcome::Done;
         if flock(Flock::Shared) && flock(Flock::Exclusive) {
             os.entered();
             os.left();
@@ -406,11 +411,11 @@ fn a_conversion_of_flock_can_lose_to_another_process() {
         let file = os
             .open(&dir(os), name(LOCK), Access::Read)
             .expect("it is always there");
-        if os.flock(&file, Flock::Shared).expect("flock works") == Flocked::Done {
+        if os.flock(&file, Flock::Shared).expect("flock works") == FlockOutcome::Done {
             let exclusive = os.flock(&file, Flock::Exclusive).expect("flock works");
             assert_eq!(
                 exclusive,
-                Flocked::Done,
+                FlockOutcome::Done,
                 "the conversion dropped the shared lock"
             );
         }
@@ -432,18 +437,18 @@ fn time_passes_while_all_processes_wait() {
         .file(LOCK, b"", MINUTE)
         .process("W", 1, |os| {
             let before = os.now().since_boot;
-            assert_eq!(os.wait(None, MINUTE), Woken::Timeout);
+            assert_eq!(os.wait(None, MINUTE), WakeReason::Timeout);
             let file = os
                 .open(&dir(os), name(LOCK), Access::Read)
                 .expect("it is always there");
             let flocked = os.flock(&file, Flock::Exclusive).expect("flock works");
             assert_eq!(
                 flocked,
-                Flocked::Done,
+                FlockOutcome::Done,
                 "waiting for an event of a locked file is possible"
             );
             let mut watch = os.watch(&file, None).expect("there are events");
-            assert_eq!(os.wait(Some(&mut watch), MINUTE), Woken::Timeout);
+            assert_eq!(os.wait(Some(&mut watch), MINUTE), WakeReason::Timeout);
             assert_eq!(
                 os.now().since_boot - before,
                 2 * MINUTE,

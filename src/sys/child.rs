@@ -24,22 +24,22 @@ pub(crate) fn inherit(command: &mut Command, descriptor: OwnedFd) {
 
 /// How a child is told that the thread which spawned it is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Farewell {
+pub(crate) enum DeathSignal {
     Terminate,
     Kill,
 }
 
 /// Has the kernel signal the child of `command` when the thread that spawns it ends.
 #[cfg(target_os = "linux")]
-pub(crate) fn die_with_parent(command: &mut Command, farewell: Farewell) {
+pub(crate) fn die_with_parent(command: &mut Command, farewell: DeathSignal) {
     use nix::errno::Errno;
     use nix::sys::prctl::set_pdeathsig;
     use nix::sys::signal::Signal;
     use nix::unistd::{getpid, getppid};
 
     let signal = match farewell {
-        Farewell::Terminate => Signal::SIGTERM,
-        Farewell::Kill => Signal::SIGKILL,
+        DeathSignal::Terminate => Signal::SIGTERM,
+        DeathSignal::Kill => Signal::SIGKILL,
     };
     let parent = getpid();
     let ask = move || {
@@ -57,4 +57,4 @@ pub(crate) fn die_with_parent(command: &mut Command, farewell: Farewell) {
 
 /// Only Linux (and FreeBSD, untested) has such a signal.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn die_with_parent(_command: &mut Command, _farewell: Farewell) {}
+pub(crate) fn die_with_parent(_command: &mut Command, _farewell: DeathSignal) {}

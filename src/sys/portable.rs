@@ -15,7 +15,7 @@ use nix::time::ClockId;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::unix::retry;
-use super::{Identity, Liveness, Woken};
+use super::{Identity, Liveness, WakeReason};
 use crate::judge::FileSystem;
 use crate::record::Pid;
 
@@ -76,6 +76,6 @@ pub(super) fn watches_process(watch: &Watch) -> bool {
 
 pub(crate) fn close_spare_watch() {}
 
-pub(super) fn wait(watch: &mut Watch, _timeout: Duration) -> Woken {
+pub(super) fn wait(watch: &mut Watch, _timeout: Duration) -> WakeReason {
     match *watch {}
 }

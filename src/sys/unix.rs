@@ -19,8 +19,8 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 
 use super::{
-    Access, Extent, FileId, FileKind, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Sys,
-    Woken, nanos, platform,
+    Access, FileId, FileKind, Flock, FlockOutcome, Identity, Liveness, Now, Prefix, Stat, SyncMode,
+    Sys, WakeReason, nanos, platform,
 };
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid, RECORD_LEN};
@@ -147,8 +147,8 @@ impl Sys for Host {
         })
     }
 
-    fn read(&self, file: &File) -> io::Result<Head> {
-        Head::read(|buffer| {
+    fn read(&self, file: &File) -> io::Result<Prefix> {
+        Prefix::read(|buffer| {
             let mut len = 0;
             // Enough once the record is whole: what follows it is told of, and never judged by. To ask
             // again would be one call more in every look of every waiter.
@@ -176,7 +176,7 @@ impl Sys for Host {
         }
     }
 
-    fn flock(&self, file: &File, operation: Flock) -> io::Result<Flocked> {
+    fn flock(&self, file: &File, operation: Flock) -> io::Result<FlockOutcome> {
         loop {
             let outcome = match operation {
                 Flock::Shared => file.try_lock_shared(),
@@ -184,12 +184,12 @@ impl Sys for Host {
                 Flock::Unlock => file.unlock().map_err(TryLockError::Error),
             };
             return match outcome {
-                Ok(()) => Ok(Flocked::Done),
-                Err(TryLockError::WouldBlock) => Ok(Flocked::WouldBlock),
+                Ok(()) => Ok(FlockOutcome::Done),
+                Err(TryLockError::WouldBlock) => Ok(FlockOutcome::WouldBlock),
                 Err(TryLockError::Error(error)) => match Errno::from_raw(raw(&error)) {
                     Errno::EINTR => continue,
                     Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL | Errno::ENOLCK => {
-                        Ok(Flocked::Unsupported)
+                        Ok(FlockOutcome::Unsupported)
                     }
                     _ => Err(error),
                 },
@@ -197,10 +197,10 @@ impl Sys for Host {
         }
     }
 
-    fn sync(&self, file: &File, extent: Extent) -> io::Result<()> {
-        retry_io(|| match extent {
-            Extent::All => file.sync_all(),
-            Extent::Data => file.sync_data(),
+    fn sync(&self, file: &File, mode: SyncMode) -> io::Result<()> {
+        retry_io(|| match mode {
+            SyncMode::All => file.sync_all(),
+            SyncMode::Data => file.sync_data(),
         })
     }
 
@@ -262,12 +262,12 @@ impl Sys for Host {
         platform::watches_process(watch)
     }
 
-    fn wait(&self, watch: Option<&mut platform::Watch>, timeout: Duration) -> Woken {
+    fn wait(&self, watch: Option<&mut platform::Watch>, timeout: Duration) -> WakeReason {
         match watch {
             Some(watch) => platform::wait(watch, timeout),
             None => {
                 std::thread::sleep(timeout);
-                Woken::Timeout
+                WakeReason::Timeout
             }
         }
     }

@@ -7,7 +7,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Access, Extent, Flock, Flocked, Head, Identity, Liveness, Now, Stat, Sys, Woken};
+use super::{
+    Access, Flock, FlockOutcome, Identity, Liveness, Now, Prefix, Stat, SyncMode, Sys, WakeReason,
+};
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
 
@@ -79,7 +81,7 @@ impl Sys for Host {
         match *file {}
     }
 
-    fn read(&self, file: &Never) -> io::Result<Head> {
+    fn read(&self, file: &Never) -> io::Result<Prefix> {
         match *file {}
     }
 
@@ -87,11 +89,11 @@ impl Sys for Host {
         match *file {}
     }
 
-    fn flock(&self, file: &Never, _operation: Flock) -> io::Result<Flocked> {
+    fn flock(&self, file: &Never, _operation: Flock) -> io::Result<FlockOutcome> {
         match *file {}
     }
 
-    fn sync(&self, file: &Never, _extent: Extent) -> io::Result<()> {
+    fn sync(&self, file: &Never, _mode: SyncMode) -> io::Result<()> {
         match *file {}
     }
 
@@ -134,10 +136,10 @@ impl Sys for Host {
         match *watch {}
     }
 
-    fn wait(&self, watch: Option<&mut Never>, _timeout: Duration) -> Woken {
+    fn wait(&self, watch: Option<&mut Never>, _timeout: Duration) -> WakeReason {
         match watch {
             Some(watch) => match *watch {},
-            None => Woken::Timeout,
+            None => WakeReason::Timeout,
         }
     }
 }

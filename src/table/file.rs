@@ -20,14 +20,15 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use super::error::TableError;
+use super::error::{Result, TableError};
 use crate::judge::FileSystem;
-use crate::protocol::wait::Pace;
+use crate::protocol::pace::Pace;
+use crate::sys::entry::{self, Entry, Opened};
 use crate::sys::{
-    Access, Extent, FileId, FileKind, Flock, Flocked, Identity, Stat, WholeFiles, Woken,
+    Access, Context, FileId, Flock, FlockOutcome, Identity, IoError, SyncMode, TableSys, WakeReason,
 };
 
 /// Who may read and write a table that did not exist: its user alone. It says which processes run
@@ -35,27 +36,15 @@ use crate::sys::{
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 
-/// How often the file may be another one than just before while no time is left to wait: each time
-/// somebody else has saved, so this ends by itself, but not by a promise.
+/// How many replacements to follow after the timeout. Each one is another process's save, so the
+/// loop ends in practice; this bounds it.
 const ROUNDS: u32 = 32;
-
-type Outcome<T> = Result<T, TableError>;
-
-/// The directory of a table and its name there, so that a later chdir cannot make us miss it.
-#[derive(Debug)]
-struct Spot<S: WholeFiles> {
-    sys: S,
-    dir: S::Dir,
-    name: OsString,
-    path: PathBuf,
-    file_system: FileSystem,
-}
 
 /// A table's file, locked by this process.
 #[derive(Debug)]
-pub(super) struct TableFile<S: WholeFiles> {
-    spot: Spot<S>,
-    /// Who locked it: a forked child shares the kernel lock and must neither use nor free it.
+pub(super) struct TableFile<S: TableSys> {
+    entry: Entry<S>,
+    /// The process that locked it: a forked child shares the kernel lock and must neither use nor free it.
     process: Identity,
     file: S::File,
     id: FileId,
@@ -63,151 +52,117 @@ pub(super) struct TableFile<S: WholeFiles> {
 
 /// The bytes of the table at `path`, and what it lies on; `None` if there is none. Locks nothing
 /// and creates nothing: a saved table is there as a whole at every moment.
-pub(super) fn load<S: WholeFiles>(sys: S, path: &Path) -> Outcome<Option<(Vec<u8>, FileSystem)>> {
-    let spot = match Spot::open(sys, path) {
-        Err(TableError::Io(error)) if error.source.kind() == io::ErrorKind::NotFound => {
-            return Ok(None);
-        }
-        spot => spot?,
+pub(super) fn load<S: TableSys>(sys: S, path: &Path) -> Result<Option<(Vec<u8>, FileSystem)>> {
+    let entry = match Entry::open(sys, path) {
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        entry => entry?,
     };
-    match spot.open_existing(Access::Read)? {
-        Some((file, _)) => Ok(Some((spot.read(&file)?, spot.file_system))),
+    match open_existing(&entry, Access::Read)? {
+        Some((file, _)) => Ok(Some((read(&entry, &file)?, entry.file_system))),
         None => Ok(None),
     }
 }
 
-impl<S: WholeFiles> Spot<S> {
-    fn open(sys: S, path: &Path) -> Outcome<Spot<S>> {
-        let during = |operation| move |source| TableError::io(operation, path, source);
-        let name = file_name(path)?.to_owned();
-        let dir = sys
-            .open_dir(parent(path))
-            .map_err(during("open the directory"))?;
-        let file_system = sys
-            .file_system(&dir)
-            .map_err(during("ask for the file system"))?;
-        Ok(Spot {
+fn open_existing<S: TableSys>(
+    entry: &Entry<S>,
+    access: Access,
+) -> Result<Option<(S::File, FileId)>> {
+    match entry.open_existing(|| entry.open_now(access)) {
+        Ok(Opened::Absent) => Ok(None),
+        Ok(Opened::Irregular(found)) => Err(TableError::NotRegular {
+            path: entry.path.clone(),
+            found,
+        }),
+        Ok(Opened::Denied { error, .. }) => Err(error.into()),
+        Ok(Opened::File(file, stat)) => Ok(Some((file, stat.id))),
+        // It was there before the open, and is removed now.
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn read<S: TableSys>(entry: &Entry<S>, file: &S::File) -> Result<Vec<u8>> {
+    Ok(entry.sys.read_all(file).context("read", &entry.path)?)
+}
+
+/// A wait for the kernel lock of a table.
+struct Locking<'a, S: TableSys> {
+    entry: &'a Entry<S>,
+    /// Time since boot.
+    started: Duration,
+    timeout: Duration,
+}
+
+impl<S: TableSys> Locking<'_, S> {
+    /// For writing, though it is never written to: the close of such a descriptor is the event that
+    /// wakes those who wait, and NFS locks exclusively only what is open for writing.
+    fn open_or_create(&self) -> Result<(S::File, FileId)> {
+        let Entry {
             sys,
             dir,
             name,
-            path: path.to_owned(),
-            file_system,
-        })
-    }
-
-    fn during<T>(&self, operation: &'static str, outcome: io::Result<T>) -> Outcome<T> {
-        outcome.map_err(|source| TableError::io(operation, &self.path, source))
-    }
-
-    fn stat(&self) -> Outcome<Option<Stat>> {
-        match self.sys.stat_at(&self.dir, &self.name) {
-            Ok(stat) => Ok(Some(stat)),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-            Err(error) => self.during("stat", Err(error)),
-        }
-    }
-
-    fn names(&self, id: FileId) -> Outcome<bool> {
-        Ok(self.stat()?.is_some_and(|stat| stat.id == id))
-    }
-
-    fn refuse_irregular(&self, kind: FileKind) -> Outcome<()> {
-        match kind {
-            FileKind::Regular => Ok(()),
-            found => Err(TableError::NotRegular {
-                path: self.path.clone(),
-                found,
-            }),
-        }
-    }
-
-    fn open_existing(&self, access: Access) -> Outcome<Option<(S::File, FileId)>> {
-        let Some(stat) = self.stat()? else {
-            return Ok(None);
-        };
-        self.refuse_irregular(stat.kind)?;
-        let file = match self.sys.open(&self.dir, &self.name, access) {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            Err(error) => return self.during("open", Err(error)),
-        };
-        // Something else may have taken the regular file's place before the open.
-        let stat = self.during("stat", self.sys.stat(&file))?;
-        self.refuse_irregular(stat.kind)?;
-        Ok(Some((file, stat.id)))
-    }
-
-    /// For writing, though nobody ever writes to it: the close of such a descriptor is the event
-    /// that wakes those who wait, and NFS locks exclusively only what is open for writing.
-    fn open_or_create(&self) -> Outcome<(S::File, FileId)> {
+            path,
+            ..
+        } = self.entry;
         loop {
-            if let Some(opened) = self.open_existing(Access::ReadWrite)? {
+            if let Some(opened) = open_existing(self.entry, Access::ReadWrite)? {
                 return Ok(opened);
             }
-            match self.sys.create(&self.dir, &self.name, FILE_MODE) {
+            match sys.create(dir, name, FILE_MODE) {
                 // Empty: an empty table.
                 Ok(file) => {
-                    let id = self.during("stat", self.sys.stat(&file))?.id;
+                    let id = sys.stat(&file).context("stat", path)?.id;
                     return Ok((file, id));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return self.during("create the table", Err(error)),
+                Err(error) => return Ok(Err(error).context("create the table", path)?),
             }
         }
     }
 
-    fn read(&self, file: &S::File) -> Outcome<Vec<u8>> {
-        self.during("read", self.sys.read_all(file))
-    }
-
     /// Locks the file that the path names, whichever that is by then.
-    fn lock(&self, timeout: Duration) -> Outcome<(S::File, FileId)> {
-        let start = self.sys.now().since_boot;
+    fn lock(&self) -> Result<(S::File, FileId)> {
         let mut rounds = 0;
         loop {
             let (file, id) = self.open_or_create()?;
-            if self.lock_opened(&file, id, start, timeout)? {
+            if self.lock_opened(&file, id)? {
                 return Ok((file, id));
             }
             rounds += 1;
-            if rounds >= ROUNDS && self.left(start, timeout).is_zero() {
-                return Err(self.timed_out(timeout));
+            if rounds >= ROUNDS && self.left().is_zero() {
+                return Err(self.timed_out());
             }
         }
     }
 
     /// False if the path does not name this file (any more).
-    fn lock_opened(
-        &self,
-        file: &S::File,
-        id: FileId,
-        start: Duration,
-        timeout: Duration,
-    ) -> Outcome<bool> {
+    fn lock_opened(&self, file: &S::File, id: FileId) -> Result<bool> {
+        let Entry { sys, path, .. } = self.entry;
         let mut pace = Pace::new();
         let mut watch = None;
         let mut looked_again = false;
         loop {
-            let flocked = self.during("lock", self.sys.flock(file, Flock::Exclusive))?;
+            let flocked = sys.flock(file, Flock::Exclusive).context("lock", path)?;
             // A has saved and closed the old file that B waited for: B has its lock now, and with
             // it nothing. Also while the lock is held: A may have the new file for long.
-            if !self.names(id)? {
-                if flocked == Flocked::Done {
+            if self.entry.stat_if_names(id)?.is_none() {
+                if flocked == FlockOutcome::Done {
                     // Not left to the close alone: a child forked meanwhile has a copy.
-                    let _ = self.sys.flock(file, Flock::Unlock);
+                    let _ = sys.flock(file, Flock::Unlock);
                 }
                 return Ok(false);
             }
             match flocked {
-                Flocked::Done => return Ok(true),
-                Flocked::Unsupported => {
-                    return self.during("lock", Err(io::ErrorKind::Unsupported.into()));
+                FlockOutcome::Done => return Ok(true),
+                FlockOutcome::Unsupported => {
+                    let unsupported = Err(io::ErrorKind::Unsupported.into());
+                    return Ok(unsupported.context("lock", path)?);
                 }
-                Flocked::WouldBlock => {}
+                FlockOutcome::WouldBlock => {}
             }
-            let left = self.left(start, timeout);
+            let left = self.left();
             if left.is_zero() {
-                return Err(self.timed_out(timeout));
+                return Err(self.timed_out());
             }
             if !looked_again {
                 looked_again = true;
@@ -216,67 +171,57 @@ impl<S: WholeFiles> Spot<S> {
                 continue;
             }
             let pause = match watch {
-                Some(_) => pace.until_next_look(&self.sys, None),
-                None => pace.until_next_poll(&self.sys),
+                Some(_) => pace.until_next_look(sys, None),
+                None => pace.until_next_poll(sys),
             };
-            match self.sys.wait(watch.as_mut(), pause.min(left)) {
-                Woken::FileEvent | Woken::ProcessEnded => pace.event(),
-                Woken::Timeout => {}
+            match sys.wait(watch.as_mut(), pause.min(left)) {
+                WakeReason::FileEvent | WakeReason::ProcessEnded => pace.event(),
+                WakeReason::Timeout => {}
             }
         }
     }
 
     /// inotify reports nothing that another mount did.
     fn watch(&self, file: &S::File) -> Option<S::Watch> {
-        let local = self.file_system == FileSystem::Local;
-        local.then(|| self.sys.watch(file, None).ok()).flatten()
-    }
-
-    fn left(&self, start: Duration, timeout: Duration) -> Duration {
-        timeout.saturating_sub(self.sys.now().since_boot.saturating_sub(start))
-    }
-
-    fn timed_out(&self, timeout: Duration) -> TableError {
-        TableError::Timeout {
-            path: self.path.clone(),
-            timeout,
+        if self.entry.is_local() {
+            self.entry.sys.watch(file, None).ok()
+        } else {
+            None
         }
     }
 
-    /// The name of a table that is not complete yet. One for all who save: only one at a time holds
-    /// the lock, and so removes what one before it left when it was killed.
-    fn new_name(&self) -> OsString {
-        let mut name = OsString::from(".");
-        name.push(&self.name);
-        name.push(".rvlf-new");
-        name
+    fn left(&self) -> Duration {
+        let now = self.entry.sys.now().since_boot;
+        self.timeout
+            .saturating_sub(now.saturating_sub(self.started))
     }
 
-    fn create_new(&self, name: &OsStr) -> io::Result<S::File> {
-        match self.sys.create(&self.dir, name, FILE_MODE) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                self.sys.unlink(&self.dir, name)?;
-                self.sys.create(&self.dir, name, FILE_MODE)
-            }
-            outcome => outcome,
+    fn timed_out(&self) -> TableError {
+        TableError::Timeout {
+            path: self.entry.path.clone(),
+            timeout: self.timeout,
         }
     }
 }
 
-impl<S: WholeFiles> TableFile<S> {
+impl<S: TableSys> TableFile<S> {
     /// Opens and locks the table at `path`, which is made if it is not there; waits up to
     /// `timeout`.
-    pub(super) fn lock(sys: S, path: &Path, timeout: Duration) -> Outcome<TableFile<S>> {
-        let during = |operation| move |source| TableError::io(operation, path, source);
-        let process = sys.identity().map_err(during("identify this process"))?;
+    pub(super) fn lock(sys: S, path: &Path, timeout: Duration) -> Result<TableFile<S>> {
+        let process = sys.identity().context("identify this process", path)?;
         // Before anything is made for a path that can never be a table's.
-        file_name(path)?;
-        sys.create_dirs(parent(path), DIR_MODE)
-            .map_err(during("make the directory"))?;
-        let spot = Spot::open(sys, path)?;
-        let (file, id) = spot.lock(timeout)?;
+        entry::file_name(path)?;
+        sys.create_dirs(entry::parent(path), DIR_MODE)
+            .context("make the directory", path)?;
+        let entry = Entry::open(sys, path)?;
+        let locking = Locking {
+            entry: &entry,
+            started: entry.sys.now().since_boot,
+            timeout,
+        };
+        let (file, id) = locking.lock()?;
         Ok(TableFile {
-            spot,
+            entry,
             process,
             file,
             id,
@@ -284,120 +229,129 @@ impl<S: WholeFiles> TableFile<S> {
     }
 
     pub(super) fn sys(&self) -> &S {
-        &self.spot.sys
+        &self.entry.sys
     }
 
     pub(super) fn path(&self) -> &Path {
-        &self.spot.path
+        &self.entry.path
     }
 
     pub(super) fn file_system(&self) -> FileSystem {
-        self.spot.file_system
+        self.entry.file_system
     }
 
-    pub(super) fn read(&self) -> Outcome<Vec<u8>> {
-        self.spot.read(&self.file)
+    pub(super) fn read(&self) -> Result<Vec<u8>> {
+        read(&self.entry, &self.file)
     }
 
     /// Makes `bytes` the table, on stable storage, and keeps it locked.
     ///
     /// A crash at any step leaves the old table or the new one at the path. So does an error; only
     /// after one of the last step, the sync of the directory, it is the new one.
-    pub(super) fn replace(&mut self, bytes: &[u8]) -> Outcome<()> {
+    pub(super) fn replace(&mut self, bytes: &[u8]) -> Result<()> {
         if self.is_forked() {
             return Err(TableError::Forked {
-                path: self.spot.path.clone(),
+                path: self.entry.path.clone(),
             });
         }
-        // Somebody has removed the file, and perhaps another process has made and locked a new one,
-        // which a rename would destroy.
-        if !self.spot.names(self.id)? {
+        // The file was removed, and perhaps another process has made and locked a new one, which a
+        // rename would destroy.
+        if self.entry.stat_if_names(self.id)?.is_none() {
             return Err(TableError::Replaced {
-                path: self.spot.path.clone(),
+                path: self.entry.path.clone(),
             });
         }
-        let name = self.spot.new_name();
-        let created = self.spot.create_new(&name);
-        let file = self.spot.during("create the new table", created)?;
-        let written = self.fill(&file, bytes).and_then(|id| {
-            let Spot {
-                sys,
-                dir,
-                name: old,
-                ..
-            } = &self.spot;
-            let renamed = sys.rename(dir, &name, old);
-            self.spot.during("rename the new table", renamed)?;
-            Ok(id)
+        let name = self.new_name();
+        let (file, id) = self.put_new(&name, bytes)?;
+        let old = std::mem::replace(&mut self.file, file);
+        self.id = id;
+        let Entry { sys, dir, path, .. } = &self.entry;
+        // Not left to the close alone: waiters must not depend on a forked child's copy.
+        let _ = sys.flock(&old, Flock::Unlock);
+        Ok(sys.sync_dir(dir).context("sync the directory", path)?)
+    }
+
+    /// The name of a table that is not complete yet. One for all processes: only one at a time holds
+    /// the lock, and so removes what one before it left when it was killed.
+    fn new_name(&self) -> OsString {
+        let mut name = OsString::from(".");
+        name.push(&self.entry.name);
+        name.push(".rvlf-new");
+        name
+    }
+
+    /// Makes a complete new table under `name`, and renames it over the old one.
+    fn put_new(
+        &self,
+        name: &OsStr,
+        bytes: &[u8],
+    ) -> std::result::Result<(S::File, FileId), IoError> {
+        let Entry {
+            sys,
+            dir,
+            name: old,
+            path,
+            ..
+        } = &self.entry;
+        let created = self.create_new(name);
+        let file = created.context("create the new table", path)?;
+        let renamed = self.fill(&file, bytes).and_then(|id| {
+            let renamed = sys.rename(dir, name, old);
+            renamed.context("rename the new table", path).map(|()| id)
         });
-        match written {
-            Ok(id) => {
-                let old = std::mem::replace(&mut self.file, file);
-                self.id = id;
-                // Not left to the close alone: waiters must not depend on a forked child's copy.
-                let _ = self.spot.sys.flock(&old, Flock::Unlock);
-                let synced = self.spot.sys.sync_dir(&self.spot.dir);
-                self.spot.during("sync the directory", synced)
-            }
+        match renamed {
+            Ok(id) => Ok((file, id)),
             Err(error) => {
                 // The error that led here is the one to report, not a second one.
-                let _ = self.spot.sys.unlink(&self.spot.dir, &name);
+                let _ = sys.unlink(dir, name);
                 Err(error)
             }
         }
     }
 
-    fn fill(&self, file: &S::File, bytes: &[u8]) -> Outcome<FileId> {
-        let Spot { sys, .. } = &self.spot;
-        let during = |operation, outcome| self.spot.during(operation, outcome);
-        let id = self.spot.during("stat", sys.stat(file))?.id;
+    fn create_new(&self, name: &OsStr) -> io::Result<S::File> {
+        let Entry { sys, dir, .. } = &self.entry;
+        match sys.create(dir, name, FILE_MODE) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                sys.unlink(dir, name)?;
+                sys.create(dir, name, FILE_MODE)
+            }
+            outcome => outcome,
+        }
+    }
+
+    fn fill(&self, file: &S::File, bytes: &[u8]) -> std::result::Result<FileId, IoError> {
+        let Entry { sys, path, .. } = &self.entry;
+        let id = sys.stat(file).context("stat", path)?.id;
         // Before it has the table's name: there is no moment in which the table is not locked.
-        match self
-            .spot
-            .during("lock", sys.flock(file, Flock::Exclusive))?
-        {
-            Flocked::Done => {}
-            Flocked::WouldBlock | Flocked::Unsupported => {
+        match sys.flock(file, Flock::Exclusive).context("lock", path)? {
+            FlockOutcome::Done => {}
+            FlockOutcome::WouldBlock | FlockOutcome::Unsupported => {
                 let locked_by_others = Err(io::ErrorKind::WouldBlock.into());
-                return self.spot.during("lock the new table", locked_by_others);
+                return locked_by_others.context("lock the new table", path);
             }
         }
-        during("write the new table", sys.write_all(file, bytes))?;
-        during(
-            "keep the table's permissions",
-            sys.copy_access(&self.file, file),
-        )?;
-        during("sync the new table", sys.sync(file, Extent::All))?;
+        let written = sys.write_all(file, bytes);
+        written.context("write the new table", path)?;
+        let copied = sys.copy_access(&self.file, file);
+        copied.context("keep the table's permissions", path)?;
+        let synced = sys.sync(file, SyncMode::All);
+        synced.context("sync the new table", path)?;
         Ok(id)
     }
 
     pub(super) fn is_forked(&self) -> bool {
-        let now = self.spot.sys.identity();
+        let now = self.entry.sys.identity();
         now.is_ok_and(|process| process != self.process)
     }
 }
 
-impl<S: WholeFiles> Drop for TableFile<S> {
+impl<S: TableSys> Drop for TableFile<S> {
     fn drop(&mut self) {
         // The lock belongs to the open file, which a forked child shares. In the child, unlocking
         // would free its parent's lock; in the parent, closing alone would leave it to the child.
         if !self.is_forked() {
-            let _ = self.spot.sys.flock(&self.file, Flock::Unlock);
+            let _ = self.entry.sys.flock(&self.file, Flock::Unlock);
         }
-    }
-}
-
-fn file_name(path: &Path) -> Outcome<&OsStr> {
-    path.file_name().ok_or_else(|| {
-        let unnamed = io::Error::new(io::ErrorKind::InvalidInput, "the path names no file");
-        TableError::io("name the table", path, unnamed)
-    })
-}
-
-/// The directory of `path`.
-fn parent(path: &Path) -> &Path {
-    match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
     }
 }

@@ -13,7 +13,7 @@ use super::contents::Table;
 use super::entry::{Entry, EntryHolder, HolderId};
 use crate::judge::FileSystem;
 use crate::record::{Pid, WriterId};
-use crate::sys::{self, Sys, WholeFiles};
+use crate::sys::{self, Sys, TableSys};
 
 /// Whether the process of an entry is alive, and how this is known. `Display` gives a sentence.
 ///
@@ -183,7 +183,7 @@ pub(super) struct LivenessProbe<'a, S> {
     processes: HashMap<Pid, sys::Liveness>,
 }
 
-impl<'a, S: WholeFiles> LivenessProbe<'a, S> {
+impl<'a, S: TableSys> LivenessProbe<'a, S> {
     pub(super) fn new(sys: &'a S, file_system: FileSystem) -> LivenessProbe<'a, S> {
         LivenessProbe {
             sys,
@@ -225,7 +225,7 @@ impl<'a, S: WholeFiles> LivenessProbe<'a, S> {
 }
 
 /// The liveness of every entry of `table`, which lies on a file system of the given kind.
-pub(super) fn judge_all<S: WholeFiles>(
+pub(super) fn judge_all<S: TableSys>(
     sys: &S,
     file_system: FileSystem,
     table: &Table,
@@ -236,7 +236,7 @@ pub(super) fn judge_all<S: WholeFiles>(
 }
 
 /// This process as the holder of an entry, with a new writer id.
-pub(super) fn this_process<S: WholeFiles>(sys: &S) -> io::Result<(EntryHolder, WriterId)> {
+pub(super) fn this_process<S: TableSys>(sys: &S) -> io::Result<(EntryHolder, WriterId)> {
     let identity = sys.identity()?;
     let writer_id = WriterId::from_random(sys.random()?);
     let mut id = HolderId::new(sys.hostname().to_string(), identity.start_ticks, writer_id);

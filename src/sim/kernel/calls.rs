@@ -5,7 +5,7 @@ use nix::errno::Errno;
 use super::super::call::{Call, Fd, Fork, Reply};
 use super::{FlockScope, Kernel, Process, Rules, free_slot};
 use crate::sys::hooks::Safeguard;
-use crate::sys::{Flock, Flocked, Identity, Woken};
+use crate::sys::{Flock, FlockOutcome, Identity, WakeReason};
 
 impl Kernel {
     /// Executes one call of one process. `None` after the first half of a call that is not atomic:
@@ -20,7 +20,7 @@ impl Kernel {
     ) -> Option<Reply> {
         if self.is_ignored(rules, pid_index, call) {
             return Some(match call {
-                Call::Flock(..) => Reply::Flocked(Flocked::Done),
+                Call::Flock(..) => Reply::Flocked(FlockOutcome::Done),
                 _ => Reply::Done,
             });
         }
@@ -78,10 +78,10 @@ impl Kernel {
             Call::Read(fd) => self.read(pid_index, *fd),
             Call::Write(fd, offset, bytes) => self.write(rules, pid_index, *fd, *offset, bytes),
             Call::Flock(..) if rules.flock == FlockScope::Nowhere => {
-                Ok(Reply::Flocked(Flocked::Unsupported))
+                Ok(Reply::Flocked(FlockOutcome::Unsupported))
             }
             Call::Flock(fd, operation) => self.flock(rules, pid_index, *fd, *operation),
-            Call::Sync(fd, extent) => self.sync(pid_index, *fd, *extent),
+            Call::Sync(fd, mode) => self.sync(pid_index, *fd, *mode),
             Call::Close(fd) => self.close_by_call(rules, pid_index, *fd),
             Call::Hostname => Ok(Reply::Hostname(self.process(pid_index).system.hostname())),
             Call::IsHostAlias(name) => {
@@ -138,7 +138,7 @@ impl Kernel {
         let deadline_ns = self.process_mut(pid_index).deadline_ns.take();
         let deadline_ns = deadline_ns.expect("endless sleeps are never ready");
         self.now_ns = self.now_ns.max(deadline_ns);
-        Reply::Woken(Woken::Timeout)
+        Reply::Woken(WakeReason::Timeout)
     }
 
     fn set_holder(&mut self, pid_index: usize, holds: bool) -> Reply {

@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::super::call::{Call, Reply};
 use super::{Kernel, Rules};
 use crate::judge::FileSystem;
-use crate::sys::Flocked;
+use crate::sys::FlockOutcome;
 
 /// How a call fails.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +76,7 @@ impl Kernel {
     fn refuse(&mut self, rules: &Rules, pid_index: usize, call: &Call, errno: Errno) -> Reply {
         self.budget.faults -= 1;
         match call {
-            Call::Flock(..) if errno == Errno::ENOLCK => Reply::Flocked(Flocked::Unsupported),
+            Call::Flock(..) if errno == Errno::ENOLCK => Reply::Flocked(FlockOutcome::Unsupported),
             Call::Write(fd, 0, bytes) if errno == Errno::ENOSPC => {
                 let half = bytes.get(..bytes.len() / 2).unwrap_or_default();
                 let _ = self.write(rules, pid_index, *fd, 0, half);

@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use super::super::call::{Fd, Name, Reply};
 use super::{DEV, FIRST_INO, FlockScope, Kernel, Process, Rules, fill_slot, free_slot};
 use crate::sys::hooks::Safeguard;
-use crate::sys::{Access, FileId, FileKind, Flock, Flocked, Head, READ_LEN, Stat, nanos};
+use crate::sys::{Access, FileId, FileKind, Flock, FlockOutcome, Prefix, READ_LEN, Stat, nanos};
 
 /// How long a file is invisible to other kernels on a mount whose exclusive create lies.
 const CREATE_WINDOW: Duration = Duration::from_millis(50);
@@ -392,14 +392,14 @@ impl Kernel {
         if inode.kind != FileKind::Regular {
             return Err(Errno::EISDIR);
         }
-        let head = Head::read(|buffer| {
+        let prefix = Prefix::read(|buffer| {
             for (to, from) in buffer.iter_mut().zip(inode.content.iter()) {
                 *to = *from;
             }
             Ok(inode.content.len().min(READ_LEN))
         });
-        let head = head.expect("reading from memory does not fail");
-        Ok(Reply::Head(head))
+        let prefix = prefix.expect("reading from memory does not fail");
+        Ok(Reply::Prefix(prefix))
     }
 
     pub(super) fn write(
@@ -458,9 +458,9 @@ impl Kernel {
             .any(|other| blocks(self.description_of(other)));
         self.description_mut(id).lock = requested.filter(|_| !would_block);
         Ok(Reply::Flocked(if would_block {
-            Flocked::WouldBlock
+            FlockOutcome::WouldBlock
         } else {
-            Flocked::Done
+            FlockOutcome::Done
         }))
     }
 

@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::super::call::{Fd, Name, Reply};
 use super::{Ino, Inode, Kernel, Life};
 use crate::record::Record;
-use crate::sys::Extent;
+use crate::sys::SyncMode;
 
 /// How long machines take to boot.
 const REBOOT: Duration = Duration::from_secs(10);
@@ -35,18 +35,18 @@ impl Kernel {
         }
     }
 
-    /// fsync(2): the content; with [`Extent::All`] the names of the file as well, as on file
+    /// fsync(2): the content; with [`SyncMode::All`] the names of the file as well, as on file
     /// systems with a journal.
     pub(super) fn sync(
         &mut self,
         pid_index: usize,
         fd: Fd,
-        extent: Extent,
+        mode: SyncMode,
     ) -> Result<Reply, Errno> {
         let ino = self.description(pid_index, fd)?.1.ino;
         if self.may_lose_power() {
             self.disk.inodes.insert(ino, self.inode(ino).clone());
-            if extent == Extent::All {
+            if mode == SyncMode::All {
                 self.disk.names.retain(|_, at| *at != ino);
                 let names = self.names.iter().filter(|(_, at)| **at == ino);
                 let names = names.map(|(name, at)| (name.clone(), *at));

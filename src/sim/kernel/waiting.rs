@@ -7,7 +7,7 @@ use nix::errno::Errno;
 use super::super::call::{Call, Fd, Reply, WatchId};
 use super::{Ino, Kernel, Rules, fill_slot};
 use crate::record::Pid;
-use crate::sys::{Liveness, Now, Woken, nanos};
+use crate::sys::{Liveness, Now, WakeReason, nanos};
 
 /// What a process waits for, and which events have arrived.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -105,18 +105,18 @@ impl Kernel {
     }
 
     /// Why a wait would end now. `None` if it would not.
-    fn wake_reason(&self, pid_index: usize, id: WatchId) -> Option<Woken> {
+    fn wake_reason(&self, pid_index: usize, id: WatchId) -> Option<WakeReason> {
         let process = self.process(pid_index);
         let watch = process.watches.get(id).copied().flatten()?;
         let is_dead = |pid| self.liveness(pid_index, pid) == Liveness::Dead;
         if watch.process.is_some_and(is_dead) {
-            return Some(Woken::ProcessEnded);
+            return Some(WakeReason::ProcessEnded);
         }
         if watch.file_event {
-            return Some(Woken::FileEvent);
+            return Some(WakeReason::FileEvent);
         }
         let deadline_ns = process.deadline_ns?;
-        (deadline_ns <= self.now_ns).then_some(Woken::Timeout)
+        (deadline_ns <= self.now_ns).then_some(WakeReason::Timeout)
     }
 
     pub(super) fn wake(&mut self, pid_index: usize, id: WatchId) -> Reply {
@@ -126,9 +126,9 @@ impl Kernel {
         process.deadline_ns = None;
         if let Some(Some(watch)) = process.watches.get_mut(id) {
             match woken {
-                Woken::ProcessEnded => watch.process = None,
-                Woken::FileEvent => watch.file_event = false,
-                Woken::Timeout => {}
+                WakeReason::ProcessEnded => watch.process = None,
+                WakeReason::FileEvent => watch.file_event = false,
+                WakeReason::Timeout => {}
             }
         }
         Reply::Woken(woken)

@@ -25,7 +25,6 @@ use super::{Identity, Liveness, Now, Sys, nanos};
 use crate::judge::FileSystem;
 use crate::record::Pid;
 
-#[path = "inotify.rs"]
 mod inotify;
 
 pub(crate) use inotify::{Watch, close_spare_watch};

@@ -1,5 +1,5 @@
 //! What the allocation table asks of the operating system beyond [`Sys`]: whole files instead of
-//! heads, and whose they are.
+//! their first bytes, and whose they are.
 
 use std::io;
 use std::path::Path;
@@ -7,7 +7,7 @@ use std::path::Path;
 use super::Sys;
 
 /// Six calls more, for files that are read and written as a whole.
-pub(crate) trait WholeFiles: Sys {
+pub(crate) trait TableSys: Sys {
     /// Makes `path` and what is missing above it, with permission bits `mode` less the umask. What
     /// is there is left alone.
     fn create_dirs(&self, path: &Path, mode: u32) -> io::Result<()>;
@@ -30,9 +30,9 @@ mod host {
     use std::path::Path;
 
     use super::super::Host;
-    use super::WholeFiles;
+    use super::TableSys;
 
-    impl WholeFiles for Host {
+    impl TableSys for Host {
         fn create_dirs(&self, path: &Path, mode: u32) -> io::Result<()> {
             DirBuilder::new().recursive(true).mode(mode).create(path)
         }
@@ -96,9 +96,9 @@ mod host {
 
     use super::super::Host;
     use super::super::unsupported::Never;
-    use super::WholeFiles;
+    use super::TableSys;
 
-    impl WholeFiles for Host {
+    impl TableSys for Host {
         fn create_dirs(&self, _path: &Path, _mode: u32) -> io::Result<()> {
             Err(io::ErrorKind::Unsupported.into())
         }

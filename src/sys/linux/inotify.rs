@@ -11,7 +11,7 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 
-use super::super::{Identity, Woken};
+use super::super::{Identity, WakeReason};
 use crate::record::Pid;
 
 /// A watched lock file, and perhaps its holder.
@@ -122,7 +122,7 @@ fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-pub(in crate::sys) fn wait(watch: &mut Watch, timeout: Duration) -> Woken {
+pub(in crate::sys) fn wait(watch: &mut Watch, timeout: Duration) -> WakeReason {
     let watch = watch.armed.as_mut().expect("only drop takes it");
     let start = Instant::now();
     loop {
@@ -136,7 +136,7 @@ pub(in crate::sys) fn wait(watch: &mut Watch, timeout: Duration) -> Woken {
         );
         match poll(&mut ready, poll_timeout(left)) {
             Err(Errno::EINTR) => {}
-            Ok(0) if left.is_zero() => return Woken::Timeout,
+            Ok(0) if left.is_zero() => return WakeReason::Timeout,
             // poll(2) takes 24 days at the most; a longer wait goes round again.
             Ok(0) => {}
             Ok(_) => {
@@ -148,16 +148,16 @@ pub(in crate::sys) fn wait(watch: &mut Watch, timeout: Duration) -> Woken {
                     // It stays readable for ever: left in the set, a forked child that keeps the
                     // lock would make this a busy loop.
                     watch.process = None;
-                    return Woken::ProcessEnded;
+                    return WakeReason::ProcessEnded;
                 }
                 if event && watch.drain() {
-                    return Woken::FileEvent;
+                    return WakeReason::FileEvent;
                 }
             }
             // No memory: sleep instead of spinning, and let the caller look.
             Err(_) => {
                 std::thread::sleep(left.min(Duration::from_millis(100)));
-                return Woken::Timeout;
+                return WakeReason::Timeout;
             }
         }
     }

@@ -1,0 +1,62 @@
+//! [`Contention`]: who was in the way of an operation.
+
+use crate::holder::{FileFacts, Holder};
+use crate::judge::{Reason, Verdict};
+use crate::record::{Record, WriterId};
+use crate::sys::FileId;
+
+/// Who was in the way, and the inode to watch.
+pub(crate) struct Contention {
+    pub(crate) holder: Box<Holder>,
+    pub(super) id: Option<FileId>,
+}
+
+/// Names one hold. The inode alone does not: its number may belong to the next holder's file a
+/// moment later.
+pub(super) type HoldId = (FileId, Option<WriterId>);
+
+impl Contention {
+    /// The lock file was another one at every look.
+    pub(crate) fn changed_hands() -> Contention {
+        let holder = Holder::unseen(Reason::Contended, FileFacts::UNKNOWN);
+        Contention {
+            holder: Box::new(holder),
+            id: None,
+        }
+    }
+
+    /// This user may not read the lock file, which belongs to user `uid`.
+    pub(super) fn unreadable(uid: u32) -> Contention {
+        let facts = FileFacts {
+            uid: Some(uid),
+            ..FileFacts::UNKNOWN
+        };
+        let holder = Holder::unseen(Reason::Unreadable, facts);
+        Contention {
+            holder: Box::new(holder),
+            id: None,
+        }
+    }
+
+    /// The stale lock of `holder` could not be broken, because another process kept its kernel lock
+    /// all the time.
+    pub(super) fn busy(holder: Holder, id: FileId) -> Contention {
+        let verdict = Verdict::Held {
+            reason: Reason::KernelLockOutlivesProcess,
+            stale_in: None,
+        };
+        Contention {
+            holder: Box::new(Holder { verdict, ..holder }),
+            id: Some(id),
+        }
+    }
+
+    /// The hold that was in the way, if there is a file to watch.
+    pub(super) fn hold(&self) -> Option<HoldId> {
+        self.id.map(|id| (id, self.writer_id()))
+    }
+
+    pub(super) fn writer_id(&self) -> Option<WriterId> {
+        self.holder.record().map(Record::writer_id)
+    }
+}

@@ -1,0 +1,235 @@
+//! Evidence: the facts that one look at a lock file gathers for the judge.
+//!
+//! Source: `spec/protocol.md#evidence`, in the same order.
+
+use std::io;
+use std::time::Duration;
+
+use super::examine::{Examination, Purpose};
+use super::leftovers::aside_name;
+use super::{Error, Place, Result};
+use crate::holder::{FileFacts, Foreign, Holder};
+use crate::judge::{Age, Content, Evidence, HostMatch, KernelLock, Process, Stamp, judge};
+use crate::record::{DecodeError, Hostname, KernelStamp, RECORD_LEN, Record};
+use crate::sys::{FileId, Liveness, Now, Prefix, Stat, Sys, nanos};
+
+/// What one look has seen of a lock file.
+pub(super) struct Sighting {
+    pub(super) prefix: Prefix,
+    pub(super) stat: Stat,
+    pub(super) kernel_lock: KernelLock,
+}
+
+/// What the file server's clock showed at a moment of ours.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ServerClock {
+    server_ns: u64,
+    since_boot: Duration,
+}
+
+impl<S: Sys> Examination<'_, S> {
+    /// Gathers the evidence about what was seen, and judges it.
+    ///
+    /// An error for what can never be a lock.
+    pub(super) fn judge(&mut self, sighting: &Sighting) -> Result<Holder> {
+        let record = Record::decode(sighting.prefix.bytes());
+        let id = sighting.stat.id;
+        self.place.ensure_known(&record)?;
+        let evidence = self.gather(sighting, &record);
+        Ok(Holder {
+            evidence: Some(evidence),
+            verdict: judge(&evidence, &self.policy),
+            facts: FileFacts {
+                uid: Some(sighting.stat.uid),
+                has_trailing_bytes: sighting.prefix.bytes().len() > RECORD_LEN,
+                held_for: None,
+            },
+            is_this_process: record.is_ok_and(|record| self.place.is_written_by_us(&record, id)),
+            record: record.map_err(Some),
+        })
+    }
+
+    fn gather(
+        &mut self,
+        sighting: &Sighting,
+        record: &std::result::Result<Record, DecodeError>,
+    ) -> Evidence {
+        let place = self.place;
+        let now = place.sys().now();
+        let malformed = Evidence {
+            content: record
+                .as_ref()
+                .map_or_else(Content::from, |_| Content::Valid),
+            kernel_lock: sighting.kernel_lock,
+            file_system: place.entry.file_system,
+            stamp: Stamp::Absent,
+            host: HostMatch::Other,
+            process: Process::Unknown,
+            timestamp_age: Age::Past(Duration::ZERO),
+            mtime_age: self.mtime_age(sighting, record, &now),
+            predates_boot: false,
+        };
+        let Ok(record) = record else { return malformed };
+        let stamp = place.stamp(record, sighting.stat.id);
+        let host = place.host_match(&record.hostname());
+        Evidence {
+            stamp,
+            host,
+            // The pid means nothing here unless this host or this kernel gave it.
+            process: match (stamp, host) {
+                (Stamp::Different { .. } | Stamp::Absent, HostMatch::Other) => Process::Unknown,
+                _ => place.process(record),
+            },
+            timestamp_age: Age::at(now.realtime_ns, record.timestamp_ns()),
+            predates_boot: record.timestamp_ns() < now.booted_ns(),
+            ..malformed
+        }
+    }
+
+    /// Age of the file's modification time by the clock that set it; for malformed content, the time
+    /// that it was seen unchanged if that is more.
+    fn mtime_age(
+        &mut self,
+        sighting: &Sighting,
+        record: &std::result::Result<Record, DecodeError>,
+        now: &Now,
+    ) -> Duration {
+        let Sighting {
+            prefix,
+            stat,
+            kernel_lock,
+        } = sighting;
+        // Row 2 decides, which reads no age.
+        if *kernel_lock == KernelLock::HeldElsewhere {
+            return Duration::ZERO;
+        }
+        match record {
+            // Rows 10 to 13 read it only in place of a timestamp that lies ahead.
+            Ok(record) if record.stamp().is_none() && record.timestamp_ns() <= now.realtime_ns => {
+                Age::at(now.realtime_ns, stat.mtime_ns).or_zero()
+            }
+            Ok(_) => self.age_by_file_clock(stat.mtime_ns, now),
+            Err(_) => {
+                let unchanged_for = self.torn.unchanged_for(stat, prefix, now.since_boot);
+                let age = self.age_by_file_clock(stat.mtime_ns, now);
+                age.max(unchanged_for)
+            }
+        }
+    }
+
+    /// A local file system uses this machine's clock. Elsewhere the server's clock may differ by
+    /// hours; it shows in the mtime of a probe file. Where no probe can be made a contender sees no
+    /// age at all, since doubt reads as held. A report creates nothing, and goes by this machine's
+    /// clock.
+    fn age_by_file_clock(&mut self, mtime_ns: u64, now: &Now) -> Duration {
+        if self.place.entry.is_local() || self.purpose == Purpose::Report {
+            return Age::at(now.realtime_ns, mtime_ns).or_zero();
+        }
+        let Ok(clock) = self.server_clock() else {
+            return Duration::ZERO;
+        };
+        let passed = nanos(now.since_boot.saturating_sub(clock.since_boot));
+        Age::at(clock.server_ns.saturating_add(passed), mtime_ns).or_zero()
+    }
+
+    /// Read once for an operation, and again for a break.
+    fn server_clock(&mut self) -> io::Result<ServerClock> {
+        if let Some(clock) = self.server_clock {
+            return Ok(clock);
+        }
+        let clock = self.place.probe_server_clock()?;
+        Ok(*self.server_clock.insert(clock))
+    }
+}
+
+impl<S: Sys> Place<S> {
+    /// An error for content that can never be a lock of ours: not an RVLF record, or one of a version
+    /// that this program does not know.
+    fn ensure_known(&self, record: &std::result::Result<Record, DecodeError>) -> Result<()> {
+        match record {
+            Err(DecodeError::Foreign { first }) => {
+                Err(Error::foreign(self.lock_path(), Foreign::Content(*first)))
+            }
+            Err(DecodeError::UnsupportedVersion { found }) => Err(Error::UnsupportedVersion {
+                lock_path: self.lock_path().to_owned(),
+                found: *found,
+            }),
+            _ => Ok(()),
+        }
+    }
+
+    fn stamp(&self, record: &Record, id: FileId) -> Stamp {
+        let Some(KernelStamp {
+            inode_key,
+            start_ticks,
+        }) = record.stamp()
+        else {
+            return Stamp::Absent;
+        };
+        if self.inode_key(id) == Some(inode_key) {
+            Stamp::Same { start_ticks }
+        } else {
+            Stamp::Different { start_ticks }
+        }
+    }
+
+    pub(super) fn inode_key(&self, id: FileId) -> Option<u64> {
+        let boot_id = self.sys().boot_id()?;
+        Some(KernelStamp::inode_key(&boot_id, id.dev, id.ino))
+    }
+
+    fn host_match(&self, recorded: &Hostname) -> HostMatch {
+        if *recorded == self.sys().hostname() {
+            HostMatch::Same
+        } else if self.sys().is_host_alias(recorded) {
+            HostMatch::Alias
+        } else {
+            HostMatch::Other
+        }
+    }
+
+    fn process(&self, record: &Record) -> Process {
+        /// The process's start is known to a clock tick and the boot's time to the clock's steps: a
+        /// second's difference does not make a pid look reused.
+        const SLACK: u64 = 1_000_000_000;
+        match self.sys().process(record.pid()) {
+            Liveness::Alive {
+                start_ticks,
+                started_ns,
+            } => Process::Alive {
+                start_ticks,
+                started_after_timestamp: started_ns > record.timestamp_ns().saturating_add(SLACK),
+            },
+            Liveness::Dead => Process::Dead,
+            Liveness::Unknown => Process::Unknown,
+        }
+    }
+
+    /// Whether this process wrote `record`. Exact where there is a stamp. Without one (no procfs,
+    /// long host names) two containers of one name may both hold pid 1: there only a system that has
+    /// no stamps at all goes by pid and host.
+    fn is_written_by_us(&self, record: &Record, id: FileId) -> bool {
+        let Ok(own) = self.sys().identity() else {
+            return false;
+        };
+        let same_writer = match self.stamp(record, id) {
+            Stamp::Same { start_ticks } => start_ticks == own.start_ticks,
+            Stamp::Different { .. } => false,
+            Stamp::Absent => own.start_ticks == 0 && record.hostname() == self.sys().hostname(),
+        };
+        same_writer && record.pid() == own.pid
+    }
+
+    /// Makes a file beside the lock file, and removes it at once: its mtime is the server's now.
+    fn probe_server_clock(&self) -> io::Result<ServerClock> {
+        let sys = self.sys();
+        let name = aside_name(sys)?;
+        let probe = sys.create(&self.entry.dir, &name, 0o600)?;
+        let stat = sys.stat(&probe);
+        sys.unlink(&self.entry.dir, &name)?;
+        Ok(ServerClock {
+            server_ns: stat?.mtime_ns,
+            since_boot: sys.now().since_boot,
+        })
+    }
+}

@@ -1,0 +1,93 @@
+//! Leftovers: asides of breakers that died between their rename and their unlink.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::Place;
+use super::examine::OpenLockFile;
+use crate::judge::Age;
+use crate::record::{DecodeError, Record};
+use crate::sys::{Access, Context, FileKind, Flock, FlockOutcome, IoError, Prefix, Stat, Sys};
+
+/// Asides younger than this may belong to a breaker that is still running.
+const LEFTOVER_AGE: Duration = Duration::from_secs(60);
+
+/// What a breaker renames the lock file to; always fits NAME_MAX.
+const ASIDE_PREFIX: &str = ".rvlf-";
+
+/// A new name for an aside.
+pub(super) fn aside_name<S: Sys>(sys: &S) -> io::Result<OsString> {
+    let [a, b, c, d, e, f, g, h, ..] = sys.random()?;
+    let number = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+    Ok(format!("{ASIDE_PREFIX}{number:016x}").into())
+}
+
+fn is_aside_name(name: &OsStr) -> bool {
+    let number = name
+        .to_str()
+        .and_then(|name| name.strip_prefix(ASIDE_PREFIX));
+    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
+    number.is_some_and(|number| number.len() == 16 && number.bytes().all(is_hex))
+}
+
+/// Whether an aside's content is a lock's: whole, torn or damaged. (A torn one was broken by row 4.)
+pub(super) fn is_rvlf_content(prefix: &Prefix) -> bool {
+    !matches!(
+        Record::decode(prefix.bytes()),
+        Err(DecodeError::Foreign { .. } | DecodeError::UnsupportedVersion { .. })
+    )
+}
+
+/// Removes the leftovers in the directory at `path`. Returns how many were removed.
+pub(crate) fn remove_leftovers_at<S: Sys>(sys: &S, path: &Path) -> Result<usize, IoError> {
+    let dir = sys.open_dir(path).context("open the directory", path)?;
+    Ok(remove_leftovers(sys, &dir))
+}
+
+impl<S: Sys> Place<S> {
+    /// Removes the leftovers beside the lock file. Returns how many were removed.
+    pub(crate) fn remove_leftovers(&self) -> usize {
+        remove_leftovers(self.sys(), &self.entry.dir)
+    }
+}
+
+/// Removes the leftovers in `dir`. What cannot be removed stays for the next breaker.
+fn remove_leftovers<S: Sys>(sys: &S, dir: &S::Dir) -> usize {
+    let names = sys.list(dir).unwrap_or_default();
+    let asides = names.iter().filter(|name| is_aside_name(name));
+    asides
+        .filter(|name| remove_leftover(sys, dir, name))
+        .count()
+}
+
+fn remove_leftover<S: Sys>(sys: &S, dir: &S::Dir, name: &OsStr) -> bool {
+    let is_old = |stat: &Stat| {
+        let age = Age::at(sys.now().realtime_ns, stat.mtime_ns).or_zero();
+        stat.kind == FileKind::Regular && age > LEFTOVER_AGE
+    };
+    if !sys.stat_at(dir, name).as_ref().is_ok_and(is_old) {
+        return false;
+    }
+    let Ok(file) = sys.open(dir, name, Access::Read) else {
+        return false;
+    };
+    let Ok(stat) = sys.stat(&file) else {
+        return false;
+    };
+    let opened = OpenLockFile {
+        sys: sys.clone(),
+        file,
+        stat,
+        locked: true,
+    };
+    // An aside whose kernel lock is held is a live lock that was caught by mistake.
+    let flocked = sys.flock(&opened.file, Flock::Exclusive);
+    matches!(flocked, Ok(FlockOutcome::Done))
+        && is_old(&opened.stat)
+        && sys
+            .read(&opened.file)
+            .is_ok_and(|prefix| is_rvlf_content(&prefix))
+        && sys.unlink(dir, name).is_ok()
+}

@@ -1,0 +1,146 @@
+//! [`Place`]: the lock path of one data file.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::{DOUBTS, Result};
+use crate::judge::KernelLock;
+use crate::record::{DecodeError, Record};
+use crate::sys::entry::{Entry, present};
+use crate::sys::{
+    Access, Context, FileId, FileKind, Flock, FlockOutcome, IoError, Prefix, Stat, Sys,
+};
+
+/// How often content with a wrong checksum is read again: a read may see half of a refresh.
+const REREADS: u32 = 3;
+
+/// The lock path of one data file. Opened once, it serves any number of acquisitions, also several
+/// at a time.
+#[derive(Debug)]
+pub(crate) struct Place<S: Sys> {
+    /// The lock file's name in its directory.
+    pub(super) entry: Entry<S>,
+    data_path: PathBuf,
+    /// [`DOUBTS`]; fewer where schedules are searched exhaustively.
+    pub(crate) doubts: &'static [Duration],
+}
+
+impl<S: Sys> Place<S> {
+    /// Opens the directory of the data file `data_path`.
+    pub(crate) fn open(sys: S, data_path: &Path) -> Result<Place<S>, IoError> {
+        let lock_path = lock_path_for(data_path);
+        if data_path.file_name().is_none() {
+            let no_name = io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name");
+            return Err(no_name).context("name the lock file", &lock_path);
+        }
+        Ok(Place {
+            entry: Entry::open(sys, &lock_path)?,
+            data_path: data_path.to_owned(),
+            doubts: &DOUBTS,
+        })
+    }
+
+    pub(crate) fn sys(&self) -> &S {
+        &self.entry.sys
+    }
+
+    pub(crate) fn data_path(&self) -> &Path {
+        &self.data_path
+    }
+
+    pub(crate) fn lock_path(&self) -> &Path {
+        &self.entry.path
+    }
+
+    /// The number of hard links of the data file if it has other names: a symbolic link leads to it
+    /// (1), or it has several hard links.
+    pub(super) fn alias_links(&self) -> Result<Option<u64>, IoError> {
+        let name = self.data_path.file_name().unwrap_or_default();
+        let stat = present(self.sys().stat_at(&self.entry.dir, name));
+        let stat = stat.context("stat the data file", self.lock_path())?;
+        let aliased = stat.filter(|stat| stat.kind == FileKind::Symlink || stat.links > 1);
+        Ok(aliased.map(|stat| stat.links))
+    }
+
+    /// The stat of `name`, if it stands for the file `id`, whose content `recognise` accepts.
+    ///
+    /// On a local file system the inode number says so. Others make numbers up: sshfs has one for
+    /// each name on each mount, and a successor's file has its predecessor's. There the content
+    /// decides.
+    pub(super) fn stat_if_same(
+        &self,
+        name: &OsStr,
+        id: FileId,
+        recognise: impl FnOnce(&Prefix) -> bool,
+    ) -> io::Result<Option<Stat>> {
+        let stat = present(self.sys().stat_at(&self.entry.dir, name))?;
+        let Some(stat) = stat.filter(|stat| stat.id == id) else {
+            return Ok(None);
+        };
+        let same = self.entry.is_local()
+            || self
+                .read_name(name)?
+                .is_some_and(|prefix| recognise(&prefix));
+        Ok(same.then_some(stat))
+    }
+
+    /// What `name` holds, opened anew.
+    pub(super) fn read_name(&self, name: &OsStr) -> io::Result<Option<Prefix>> {
+        let opened = self.sys().open(&self.entry.dir, name, Access::Read);
+        match present(opened)? {
+            Some(file) => self.read(&file).map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// Reads the beginning of `file`, and again if its checksum is wrong: the holder may be
+    /// refreshing in place.
+    pub(super) fn read(&self, file: &S::File) -> io::Result<Prefix> {
+        let mut prefix = self.sys().read(file)?;
+        for _ in 0..REREADS {
+            let record = Record::decode(prefix.bytes());
+            if !matches!(record, Err(DecodeError::BadChecksum { .. })) {
+                break;
+            }
+            self.settle(Duration::from_millis(1));
+            prefix = self.sys().read(file)?;
+        }
+        Ok(prefix)
+    }
+
+    pub(super) fn flock(&self, file: &S::File, operation: Flock) -> Result<KernelLock, IoError> {
+        let outcome = self.sys().flock(file, operation);
+        match outcome.context("flock", self.lock_path())? {
+            FlockOutcome::Done => Ok(KernelLock::Free),
+            FlockOutcome::WouldBlock => Ok(KernelLock::HeldElsewhere),
+            // Every local file system has flock. On one that refuses it (ENOLCK) no death would
+            // have a witness, and all would have to be guessed.
+            FlockOutcome::Unsupported if self.entry.is_local() => {
+                Err(io::ErrorKind::Unsupported.into()).context("flock", self.lock_path())
+            }
+            FlockOutcome::Unsupported => Ok(KernelLock::Unsupported),
+        }
+    }
+
+    /// Sleeps for a time that the protocol prescribes, of 100 ms at the most: safety depends on it,
+    /// so nothing may cut it short.
+    pub(super) fn settle(&self, time: Duration) {
+        self.sys().wait(None, time);
+    }
+}
+
+/// The lock path of a data file: its name with `.lock` appended. Lexical: links are not resolved.
+///
+/// ```
+/// # use std::path::Path;
+/// assert_eq!(rvlf::lock_path_for("data/store.rvf"), Path::new("data/store.rvf.lock"));
+/// ```
+#[must_use]
+pub fn lock_path_for(data_path: impl AsRef<Path>) -> PathBuf {
+    let data_path = data_path.as_ref();
+    let mut name = data_path.file_name().unwrap_or_default().to_owned();
+    name.push(".lock");
+    data_path.with_file_name(name)
+}

@@ -1,0 +1,137 @@
+//! One name in an opened directory: what the lock file and the allocation table's file have in
+//! common.
+//!
+//! The directory is opened once and everything is done relative to that descriptor, so that a later
+//! chdir(2) or a renamed parent cannot make a process miss its file.
+
+use std::ffi::{OsStr, OsString};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use super::{Access, Context, FileId, FileKind, IoError, Stat, Sys};
+use crate::judge::FileSystem;
+
+/// A name, and the open directory that it is in.
+#[derive(Debug)]
+pub(crate) struct Entry<S: Sys> {
+    pub(crate) sys: S,
+    pub(crate) dir: S::Dir,
+    pub(crate) name: OsString,
+    pub(crate) path: PathBuf,
+    pub(crate) file_system: FileSystem,
+}
+
+/// What [`Entry::open_existing`] found at the name.
+#[derive(Debug)]
+pub(crate) enum Opened<F> {
+    Absent,
+    /// Not a regular file. It was not opened.
+    Irregular(FileKind),
+    /// This user may not open it.
+    Denied {
+        /// The user who owns the file.
+        uid: u32,
+        #[cfg_attr(
+            not(feature = "table"),
+            allow(dead_code, reason = "the protocol needs the owner alone")
+        )]
+        error: IoError,
+    },
+    File(F, Stat),
+}
+
+impl<S: Sys> Entry<S> {
+    /// Opens the directory of `path`; the file itself need not exist.
+    pub(crate) fn open(sys: S, path: &Path) -> Result<Entry<S>, IoError> {
+        let name = file_name(path)?.to_owned();
+        let dir = sys
+            .open_dir(parent(path))
+            .context("open the directory", path)?;
+        let file_system = sys
+            .file_system(&dir)
+            .context("identify the file system", path)?;
+        Ok(Entry {
+            sys,
+            dir,
+            name,
+            path: path.to_owned(),
+            file_system,
+        })
+    }
+
+    pub(crate) fn is_local(&self) -> bool {
+        self.file_system == FileSystem::Local
+    }
+
+    /// The stat of what the name stands for; `None` if nothing has the name.
+    pub(crate) fn stat(&self) -> Result<Option<Stat>, IoError> {
+        let stat = present(self.sys.stat_at(&self.dir, &self.name));
+        stat.context("stat", &self.path)
+    }
+
+    /// The same, if the name stands for the inode `id`.
+    pub(crate) fn stat_if_names(&self, id: FileId) -> Result<Option<Stat>, IoError> {
+        Ok(self.stat()?.filter(|stat| stat.id == id))
+    }
+
+    /// Opens the regular file that the name stands for, by `open`.
+    ///
+    /// Any user who may write to the directory may put something else there. A symbolic link would
+    /// lead to a foreign file, the open of a FIFO can hang, and the open of a device can have
+    /// effects. So nothing is opened before fstatat(2) has called it a regular file. Something else
+    /// may take its place before the open: so the open itself follows no link and does not block
+    /// (O_NOFOLLOW, O_NONBLOCK; [`Sys::open`]), and what it has opened is checked again.
+    pub(crate) fn open_existing(
+        &self,
+        open: impl FnOnce() -> io::Result<S::File>,
+    ) -> Result<Opened<S::File>, IoError> {
+        let Some(stat) = self.stat()? else {
+            return Ok(Opened::Absent);
+        };
+        if stat.kind != FileKind::Regular {
+            return Ok(Opened::Irregular(stat.kind));
+        }
+        let file = match open().context("open", &self.path) {
+            Ok(file) => file,
+            Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
+                let uid = stat.uid;
+                return Ok(Opened::Denied { uid, error });
+            }
+            Err(error) => return Err(error),
+        };
+        let stat = self.sys.stat(&file).context("stat", &self.path)?;
+        match stat.kind {
+            FileKind::Regular => Ok(Opened::File(file, stat)),
+            kind => Ok(Opened::Irregular(kind)),
+        }
+    }
+
+    /// Opens what the name stands for at this moment, whatever that is.
+    pub(crate) fn open_now(&self, access: Access) -> io::Result<S::File> {
+        self.sys.open(&self.dir, &self.name, access)
+    }
+}
+
+/// The last component of `path`.
+pub(crate) fn file_name(path: &Path) -> Result<&OsStr, IoError> {
+    let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name");
+    let name = path.file_name().ok_or_else(no_name);
+    name.context("use this path", path)
+}
+
+/// The directory of `path`.
+pub(crate) fn parent(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
+}
+
+/// `None` for a name that is not there.
+pub(crate) fn present<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error),
+    }
+}
