@@ -1,7 +1,7 @@
-//! What a child process does between fork and exec: a few system calls, nothing that allocates or
-//! takes a lock, for another thread may have been in the middle of either.
+//! What a child process does between fork and exec: a few system calls, and nothing that allocates or
+//! locks a mutex, since another thread of the parent may have been in the middle of either.
 
-#![allow(unsafe_code, reason = "the door to the operating system")]
+#![allow(unsafe_code, reason = "pre_exec")]
 
 use std::io;
 use std::os::fd::OwnedFd;
@@ -22,7 +22,7 @@ pub(crate) fn inherit(command: &mut Command, descriptor: OwnedFd) {
     unsafe { command.pre_exec(keep_on_exec) };
 }
 
-/// How a child is told that the thread which spawned it is gone.
+/// The signal that a child gets when the thread that spawned it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeathSignal {
     Terminate,
@@ -31,20 +31,20 @@ pub(crate) enum DeathSignal {
 
 /// Has the kernel signal the child of `command` when the thread that spawns it ends.
 #[cfg(target_os = "linux")]
-pub(crate) fn die_with_parent(command: &mut Command, farewell: DeathSignal) {
+pub(crate) fn die_with_parent(command: &mut Command, signal: DeathSignal) {
     use nix::errno::Errno;
     use nix::sys::prctl::set_pdeathsig;
     use nix::sys::signal::Signal;
     use nix::unistd::{getpid, getppid};
 
-    let signal = match farewell {
+    let signal = match signal {
         DeathSignal::Terminate => Signal::SIGTERM,
         DeathSignal::Kill => Signal::SIGKILL,
     };
     let parent = getpid();
-    let ask = move || {
+    let request_signal = move || {
         set_pdeathsig(signal)?;
-        // A parent that died before the call above sends nothing any more.
+        // For a parent that died before the call above the kernel sends no signal.
         if getppid() != parent {
             return Err(io::Error::from(Errno::ESRCH));
         }
@@ -52,9 +52,9 @@ pub(crate) fn die_with_parent(command: &mut Command, farewell: DeathSignal) {
     };
     // SAFETY: the closure makes two system calls that are async-signal-safe on Linux, and builds its
     // errors from a number without allocating; it takes no lock.
-    unsafe { command.pre_exec(ask) };
+    unsafe { command.pre_exec(request_signal) };
 }
 
 /// Only Linux (and FreeBSD, untested) has such a signal.
 #[cfg(not(target_os = "linux"))]
-pub(crate) fn die_with_parent(_command: &mut Command, _farewell: DeathSignal) {}
+pub(crate) fn die_with_parent(_command: &mut Command, _signal: DeathSignal) {}

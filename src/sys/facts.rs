@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use crate::record::{Pid, RECORD_LEN};
 
-/// The longest piece of a lock file that is ever read: one byte more than a record shows whether
-/// something follows it.
+/// How much of a lock file is read at most: one byte more than a record shows whether anything
+/// follows it.
 pub(crate) const READ_LEN: usize = RECORD_LEN + 1;
 
-/// Names one inode of one file system while it exists.
+/// Identifies one inode of one file system while it exists.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct FileId {
     pub(crate) dev: u64,
@@ -124,8 +124,8 @@ pub(crate) struct Identity {
     /// Field 22 of /proc/self/stat; 0 where there is none.
     pub(crate) start_ticks: u64,
     /// Larger in a forked child than in its parent: as pid 1 of a new pid namespace, forked in the
-    /// tick in which its parent began, the child has both other numbers of its parent. 0 where it
-    /// cannot be told.
+    /// tick in which its parent began, the child has both other numbers of its parent. 0 where it is
+    /// not known.
     pub(crate) generation: u64,
 }
 
@@ -160,7 +160,7 @@ pub(crate) fn nanos(time: Duration) -> u64 {
 /// Why a wait ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum WakeReason {
-    /// The lock file was unlinked, renamed, or closed by somebody who had it open for writing.
+    /// The lock file was unlinked, renamed, or closed by a process that had it open for writing.
     FileEvent,
     /// The watched process has ended. It is not watched any longer.
     ProcessEnded,

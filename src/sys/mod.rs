@@ -1,4 +1,4 @@
-//! The only door to the operating system.
+//! The operating system: every system call of the crate is made here.
 //!
 //! The protocol is written once, over [`Sys`]. Its calls report facts ("alive", "held elsewhere"),
 //! never verdicts. The real implementation is [`Host`]. The tests have a second one in memory (`src/sim`),
@@ -8,7 +8,7 @@
 
 #![cfg_attr(
     any(not(target_os = "linux"), rvlf_portable, rvlf_unsupported),
-    allow(dead_code, reason = "not every fact can be told everywhere")
+    allow(dead_code, reason = "not every fact is known everywhere")
 )]
 
 use std::ffi::{OsStr, OsString};
@@ -71,7 +71,8 @@ pub(crate) use unix::Host;
 #[cfg(any(not(unix), rvlf_unsupported))]
 pub(crate) use unsupported::{Host, close_spare_watch};
 
-/// 27 calls: files by directory handle, facts about hosts and processes, clocks and waiting.
+/// The 27 calls of the protocol: files by directory handle, facts about hosts and processes, clocks
+/// and waiting.
 ///
 /// Calls on files fail with [`io::ErrorKind::Unsupported`] where the file system or the kernel does
 /// not have them; EINTR never comes through. Dropping a file closes it.
@@ -117,7 +118,7 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     /// This process. A forked child has another identity, also as pid 1 of a new pid namespace.
     fn identity(&self) -> io::Result<Identity>;
     fn process(&self, pid: Pid) -> Liveness;
-    /// Straight from the operating system: no generator that a forked child would share.
+    /// From the operating system itself: the state of a generator would be shared with a forked child.
     fn random(&self) -> io::Result<[u8; 16]>;
 
     // Clocks and waiting.

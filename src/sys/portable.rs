@@ -8,20 +8,19 @@ use std::io;
 use std::time::Duration;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::OFlag;
 use nix::sys::signal::kill;
 use nix::sys::stat::Mode;
 use nix::time::ClockId;
-use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
-use super::unix::retry;
-use super::{Identity, Liveness, WakeReason};
+use super::unix::link_then_unlink;
+use super::{Identity, Liveness, Now, WakeReason};
 use crate::judge::FileSystem;
 use crate::record::Pid;
 
 pub(super) const CLOCK_SINCE_BOOT: ClockId = ClockId::CLOCK_MONOTONIC;
 
-/// There is no portable way to tell: not known to be local.
+/// There is no portable way to know: not known to be local.
 pub(super) fn file_system(_dir: &File) -> io::Result<FileSystem> {
     Ok(FileSystem::NotLocal)
 }
@@ -38,12 +37,11 @@ pub(super) fn link(_file: &File, _dir: &File, _name: &OsStr) -> io::Result<()> {
 }
 
 pub(super) fn rename_noreplace(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
-    retry(|| linkat(dir, from, dir, to, AtFlags::empty()))?;
-    Ok(retry(|| unlinkat(dir, from, UnlinkatFlags::NoRemoveDir))?)
+    link_then_unlink(dir, from, to)
 }
 
-pub(super) fn boot_id() -> Option<[u8; 16]> {
-    None
+pub(super) fn boot_id() -> io::Result<Option<[u8; 16]>> {
+    Ok(None)
 }
 
 pub(super) fn identity() -> io::Result<Identity> {
@@ -55,14 +53,14 @@ pub(super) fn identity() -> io::Result<Identity> {
     })
 }
 
-pub(super) fn process(pid: Pid) -> Liveness {
+pub(super) fn process(pid: Pid, _now: impl FnOnce() -> Now) -> Liveness {
     match kill(nix::unistd::Pid::from_raw(pid.get().cast_signed()), None) {
         Err(Errno::ESRCH) => Liveness::Dead,
         _ => Liveness::Unknown,
     }
 }
 
-/// No events: nobody can make one.
+/// There are no events: no value of this type can exist.
 #[derive(Debug)]
 pub(crate) enum Watch {}
 

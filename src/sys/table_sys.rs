@@ -1,15 +1,15 @@
-//! What the allocation table asks of the operating system beyond [`Sys`]: whole files instead of
-//! their first bytes, and whose they are.
+//! [`TableSys`]: what the allocation table needs of the operating system beyond [`Sys`]: whole files,
+//! their owners and modes, and namespaces.
 
 use std::io;
 use std::path::Path;
 
 use super::Sys;
 
-/// Six calls more, for files that are read and written as a whole.
+/// Six more calls.
 pub(crate) trait TableSys: Sys {
-    /// Makes `path` and what is missing above it, with permission bits `mode` less the umask. What
-    /// is there is left alone.
+    /// Makes `path` and its missing parents, with permission bits `mode` less the umask. Leaves
+    /// existing directories alone.
     fn create_dirs(&self, path: &Path, mode: u32) -> io::Result<()>;
     fn read_all(&self, file: &Self::File) -> io::Result<Vec<u8>>;
     /// From the beginning. After an error some of it may be written.

@@ -1,5 +1,5 @@
-//! [`Sys`] over nix and std, for every Unix. What only Linux has is in `linux`, what stands in for it
-//! elsewhere in `portable`.
+//! [`Sys`] over nix and std, for every Unix. What only Linux has is in `linux`; what replaces it on
+//! other systems is in `portable`.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
@@ -14,7 +14,7 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{UnlinkatFlags, gethostname, unlinkat};
+use nix::unistd::{UnlinkatFlags, gethostname, linkat, unlinkat};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
@@ -29,13 +29,15 @@ use crate::record::{Hostname, Pid, RECORD_LEN};
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Host;
 
-/// How every lock file is opened: never through a link, never into a child, never waiting.
+/// How every lock file is opened: it follows no link, is not inherited across exec, and does not
+/// block ([`Entry::open_existing`](super::entry::Entry::open_existing) says why).
 const SAFE: OFlag = OFlag::O_NOFOLLOW
     .union(OFlag::O_CLOEXEC)
     .union(OFlag::O_NONBLOCK);
 
 /// A lease break is the only thing that makes a non-blocking open of a regular file fail with
-/// EWOULDBLOCK; the lease's holder is told to give way, usually within milliseconds. fcntl(2)
+/// EWOULDBLOCK; the kernel asks the lease's holder to release it, usually within milliseconds.
+/// fcntl(2)
 const LEASE_RETRIES: u32 = 50;
 const LEASE_PAUSE: Duration = Duration::from_millis(10);
 
@@ -50,11 +52,11 @@ impl Sys for Host {
             retry(|| nix::fcntl::open(path, flags, Mode::empty()))
         };
         let dir = match (open(OFlag::O_RDONLY), platform::SEARCH_ONLY) {
-            // Files can be made and opened in a directory (mode 1733) that may not be listed.
-            (Err(Errno::EACCES), Some(search_only)) => open(search_only)?,
-            (outcome, _) => outcome?,
+            // In a directory that may not be listed (mode 1733) files can still be made and opened.
+            (Err(error), Some(search_only)) if errno(&error) == Errno::EACCES => open(search_only),
+            (outcome, _) => outcome,
         };
-        Ok(dir.into())
+        dir.map(File::from)
     }
 
     fn file_system(&self, dir: &File) -> io::Result<FileSystem> {
@@ -95,8 +97,7 @@ impl Sys for Host {
 
     fn create(&self, dir: &File, name: &OsStr, mode: u32) -> io::Result<File> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | SAFE;
-        let file = retry(|| openat(dir, name, flags, to_mode(mode)))?;
-        Ok(file.into())
+        retry(|| openat(dir, name, flags, to_mode(mode))).map(File::from)
     }
 
     fn create_unnamed(&self, dir: &File, mode: u32) -> io::Result<File> {
@@ -108,7 +109,7 @@ impl Sys for Host {
     }
 
     fn rename(&self, dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
-        Ok(retry(|| renameat(dir, from, dir, to))?)
+        retry(|| renameat(dir, from, dir, to))
     }
 
     fn rename_noreplace(&self, dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
@@ -116,20 +117,20 @@ impl Sys for Host {
     }
 
     fn unlink(&self, dir: &File, name: &OsStr) -> io::Result<()> {
-        Ok(retry(|| unlinkat(dir, name, UnlinkatFlags::NoRemoveDir))?)
+        retry(|| unlinkat(dir, name, UnlinkatFlags::NoRemoveDir))
     }
 
     fn sync_dir(&self, dir: &File) -> io::Result<()> {
-        // Some network file systems have nothing to sync in a directory and say EINVAL. fsync(2)
-        retry_io(|| dir.sync_all()).or_else(|error| match error.kind() {
+        // Some network file systems have nothing to sync in a directory and answer EINVAL. fsync(2)
+        retry(|| dir.sync_all()).or_else(|error| match error.kind() {
             io::ErrorKind::InvalidInput => Ok(()),
             _ => Err(error),
         })
     }
 
     fn stat(&self, file: &File) -> io::Result<Stat> {
-        // A network mount may be interrupted in any call, also in one that asks for a file's state.
-        let stat = retry_io(|| file.metadata())?;
+        // On a network mount any call may be interrupted, also a stat.
+        let stat = retry(|| file.metadata())?;
         let born = stat
             .created()
             .ok()
@@ -150,11 +151,11 @@ impl Sys for Host {
     fn read(&self, file: &File) -> io::Result<Prefix> {
         Prefix::read(|buffer| {
             let mut len = 0;
-            // Enough once the record is whole: what follows it is told of, and never judged by. To ask
-            // again would be one call more in every look of every waiter.
+            // Stop once a whole record is read: trailing bytes are only reported, and another read
+            // would cost every look of every waiter a system call.
             while len < RECORD_LEN {
                 let rest = buffer.get_mut(len..).expect("a record fits the buffer");
-                match retry_io(|| file.read_at(rest, len as u64))? {
+                match retry(|| file.read_at(rest, len as u64))? {
                     0 => break,
                     n => len += n,
                 }
@@ -164,11 +165,11 @@ impl Sys for Host {
     }
 
     fn write(&self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
-        let written = retry_io(|| file.write_at(bytes, offset))?;
+        let written = retry(|| file.write_at(bytes, offset))?;
         if written == bytes.len() {
             Ok(())
         } else {
-            // A disk that fills up in the middle. A second write could be seen as two halves.
+            // The disk filled up. A reader could see two writes as two halves of a record.
             Err(io::Error::new(
                 io::ErrorKind::WriteZero,
                 "the record was written in part",
@@ -186,7 +187,7 @@ impl Sys for Host {
             return match outcome {
                 Ok(()) => Ok(FlockOutcome::Done),
                 Err(TryLockError::WouldBlock) => Ok(FlockOutcome::WouldBlock),
-                Err(TryLockError::Error(error)) => match Errno::from_raw(raw(&error)) {
+                Err(TryLockError::Error(error)) => match errno(&error) {
                     Errno::EINTR => continue,
                     Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL | Errno::ENOLCK => {
                         Ok(FlockOutcome::Unsupported)
@@ -198,7 +199,7 @@ impl Sys for Host {
     }
 
     fn sync(&self, file: &File, mode: SyncMode) -> io::Result<()> {
-        retry_io(|| match mode {
+        retry(|| match mode {
             SyncMode::All => file.sync_all(),
             SyncMode::Data => file.sync_data(),
         })
@@ -211,7 +212,7 @@ impl Sys for Host {
     }
 
     fn is_host_alias(&self, name: &Hostname) -> bool {
-        // What deployed clients write where they find no name.
+        // What deployed clients record where they find no name.
         if matches!(name.as_bytes(), b"" | b"unknown") {
             return true;
         }
@@ -228,7 +229,7 @@ impl Sys for Host {
     }
 
     fn boot_id(&self) -> Option<[u8; 16]> {
-        platform::boot_id()
+        platform::boot_id().ok().flatten()
     }
 
     fn identity(&self) -> io::Result<Identity> {
@@ -236,7 +237,7 @@ impl Sys for Host {
     }
 
     fn process(&self, pid: Pid) -> Liveness {
-        platform::process(pid)
+        platform::process(pid, || self.now())
     }
 
     fn random(&self) -> io::Result<[u8; 16]> {
@@ -326,25 +327,26 @@ pub(super) fn os_string(bytes: &[u8]) -> OsString {
     OsString::from_vec(bytes.to_vec())
 }
 
-fn raw(error: &io::Error) -> i32 {
-    error.raw_os_error().unwrap_or(0)
+/// The error number of a system call; 0 for an error that has none.
+pub(super) fn errno(error: &io::Error) -> Errno {
+    Errno::from_raw(error.raw_os_error().unwrap_or(0))
 }
 
 /// Repeats a call that a signal interrupted.
-pub(super) fn retry<T>(mut call: impl FnMut() -> nix::Result<T>) -> nix::Result<T> {
+pub(super) fn retry<T, E: Into<io::Error>>(
+    mut call: impl FnMut() -> Result<T, E>,
+) -> io::Result<T> {
     loop {
-        match call() {
-            Err(Errno::EINTR) => {}
-            outcome => return outcome,
-        }
-    }
-}
-
-fn retry_io<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
-    loop {
-        match call() {
+        match call().map_err(Into::into) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             outcome => return outcome,
         }
     }
+}
+
+/// Stands in for a rename that does not replace.
+pub(super) fn link_then_unlink(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    // protected_hardlinks refuses the link for another user's file: then the file keeps its name.
+    retry(|| linkat(dir, from, dir, to, AtFlags::empty()))?;
+    retry(|| unlinkat(dir, from, UnlinkatFlags::NoRemoveDir))
 }

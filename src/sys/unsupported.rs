@@ -1,6 +1,6 @@
-//! What systems other than Unix get: every path ends at [`Sys::open_dir`], which says so.
+//! [`Sys`] for systems other than Unix: every operation fails at [`Sys::open_dir`].
 //!
-//! No value of the uninhabited types can exist, so none of the other calls can be reached.
+//! No value of the uninhabited types can exist, so the calls that take one cannot be reached.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -13,11 +13,11 @@ use super::{
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
 
-/// An operating system that this crate does not know.
+/// An operating system that this crate does not support.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Host;
 
-/// A handle that nobody can have.
+/// A handle that cannot exist.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Never {}
 
@@ -29,7 +29,7 @@ impl Sys for Host {
     fn open_dir(&self, _path: &Path) -> io::Result<Never> {
         Err(io::Error::new(
             io::ErrorKind::Unsupported,
-            "rvlf knows Unix systems only",
+            "rvlf supports Unix systems only",
         ))
     }
 

@@ -1,5 +1,7 @@
 //! Waiting on Linux: inotify on the lock file, a pidfd on its holder.
 
+#![allow(unsafe_code, reason = "pidfd_open(2), which nix does not have")]
+
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
@@ -11,8 +13,8 @@ use nix::libc;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 
-use super::super::{Identity, WakeReason};
 use crate::record::Pid;
+use crate::sys::{Identity, WakeReason};
 
 /// A watched lock file, and perhaps its holder.
 #[derive(Debug)]
@@ -30,8 +32,8 @@ struct Armed {
 }
 
 /// IN_ATTRIB is the unlink of a release (the link count changes while a descriptor keeps the inode),
-/// IN_CLOSE_WRITE a dead holder's descriptor; the others a break, and a holder that unlinked while
-/// nobody else had the file open. inotify(7)
+/// IN_CLOSE_WRITE the close of a dead holder's descriptor; the others a break, and the unlink of a
+/// holder while no other process had the file open. inotify(7)
 const END_OF_HOLD: AddWatchFlags = AddWatchFlags::IN_ATTRIB
     .union(AddWatchFlags::IN_CLOSE_WRITE)
     .union(AddWatchFlags::IN_DELETE_SELF)
@@ -42,7 +44,7 @@ pub(in crate::sys) fn watch(file: &File, process: Option<Pid>) -> io::Result<Wat
         Some(events) => events,
         None => Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?,
     };
-    // By descriptor: the name may stand for another file by now.
+    // By descriptor: the name may belong to another file by now.
     let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
     let armed = Armed {
         file: events.add_watch(opened.as_str(), END_OF_HOLD)?,
@@ -57,26 +59,26 @@ pub(in crate::sys) fn watches_process(watch: &Watch) -> bool {
     armed.process.is_some()
 }
 
-/// What a watch that is over has left, and whose it is.
+/// The inotify instance of a watch that has ended, and the process that made it.
 ///
-/// Closing an inotify instance waits for a grace period of the kernel's, 8 to 20 ms, and a watch
-/// ends when its waiter has just been handed the lock. So one instance stays for the next watch, or
-/// until the keepalive, which nobody waits for, closes it. A forked child must not read the parent's
-/// events.
+/// Closing an inotify instance waits for a grace period of the kernel, 8 to 20 ms, and a watch ends
+/// when its waiter has just been handed the lock. So one instance stays for the next watch, or until
+/// the keepalive thread closes it, for which no caller waits. A forked child must not read the
+/// parent's events.
 static SPARE: Mutex<Option<(Identity, Armed)>> = Mutex::new(None);
 
-/// None also if another thread is at it, which a forked child may not have.
+/// `None` also if another thread has the mutex locked: in a forked child that thread may not exist.
 fn take_spare() -> Option<Inotify> {
     let (process, armed) = SPARE.try_lock().ok()?.take()?;
     if super::identity().ok()? != process {
         return None;
     }
-    // The file's removal has ended its watch already, most of the time.
+    // Most of the time the removal of the file has ended its watch already.
     let _ = armed.events.rm_watch(armed.file);
     Some(armed.events)
 }
 
-/// Closes what has been saved, if there is something.
+/// Closes the saved instance, if there is one.
 pub(crate) fn close_spare_watch() {
     drop(take_spare());
 }
@@ -92,7 +94,7 @@ impl Drop for Watch {
             Err(_) => saved,
         };
         if let Some(surplus) = surplus {
-            // Without a thread to be had it is closed right here.
+            // If no thread can be started it is closed right here.
             let closer = std::thread::Builder::new().name("rvlf-close".into());
             let _ = closer.spawn(move || drop(surplus));
         }
@@ -100,8 +102,8 @@ impl Drop for Watch {
 }
 
 impl Armed {
-    /// Reads what has happened. Whether anything of it was about this file: the kernel may still be
-    /// telling of the file that the instance watched before. What is left makes poll(2) return again.
+    /// Reads events. Returns whether one of them was about this file: the kernel may still report
+    /// events of the file that the instance watched before. Unread events make poll(2) return again.
     fn drain(&self) -> bool {
         let ours = |event: &InotifyEvent| {
             event.wd == self.file || event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)
@@ -118,7 +120,7 @@ fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.get().cast_signed(), flags) };
     let fd = Errno::result(fd)?;
     let fd = fd.try_into().map_err(io::Error::other)?;
-    // SAFETY: the kernel has just made this descriptor, close-on-exec, and nobody else owns it.
+    // SAFETY: the kernel has just made this descriptor, close-on-exec, and no other code owns it.
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
@@ -137,7 +139,7 @@ pub(in crate::sys) fn wait(watch: &mut Watch, timeout: Duration) -> WakeReason {
         match poll(&mut ready, poll_timeout(left)) {
             Err(Errno::EINTR) => {}
             Ok(0) if left.is_zero() => return WakeReason::Timeout,
-            // poll(2) takes 24 days at the most; a longer wait goes round again.
+            // poll(2) takes 24 days at most: a longer wait polls again.
             Ok(0) => {}
             Ok(_) => {
                 let [event, process @ ..] = ready.as_slice() else {
@@ -145,8 +147,8 @@ pub(in crate::sys) fn wait(watch: &mut Watch, timeout: Duration) -> WakeReason {
                 };
                 let event = event.any() == Some(true);
                 if process.iter().any(|fd| fd.any() == Some(true)) {
-                    // It stays readable for ever: left in the set, a forked child that keeps the
-                    // lock would make this a busy loop.
+                    // It stays readable: left in the set, it would make this a busy loop while a
+                    // forked child keeps the lock.
                     watch.process = None;
                     return WakeReason::ProcessEnded;
                 }
@@ -154,7 +156,7 @@ pub(in crate::sys) fn wait(watch: &mut Watch, timeout: Duration) -> WakeReason {
                     return WakeReason::FileEvent;
                 }
             }
-            // No memory: sleep instead of spinning, and let the caller look.
+            // No memory: sleep instead of spinning, and let the caller look again.
             Err(_) => {
                 std::thread::sleep(left.min(Duration::from_millis(100)));
                 return WakeReason::Timeout;
@@ -163,7 +165,7 @@ pub(in crate::sys) fn wait(watch: &mut Watch, timeout: Duration) -> WakeReason {
     }
 }
 
-/// Up to the next millisecond, lest the last fraction of one become a busy loop.
+/// Rounded up to a millisecond: rounded down, the last fraction of one would become a busy loop.
 fn poll_timeout(left: Duration) -> PollTimeout {
     let millis = left.as_nanos().div_ceil(1_000_000);
     PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
