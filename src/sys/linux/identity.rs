@@ -1,0 +1,127 @@
+//! The identity of this process, remembered in memory that a forked child does not inherit.
+
+#![allow(unsafe_code, reason = "mmap(2), madvise(2) and the page they make")]
+
+use std::io;
+use std::ptr::NonNull;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
+
+use super::procfs;
+use crate::record::Pid;
+use crate::sys::Identity;
+
+/// This process's identity, read once in each process: the page that remembers it is wiped in a
+/// forked child, also by clone(2) called directly, and also where the child has its parent's pid in
+/// a new pid namespace. madvise(2), MADV_WIPEONFORK
+pub(in crate::sys) fn identity() -> io::Result<Identity> {
+    static PAGE: OnceLock<Option<Page>> = OnceLock::new();
+    if PAGE.get().is_none() {
+        // `set`, not `get_or_init`: a child that is forked while another thread runs an initialiser
+        // would wait for that thread indefinitely. If two threads make a page, one page is leaked.
+        let _ = PAGE.set(Page::new().ok());
+    }
+    let page = PAGE.get().and_then(Option::as_ref);
+    if let Some(identity) = page.and_then(Page::get) {
+        return Ok(identity);
+    }
+    let pid = Pid::new(std::process::id()).expect("pids are positive numbers below 2^22");
+    let start_ticks = procfs::own_start_ticks()?;
+    // Both together make the stamp: a lack of descriptors is reported here, before anything is
+    // published.
+    procfs::boot_id()?;
+    Ok(page.map_or(
+        Identity {
+            pid,
+            start_ticks,
+            generation: 0,
+        },
+        |page| page.set(pid, start_ticks),
+    ))
+}
+
+/// Three numbers in memory that reads as zeros in a forked child.
+struct Page(NonNull<[AtomicU64; 3]>);
+
+// SAFETY: the pointer is to atomics in a mapping that is never unmapped.
+unsafe impl Send for Page {}
+// SAFETY: as above; atomics may be shared.
+unsafe impl Sync for Page {}
+
+impl Page {
+    fn new() -> nix::Result<Page> {
+        let len = std::num::NonZeroUsize::new(4096).expect("4096 is not zero");
+        let protection = ProtFlags::PROT_READ | ProtFlags::PROT_WRITE;
+        // SAFETY: a new private mapping at an address of the kernel's choice overlaps nothing.
+        let page = unsafe { mmap_anonymous(None, len, protection, MapFlags::MAP_PRIVATE)? };
+        // SAFETY: the advice concerns the mapping just made, which no other code knows.
+        unsafe { madvise(page, len.get(), MmapAdvise::MADV_WIPEONFORK)? };
+        Ok(Page(page.cast()))
+    }
+
+    fn cells(&self) -> &[AtomicU64; 3] {
+        // SAFETY: the mapping is page-aligned, longer than three atomics, zero-initialised (a valid
+        // value for them), never unmapped, and only ever accessed through these atomics.
+        unsafe { self.0.as_ref() }
+    }
+
+    fn get(&self) -> Option<Identity> {
+        let [pid, start_ticks, generation] = self.cells();
+        let pid = u32::try_from(pid.load(Ordering::Acquire))
+            .ok()
+            .and_then(Pid::new)?;
+        Some(Identity {
+            pid,
+            start_ticks: start_ticks.load(Ordering::Relaxed),
+            generation: generation.load(Ordering::Relaxed),
+        })
+    }
+
+    /// Stores the pid last: a thread that sees it sees the others.
+    fn set(&self, own_pid: Pid, own_start_ticks: u64) -> Identity {
+        // Not in the page, so not wiped: a child counts on from its parent's last number.
+        static LAST: AtomicU64 = AtomicU64::new(0);
+        let [pid, start_ticks, generation] = self.cells();
+        let next = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        // Another thread of this process may have been first: one process has one generation.
+        let known = generation.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
+        start_ticks.store(own_start_ticks, Ordering::Relaxed);
+        pid.store(own_pid.get().into(), Ordering::Release);
+        Identity {
+            pid: own_pid,
+            start_ticks: own_start_ticks,
+            generation: known.map_or_else(|earlier| earlier, |_| next),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A forked child that took its parent's identity would release its parent's lock.
+    #[test]
+    fn a_forked_child_has_an_identity_of_its_own() {
+        let mine = identity().expect("procfs is mounted");
+        assert_eq!(
+            identity().expect("procfs is mounted"),
+            mine,
+            "it does not change"
+        );
+        // SAFETY: the child makes system calls and exits; it allocates only what identity() reads.
+        match unsafe { nix::unistd::fork() }.expect("there is room for one process") {
+            nix::unistd::ForkResult::Child => {
+                // The pid may be the same in a new pid namespace; the generation never is.
+                let differs = identity().is_ok_and(|child| child.generation > mine.generation);
+                // SAFETY: _exit(2) ends the child without running the harness's handlers.
+                unsafe { nix::libc::_exit(i32::from(!differs)) }
+            }
+            nix::unistd::ForkResult::Parent { child } => {
+                let status = nix::sys::wait::waitpid(child, None).expect("the child is ours");
+                assert_eq!(status, nix::sys::wait::WaitStatus::Exited(child, 0));
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Facts from procfs: the boot, and what a process is.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::sys::signal::kill;
+
+use crate::record::{Pid, WriterId};
+use crate::sys::{Liveness, Now, nanos};
+
+/// The boot id; `None` where there is no procfs. A value that was read once is remembered, since it
+/// cannot change while this process lives. A failure is not: it may pass.
+pub(in crate::sys) fn boot_id() -> io::Result<Option<[u8; 16]>> {
+    static BOOT_ID: OnceLock<[u8; 16]> = OnceLock::new();
+    if let Some(known) = BOOT_ID.get() {
+        return Ok(Some(*known));
+    }
+    let text = in_procfs(std::fs::read("/proc/sys/kernel/random/boot_id"))?;
+    let text = text.and_then(|text| String::from_utf8(text).ok());
+    let id = text.and_then(|text| text.trim_ascii_end().parse::<WriterId>().ok());
+    // `set`, not `get_or_init`: a child that is forked while another thread runs an initialiser
+    // would wait for that thread indefinitely.
+    Ok(id.map(|id| {
+        let _ = BOOT_ID.set(*id.as_bytes());
+        *id.as_bytes()
+    }))
+}
+
+/// When this process started, in clock ticks since boot; 0 where there is no procfs.
+pub(super) fn own_start_ticks() -> io::Result<u64> {
+    let stat = in_procfs(std::fs::read("/proc/self/stat"))?;
+    let stat = stat.and_then(|stat| parse_stat(&stat));
+    Ok(stat.map_or(0, |stat| stat.start_ticks))
+}
+
+/// `None` if procfs is not mounted, or not readable for this user. Any other error (too many open
+/// files) may pass: taken for "no procfs" it would cost every later lock of this process its stamp.
+fn in_procfs<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error) => match error.kind() {
+            io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => Ok(None),
+            _ => Err(error),
+        },
+    }
+}
+
+/// What kill(2) and /proc/pid/stat together report. `now` gives the time to which start ticks are
+/// added.
+pub(in crate::sys) fn process(pid: Pid, now: impl FnOnce() -> Now) -> Liveness {
+    let raw = pid.get().cast_signed();
+    if kill(nix::unistd::Pid::from_raw(raw), None) == Err(Errno::ESRCH) {
+        return Liveness::Dead;
+    }
+    // EPERM means that the process exists; a /proc that hides it leaves everything else unknown.
+    let stat = read_stat(&format!("/proc/{raw}/stat"));
+    let Some(stat) = stat.filter(|_| has_own_proc()) else {
+        return Liveness::Unknown;
+    };
+    // A process whose main thread has exited shows Z with more than one thread, and lives.
+    if matches!(stat.state, b'Z' | b'X' | b'x') && stat.num_threads <= 1 {
+        return Liveness::Dead;
+    }
+    let started = Duration::from_nanos(stat.start_ticks.saturating_mul(nanos_per_tick()));
+    let started_ns = now().booted_ns().saturating_add(nanos(started));
+    Liveness::Alive {
+        start_ticks: stat.start_ticks,
+        started_ns,
+    }
+}
+
+/// Whether /proc shows the processes of this pid namespace. In a new one without a /proc of its own
+/// (`unshare --pid --fork`) /proc/7 is another process than pid 7 of the namespace: live processes
+/// would look like reused pids, or like zombies.
+fn has_own_proc() -> bool {
+    let itself = std::fs::read_link("/proc/self");
+    itself.is_ok_and(|pid| pid.as_os_str() == &*std::process::id().to_string())
+}
+
+fn nanos_per_tick() -> u64 {
+    use nix::unistd::{SysconfVar, sysconf};
+    let per_second = sysconf(SysconfVar::CLK_TCK)
+        .ok()
+        .flatten()
+        .and_then(|n| n.try_into().ok());
+    // Every Linux architecture but alpha and ia64 reports 100 to user space.
+    1_000_000_000 / per_second.unwrap_or(100)
+}
+
+/// The fields of /proc/pid/stat that matter here. proc_pid_stat(5)
+struct ProcStat {
+    state: u8,
+    num_threads: u64,
+    start_ticks: u64,
+}
+
+/// One read: procfs returns the whole line at once, and 1 KiB is three times its length. Every waiter
+/// reads it at every hand-over, and reading until the end of the file takes eight calls.
+fn read_stat(path: &str) -> Option<ProcStat> {
+    let mut line = [0; 1024];
+    let mut file = File::open(path).ok()?;
+    let len = file.read(&mut line).ok()?;
+    parse_stat(line.get(..len)?)
+}
+
+fn parse_stat(stat: &[u8]) -> Option<ProcStat> {
+    // Field 2, the command's name, may contain spaces and parentheses: the last one ends it.
+    let name_end = stat.iter().rposition(|byte| *byte == b')')?;
+    let mut fields = stat.get(name_end + 2..)?.split(|byte| *byte == b' ');
+    let state = *fields.next()?.first()?;
+    let mut number = |skipped| std::str::from_utf8(fields.nth(skipped)?).ok()?.parse().ok();
+    let num_threads = number(20 - 4)?;
+    let start_ticks = number(22 - 21)?;
+    Some(ProcStat {
+        state,
+        num_threads,
+        start_ticks,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // A command may be called ") S 1 (": a parser that stops at the first parenthesis takes parts of
+    // the name for the state.
+    #[test]
+    fn a_hostile_command_name_does_not_move_the_fields() {
+        let stat = b"7 () Z 1 (x) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 4242 9 9\n";
+        let stat = parse_stat(stat).expect("the line has all its fields");
+        assert_eq!(
+            (stat.state, stat.num_threads, stat.start_ticks),
+            (b'S', 3, 4242)
+        );
+    }
+}
