@@ -1,5 +1,5 @@
-//! The reference in plain Python at the other end: written from the text of `spec/` alone, it shares
-//! one lock with the command, and sees in every lock file what the command sees.
+//! The reference in plain Python at the other end: written from the text of `spec/` alone, it
+//! shares one lock with the command, and sees in every lock file what the command sees.
 #![cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
 #![allow(
     clippy::indexing_slicing,
@@ -371,10 +371,10 @@ impl Worker {
     }
 }
 
-// Two programs that were written from one text, and not from each other, write one data file; now and
-// then one of them is killed anywhere, alone or with its command. If either had understood a single
-// step differently (which inode to lock, what to compare, when to rename), two commands would once
-// run at the same time.
+// Two programs that were written from one text, and not from each other, write one data file; now
+// and then one of them is killed anywhere, alone or with its command. If either had understood a
+// single step differently (which inode to lock, what to compare, when to rename), two commands
+// would once run at the same time.
 #[test]
 fn commands_of_both_programs_never_run_at_the_same_time() {
     let Some(program) = reference() else { return };
@@ -449,8 +449,9 @@ fn holder(peer: Peer, program: &Path, data: &Path) -> Actor {
     Role::new("stay").under(supervisor).ready()
 }
 
-// A nightly job in one language was killed; the next one, in the other, found its lock seconds later
-// and waited for 30 s, or for ever, because it did not trust the stamp that it had not written.
+// A nightly job in one language was killed; the next one, in the other, found its lock seconds
+// later and waited for 30 s, or for ever, because it did not trust the stamp that it had not
+// written.
 #[test]
 fn each_recovers_the_lock_of_the_other_that_was_killed() {
     let Some(program) = reference() else { return };
@@ -723,8 +724,8 @@ fn status_agrees_on_live_locks_and_on_what_is_no_file() {
 
 // ---------------------------------------------------------------- dump
 
-/// The fields as `spec/format.md` lists them, and where each begins. The parts of a field, which are
-/// indented, are its end.
+/// The fields as `spec/format.md` lists them, and where each begins. The parts of a field, which
+/// are indented, are its end.
 fn fields_of_the_text() -> Vec<(String, usize)> {
     let text = fs::read_to_string(spec().join("format.md")).expect("the text is there");
     let mut fields = Vec::new();
@@ -754,8 +755,8 @@ fn fields_of_the_text() -> Vec<(String, usize)> {
         .collect()
 }
 
-// People compare a hex dump with the text, byte by byte; a tool that has other names or offsets than
-// the text sends them astray.
+// People compare a hex dump with the text, byte by byte; a tool that has other names or offsets
+// than the text sends them astray.
 #[test]
 fn dump_has_the_fields_of_the_text() {
     let stamped = spec().join("vectors/synthetic/stamped.bin");

@@ -13,7 +13,8 @@ use crate::{escape, exit, messages, render};
 ///
 /// Rarely needed: the next writer recovers a stale lock by itself. A lock that is or may be held is
 /// left unchanged. With --force it is removed if its record contains the given writer id (shown by
-/// `rvlf status`). If the holder is alive, two processes may write until the holder detects the loss.
+/// `rvlf status`). If the holder is alive, two processes may write until the holder detects the
+/// loss.
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub struct Break {

@@ -20,10 +20,10 @@ use crate::{escape, exit, messages, time};
 
 /// Run a command while holding the lock of a data file
 ///
-/// COMMAND inherits a file descriptor of the lock file. If rvlf is killed, the lock stays held until
-/// COMMAND and every process that inherited the descriptor have ended. COMMAND finds the path of the
-/// lock file in RVLF_LOCK_PATH and the id of this hold in RVLF_WRITER_ID. rvlf releases the lock when
-/// COMMAND ends.
+/// COMMAND inherits a file descriptor of the lock file. If rvlf is killed, the lock stays held
+/// until COMMAND and every process that inherited the descriptor have ended. COMMAND finds the path
+/// of the lock file in RVLF_LOCK_PATH and the id of this hold in RVLF_WRITER_ID. rvlf releases the
+/// lock when COMMAND ends.
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub struct Run {
@@ -39,8 +39,8 @@ pub struct Run {
 
     /// Do not refresh the record while COMMAND runs
     ///
-    /// Without refreshes, deployed RVF clients on other hosts can take the lock after 300 s, and on
-    /// network file systems every other writer can.
+    /// Without refreshes, deployed RVF clients on other hosts can take the lock after 300 s, and
+    /// on network file systems every other writer can.
     #[arg(long)]
     no_keepalive: bool,
 
@@ -98,7 +98,8 @@ fn run_locked(args: &Run) -> Result<u8, u8> {
     let lock = acquire(args, &channel)?;
     report_reclaimed(&lock);
     let (_, events) = channel;
-    // A signal that arrived during the acquisition was meant for rvlf: the command does not run yet.
+    // A signal that arrived during the acquisition was meant for rvlf: the command does not run
+    // yet.
     if let Some(signal) = events.try_iter().find_map(as_signal) {
         release(lock);
         return Err(exit::status_for_signal(signal as i32));

@@ -17,8 +17,8 @@ use crate::{escape, exit, json, render};
 
 /// List every RVLF lock below a directory
 ///
-/// Opens only regular files whose names end in .lock, and follows no symbolic links. Skips lock files
-/// of other programs, and empty ones, which may belong to any program.
+/// Opens only regular files whose names end in .lock, and follows no symbolic links. Skips lock
+/// files of other programs, and empty ones, which may belong to any program.
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub struct Scan {
@@ -91,8 +91,8 @@ impl Listing {
         let mut listing = Listing::default();
         for entry in fs::read_dir(directory)? {
             let entry = entry?;
-            // On a file system without d_type this is an lstat(2), which fails if the entry has been
-            // removed meanwhile.
+            // On a file system without d_type this is an lstat(2), which fails if the entry has
+            // been removed meanwhile.
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => listing.directories.push(entry.path()),
                 Ok(kind) if kind.is_file() => {
@@ -110,8 +110,8 @@ impl Listing {
 }
 
 impl Walk<'_> {
-    /// Shows the locks in a directory and returns its subdirectories. An error is a failure to write
-    /// to standard output.
+    /// Shows the locks in a directory and returns its subdirectories. An error is a failure to
+    /// write to standard output.
     fn directory(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
         let listing = match Listing::of(directory) {
             Ok(listing) => listing,

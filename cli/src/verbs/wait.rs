@@ -13,8 +13,8 @@ use crate::{exit, messages, render, signals, time};
 
 /// Wait until the lock of a data file is free
 ///
-/// Does not acquire the lock: another process may acquire it first. To wait and then hold the lock, use
-/// `rvlf run --wait`. Also returns if the holder dies (exit status 3).
+/// Does not acquire the lock: another process may acquire it first. To wait and then hold the lock,
+/// use `rvlf run --wait`. Also returns if the holder dies (exit status 3).
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub struct Wait {

@@ -18,8 +18,8 @@ fn break_removes_a_stale_lock() {
     assert!(dir.is_empty(), "removed, and no leftover");
 }
 
-// An operator breaks a lock that looks dead. By force only the lock that the operator has seen may go,
-// and not the lock of its successor.
+// An operator breaks a lock that looks dead. By force only the lock that the operator has seen may
+// go, and not the lock of its successor.
 #[test]
 fn break_removes_a_held_lock_only_by_force_and_by_its_writer_id() {
     let dir = Directory::new();

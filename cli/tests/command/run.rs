@@ -8,8 +8,8 @@ use rvlf::WriterId;
 
 use crate::support::{Directory, Holder, STUBBORN, output_of, vector};
 
-// A script asks who writes before it copies a file. A status of 0 for a held lock makes it copy a file
-// that is half written.
+// A script asks who writes before it copies a file. A status of 0 for a held lock makes it copy a
+// file that is half written.
 #[test]
 fn while_run_holds_the_lock_status_names_the_holder() {
     let dir = Directory::new();
@@ -51,8 +51,8 @@ fn while_run_holds_the_lock_status_names_the_holder() {
     assert_eq!(dir.rvlf(&["status", "d.rvf"]).code(), 0, "free again");
 }
 
-// The OOM killer ends the writer and rvlf. The next writer must neither wait for 30 s nor miss that the
-// file may be half written.
+// The OOM killer ends the writer and rvlf. The next writer must neither wait for 30 s nor miss that
+// the file may be half written.
 #[test]
 fn after_both_are_killed_the_next_run_succeeds_and_names_the_dead_holder() {
     let dir = Directory::new();
@@ -109,8 +109,8 @@ fn the_lock_outlives_a_killed_rvlf_until_its_command_has_ended() {
     );
 }
 
-// A service that was started under the lock leaves a daemon behind, which would keep the lock of its
-// dead parents indefinitely: that is what --close is for.
+// A service that was started under the lock leaves a daemon behind, which would keep the lock of
+// its dead parents indefinitely: that is what --close is for.
 #[test]
 fn with_close_a_daemon_of_the_command_does_not_keep_the_lock() {
     let dir = Directory::new();

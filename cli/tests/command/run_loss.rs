@@ -36,8 +36,8 @@ fn a_command_that_ignores_sigterm_after_the_loss_is_killed() {
     assert!(message.contains("sending SIGKILL"), "{message}");
 }
 
-// The command exits with 0, and the loss was not detected before: a script would go on with data that
-// two processes have written.
+// The command exits with 0, and the loss was not detected before: a script would go on with data
+// that two processes have written.
 #[test]
 fn a_command_that_succeeds_without_the_lock_is_a_failure() {
     let dir = Directory::new();

@@ -33,8 +33,8 @@ fn signals_are_forwarded_and_rvlf_ends_when_the_command_does() {
     }
 }
 
-// nohup(1) promises that a hangup has no effect. A wrapper that forwarded it to its command would break
-// that promise.
+// nohup(1) promises that a hangup has no effect. A wrapper that forwarded it to its command would
+// break that promise.
 #[test]
 fn a_signal_that_is_ignored_from_the_start_stays_ignored() {
     let dir = Directory::new();
@@ -66,8 +66,8 @@ fn the_command_gets_sigterm_when_rvlf_is_killed() {
     assert_eq!(holder.line(), "terminated");
 }
 
-// With --close no process keeps the lock once rvlf is gone. A command that cleans up first, or ignores
-// SIGTERM, would write beside the next holder.
+// With --close no process keeps the lock once rvlf is gone. A command that cleans up first, or
+// ignores SIGTERM, would write beside the next holder.
 #[test]
 fn with_close_the_command_itself_is_killed_with_rvlf() {
     let dir = Directory::new();

@@ -67,8 +67,8 @@ fn scan_lists_every_lock_and_removes_nothing() {
     holder.end();
 }
 
-// Years of crashes have left files all over a disk. The clean-up must not remove a lock, nor the file
-// of a breaker that still runs, nor another program's file.
+// Years of crashes have left files all over a disk. The clean-up must not remove a lock, nor the
+// file of a breaker that still runs, nor another program's file.
 #[test]
 fn scan_cleans_only_old_leftovers() {
     let (dir, holder) = populated();

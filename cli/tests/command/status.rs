@@ -117,8 +117,8 @@ torn: malformed: torn record: 8 of 104 bytes, or zeros
     );
 }
 
-// Deployed RVF clients write records without a stamp. The command must name their process and judge it
-// alive.
+// Deployed RVF clients write records without a stamp. The command must name their process and judge
+// it alive.
 #[test]
 #[cfg(target_os = "linux")]
 fn the_lock_of_a_deployed_client_is_held_while_its_process_lives() {

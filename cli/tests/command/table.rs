@@ -1,8 +1,8 @@
 //! `rvlf table`: what it shows, what it refuses, and its exit statuses.
 //!
-//! An entry that reads as held indefinitely blocks every other process; a command that removes it too
-//! eagerly takes a scope from a process that writes. So the command reports its evidence, changes
-//! nothing by default, and releases the entry of a live process only with --force.
+//! An entry that reads as held indefinitely blocks every other process; a command that removes it
+//! too eagerly takes a scope from a process that writes. So the command reports its evidence,
+//! changes nothing by default, and releases the entry of a live process only with --force.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -12,8 +12,8 @@ use rvlf::table::{Allocation, Claim, Liveness, ScopeRule, TableGuard};
 
 use crate::support::{Directory, Output, finish};
 
-/// The limit for an operation on a table. None takes more than milliseconds, and 60 s outlast a loaded
-/// machine.
+/// The limit for an operation on a table. None takes more than milliseconds, and 60 s outlast a
+/// loaded machine.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// An entry whose process is dead, with a name that must not reach a terminal.

@@ -21,8 +21,8 @@ fn ctrl_c_reaches_the_command_once_and_rvlf_waits_for_the_command() {
     }
 }
 
-// A terminal that shows no sign of life makes its user kill the command. It must say what it waits for,
-// and Ctrl-C must leave a clean line.
+// A terminal that shows no sign of life makes its user kill the command. It must say what it waits
+// for, and Ctrl-C must leave a clean line.
 #[test]
 fn a_waiting_command_shows_the_holder() {
     let dir = Directory::new();

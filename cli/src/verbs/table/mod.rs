@@ -34,8 +34,8 @@ pub struct Table {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// List every entry below the entry that delegated it: its process, whether the process is alive
-    /// and how that is known, its segment and its scopes
+    /// List every entry below the entry that delegated it: its process, whether the process is
+    /// alive and how that is known, its segment and its scopes
     ///
     /// Locks, creates and changes nothing.
     List {
@@ -43,8 +43,8 @@ enum Verb {
         #[arg(long)]
         json: bool,
     },
-    /// Report overlapping scopes, duplicate names and segments, missing parents, relative paths, and
-    /// dead entries
+    /// Report overlapping scopes, duplicate names and segments, missing parents, relative paths,
+    /// and dead entries
     ///
     /// Locks, creates and changes nothing.
     Check,

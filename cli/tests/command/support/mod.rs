@@ -30,8 +30,8 @@ use tempfile::TempDir;
 pub use holder::{Holder, STUBBORN};
 pub use terminal::on_a_terminal;
 
-/// The limit after which a command counts as hung. No test takes more than seconds, and 60 s outlast
-/// a loaded machine.
+/// The limit after which a command counts as hung. No test takes more than seconds, and 60 s
+/// outlast a loaded machine.
 const HANGS: Duration = Duration::from_secs(60);
 
 /// The command under test.
@@ -124,8 +124,9 @@ impl Directory {
     }
 }
 
-/// Lets Ctrl-C end the children of this test even if the test was started with the signal ignored (a
-/// background job of a script), which exec passes on. Exec resets a caught signal to its default.
+/// Lets Ctrl-C end the children of this test even if the test was started with the signal ignored
+/// (a background job of a script), which exec passes on. Exec resets a caught signal to its
+/// default.
 fn allow_signals() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {

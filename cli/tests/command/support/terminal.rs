@@ -6,8 +6,8 @@ use std::process::{ChildStdin, ChildStdout, Command, Stdio};
 
 use super::{Directory, RVLF, Watchdog, allow_signals, skip};
 
-/// Runs a shell line on a terminal of its own. `type_keys` reads the screen and presses keys. Returns
-/// all that was shown; `None` without script(1).
+/// Runs a shell line on a terminal of its own. `type_keys` reads the screen and presses keys.
+/// Returns all that was shown; `None` without script(1).
 pub fn on_a_terminal(
     dir: &Directory,
     line: &str,
