@@ -15,8 +15,8 @@ const PLACES: [&str; 8] = [
     "tests/schedules",
     "tests/table",
     "interop/tests/deployed_clients",
-    "cli/tests",
     "cli/tests/command",
+    "cli/tests/reference",
     "scripts",
 ];
 

@@ -1,0 +1,32 @@
+//! The command beside the reference in plain Python, which was written from the text of `spec/`
+//! alone: both share one lock, and both judge every lock file alike.
+#![cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
+#![allow(
+    clippy::indexing_slicing,
+    reason = "a key that a JSON value does not have reads as null"
+)]
+
+mod contention;
+mod dump;
+mod programs;
+mod recovery;
+mod status;
+
+use programs::{python3, reference, spec};
+
+#[test]
+fn child_role() {
+    support::play(&[("section", contention::section), ("stay", recovery::stay)]);
+}
+
+// The text and the vectors are only as good as an implementation that was written from them.
+#[test]
+fn the_reference_passes_every_vector() {
+    let Some(program) = reference() else { return };
+    let mut command = python3();
+    command.arg("-B").arg(program).arg("vectors");
+    let output = command.arg(spec().join("vectors")).output();
+    let output = output.expect("python3 has run before");
+    let answer = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "a vector differs: {answer}");
+}
