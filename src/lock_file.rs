@@ -229,7 +229,8 @@ impl LockFile {
     /// it. The record is compared before and after the file is renamed aside, and a file with another
     /// record is put back. A live holder learns of the loss from its next refresh or
     /// [`check`](WriterLock::check); until then two processes may write. A holder that is releasing
-    /// the lock at that moment may remove its successor's lock file (`spec/protocol.md`, R19).
+    /// the lock at that moment may remove its successor's lock file
+    /// (`spec/rationale.md#race-cases`, R19).
     ///
     /// Returns the holder whose lock was removed; `None` if there was no lock.
     ///

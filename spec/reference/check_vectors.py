@@ -10,7 +10,7 @@ JUDGE_ROWS = set(range(1, 14))
 
 
 def run(directory, implementation):
-    """Prints every mismatch; the result is an exit status."""
+    """Print every mismatch, and return an exit status."""
     index = json.loads((directory / "index.json").read_bytes())
     cases = json.loads((directory / "judge.json").read_bytes())
     failures = [*check_values(implementation), *check_coverage(directory, index, cases),
@@ -33,11 +33,11 @@ def check_values(implementation):
 
 
 def check_coverage(directory, index, cases):
-    """A record without an expectation, or a row without a vector, would pass unseen."""
+    """Files that index.json does not list, and rows without a vector, would go unnoticed."""
     listed = {entry["file"] for entry in index}
     found = {path.relative_to(directory).as_posix() for path in directory.rglob("*.bin")}
     covered = {case["row"] for case in cases}
-    return ([f"{name}: not both in index.json and on disk" for name in sorted(listed ^ found)]
+    return ([f"{name}: not in both index.json and {directory}" for name in sorted(listed ^ found)]
             + [f"judge.json: no vector for row {row}" for row in sorted(JUDGE_ROWS - covered)])
 
 
@@ -53,7 +53,7 @@ def check_records(directory, index, implementation):
 
 
 def is_canonical(record, data):
-    """Valid, the checksum is the one that writers write, and the fields explain every byte."""
+    """Valid, with the checksum that writers write, and without bytes that no field explains."""
     if record["class"] != "valid" or record["checksum"] != "iso-hdlc":
         return False
     name_end, field_end = 8 + len(record["hostname_hex"]) // 2, 0x34 if record["stamp"] else 0x48

@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 """The RVLF lock in plain Python (3.9, standard library), written from format.md and protocol.md.
 
-  rvlf.py status DATA [--json]       who holds the lock of DATA
-  rvlf.py dump LOCKFILE              the bytes, field by field
+  rvlf.py status DATA [--json]       report the state and the holder of the lock of DATA
+  rvlf.py dump LOCKFILE              print the bytes, field by field
   rvlf.py run DATA -- COMMAND...     run COMMAND while holding the lock
-  rvlf.py hold DATA SECONDS          hold the lock; prints when it got it and when it gave it up
+  rvlf.py hold DATA SECONDS          hold the lock; print the times of acquisition and release
   rvlf.py vectors DIRECTORY          check this implementation against the vectors
 
-Left out: exclusive create, waiting, litter, directory descriptors, acquiring where not local.
+DATA is the path of the data file. Not implemented: exclusive create, waiting, removal of leftovers,
+directory descriptors, and acquiring on a file system that is not Local.
 """
 import errno, fcntl, json, os, stat, struct, subprocess, sys, time, uuid, zlib
 from contextlib import suppress
@@ -18,7 +19,9 @@ FIELDS = {"magic": 0x00, "pid": 0x04, "hostname": 0x08, "timestamp_ns": 0x48, "w
           "lock_version": 0x60, "checksum": 0x64, "end": 0x68}
 RECORD = struct.Struct("<4sI64sQ16sII")  # the fields in this order
 STAMP = struct.Struct("<4sQQ")           # tag, inode_key, start_ticks
-STAMP_AT, COVERED_LEN, READ_LEN = 44, 100, 105  # in the hostname field; by the checksum; at most
+STAMP_AT = 44      # offset of the stamp in the hostname field
+COVERED_LEN = 100  # bytes that the checksum covers
+READ_LEN = 105     # bytes that a reader reads at most
 
 def crc32c(data):
     crc = 0xFFFFFFFF
@@ -35,7 +38,7 @@ def fnv1a_64(data):
 CHECKSUMS = {"iso-hdlc": zlib.crc32, "crc-32c": crc32c}
 
 def decode(data):
-    """The class, tested in the order that is law, and the fields, as in vectors/index.json."""
+    """The class, tested in the order of rule F11, and the fields, as in vectors/index.json."""
     data = data[:READ_LEN]
     is_prefix = len(data) < RECORD.size and data[:4] == MAGIC[:len(data)]
     if is_prefix or (len(data) <= RECORD.size and not any(data)):
@@ -46,8 +49,8 @@ def decode(data):
     if version != LOCK_VERSION:
         return {"class": "unsupported", "lock_version": version}
     body = data[:COVERED_LEN]
-    fitting = [name for name, checksum in CHECKSUMS.items() if checksum(body) == stored]
-    if not fitting:
+    matching = [name for name, checksum in CHECKSUMS.items() if checksum(body) == stored]
+    if not matching:
         return {"class": "corrupt", "why": "checksum"}
     if not 1 <= pid <= PID_MAX:
         return {"class": "corrupt", "why": "pid"}
@@ -56,7 +59,7 @@ def decode(data):
     stamped = len(hostname) < STAMP_AT and tag == STAMP_TAG
     return {"class": "valid", "pid": pid, "hostname_hex": hostname[:63].hex(),
             "timestamp_ns": str(timestamp_ns), "writer_id": str(uuid.UUID(bytes=writer_id)),
-            "checksum": fitting[0], "trailing_bytes": len(data) > RECORD.size,
+            "checksum": matching[0], "trailing_bytes": len(data) > RECORD.size,
             "stamp": {"inode_key": f"{key:016x}", "start_ticks": start_ticks} if stamped else None}
 
 def encode(record):
@@ -73,11 +76,11 @@ POLICY = {"malformed_grace_ms": 2000, "same_host_age_ms": 30000, "cross_host_age
           "never": False}
 AT_ONCE, NOT_BY_AGE = -1, None
 def first_row(e, policy):
-    """The first matching row, and how long until age alone makes it stale; below 0: stale now."""
+    """The first matching row, and the time until age alone makes it stale (negative: stale now)."""
     same_host, cross_host = policy["same_host_age_ms"], policy["cross_host_age_ms"]
     mtime_age, trusted = e["mtime_age_ms"], e["timestamp_age_ms"] >= -cross_host
-    age = e["timestamp_age_ms"] if trusted else mtime_age  # below 0: it lies ahead of our clock
-    younger_age = min(age, mtime_age)                      # both exceed when the younger one does
+    age = e["timestamp_age_ms"] if trusted else mtime_age  # negative: the timestamp lies ahead
+    younger_age = min(age, mtime_age)  # both ages exceed a threshold when the younger one does
     stamp, process, kernel_was_asked = e["stamp"], e["process"], e["kernel_lock"] == "free"
     dead, unknown = process["state"] == "dead", process["state"] == "unknown"
     same_process = stamp and process.get("start_ticks") == stamp["start_ticks"]
@@ -110,15 +113,16 @@ def judge(evidence, policy=POLICY):
             "stale_in_ms": None if stale or policy["never"] else left}
 
 # ---- Evidence: protocol.md, section 4 --------------------------------------------------------
-def read(path):
-    return Path(path).read_bytes()
+def read(path, length=-1):
+    with open(path, "rb", buffering=0) as file:  # unbuffered: it reads no further (F10)
+        return file.read(length)
 
 OWN_HOSTNAME = os.fsencode(os.uname().nodename)
 LOCAL_TYPES = b"ext2 ext3 ext4 tmpfs overlay xfs btrfs f2fs ramfs zfs bcachefs".split()
 BOOT_ID = uuid.UUID(read("/proc/sys/kernel/random/boot_id").decode().strip())
 
 def is_local(fd):
-    """Do we know that one kernel alone writes here? By the type of the very mount it is on."""
+    """Whether only this kernel writes to the file system, by the type of the mount of fd."""
     mount_id = read(f"/proc/self/fdinfo/{fd}").partition(b"mnt_id:")[2].split()[0]
     mounts = [line.split() for line in read("/proc/self/mountinfo").splitlines()]
     types = {mount[0]: mount[mount.index(b"-") + 1] for mount in mounts}
@@ -130,24 +134,24 @@ def inode_key(file, boot_id=BOOT_ID):
 def host_relation(recorded):
     configured = read("/etc/hostname").strip() if os.access("/etc/hostname", os.R_OK) else b""
     names = OWN_HOSTNAME, configured, os.environb.get(b"HOSTNAME", configured), b"unknown", b""
-    cuts = [name[:length] for name in names for length in (63, 62)]  # 62: deployed clients
+    cuts = [name[:length] for name in names for length in (63, 62)]  # deployed clients cut at 62
     return "same" if recorded == OWN_HOSTNAME[:63] else "alias" if recorded in cuts else "other"
 
 def process_fields(pid):
-    """State, threads, start ticks: fields 3, 20, 22, counted behind the name in parentheses."""
+    """State, threads, start ticks: fields 3, 20, 22, counted from the end of the name."""
     fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     return fields[0], int(fields[17]), int(fields[19])
 
 def process_evidence(pid):
     try:
-        with suppress(PermissionError):  # it exists, and is somebody else's
+        with suppress(PermissionError):  # the process exists, and belongs to another user
             os.kill(pid, 0)
         state, threads, start_ticks = process_fields(pid)
     except ProcessLookupError:
         return {"state": "dead"}
     except OSError:
         return {"state": "unknown"}
-    if state in (b"Z", b"X") and threads == 1:  # with more threads, only the main one has exited
+    if state in (b"Z", b"X") and threads == 1:  # with more threads only the main one has ended
         return {"state": "dead"}
     return {"state": "alive", "start_ticks": start_ticks}
 
@@ -155,7 +159,7 @@ def flock(fd, how):
     try:
         fcntl.flock(fd, how | fcntl.LOCK_NB)
         return "free"
-    except OSError as error:  # ENOLCK, EOPNOTSUPP and the like mean that nobody can be asked
+    except OSError as error:  # ENOLCK, EOPNOTSUPP and the like: no kernel can answer
         return "held-elsewhere" if isinstance(error, BlockingIOError) else "unsupported"
 
 def gather(fd, record, kernel_lock):
@@ -181,9 +185,9 @@ SETTLE, REFRESH, ROUNDS = 0.010, 10.0, 16  # seconds, and attempts
 HELD, NOT_OURS, IO_ERROR = 1, 4, 5         # exit statuses
 
 class Refused(Exception):
-    """A sentence, and one of these or another exit status."""
+    """Its arguments are a sentence and an exit status: one of the three above, or another one."""
 
-def private_path(lock_path):
+def temporary_path(lock_path):
     return os.path.join(os.path.dirname(lock_path), ".rvlf-" + os.urandom(8).hex())
 
 def names(path, fd):
@@ -191,8 +195,8 @@ def names(path, fd):
         return os.path.samestat(os.lstat(path), os.fstat(fd))
     return False
 
-class Seen:
-    """One look at an open lock file: kernel lock, content, evidence, verdict."""
+class Examination:
+    """Kernel lock, content, evidence and verdict of one open lock file, at one moment."""
     def __init__(self, path, fd, how):
         self.path, self.fd, self.kernel_lock = path, fd, flock(fd, how)
         self.data = os.pread(fd, READ_LEN, 0)
@@ -203,28 +207,29 @@ class Seen:
 
     def close(self):
         if self.kernel_lock == "free":
-            fcntl.flock(self.fd, fcntl.LOCK_UN)  # a child forked meanwhile keeps nothing
+            fcntl.flock(self.fd, fcntl.LOCK_UN)  # else a child forked meanwhile would keep the lock
         os.close(self.fd)
 
-def look(path):
-    """Open, lock and read the file that the path names, before and after. None: there is none."""
+def examine_once(path):
+    """Open, lock and read the file that the path names before and after. None: there is no file."""
     while True:
         try:
             if not stat.S_ISREG(os.lstat(path).st_mode):
-                raise Refused(f"{path} is not a regular file; find out whose it is", NOT_OURS)
+                raise Refused(f"{path} is not a regular file; find out which program made it",
+                              NOT_OURS)
             fd = os.open(path, os.O_RDONLY | OPEN)
         except FileNotFoundError:
-            os.stat(os.path.dirname(path))  # without a directory that is an error, and not free
+            os.stat(os.path.dirname(path))  # a directory that does not exist is an error, not free
             return None
-        seen = Seen(path, fd, fcntl.LOCK_SH)
+        seen = Examination(path, fd, fcntl.LOCK_SH)
         if names(path, fd):
             return seen
         seen.close()
 
 def examine(path):
-    """A breaker holds flock for microseconds, and a refresh can tear one read: look again then."""
+    """Examine again if a breaker may hold flock for a moment, or a refresh may tear the read."""
     for pause_ms in (1, 2, 4, 8, 16, 32, 0):
-        seen = look(path)
+        seen = examine_once(path)
         dead_but_held = seen and seen.row == 2 and seen.evidence["process"]["state"] == "dead"
         if not (pause_ms and seen and (dead_but_held or seen.record["class"] == "corrupt")):
             return seen
@@ -232,21 +237,30 @@ def examine(path):
         time.sleep(pause_ms / 1000)
 
 def break_stale(seen):
-    """Under the exclusive kernel lock look again, rename aside, verify the catch, remove it."""
-    again = Seen(seen.path, seen.fd, fcntl.LOCK_EX)
+    """Judge again under the exclusive kernel lock, rename the file, verify that one, remove it."""
+    again = Examination(seen.path, seen.fd, fcntl.LOCK_EX)
     if not again.stale or again.data != seen.data or not names(seen.path, seen.fd):
         return False
-    aside = private_path(seen.path)
-    os.rename(seen.path, aside)
-    caught = names(aside, seen.fd)
-    if not caught:
-        with suppress(FileExistsError):  # a third writer's: then the one that we caught has lost
-            os.link(aside, seen.path)
-    os.unlink(aside)
-    return caught
+    renamed = temporary_path(seen.path)
+    os.rename(seen.path, renamed)
+    if not names(renamed, seen.fd):
+        put_back(renamed, seen.path)
+        return False
+    os.unlink(renamed)
+    return True
+
+def put_back(renamed, path):
+    """Give a file that was renamed by mistake its name again, without replacing another file."""
+    try:
+        os.link(renamed, path)
+    except FileExistsError:  # a third writer has published: the holder of the renamed file has lost
+        if decode(read(renamed, READ_LEN))["class"] in ("foreign", "unsupported"):
+            why = f"{renamed} was {path}, and is no RVLF lock: find out which program made it"
+            raise Refused(why, NOT_OURS)
+    os.unlink(renamed)
 
 class Lock:
-    """A held lock: flock lasts as long as the descriptor, and is never given up by LOCK_UN."""
+    """A held lock: flock lasts as long as the descriptor, and LOCK_UN is never called."""
     def __init__(self, path, fd):
         may_stamp = flock(fd, fcntl.LOCK_EX) == "free" and len(OWN_HOSTNAME) < STAMP_AT
         stamp = {"inode_key": inode_key(os.fstat(fd)), "start_ticks": process_fields("self")[2]}
@@ -257,11 +271,11 @@ class Lock:
 
     def is_ours(self):
         if not names(self.path, self.fd):
-            time.sleep(SETTLE)  # somebody may be putting our file back
+            time.sleep(SETTLE)  # a breaker may be putting our file back
         return names(self.path, self.fd)
 
     def refresh(self):
-        """Through the descriptor, which cannot reach a successor's file. False: lost."""
+        """Write the time through the descriptor, never to a successor's file. False: lost."""
         ours, start = self.is_ours(), FIELDS["timestamp_ns"]
         if ours:
             self.record["timestamp_ns"] = str(time.time_ns())
@@ -269,7 +283,7 @@ class Lock:
         return ours
 
     def release(self):
-        """Unlink, then close. False: lost, and what is there now is somebody else's."""
+        """Unlink, then close. False: lost, and the file at the path is another holder's."""
         ours = self.is_ours()
         if ours:
             os.unlink(self.path)
@@ -277,8 +291,8 @@ class Lock:
         return ours
 
 def publish(path, directory):
-    """The whole record appears at once, or not at all. None: somebody else was first."""
-    private = private_path(path)
+    """The whole record appears at once, or not at all. None: another process was first."""
+    private = temporary_path(path)
     fd = os.open(private, os.O_CREAT | os.O_EXCL | os.O_RDWR | OPEN, 0o666)
     try:
         lock = Lock(path, fd)
@@ -294,16 +308,17 @@ def publish(path, directory):
     finally:
         os.unlink(private)
 
-def acquire(resource):
-    path, settle = os.path.abspath(resource) + ".lock", 0
+def acquire(data_path):
+    path, settle = os.path.abspath(data_path) + ".lock", 0
     directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
     if not is_local(directory):
-        raise OSError(errno.EOPNOTSUPP, "other kernels may write here; use rvlf", path)
+        raise OSError(errno.EOPNOTSUPP, "not a Local file system: other kernels may write here; "
+                      "use rvlf", path)
     for _ in range(ROUNDS):
         seen = examine(path)
         if seen is None:
             lock = publish(path, directory)
-            time.sleep(settle)  # a deployed client may be about to unlink what we have replaced
+            time.sleep(settle)  # a deployed client may be about to unlink the new file
             if lock and lock.is_ours():
                 return lock
             continue
@@ -312,7 +327,7 @@ def acquire(resource):
         if seen.row == 3:
             time.sleep(seen.verdict["stale_in_ms"] / 1000)
         elif not seen.stale:
-            why = SENTENCE.format(**status_of(resource))
+            why = SENTENCE.format(**status_of(data_path))
             raise Refused(why, NOT_OURS if seen.row == 1 else HELD)
     raise Refused(f"{path} changed hands {ROUNDS} times in a row; try again", HELD)
 
@@ -320,13 +335,13 @@ def acquire(resource):
 SENTENCE = "{lock_path}: {state} (row {row} of the judge table), record: {record}"
 STATUS_EXIT = {"free": 0, "held": 1, "stale": 3, "malformed": 4, "foreign": 4, "unsupported": 4}
 
-def status_of(resource):
-    status = {"data_path": resource, "lock_path": resource + ".lock", "state": "free",
+def status_of(data_path):
+    status = {"data_path": data_path, "lock_path": data_path + ".lock", "state": "free",
               "row": None, "trailing_bytes": None, "record": None}
     try:
-        seen = examine(os.path.abspath(resource) + ".lock")
+        seen = examine(os.path.abspath(data_path) + ".lock")
     except PermissionError:
-        return {**status, "state": "held"}  # unreadable: doubt reads as held
+        return {**status, "state": "held"}  # unreadable: doubt counts as held
     except Refused:
         return {**status, "state": "foreign", "row": 1}
     if seen:
@@ -340,30 +355,30 @@ def status_of(resource):
     return status
 
 def run_status(*arguments):
-    resource, = (argument for argument in arguments if argument != "--json")
-    status = status_of(resource)
+    data_path, = (argument for argument in arguments if argument != "--json")
+    status = status_of(data_path)
     print(json.dumps(status) if "--json" in arguments else SENTENCE.format(**status))
     return STATUS_EXIT[status["state"]]
 
 def run_dump(lock_file):
-    data, fields = read(lock_file)[:READ_LEN], list(FIELDS)
+    data, fields = read(lock_file, READ_LEN), list(FIELDS)
     for name, end in zip(fields, fields[1:]):
         print(f"0x{FIELDS[name]:02x}  {name:<12}  {data[FIELDS[name]:FIELDS[end]].hex()}")
     print(json.dumps(decode(data)))
     return 0 if decode(data)["class"] == "valid" else 4
 
-def run_hold(resource, seconds):
-    lock, end = acquire(resource), time.monotonic() + float(seconds)
+def run_hold(data_path, seconds):
+    lock, end = acquire(data_path), time.monotonic() + float(seconds)
     print("held", lock.record["writer_id"], time.monotonic_ns(), flush=True)
     while (left := end - time.monotonic()) > 0 and lock.refresh():
         time.sleep(min(left, REFRESH))
     print("released", lock.record["writer_id"], time.monotonic_ns(), flush=True)
     return 0 if lock.release() else IO_ERROR
 
-def run_run(resource, dashes, program, *arguments):
-    lock = acquire(resource)
+def run_run(data_path, dashes, program, *arguments):
+    lock = acquire(data_path)
     env = {**os.environ, "RVLF_LOCK_PATH": lock.path, "RVLF_WRITER_ID": lock.record["writer_id"]}
-    try:  # the command inherits the flock: if we are killed, the lock lasts until it has ended
+    try:  # the command inherits flock: if this process is killed, the lock lasts until COMMAND ends
         child = subprocess.Popen([program, *arguments], env=env, pass_fds=[lock.fd])
     except OSError as error:
         lock.release()

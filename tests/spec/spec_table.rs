@@ -6,7 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use rvlf::judge::Reason;
+
+/// The files with rules.
 const TEXTS: [&str; 2] = ["format.md", "protocol.md"];
+
+/// The files without rules.
+const EXPLANATIONS: [&str; 3] = ["README.md", "rationale.md", "divergences.md"];
 
 /// Where tests are.
 const PLACES: [&str; 8] = [
@@ -128,6 +134,11 @@ fn every_must_has_a_number() {
             );
         }
     }
+    let explains = |name: &str| !spec(name).contains("MUST");
+    assert!(
+        explains("rationale.md") && explains("divergences.md"),
+        "they have no rules"
+    );
 }
 
 /// `file::function`, a test; in a shell script, a function of it.
@@ -226,6 +237,28 @@ fn every_vector_of_the_table_exists() {
     }
 }
 
+// A program that waits for a code of the text, which the library reports under another name, waits
+// indefinitely.
+#[test]
+fn the_reasons_of_the_text_are_those_of_the_library() {
+    let text = spec("protocol.md");
+    let (_, table) = text
+        .split_once("| row | `reason_code` | `reason` |\n|---|---|---|\n")
+        .expect("the text has a table of reasons");
+    let listed: Vec<_> = table
+        .lines()
+        .take_while(|line| line.starts_with('|'))
+        .collect();
+    let expected = Reason::ALL.map(|reason| {
+        let row = match reason.row() {
+            0 => "-".to_owned(),
+            row => row.to_string(),
+        };
+        format!("| {row} | `{}` | {reason} |", reason.code())
+    });
+    assert_eq!(listed, expected);
+}
+
 /// The targets of a text's links, without those to other sites.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let targets = text
@@ -263,7 +296,8 @@ fn check_link(path: &Path, anchor: Option<&str>, context: &str) {
 #[test]
 fn every_link_into_the_standard_leads_somewhere() {
     let directory = root().join("spec");
-    for name in ["README.md", "format.md", "protocol.md", "divergences.md"] {
+    let texts = TEXTS.into_iter().chain(EXPLANATIONS);
+    for name in texts {
         for link in links(&spec(name)) {
             let (file, anchor) = match link.split_once('#') {
                 Some((file, anchor)) => (file, Some(anchor)),
