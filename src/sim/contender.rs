@@ -5,7 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DATA_FILE, SimSys};
+use super::DATA_FILE;
+use super::process::SimSys;
 use crate::error::{AcquireError, HoldError, IoError};
 use crate::judge::StalePolicy;
 use crate::loss::Lost;
@@ -119,18 +120,6 @@ impl SimSys {
 }
 
 impl SimLock {
-    /// As [`WriterLock::writer_id`](crate::WriterLock::writer_id).
-    #[must_use]
-    pub fn writer_id(&self) -> WriterId {
-        self.0.record().writer_id()
-    }
-
-    /// As [`WriterLock::reclaimed_from`](crate::WriterLock::reclaimed_from).
-    #[must_use]
-    pub fn reclaimed_from(&self) -> Option<&Record> {
-        self.0.broken()?.record.as_ref()
-    }
-
     /// Whether the lock file still has a name, by the kernel's own inode table. A file that has
     /// lost its last name never gets another, so its lock is lost for good.
     #[must_use]

@@ -7,7 +7,9 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
-use super::{LOCK, SimDir, SimSys};
+use super::LOCK;
+use super::process::SimSys;
+use super::sim_sys::SimDir;
 use crate::judge::{Age, StalePolicy};
 use crate::record::{MAGIC, Pid, RECORD_LEN, Record, WriterId};
 use crate::sys::{Access, Liveness, Prefix, SyncMode, Sys};

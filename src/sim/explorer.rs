@@ -7,7 +7,6 @@
 
 use std::collections::HashSet;
 
-use super::World;
 use super::chooser::{Chooser, Random, Script};
 use super::fingerprint::fingerprint;
 use super::histories::{Histories, MERGE_DIVERGED};
@@ -15,6 +14,7 @@ use super::kernel::Rules;
 use super::report::{Report, Violation};
 use super::state::{Broken, Log, State};
 use super::step::Step;
+use super::world::World;
 
 /// More states than memory is likely to hold.
 const STATE_LIMIT: usize = 100_000_000;
@@ -34,6 +34,51 @@ pub(super) struct Explorer<'w> {
     pub(super) batch_private_calls: bool,
     /// Whether a process wrote to a file that other processes can read.
     pub(super) saw_named_write: bool,
+}
+
+impl World {
+    /// Tries every schedule.
+    ///
+    /// # Errors
+    ///
+    /// A shortest schedule that breaks a promise.
+    pub fn explore(&self) -> Result<Report, Violation> {
+        Explorer::new(self).explore()
+    }
+
+    /// Tries `schedules` random schedules: the first is the one of `seed`, the next that of `seed +
+    /// 1`.
+    ///
+    /// # Errors
+    ///
+    /// A schedule that breaks a promise, with its seed: `random_walk(seed, 1)` finds it again.
+    pub fn random_walk(&self, seed: u64, schedules: u64) -> Result<Report, Violation> {
+        let mut explorer = Explorer::new(self);
+        let mut report = Report::default();
+        for seed in (0..schedules).map(|n| seed.wrapping_add(n)) {
+            let steps = explorer.random_walk(seed)?;
+            report.transitions += steps;
+            report.finals += 1;
+            report.depth = report.depth.max(steps);
+        }
+        Ok(report)
+    }
+
+    /// Tries the schedule that `bytes` describe. Each byte is a choice, and any bytes are a
+    /// schedule.
+    ///
+    /// # Errors
+    ///
+    /// The schedule, if it breaks a promise.
+    pub fn replay(&self, bytes: &[u8]) -> Result<Report, Violation> {
+        let steps = Explorer::new(self).replay(bytes)?;
+        Ok(Report {
+            transitions: steps,
+            finals: 1,
+            depth: steps,
+            ..Report::default()
+        })
+    }
 }
 
 /// How a state was first reached: from which edge's state, and by which step.

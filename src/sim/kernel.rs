@@ -6,6 +6,7 @@
 //! would be different values.
 
 mod calls;
+mod descriptors;
 mod events;
 mod faults;
 mod files;
@@ -19,7 +20,8 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use self::files::{Description, DescriptionId, Ino, Inode};
+use self::descriptors::{Description, DescriptionId};
+use self::files::{Ino, Inode};
 use self::power::Disk;
 use self::processes::{Life, Process};
 use self::waiting::Watch;

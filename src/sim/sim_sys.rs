@@ -6,9 +6,9 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::SimSys;
 use super::call::{Call, Fd, Reply, WatchId};
 use super::fingerprint::fingerprint;
+use super::process::SimSys;
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
 use crate::sys::hooks::{Hooks, Safeguard};

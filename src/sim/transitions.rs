@@ -1,6 +1,5 @@
 //! The steps that are possible in a state, and what each of them does.
 
-use super::World;
 use super::call::{Call, Fork, Reply};
 use super::explorer::{Explorer, is_over};
 use super::histories::NodeId;
@@ -8,6 +7,7 @@ use super::kernel::{Fault, WorldEvent};
 use super::process::Next;
 use super::state::{Actor, Broken, Log, State};
 use super::step::Step;
+use super::world::World;
 use super::{LOCK, SPIN_LIMIT};
 use crate::record::Pid;
 

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::call::Name;
-use super::explorer::Explorer;
 use super::kernel::{EventBudget, FlockScope, Kernel, Rules, System};
-use super::process::Program;
-use super::{LOCK, Report, Safeguard, SimSys, Violation};
+use super::process::{Program, SimSys};
+use super::{LOCK, Safeguard};
 use crate::judge::FileSystem;
 use crate::protocol::{READ_BACK_DELAY, SETTLE};
 
@@ -272,51 +271,7 @@ impl World {
     }
 }
 
-/// Searches.
 impl World {
-    /// Tries every schedule.
-    ///
-    /// # Errors
-    ///
-    /// A shortest schedule that breaks a promise.
-    pub fn explore(&self) -> Result<Report, Violation> {
-        Explorer::new(self).explore()
-    }
-
-    /// Tries `schedules` random schedules: the first is the one of `seed`, the next that of `seed +
-    /// 1`.
-    ///
-    /// # Errors
-    ///
-    /// A schedule that breaks a promise, with its seed: `random_walk(seed, 1)` finds it again.
-    pub fn random_walk(&self, seed: u64, schedules: u64) -> Result<Report, Violation> {
-        let mut explorer = Explorer::new(self);
-        let mut report = Report::default();
-        for seed in (0..schedules).map(|n| seed.wrapping_add(n)) {
-            let steps = explorer.random_walk(seed)?;
-            report.transitions += steps;
-            report.finals += 1;
-            report.depth = report.depth.max(steps);
-        }
-        Ok(report)
-    }
-
-    /// Tries the schedule that `bytes` describe. Each byte is a choice, and any bytes are a
-    /// schedule.
-    ///
-    /// # Errors
-    ///
-    /// The schedule, if it breaks a promise.
-    pub fn replay(&self, bytes: &[u8]) -> Result<Report, Violation> {
-        let steps = Explorer::new(self).replay(bytes)?;
-        Ok(Report {
-            transitions: steps,
-            finals: 1,
-            depth: steps,
-            ..Report::default()
-        })
-    }
-
     /// The name of a process, in a trace.
     pub(super) fn name(&self, pid_index: usize) -> &str {
         match self.contenders.get(pid_index) {

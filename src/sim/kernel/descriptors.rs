@@ -1,0 +1,241 @@
+//! Descriptors, open file descriptions and their locks.
+
+use nix::errno::Errno;
+
+use super::super::call::{Fd, Name, Reply};
+use super::{FlockScope, Ino, Kernel, Rules, fill_slot, free_slot};
+use crate::sys::{FileKind, Flock, FlockOutcome, Prefix, READ_LEN};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct DescriptionId {
+    opener: usize,
+    slot: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Description {
+    pub(super) ino: Ino,
+    pub(super) writable: bool,
+    pub(super) lock: Option<Lock>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Lock {
+    Shared,
+    Exclusive,
+}
+
+impl Lock {
+    fn requested(operation: Flock) -> Option<Lock> {
+        match operation {
+            Flock::Shared => Some(Lock::Shared),
+            Flock::Exclusive => Some(Lock::Exclusive),
+            Flock::Unlock => None,
+        }
+    }
+
+    fn conflicts(self, other: Lock) -> bool {
+        self == Lock::Exclusive || other == Lock::Exclusive
+    }
+}
+
+/// Descriptors and open file descriptions.
+impl Kernel {
+    pub(super) fn add_descriptor(&mut self, pid_index: usize, ino: Ino, writable: bool) -> Fd {
+        let process = self.process_mut(pid_index);
+        let description = Description {
+            ino,
+            writable,
+            lock: None,
+        };
+        let id = DescriptionId {
+            opener: pid_index,
+            slot: fill_slot(&mut process.descriptions, description),
+        };
+        fill_slot(&mut process.descriptors, id)
+    }
+
+    pub(super) fn description(
+        &self,
+        pid_index: usize,
+        fd: Fd,
+    ) -> Result<(DescriptionId, Description), Errno> {
+        let descriptors = &self.process(pid_index).descriptors;
+        let id = descriptors.get(fd).copied().flatten();
+        let id = id.ok_or(Errno::EBADF)?;
+        Ok((id, self.description_of(id)))
+    }
+
+    pub(super) fn description_of(&self, id: DescriptionId) -> Description {
+        let descriptions = &self.process(id.opener).descriptions;
+        let description = descriptions.get(id.slot).copied().flatten();
+        description.expect("a description lives while a descriptor refers to it")
+    }
+
+    fn description_mut(&mut self, id: DescriptionId) -> &mut Description {
+        let descriptions = &mut self.process_mut(id.opener).descriptions;
+        let description = descriptions.get_mut(id.slot).and_then(Option::as_mut);
+        description.expect("a description lives while a descriptor refers to it")
+    }
+
+    /// How many descriptors of all processes refer to a description that `matches`.
+    pub(super) fn references(&self, matches: impl Fn(&Description) -> bool) -> usize {
+        let descriptions = self.used_descriptions();
+        let descriptions = descriptions.map(|id| self.description_of(id));
+        descriptions.filter(matches).count()
+    }
+
+    /// The description of each descriptor of each process.
+    fn used_descriptions(&self) -> impl Iterator<Item = DescriptionId> {
+        let processes = self.processes.iter();
+        processes.flat_map(|process| process.descriptors.iter().flatten().copied())
+    }
+
+    /// Whether the last name of the file is gone.
+    pub(super) fn is_removed(&self, pid_index: usize, fd: Fd) -> bool {
+        let found = self.description(pid_index, fd);
+        found.is_ok_and(|(_, found)| self.inode(found.ino).links == 0)
+    }
+
+    pub(super) fn close(&mut self, pid_index: usize, fd: Fd) -> Result<Reply, Errno> {
+        let (id, description) = self.description(pid_index, fd)?;
+        self.report_close(pid_index, fd);
+        free_slot(&mut self.process_mut(pid_index).descriptors, fd);
+        if self.used_descriptions().all(|other| other != id) {
+            free_slot(&mut self.process_mut(id.opener).descriptions, id.slot);
+            self.free_inode(description.ino);
+        }
+        Ok(Reply::Done)
+    }
+
+    /// Notifies the watches of a file that its last descriptor open for writing is about to be
+    /// closed. They receive this once, before the file's lock is dropped. False if no watch is
+    /// notified.
+    pub(super) fn report_close(&mut self, pid_index: usize, fd: Fd) -> bool {
+        let Ok((id, description)) = self.description(pid_index, fd) else {
+            return false;
+        };
+        let copies = self.used_descriptions().filter(|other| *other == id);
+        let is_last = copies.count() == 1;
+        let notifies = is_last && description.writable && self.is_watched(description.ino);
+        if notifies {
+            self.notify_watches(description.ino);
+            self.description_mut(id).writable = false;
+        }
+        notifies
+    }
+
+    pub(super) fn close_all(&mut self, pid_index: usize) {
+        for fd in 0..self.process(pid_index).descriptors.len() {
+            // A gap in the table is no error.
+            let _ = self.close(pid_index, fd);
+        }
+    }
+
+    /// Does what foreign code in a process may do: closes its descriptors, and opens the file
+    /// `name` for writing until the new descriptors have all their numbers.
+    pub(super) fn take_descriptors(
+        &mut self,
+        pid_index: usize,
+        name: &Name,
+    ) -> Result<Reply, Errno> {
+        let ino = self.find(name)?;
+        let taken = self.process(pid_index).descriptors.len();
+        self.close_all(pid_index);
+        for _ in 0..taken {
+            self.add_descriptor(pid_index, ino, true);
+        }
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn read(&self, pid_index: usize, fd: Fd) -> Result<Reply, Errno> {
+        let inode = self.inode(self.description(pid_index, fd)?.1.ino);
+        if inode.kind != FileKind::Regular {
+            return Err(Errno::EISDIR);
+        }
+        let prefix = Prefix::read(|buffer| {
+            for (to, from) in buffer.iter_mut().zip(inode.content.iter()) {
+                *to = *from;
+            }
+            Ok(inode.content.len().min(READ_LEN))
+        });
+        let prefix = prefix.expect("reading from memory does not fail");
+        Ok(Reply::Prefix(prefix))
+    }
+
+    pub(super) fn write(
+        &mut self,
+        rules: &Rules,
+        pid_index: usize,
+        fd: Fd,
+        offset: u64,
+        bytes: &[u8],
+    ) -> Result<Reply, Errno> {
+        let (_, description) = self.description(pid_index, fd)?;
+        if !description.writable {
+            return Err(Errno::EBADF);
+        }
+        let now_ns = self.file_time_ns(rules);
+        let inode = self.inode_mut(description.ino);
+        let start = usize::try_from(offset).map_err(|_| Errno::EFBIG)?;
+        let end = start + bytes.len();
+        let mut content = inode.content.to_vec();
+        content.resize(content.len().max(end), 0);
+        let written = content.get_mut(start..end);
+        let written = written.expect("the content was resized");
+        written.copy_from_slice(bytes);
+        inode.content = content.into();
+        inode.mtime_ns = now_ns;
+        Ok(Reply::Done)
+    }
+}
+
+/// flock(2), with LOCK_NB.
+impl Kernel {
+    /// A conversion drops the lock that it has before it requests the other one. If the request
+    /// would block, it has neither.
+    pub(super) fn flock(
+        &mut self,
+        rules: &Rules,
+        pid_index: usize,
+        fd: Fd,
+        operation: Flock,
+    ) -> Result<Reply, Errno> {
+        let (id, description) = self.description(pid_index, fd)?;
+        let requested = Lock::requested(operation);
+        let kernel = self.process(pid_index).system.kernel();
+        let is_excluded = |other: &DescriptionId| {
+            *other != id
+                && (rules.flock == FlockScope::Everywhere
+                    || self.process(other.opener).system.kernel() == kernel)
+        };
+        let blocks = |other: Description| {
+            let locks = requested.zip(other.lock);
+            other.ino == description.ino && locks.is_some_and(|(own, other)| own.conflicts(other))
+        };
+        let would_block = self
+            .used_descriptions()
+            .filter(is_excluded)
+            .any(|other| blocks(self.description_of(other)));
+        self.description_mut(id).lock = requested.filter(|_| !would_block);
+        Ok(Reply::Flocked(if would_block {
+            FlockOutcome::WouldBlock
+        } else {
+            FlockOutcome::Done
+        }))
+    }
+
+    /// Drops the lock that a conversion gives up. False if this is no conversion.
+    pub(super) fn begin_conversion(&mut self, pid_index: usize, fd: Fd, operation: Flock) -> bool {
+        let Ok((id, description)) = self.description(pid_index, fd) else {
+            return false;
+        };
+        let requested = Lock::requested(operation);
+        let converts =
+            description.lock.is_some() && requested.is_some() && description.lock != requested;
+        if converts {
+            self.description_mut(id).lock = None;
+        }
+        converts
+    }
+}
