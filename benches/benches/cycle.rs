@@ -13,7 +13,7 @@ use nix::sys::stat::{Mode as Permissions, fstatat};
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{UnlinkatFlags, gethostname, linkat, unlinkat};
 use rvlf::record::RECORD_LEN;
-use rvlf::{Durability, LockOptions, WriterLock};
+use rvlf::{Durability, LockFile, LockOptions, WriterLock};
 use rvlf_benches::{Directory, Goal, Mode, directories, interleaved, print_row, report_goal};
 
 const FREE: &str = "this process is the only contender";
@@ -133,6 +133,12 @@ fn cycle(options: &LockOptions, data_path: &Path) {
     lock.release().expect(FREE);
 }
 
+/// As [`cycle`], in a directory that is open already.
+fn cycle_opened(lock_file: &LockFile) {
+    let lock = lock_file.try_acquire().expect(FREE);
+    lock.release().expect(FREE);
+}
+
 fn benchmarks(c: &mut Criterion, directory: &Directory) {
     let data_path = directory.join("data");
     for sync in [false, true] {
@@ -157,14 +163,16 @@ fn goals(mode: Mode, directory: &Directory, sync: bool) {
     let lock_path = rvlf::lock_path_for(&data_path);
     let dir = File::open(directory.path()).expect("the directory exists");
     let (with, without) = (options(sync, true), options(sync, false));
+    let lock_file = LockFile::with_options(&data_path, with.clone()).expect("the directory exists");
     let bare = "bare calls succeed as the library's do";
     let (rounds, batch) = if sync { (300, 5) } else { (600, 40) };
-    let [rvlf, plain, same, least, deployed] = interleaved(
+    let [rvlf, plain, opened, same, least, deployed] = interleaved(
         mode.pick(rounds, 1),
         mode.pick(batch, 1),
         [
             &mut || cycle(&with, &data_path),
             &mut || cycle(&without, &data_path),
+            &mut || cycle_opened(&lock_file),
             &mut || same_calls(&data_path, sync).expect(bare),
             &mut || least_calls(&dir, sync).expect(bare),
             &mut || deployed_calls(&lock_path, sync).expect(bare),
@@ -176,6 +184,7 @@ fn goals(mode: Mode, directory: &Directory, sync: bool) {
     print_row("the same calls, bare", &same, &same);
     print_row("rvlf", &rvlf, &same);
     print_row("rvlf, no keepalive", &plain, &same);
+    print_row("rvlf, through an opened LockFile", &opened, &same);
     print_row("open, flock, write, link, unlink alone", &least, &same);
     print_row("the deployed client's calls (unsafe)", &deployed, &same);
     report_goal(
@@ -184,6 +193,13 @@ fn goals(mode: Mode, directory: &Directory, sync: bool) {
         Goal::AtMost(1.05),
         &place,
         rvlf.ratio_to(&same),
+    );
+    report_goal(
+        mode,
+        "acquire and release through an opened `LockFile`, against open, flock, write, link, unlink alone",
+        Goal::AtMost(1.25),
+        &place,
+        opened.ratio_to(&least),
     );
     report_goal(
         mode,

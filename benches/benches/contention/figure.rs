@@ -1,230 +1,130 @@
-//! Figures as SVG files, below `docs/plots`: one per question, over the number of contenders.
+//! Figures as SVG files over the number of contenders.
 
-use std::fmt::Write;
-use std::path::PathBuf;
+use std::error::Error;
+use std::ops::Range;
+use std::path::Path;
 
-use rvlf_benches::Mode;
+use plotters::coord::Shift;
+use plotters::prelude::*;
+use plotters::style::RGBColor;
 
-/// One line of a figure.
-pub struct Curve {
-    pub name: &'static str,
-    /// Which colour of the style sheet.
-    pub colour: usize,
-    pub dashed: bool,
-    pub points: Vec<(usize, f64)>,
+use crate::Point;
+use crate::kind::LockKind;
+
+/// What is drawn upwards.
+pub struct Axis {
+    pub label: &'static str,
+    /// Smaller values are drawn as this much: a logarithm has no zero.
+    pub floor: f64,
 }
 
-/// Both axes are logarithmic: contenders double, and contestants differ by orders of magnitude.
-pub struct Figure {
-    pub title: String,
-    pub y: &'static str,
-    /// What is less is drawn as this much: a logarithm has no zero.
-    pub least: f64,
-    pub curves: Vec<Curve>,
+/// Both axes are logarithmic: the contenders double, and the kinds differ by orders of magnitude.
+pub struct Figure<'a> {
+    title: &'a str,
+    axis: Axis,
+    curves: Vec<Curve>,
 }
 
-const WIDTH: f64 = 720.0;
-const HEIGHT: f64 = 400.0;
-/// Left, top, right (names of the lines), bottom.
-const MARGINS: [f64; 4] = [72.0, 64.0, 136.0, 48.0];
-const LINE_HEIGHT: f64 = 16.0;
-
-/// Drawn on its own ground, so that it can be read on any page; dark where the reader wants dark.
-const LIGHT: &str = ".ground{fill:#fff}.grid{stroke:#e3e5e8}text{fill:#3d444d}.title{fill:#1f2328}";
-const DARK: &str =
-    ".ground{fill:#15191f}.grid{stroke:#2d333b}text{fill:#adb5bf}.title{fill:#eceff2}";
-const SHAPES: &str = "text{font:13px system-ui,sans-serif}.title{font-size:16px;font-weight:600}\
-    .line{fill:none;stroke-width:2}.dashed{stroke-dasharray:5 4;stroke-width:1.5}";
-
-/// By [`Curve::colour`].
-const ON_LIGHT: [&str; 6] = ["c2410c", "e39a6f", "7c8591", "1d6fd1", "3f8f3a", "8250c4"];
-const ON_DARK: [&str; 6] = ["ff8a4c", "b9764f", "9aa3ae", "5aa9ff", "6cc265", "b794f4"];
-
-fn style() -> String {
-    let colours = |colours: [&str; 6]| -> String {
-        let rule = |(i, c)| format!(".s{i}{{stroke:#{c}}}.f{i}{{fill:#{c}}}");
-        colours.into_iter().enumerate().map(rule).collect()
-    };
-    let (light, dark) = (colours(ON_LIGHT), colours(ON_DARK));
-    format!("{SHAPES}{LIGHT}{light}@media(prefers-color-scheme:dark){{{DARK}{dark}}}")
+struct Curve {
+    kind: LockKind,
+    points: Vec<(f64, f64)>,
 }
 
-impl Figure {
-    /// Draws into `docs/plots/NAME.svg`; when only trying, into the build directory.
-    pub fn draw(&self, mode: Mode, name: &str) {
-        let folder = match mode {
-            Mode::Full | Mode::Goals => {
-                PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/plots"))
+const SIZE: (u32, u32) = (720, 420);
+const NAMES_WIDTH: u32 = 130;
+
+fn colour(kind: LockKind) -> RGBColor {
+    match kind {
+        LockKind::Rvlf => RGBColor(0xc2, 0x41, 0x0c),
+        LockKind::RvlfSynced => RGBColor(0xe3, 0x9a, 0x6f),
+        LockKind::Bare => RGBColor(0x7c, 0x85, 0x91),
+        LockKind::Flock => RGBColor(0x1d, 0x6f, 0xd1),
+        LockKind::Filelock => RGBColor(0x3f, 0x8f, 0x3a),
+        LockKind::ProperLockfile => RGBColor(0x82, 0x50, 0xc4),
+    }
+}
+
+impl<'a> Figure<'a> {
+    pub fn new<T>(
+        title: &'a str,
+        axis: Axis,
+        points: &[Point<T>],
+        value: fn(&T) -> f64,
+    ) -> Figure<'a> {
+        let curve = |kind: LockKind| {
+            let points = points.iter().filter(|point| point.kind == kind);
+            let at = |point: &Point<T>| (point.n as f64, value(&point.value).max(axis.floor));
+            Curve {
+                kind,
+                points: points.map(at).collect(),
             }
-            _ => PathBuf::from(env!("CARGO_TARGET_TMPDIR")),
         };
-        let Some(svg) = self.svg() else {
-            return println!("no figure {name}: too few points");
+        let curves = LockKind::ALL.map(curve).into_iter();
+        Figure {
+            title,
+            curves: curves.filter(|curve| !curve.points.is_empty()).collect(),
+            axis,
+        }
+    }
+
+    /// Draws NAME.svg in the directory that `RVLF_BENCH_FIGURES` names; nothing if it names none.
+    pub fn draw(&self, name: &str) {
+        let Some(directory) = std::env::var_os("RVLF_BENCH_FIGURES") else {
+            return;
         };
-        let path = folder.join(format!("{name}.svg"));
-        let written = std::fs::create_dir_all(&folder).and_then(|()| std::fs::write(&path, svg));
-        if let Err(error) = written {
-            println!("no figure {name}: {error}");
+        let path = Path::new(&directory).join(format!("{name}.svg"));
+        self.draw_to(&path)
+            .expect("the directory of the figures is writable");
+    }
+
+    fn draw_to(&self, path: &Path) -> Result<(), Box<dyn Error + '_>> {
+        let root = SVGBackend::new(path, SIZE).into_drawing_area();
+        root.fill(&WHITE)?;
+        let (plot, names) = root.split_horizontally(SIZE.0 - NAMES_WIDTH);
+        self.draw_names(&names)?;
+        let (contenders, values) = self.ranges();
+        let mut chart = ChartBuilder::on(&plot)
+            .caption(self.title, ("sans-serif", 18))
+            .margin(12)
+            .x_label_area_size(40)
+            .y_label_area_size(72)
+            .build_cartesian_2d(contenders.log_scale().base(2.0), values.log_scale())?;
+        chart
+            .configure_mesh()
+            .x_desc("contenders")
+            .y_desc(self.axis.label)
+            .x_label_formatter(&|n| format!("{n:.0}"))
+            .y_label_formatter(&|value| value.to_string())
+            .light_line_style(TRANSPARENT)
+            .draw()?;
+        for Curve { kind, points } in &self.curves {
+            let style = colour(*kind).stroke_width(2);
+            chart.draw_series(LineSeries::new(points.clone(), style).point_size(3))?;
         }
+        Ok(root.present()?)
     }
 
-    fn svg(&self) -> Option<String> {
-        let axes = Axes::around(self)?;
-        let mut svg = format!(
-            "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {HEIGHT}\" \
-             role=\"img\" aria-label=\"{title}\">\n<style>{style}</style>\n\
-             <rect class=\"ground\" width=\"{WIDTH}\" height=\"{HEIGHT}\" rx=\"8\"/>\n\
-             <text class=\"title\" x=\"20\" y=\"28\">{title}</text>\n\
-             <text x=\"20\" y=\"48\">{y}</text>\n",
-            style = style(),
-            title = self.title,
-            y = self.y,
-        );
-        axes.draw(&mut svg);
-        for curve in &self.curves {
-            axes.draw_curve(&mut svg, curve, self.least);
+    fn draw_names(&self, area: &DrawingArea<SVGBackend, Shift>) -> Result<(), Box<dyn Error + '_>> {
+        for (y, Curve { kind, .. }) in (64..).step_by(22).zip(&self.curves) {
+            let line = vec![(0, y), (16, y)];
+            area.draw(&PathElement::new(line, colour(*kind).stroke_width(2)))?;
+            area.draw(&Text::new(kind.name(), (22, y - 6), ("sans-serif", 13)))?;
         }
-        self.name_curves(&mut svg, &axes);
-        svg.push_str("</svg>\n");
-        Some(svg)
+        Ok(())
     }
 
-    /// Each name where its line ends, moved down as far as the one above needs.
-    fn name_curves(&self, svg: &mut String, axes: &Axes) {
-        let named = self.curves.iter().filter(|curve| !curve.dashed);
-        let mut ends: Vec<(f64, &Curve)> = named
-            .filter_map(|curve| {
-                let (_, value) = curve.points.last()?;
-                Some((axes.y(value.max(self.least)), curve))
-            })
-            .collect();
-        ends.sort_by(|(a, _), (b, _)| a.total_cmp(b));
-        let room = LINE_HEIGHT * ends.len() as f64;
-        let mut free = f64::MIN;
-        for (i, (y, curve)) in ends.into_iter().enumerate() {
-            let last_chance = HEIGHT - MARGINS[3] - room + LINE_HEIGHT * (i as f64 + 1.0);
-            let y = y.min(last_chance).max(free);
-            free = y + LINE_HEIGHT;
-            let _ = writeln!(
-                svg,
-                "<text class=\"f{}\" x=\"{:.0}\" y=\"{:.0}\">{}</text>",
-                curve.colour,
-                WIDTH - MARGINS[2] + 12.0,
-                y + 4.0,
-                curve.name
-            );
-        }
+    /// Of both axes, with some room above and below.
+    fn ranges(&self) -> (Range<f64>, Range<f64>) {
+        let points = || self.curves.iter().flat_map(|curve| &curve.points);
+        let range = |values: &mut dyn Iterator<Item = f64>, room: f64| {
+            let none = f64::INFINITY..0.0;
+            let both = values.fold(none, |range, value| {
+                range.start.min(value)..range.end.max(value)
+            });
+            both.start / room..both.end * room
+        };
+        let contenders = range(&mut points().map(|(n, _)| *n), 1.05);
+        let values = range(&mut points().map(|(_, value)| *value), 1.3);
+        (contenders, values)
     }
-}
-
-struct Axes {
-    counts: Vec<usize>,
-    low: f64,
-    high: f64,
-}
-
-impl Axes {
-    fn around(figure: &Figure) -> Option<Axes> {
-        let points = || figure.curves.iter().flat_map(|curve| &curve.points);
-        let mut counts: Vec<usize> = points().map(|(n, _)| *n).collect();
-        counts.sort_unstable();
-        counts.dedup();
-        let values = || points().map(|(_, y)| y.max(figure.least));
-        let low = values().reduce(f64::min)? / 1.3;
-        let high = values().reduce(f64::max)? * 1.3;
-        (counts.len() > 1).then_some(Axes { counts, low, high })
-    }
-
-    fn x(&self, n: usize) -> f64 {
-        let share = |n: usize| (n as f64).log2();
-        let ends = self.counts.first().zip(self.counts.last());
-        let (first, last) = ends.map_or((0.0, 1.0), |(a, b)| (share(*a), share(*b)));
-        let width = WIDTH - MARGINS[0] - MARGINS[2];
-        MARGINS[0] + width * (share(n) - first) / (last - first)
-    }
-
-    fn y(&self, value: f64) -> f64 {
-        let height = HEIGHT - MARGINS[1] - MARGINS[3];
-        let share = (value / self.low).ln() / (self.high / self.low).ln();
-        HEIGHT - MARGINS[3] - height * share
-    }
-
-    /// 1, 10, 100 ..; where those are few, 2 and 5 of each as well.
-    fn ticks(&self) -> Vec<f64> {
-        let few = self.high / self.low < 300.0;
-        let steps: &[f64] = if few { &[1.0, 2.0, 5.0] } else { &[1.0] };
-        let decades = self.low.log10().floor() as i32..=self.high.log10().ceil() as i32;
-        decades
-            .flat_map(|decade| steps.iter().map(move |step| step * 10_f64.powi(decade)))
-            .filter(|tick| (self.low..=self.high).contains(tick))
-            .collect()
-    }
-
-    fn draw(&self, svg: &mut String) {
-        let (left, right) = (MARGINS[0], WIDTH - MARGINS[2]);
-        for tick in self.ticks() {
-            let y = self.y(tick);
-            let _ = writeln!(
-                svg,
-                "<path class=\"grid\" d=\"M{left} {y:.1}H{right}\"/>\
-                 <text x=\"{:.0}\" y=\"{:.1}\" text-anchor=\"end\">{}</text>",
-                left - 8.0,
-                y + 4.0,
-                label(tick)
-            );
-        }
-        let below = HEIGHT - MARGINS[3];
-        for n in &self.counts {
-            let _ = writeln!(
-                svg,
-                "<text x=\"{:.1}\" y=\"{:.0}\" text-anchor=\"middle\">{n}</text>",
-                self.x(*n),
-                below + 18.0
-            );
-        }
-        let _ = writeln!(
-            svg,
-            "<text x=\"{:.0}\" y=\"{:.0}\" text-anchor=\"middle\">contenders</text>",
-            f64::midpoint(left, right),
-            below + 36.0
-        );
-    }
-
-    fn draw_curve(&self, svg: &mut String, curve: &Curve, least: f64) {
-        let at = |(n, value): &(usize, f64)| (self.x(*n), self.y(value.max(least)));
-        let points = curve.points.iter().map(at);
-        let path: Vec<String> = points.map(|(x, y)| format!("{x:.1} {y:.1}")).collect();
-        let colour = curve.colour;
-        let dashed = if curve.dashed { " dashed" } else { "" };
-        let _ = writeln!(
-            svg,
-            "<path class=\"line{dashed} s{colour}\" d=\"M{}\"/>",
-            path.join("L")
-        );
-        if !curve.dashed {
-            for (x, y) in curve.points.iter().map(at) {
-                let _ = write!(
-                    svg,
-                    "<circle class=\"f{colour}\" cx=\"{x:.1}\" cy=\"{y:.1}\" r=\"2.5\"/>"
-                );
-            }
-            svg.push('\n');
-        }
-    }
-}
-
-/// 10000 as 10,000, and 0.01 as it is.
-fn label(value: f64) -> String {
-    if value < 1.0 {
-        return format!("{value:.3}").trim_end_matches('0').to_owned();
-    }
-    let digits = format!("{value:.0}");
-    let mut grouped = String::new();
-    for (i, digit) in digits.chars().enumerate() {
-        if i > 0 && (digits.len() - i).is_multiple_of(3) {
-            grouped.push(',');
-        }
-        grouped.push(digit);
-    }
-    grouped
 }
