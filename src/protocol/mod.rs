@@ -21,7 +21,7 @@
 //! | `publish`, `unsettled` | a record at the lock path, and what takes it back |
 //! | `acquire` | one attempt: examine, break, publish |
 //! | `wait`, `pace` | the pauses between attempts |
-//! | `hold`, `release`, `keepalive` | the lock while it is held, and its end |
+//! | `hold`, `keepalive`, `schedule`, `release` | the lock while it is held, its refreshes and its end |
 
 mod acquire;
 mod breaking;
@@ -36,6 +36,7 @@ pub(crate) mod pace;
 mod place;
 mod publish;
 mod release;
+mod schedule;
 mod torn;
 mod unsettled;
 pub(crate) mod wait;
