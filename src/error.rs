@@ -319,6 +319,23 @@ impl Error for HoldError {
     }
 }
 
+/// A wait that was cancelled before it had a result.
+pub(crate) struct Cancelled {
+    pub(crate) lock_path: PathBuf,
+}
+
+impl From<Cancelled> for AcquireError {
+    fn from(Cancelled { lock_path }: Cancelled) -> AcquireError {
+        AcquireError::Cancelled { lock_path }
+    }
+}
+
+impl From<Cancelled> for WaitError {
+    fn from(Cancelled { lock_path }: Cancelled) -> WaitError {
+        WaitError::Cancelled { lock_path }
+    }
+}
+
 impl From<IoError> for AcquireError {
     fn from(error: IoError) -> AcquireError {
         AcquireError::Io(error)

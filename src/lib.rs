@@ -102,6 +102,8 @@ mod sys;
 #[cfg(feature = "table")]
 pub mod table;
 #[cfg(feature = "std")]
+mod task;
+#[cfg(feature = "std")]
 mod trace;
 
 pub use judge::StalePolicy;
@@ -120,7 +122,10 @@ pub use loss::{LossReason, Lost};
 #[cfg(feature = "std")]
 pub use protocol::lock_path_for;
 #[cfg(feature = "std")]
-pub use sys::FileKind;
+pub use sys::{CancelToken, FileKind};
+#[cfg(feature = "std")]
+#[cfg_attr(docsrs, doc(cfg(feature = "std")))]
+pub use task::LockFuture;
 
 /// The README's example, compiled.
 #[cfg(all(doctest, feature = "std"))]

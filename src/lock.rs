@@ -10,15 +10,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{AcquireError, HoldError, IoError};
-use crate::holder::Holder;
 use crate::judge::StalePolicy;
 use crate::loss::Lost;
 use crate::protocol::keepalive::{self, Registration};
-use crate::protocol::{self, AcquireOptions, Acquired, Held, OnLost, Place, PublishOptions};
+use crate::protocol::{
+    self, AcquireOptions, Acquired, Held, OnLost, Place, PublishOptions, lock_path_for,
+};
 use crate::record::{Record, WriterId};
 #[cfg(unix)]
 use crate::sys::child::{self, DeathSignal};
-use crate::sys::{Context, Host};
+use crate::sys::{CancelToken, Context, Host};
+use crate::task::{self, LockFuture};
 
 /// The writer lock of one data file, held until it is released or dropped.
 ///
@@ -114,6 +116,53 @@ impl WriterLock {
         timeout: Duration,
     ) -> Result<WriterLock, AcquireError> {
         LockOptions::new().acquire(data_path, timeout)
+    }
+
+    /// Acquires the lock of the data file `data_path` without blocking the caller, waiting up to
+    /// `timeout` for it, with the default [`LockOptions`]. `Duration::MAX` waits indefinitely.
+    ///
+    /// The future works with every runtime: a thread of its own, started at the first poll, does the
+    /// waiting. Dropping the future cancels the wait.
+    ///
+    /// The methods of the lock itself are system calls: [`check`](WriterLock::check),
+    /// [`refresh`](WriterLock::refresh), [`release`](WriterLock::release) and the drop take
+    /// microseconds on a local file system. On a network mount they wait for the server: call them
+    /// where the runtime allows blocking.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("log");
+    /// # fn block_on<F: Future>(future: F) -> F::Output {
+    /// #     struct Unpark(std::thread::Thread);
+    /// #     impl std::task::Wake for Unpark {
+    /// #         fn wake(self: std::sync::Arc<Self>) { self.0.unpark(); }
+    /// #     }
+    /// #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    /// #     let mut context = std::task::Context::from_waker(&waker);
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     loop {
+    /// #         if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+    /// #             return output;
+    /// #         }
+    /// #         std::thread::park();
+    /// #     }
+    /// # }
+    /// use rvlf::WriterLock;
+    /// use std::time::Duration;
+    ///
+    /// # block_on(async {
+    /// let lock = WriterLock::acquire_async(&path, Duration::from_secs(10)).await?;
+    /// // ... write the log ...
+    /// lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn acquire_async(
+        data_path: impl AsRef<Path>,
+        timeout: Duration,
+    ) -> LockFuture<WriterLock, AcquireError> {
+        LockOptions::new().acquire_async(data_path, timeout)
     }
 
     /// The default options, to be changed: [`LockOptions::new`].
@@ -416,6 +465,7 @@ pub struct LockOptions {
     mode: u32,
     on_lost: Option<OnLost>,
     refuse_aliases: bool,
+    cancel_token: Option<CancelToken>,
 }
 
 impl LockOptions {
@@ -432,6 +482,7 @@ impl LockOptions {
             mode: 0o666,
             on_lost: None,
             refuse_aliases: false,
+            cancel_token: None,
         }
     }
 
@@ -517,13 +568,25 @@ impl LockOptions {
         self
     }
 
+    /// A token that ends the waits of these options from another thread. Default: none.
+    ///
+    /// A call that is cancelled returns [`AcquireError::Cancelled`] at once, even if a network mount
+    /// hangs: with a token the work is done on a thread of its own, which stays behind until the mount
+    /// answers, and releases a lock that it acquires then.
+    ///
+    /// Example: [`CancelToken`].
+    pub fn cancel_token(mut self, token: &CancelToken) -> LockOptions {
+        self.cancel_token = Some(token.clone());
+        self
+    }
+
     /// Acquires the lock in one attempt; see [`WriterLock::try_acquire`].
     ///
     /// # Errors
     ///
     /// See [`AcquireError`].
     pub fn try_acquire(&self, data_path: impl AsRef<Path>) -> Result<WriterLock, AcquireError> {
-        self.try_acquire_at(&open_place(data_path.as_ref())?)
+        self.acquire_by_path(data_path.as_ref(), None, Vec::new())
     }
 
     /// Acquires the lock, waiting up to `timeout` for it; see [`WriterLock::acquire`].
@@ -536,60 +599,84 @@ impl LockOptions {
         data_path: impl AsRef<Path>,
         timeout: Duration,
     ) -> Result<WriterLock, AcquireError> {
-        self.acquire_at(&open_place(data_path.as_ref())?, timeout)
+        self.acquire_by_path(data_path.as_ref(), Some(timeout), Vec::new())
+    }
+
+    /// Acquires the lock without blocking the caller; see [`WriterLock::acquire_async`].
+    pub fn acquire_async(
+        &self,
+        data_path: impl AsRef<Path>,
+        timeout: Duration,
+    ) -> LockFuture<WriterLock, AcquireError> {
+        let (options, data_path) = (self.clone(), data_path.as_ref().to_owned());
+        LockFuture::new(&lock_path_for(&data_path), move |token| {
+            options.acquire_by_path(&data_path, Some(timeout), vec![token])
+        })
+    }
+
+    fn acquire_by_path(
+        &self,
+        data_path: &Path,
+        timeout: Option<Duration>,
+        cancel: Vec<CancelToken>,
+    ) -> Result<WriterLock, AcquireError> {
+        let (options, data_path) = (self.clone(), data_path.to_owned());
+        let lock_path = lock_path_for(&data_path);
+        task::cancellable(self.token(), cancel, &lock_path, move |cancel| {
+            options.acquire_at(&open_place(&data_path)?, timeout, cancel)
+        })
     }
 
     pub(crate) fn policy(&self) -> StalePolicy {
         self.stale_policy
     }
 
-    pub(crate) fn try_acquire_at(
-        &self,
-        place: &Arc<Place<Host>>,
-    ) -> Result<WriterLock, AcquireError> {
-        let refused = |holder| AcquireError::Held {
-            lock_path: place.lock_path().to_owned(),
-            holder,
-        };
-        self.wait_at(place, Duration::ZERO)?.map_err(refused)
+    pub(crate) fn token(&self) -> Option<&CancelToken> {
+        self.cancel_token.as_ref()
     }
 
+    /// Acquires the lock in one attempt, or waits up to `timeout` for it.
     pub(crate) fn acquire_at(
         &self,
         place: &Arc<Place<Host>>,
-        timeout: Duration,
+        timeout: Option<Duration>,
+        cancel: Vec<CancelToken>,
     ) -> Result<WriterLock, AcquireError> {
-        let refused = |holder| AcquireError::Timeout {
-            lock_path: place.lock_path().to_owned(),
-            timeout,
-            holder,
-        };
-        self.wait_at(place, timeout)?.map_err(refused)
+        let lock_path = || place.lock_path().to_owned();
+        match Held::acquire(place, self.to_protocol(timeout, cancel))? {
+            Acquired::Held(held) => self.keep(held),
+            Acquired::Refused(holder) => Err(match timeout {
+                None => AcquireError::Held {
+                    lock_path: lock_path(),
+                    holder,
+                },
+                Some(timeout) => AcquireError::Timeout {
+                    lock_path: lock_path(),
+                    timeout,
+                    holder,
+                },
+            }),
+            Acquired::Cancelled => Err(AcquireError::Cancelled {
+                lock_path: lock_path(),
+            }),
+            Acquired::Aliased { links } => Err(AcquireError::Aliased {
+                data_path: place.data_path().to_owned(),
+                links,
+            }),
+        }
     }
 
-    /// The lock, or the holder that had it when `timeout` passed.
-    fn wait_at(
-        &self,
-        place: &Arc<Place<Host>>,
-        timeout: Duration,
-    ) -> Result<Result<WriterLock, Box<Holder>>, AcquireError> {
-        let options = AcquireOptions {
+    fn to_protocol(&self, timeout: Option<Duration>, cancel: Vec<CancelToken>) -> AcquireOptions {
+        AcquireOptions {
             policy: self.stale_policy,
             publish: PublishOptions {
                 sync: self.durability == Durability::Sync,
                 mode: self.mode,
             },
             refuse_aliases: self.refuse_aliases,
-            timeout,
+            timeout: timeout.unwrap_or(Duration::ZERO),
+            cancel,
             on_lost: self.on_lost.clone(),
-        };
-        match Held::acquire(place, options)? {
-            Acquired::Held(held) => self.keep(held).map(Ok),
-            Acquired::Refused(holder) => Ok(Err(holder)),
-            Acquired::Aliased { links } => Err(AcquireError::Aliased {
-                data_path: place.data_path().to_owned(),
-                links,
-            }),
         }
     }
 
@@ -619,6 +706,7 @@ impl fmt::Debug for LockOptions {
             .field("mode", &format_args!("{:#o}", self.mode))
             .field("on_lost", &self.on_lost.is_some())
             .field("refuse_aliases", &self.refuse_aliases)
+            .field("cancel_token", &self.cancel_token)
             .finish()
     }
 }

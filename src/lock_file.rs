@@ -13,7 +13,8 @@ use crate::protocol::{
     self, BreakOutcome, Contention, Examination, LockFileState, Place, Purpose, remove_leftovers_at,
 };
 use crate::record::WriterId;
-use crate::sys::Host;
+use crate::sys::{CancelToken, Host};
+use crate::task::{self, LockFuture};
 
 /// The lock of one data file, seen from outside: a handle to inspect it, wait for it, break it, and
 /// acquire it as often as needed.
@@ -121,7 +122,7 @@ impl LockFile {
     /// The directory or the lock file cannot be examined. A file that this user may not read is no
     /// error but [`LockState::Held`].
     pub fn inspect(&self) -> Result<LockState, IoError> {
-        let state = self.examination().examine();
+        let state = self.examination(&[]).examine();
         state_or_error(state.map(|state| match state {
             LockFileState::Absent => LockState::Free,
             LockFileState::Unreadable(contention) => LockState::Held(*contention.holder),
@@ -152,9 +153,36 @@ impl LockFile {
     ///
     /// See [`WaitError`].
     pub fn wait_until_free(&self, timeout: Duration) -> Result<LockState, WaitError> {
+        self.wait_with(timeout, Vec::new())
+    }
+
+    /// Waits until the lock can be obtained without blocking the caller; see
+    /// [`wait_until_free`](LockFile::wait_until_free) and [`WriterLock::acquire_async`].
+    pub fn wait_until_free_async(&self, timeout: Duration) -> LockFuture<LockState, WaitError> {
+        let file = self.clone();
+        LockFuture::new(self.lock_path(), move |token| {
+            file.wait_with(timeout, vec![token])
+        })
+    }
+
+    fn wait_with(
+        &self,
+        timeout: Duration,
+        cancel: Vec<CancelToken>,
+    ) -> Result<LockState, WaitError> {
+        let file = self.clone();
+        task::cancellable(
+            self.options.token(),
+            cancel,
+            self.lock_path(),
+            move |cancel| file.wait_here(timeout, &cancel),
+        )
+    }
+
+    fn wait_here(&self, timeout: Duration, cancel: &[CancelToken]) -> Result<LockState, WaitError> {
         // Kept between looks: a torn file from the future ages by this machine's clock alone.
-        let mut examination = self.examination();
-        let waited = Waiter::new(&self.place, timeout).until(|| {
+        let mut examination = self.examination(cancel);
+        let waited = Waiter::new(&self.place, timeout, cancel).until(|| {
             Ok(match examination.examine()? {
                 LockFileState::Absent => Look::Done(LockState::Free),
                 LockFileState::Unreadable(contention) => Look::NotYet(contention),
@@ -165,15 +193,21 @@ impl LockFile {
                 LockFileState::Lock(lock) => Look::NotYet(lock.into_contention()),
             })
         });
-        let state = waited.map(|waited| match waited {
-            Waited::Done(state) => state,
-            Waited::TimedOut(contention) => LockState::of(*contention.holder),
-        });
+        let state = match waited {
+            Ok(Waited::Done(state)) => Ok(state),
+            Ok(Waited::TimedOut(contention)) => Ok(LockState::of(*contention.holder)),
+            Ok(Waited::Cancelled) => {
+                return Err(WaitError::Cancelled {
+                    lock_path: self.lock_path().to_owned(),
+                });
+            }
+            Err(error) => Err(error),
+        };
         Ok(state_or_error(state)?)
     }
 
-    fn examination(&self) -> Examination<'_, Host> {
-        Examination::new(&self.place, self.options.policy(), Purpose::Report)
+    fn examination<'a>(&'a self, cancel: &'a [CancelToken]) -> Examination<'a, Host> {
+        Examination::new(&self.place, self.options.policy(), Purpose::Report, cancel)
     }
 
     /// Acquires the lock in one attempt; see [`WriterLock::try_acquire`].
@@ -182,7 +216,7 @@ impl LockFile {
     ///
     /// See [`AcquireError`].
     pub fn try_acquire(&self) -> Result<WriterLock, AcquireError> {
-        self.options.try_acquire_at(&self.place)
+        self.acquire_with(None, Vec::new())
     }
 
     /// Acquires the lock, waiting up to `timeout` for it; see [`WriterLock::acquire`].
@@ -191,7 +225,29 @@ impl LockFile {
     ///
     /// See [`AcquireError`].
     pub fn acquire(&self, timeout: Duration) -> Result<WriterLock, AcquireError> {
-        self.options.acquire_at(&self.place, timeout)
+        self.acquire_with(Some(timeout), Vec::new())
+    }
+
+    /// Acquires the lock without blocking the caller; see [`WriterLock::acquire_async`].
+    pub fn acquire_async(&self, timeout: Duration) -> LockFuture<WriterLock, AcquireError> {
+        let file = self.clone();
+        LockFuture::new(self.lock_path(), move |token| {
+            file.acquire_with(Some(timeout), vec![token])
+        })
+    }
+
+    fn acquire_with(
+        &self,
+        timeout: Option<Duration>,
+        cancel: Vec<CancelToken>,
+    ) -> Result<WriterLock, AcquireError> {
+        let file = self.clone();
+        task::cancellable(
+            self.options.token(),
+            cancel,
+            self.lock_path(),
+            move |cancel| file.options.acquire_at(&file.place, timeout, cancel),
+        )
     }
 
     /// Removes the lock if its holder is dead, and files that dead breakers left in the directory.

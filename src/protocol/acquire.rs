@@ -11,8 +11,8 @@ use super::examine::{Examination, ExaminedLock, LockFileState, Purpose};
 use super::publish::Published;
 use super::{Contention, Place, PublishOptions, ROUNDS, Result, jittered};
 use crate::judge::StalePolicy;
-use crate::sys::Sys;
 use crate::sys::hooks::Rounds;
+use crate::sys::{CancelToken, Sys};
 
 /// How an attempt ended without an error.
 pub(super) enum Attempt<F> {
@@ -39,11 +39,16 @@ struct Patience {
 }
 
 impl<'a, S: Sys> Attempts<'a, S> {
-    pub(super) fn new(place: &'a Place<S>, policy: StalePolicy, options: PublishOptions) -> Self {
+    pub(super) fn new(
+        place: &'a Place<S>,
+        policy: StalePolicy,
+        options: PublishOptions,
+        cancel: &'a [CancelToken],
+    ) -> Self {
         Attempts {
             place,
             options,
-            examination: Examination::new(place, policy, Purpose::Acquire),
+            examination: Examination::new(place, policy, Purpose::Acquire, cancel),
             broken: None,
         }
     }

@@ -11,7 +11,7 @@ use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{Age, KernelLock, Reason, StalePolicy};
 use crate::sys::entry::Opened;
 use crate::sys::hooks::Rounds;
-use crate::sys::{Access, Context, FileId, Flock, Prefix, Stat, Sys};
+use crate::sys::{Access, CancelToken, Context, FileId, Flock, Prefix, Stat, Sys};
 
 /// What lies at the lock path.
 pub(crate) enum LockFileState<S: Sys> {
@@ -84,14 +84,19 @@ pub(crate) struct Examination<'a, S: Sys> {
 }
 
 impl<'a, S: Sys> Examination<'a, S> {
-    pub(crate) fn new(place: &'a Place<S>, policy: StalePolicy, purpose: Purpose) -> Self {
+    pub(crate) fn new(
+        place: &'a Place<S>,
+        policy: StalePolicy,
+        purpose: Purpose,
+        cancel: &'a [CancelToken],
+    ) -> Self {
         Examination {
             place,
             policy,
             purpose,
             torn: TornTimer::default(),
             server_clock: None,
-            pauses: Pauses::new(place.sys()),
+            pauses: Pauses::new(place.sys(), cancel),
         }
     }
 
@@ -121,7 +126,8 @@ impl<'a, S: Sys> Examination<'a, S> {
             let LockFileState::Lock(lock) = &state else {
                 return Ok(state);
             };
-            let Some(pause) = self.torn.pause(&lock.holder.verdict, &self.policy) else {
+            let pause = self.torn.pause(&lock.holder.verdict, &self.policy);
+            let Some(pause) = pause.filter(|_| !self.pauses.are_cancelled()) else {
                 return Ok(state);
             };
             drop(state);
@@ -241,7 +247,7 @@ mod tests {
 
         let place = Place::open(Host, &data).expect("the directory is there");
         let policy = StalePolicy::new();
-        let state = Examination::new(&place, policy, Purpose::Report).examine();
+        let state = Examination::new(&place, policy, Purpose::Report, &[]).examine();
         let Ok(LockFileState::Lock(lock)) = state else {
             panic!("a lock file is there");
         };

@@ -21,7 +21,7 @@ use crate::loss::{LossReason, Lost};
 use crate::record::{REFRESHED, Record};
 use crate::sync::{lock, try_lock};
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Context, FileId, Host, Identity, IoError, SyncMode, Sys};
+use crate::sys::{CancelToken, Context, FileId, Host, Identity, IoError, SyncMode, Sys};
 use crate::trace;
 
 /// A held lock.
@@ -59,6 +59,8 @@ pub(crate) struct AcquireOptions {
     /// Whether a data file with other names is refused.
     pub(crate) refuse_aliases: bool,
     pub(crate) timeout: Duration,
+    /// The acquisition ends when one of them is cancelled.
+    pub(crate) cancel: Vec<CancelToken>,
     pub(crate) on_lost: Option<OnLost>,
 }
 
@@ -66,6 +68,7 @@ pub(crate) struct AcquireOptions {
 pub(crate) enum Acquired<S: Sys> {
     Held(Arc<Held<S>>),
     Refused(Box<Holder>),
+    Cancelled,
     /// The data file has other names: `links` hard links, or it is a symbolic link.
     Aliased {
         links: u64,
@@ -82,8 +85,8 @@ impl<S: Sys> Held<S> {
         }
         let process = place.sys().identity();
         let process = process.context("identify this process", place.lock_path())?;
-        let mut attempts = Attempts::new(place, options.policy, options.publish);
-        let waited = Waiter::new(place, options.timeout).until(|| {
+        let mut attempts = Attempts::new(place, options.policy, options.publish, &options.cancel);
+        let waited = Waiter::new(place, options.timeout, &options.cancel).until(|| {
             Ok(match attempts.attempt()? {
                 Attempt::Held(published) => Look::Done(published),
                 Attempt::Refused(contention) => Look::NotYet(contention),
@@ -91,6 +94,7 @@ impl<S: Sys> Held<S> {
         })?;
         Ok(match waited {
             Waited::TimedOut(contention) => Acquired::Refused(contention.holder),
+            Waited::Cancelled => Acquired::Cancelled,
             Waited::Done(published) => {
                 let held = Held::new(place.clone(), *published, process, options);
                 Acquired::Held(Arc::new(held))

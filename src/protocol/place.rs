@@ -127,7 +127,7 @@ impl<S: Sys> Place<S> {
     /// Sleeps for a time that the protocol prescribes, of 100 ms at the most: safety depends on it,
     /// so nothing may cut it short.
     pub(super) fn settle(&self, time: Duration) {
-        self.sys().wait(None, time);
+        self.sys().wait(None, &[], time);
     }
 }
 

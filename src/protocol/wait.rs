@@ -12,7 +12,7 @@ use crate::judge::Verdict;
 use crate::record::Record;
 use crate::sys::entry::present;
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Access, Sys, WakeReason};
+use crate::sys::{Access, CancelToken, Sys, WakeReason};
 
 /// With few contenders the next release is a matter of microseconds: three lost races cost nothing.
 const CROWD_AFTER: u32 = 3;
@@ -25,20 +25,25 @@ const CROWD_LAST: Duration = Duration::from_millis(16);
 #[derive(Debug)]
 pub(super) struct Pauses<'a, S> {
     sys: &'a S,
+    cancel: &'a [CancelToken],
 }
 
 impl<'a, S: Sys> Pauses<'a, S> {
-    pub(super) fn new(sys: &'a S) -> Self {
-        Pauses { sys }
+    pub(super) fn new(sys: &'a S, cancel: &'a [CancelToken]) -> Self {
+        Pauses { sys, cancel }
+    }
+
+    pub(super) fn are_cancelled(&self) -> bool {
+        CancelToken::is_any_cancelled(self.cancel)
     }
 
     pub(super) fn sleep(&self, time: Duration) {
         self.wait(None, time);
     }
 
-    /// Sleeps until the watch reports or the time is over.
+    /// Sleeps until the watch reports, the operation is cancelled, or the time is over.
     fn wait(&self, watch: Option<&mut S::Watch>, time: Duration) -> WakeReason {
-        self.sys.wait(watch, time)
+        self.sys.wait(watch, self.cancel, time)
     }
 }
 
@@ -52,6 +57,7 @@ pub(crate) enum Look<T> {
 pub(crate) enum Waited<T> {
     Done(T),
     TimedOut(Contention),
+    Cancelled,
 }
 
 /// What a waiter does next.
@@ -86,10 +92,10 @@ pub(crate) struct Waiter<'a, S: Sys> {
 }
 
 impl<'a, S: Sys> Waiter<'a, S> {
-    pub(crate) fn new(place: &'a Place<S>, timeout: Duration) -> Self {
+    pub(crate) fn new(place: &'a Place<S>, timeout: Duration, cancel: &'a [CancelToken]) -> Self {
         Waiter {
             place,
-            pauses: Pauses::new(place.sys()),
+            pauses: Pauses::new(place.sys(), cancel),
             started: place.sys().now().since_boot,
             timeout,
             hold: None,
@@ -99,12 +105,16 @@ impl<'a, S: Sys> Waiter<'a, S> {
         }
     }
 
-    /// Looks until it is done or the timeout has passed; at least once.
+    /// Looks until it is done, the timeout has passed, or the wait is cancelled; unless it was
+    /// cancelled before, at least once.
     pub(crate) fn until<T>(
         mut self,
         mut look: impl FnMut() -> Result<Look<T>>,
     ) -> Result<Waited<T>> {
         loop {
+            if self.pauses.are_cancelled() {
+                return Ok(Waited::Cancelled);
+            }
             let contention = match look()? {
                 Look::Done(value) => return Ok(Waited::Done(value)),
                 Look::NotYet(contention) => contention,
@@ -176,7 +186,7 @@ impl<'a, S: Sys> Waiter<'a, S> {
         };
         match self.pauses.wait(self.watch.as_mut(), pause.min(left)) {
             WakeReason::FileEvent | WakeReason::ProcessEnded => self.pace.event(),
-            WakeReason::Timeout => {}
+            WakeReason::Timeout | WakeReason::Cancelled => {}
         }
     }
 }

@@ -69,7 +69,7 @@ impl SimSys {
     #[must_use]
     pub fn record(&self) -> Option<Record> {
         let place = self.place().ok()?;
-        match Examination::new(&place, StalePolicy::new(), Purpose::Report).examine() {
+        match Examination::new(&place, StalePolicy::new(), Purpose::Report, &[]).examine() {
             Ok(LockFileState::Lock(lock)) => lock.holder.record().copied(),
             _ => None,
         }
@@ -104,7 +104,7 @@ impl SimSys {
 
     /// Sleeps.
     pub fn sleep(&self, time: Duration) {
-        self.wait(None, time);
+        self.wait(None, &[], time);
     }
 
     /// The names in the directory.

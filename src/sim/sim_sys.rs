@@ -227,7 +227,12 @@ impl Sys for SimSys {
         watch.watches_process
     }
 
-    fn wait(&self, watch: Option<&mut SimWatch>, timeout: Duration) -> WakeReason {
+    fn wait(
+        &self,
+        watch: Option<&mut SimWatch>,
+        _cancel: &[CancelToken],
+        timeout: Duration,
+    ) -> WakeReason {
         let call = match watch {
             Some(watch) => Call::Wait(watch.id, timeout),
             None => Call::Sleep(timeout),

@@ -315,7 +315,7 @@ fn wait_for_removal(os: &SimSys, timeout: Duration) {
     let mut watch = os.watch(&file, None).expect("there are events");
     // The check comes after the watch is armed: the file may have been removed in between.
     while os.stat_at(&dir, name(LOCK)).is_ok() {
-        if os.wait(Some(&mut watch), timeout) == WakeReason::Timeout {
+        if os.wait(Some(&mut watch), &[], timeout) == WakeReason::Timeout {
             panic!("the event was missed");
         }
     }
@@ -354,7 +354,7 @@ fn a_lost_wake_up_is_found() {
             return;
         };
         let mut watch = os.watch(&file, None).expect("there are events");
-        os.wait(Some(&mut watch), Duration::MAX);
+        os.wait(Some(&mut watch), &[], Duration::MAX);
     });
     let violation = broken(&world, "the event can be missed");
     assert!(
@@ -374,7 +374,7 @@ fn sleeping_through_a_release_is_found() {
             return;
         };
         let mut watch = os.watch(&file, None).expect("there are events");
-        os.wait(Some(&mut watch), MINUTE);
+        os.wait(Some(&mut watch), &[], MINUTE);
     });
     let violation = broken(&world, "the event can be missed");
     assert!(
@@ -437,7 +437,7 @@ fn time_passes_while_all_processes_wait() {
         .file(LOCK, b"", MINUTE)
         .process("W", 1, |os| {
             let before = os.now().since_boot;
-            assert_eq!(os.wait(None, MINUTE), WakeReason::Timeout);
+            assert_eq!(os.wait(None, &[], MINUTE), WakeReason::Timeout);
             let file = os
                 .open(&dir(os), name(LOCK), Access::Read)
                 .expect("it is always there");
@@ -448,7 +448,7 @@ fn time_passes_while_all_processes_wait() {
                 "waiting for an event of a locked file is possible"
             );
             let mut watch = os.watch(&file, None).expect("there are events");
-            assert_eq!(os.wait(Some(&mut watch), MINUTE), WakeReason::Timeout);
+            assert_eq!(os.wait(Some(&mut watch), &[], MINUTE), WakeReason::Timeout);
             assert_eq!(
                 os.now().since_boot - before,
                 2 * MINUTE,

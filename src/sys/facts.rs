@@ -164,5 +164,6 @@ pub(crate) enum WakeReason {
     FileEvent,
     /// The watched process has ended. It is not watched any longer.
     ProcessEnded,
+    Cancelled,
     Timeout,
 }

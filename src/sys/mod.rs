@@ -20,12 +20,14 @@ use std::time::Duration;
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
 
+pub(crate) mod cancel;
 #[cfg(unix)]
 pub(crate) mod child;
 pub(crate) mod entry;
 mod facts;
 pub(crate) mod hooks;
 mod io_error;
+pub(crate) mod latch;
 #[cfg(feature = "table")]
 mod table_sys;
 
@@ -53,6 +55,7 @@ use linux as platform;
 ))]
 use portable as platform;
 
+pub use cancel::CancelToken;
 pub use facts::FileKind;
 #[cfg(rvlf_sim)]
 pub(crate) use facts::READ_LEN;
@@ -129,8 +132,14 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     /// Whether the watch reports the end of a process: not if that came before the watch, nor where
     /// processes cannot be watched.
     fn watches_process(&self, watch: &Self::Watch) -> bool;
-    /// Sleeps until the watch reports or the time is over; without a watch, for the time.
-    fn wait(&self, watch: Option<&mut Self::Watch>, timeout: Duration) -> WakeReason;
+    /// Sleeps until the watch reports, one of the tokens is cancelled, or the time is over. Without a
+    /// watch and without tokens, for the time.
+    fn wait(
+        &self,
+        watch: Option<&mut Self::Watch>,
+        cancel: &[CancelToken],
+        timeout: Duration,
+    ) -> WakeReason;
 
     /// The test hooks of a simulated kernel. The real one has none.
     #[cfg(rvlf_sim)]

@@ -14,7 +14,7 @@ use nix::sys::stat::Mode;
 use nix::time::ClockId;
 
 use super::unix::link_then_unlink;
-use super::{Identity, Liveness, Now, WakeReason};
+use super::{CancelToken, Identity, Liveness, Now, WakeReason};
 use crate::judge::FileSystem;
 use crate::record::Pid;
 
@@ -74,6 +74,6 @@ pub(super) fn watches_process(watch: &Watch) -> bool {
 
 pub(crate) fn close_spare_watch() {}
 
-pub(super) fn wait(watch: &mut Watch, _timeout: Duration) -> WakeReason {
+pub(super) fn wait(watch: &mut Watch, _cancel: &[CancelToken], _timeout: Duration) -> WakeReason {
     match *watch {}
 }

@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -12,12 +13,15 @@ use std::time::{Duration, UNIX_EPOCH};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{UnlinkatFlags, gethostname, linkat, unlinkat};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
+use super::cancel::CancelToken;
+use super::latch::wait_any;
 use super::{
     Access, FileId, FileKind, Flock, FlockOutcome, Identity, Liveness, Now, Prefix, Stat, SyncMode,
     Sys, WakeReason, nanos, platform,
@@ -263,15 +267,44 @@ impl Sys for Host {
         platform::watches_process(watch)
     }
 
-    fn wait(&self, watch: Option<&mut platform::Watch>, timeout: Duration) -> WakeReason {
-        match watch {
-            Some(watch) => platform::wait(watch, timeout),
-            None => {
-                std::thread::sleep(timeout);
-                WakeReason::Timeout
-            }
+    fn wait(
+        &self,
+        watch: Option<&mut platform::Watch>,
+        cancel: &[CancelToken],
+        timeout: Duration,
+    ) -> WakeReason {
+        if let Some(watch) = watch {
+            return platform::wait(watch, cancel, timeout);
+        }
+        let latches: Vec<_> = cancel.iter().map(CancelToken::latch).collect();
+        if wait_any(&latches, timeout) {
+            WakeReason::Cancelled
+        } else {
+            WakeReason::Timeout
         }
     }
+}
+
+/// Which of `descriptors` are readable within `timeout`. poll(2)
+///
+/// # Errors
+///
+/// EINTR comes through: the caller knows how much time is left.
+pub(super) fn poll_readable(
+    descriptors: &[BorrowedFd<'_>],
+    timeout: Duration,
+) -> nix::Result<Vec<bool>> {
+    let mut polled: Vec<_> = descriptors
+        .iter()
+        .map(|descriptor| PollFd::new(*descriptor, PollFlags::POLLIN))
+        .collect();
+    // Up to the next millisecond: the last fraction of one would become a busy loop.
+    let millis = timeout.as_nanos().div_ceil(1_000_000);
+    poll(
+        &mut polled,
+        PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX),
+    )?;
+    Ok(polled.iter().map(|fd| fd.any() == Some(true)).collect())
 }
 
 /// Deployed clients cut host names at 62 bytes, one less than fits.

@@ -8,7 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{
-    Access, Flock, FlockOutcome, Identity, Liveness, Now, Prefix, Stat, SyncMode, Sys, WakeReason,
+    Access, CancelToken, Flock, FlockOutcome, Identity, Liveness, Now, Prefix, Stat, SyncMode, Sys,
+    WakeReason,
 };
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
@@ -136,7 +137,12 @@ impl Sys for Host {
         match *watch {}
     }
 
-    fn wait(&self, watch: Option<&mut Never>, _timeout: Duration) -> WakeReason {
+    fn wait(
+        &self,
+        watch: Option<&mut Never>,
+        _cancel: &[CancelToken],
+        _timeout: Duration,
+    ) -> WakeReason {
         match watch {
             Some(watch) => match *watch {},
             None => WakeReason::Timeout,

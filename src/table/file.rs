@@ -174,9 +174,9 @@ impl<S: TableSys> Locking<'_, S> {
                 Some(_) => pace.until_next_look(sys, None),
                 None => pace.until_next_poll(sys),
             };
-            match sys.wait(watch.as_mut(), pause.min(left)) {
+            match sys.wait(watch.as_mut(), &[], pause.min(left)) {
                 WakeReason::FileEvent | WakeReason::ProcessEnded => pace.event(),
-                WakeReason::Timeout => {}
+                WakeReason::Timeout | WakeReason::Cancelled => {}
             }
         }
     }

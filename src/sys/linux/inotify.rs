@@ -10,11 +10,12 @@ use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 
 use crate::record::Pid;
-use crate::sys::{Identity, WakeReason};
+use crate::sys::latch::{Latch, SLICE};
+use crate::sys::unix::poll_readable;
+use crate::sys::{CancelToken, Identity, WakeReason};
 
 /// A watched lock file, and perhaps its holder.
 #[derive(Debug)]
@@ -124,49 +125,67 @@ fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
-pub(in crate::sys) fn wait(watch: &mut Watch, timeout: Duration) -> WakeReason {
+pub(in crate::sys) fn wait(
+    watch: &mut Watch,
+    cancel: &[CancelToken],
+    timeout: Duration,
+) -> WakeReason {
     let watch = watch.armed.as_mut().expect("only drop takes it");
     let start = Instant::now();
     loop {
+        if CancelToken::is_any_cancelled(cancel) {
+            return WakeReason::Cancelled;
+        }
         let left = timeout.saturating_sub(start.elapsed());
-        let mut ready = vec![PollFd::new(watch.events.as_fd(), PollFlags::POLLIN)];
-        ready.extend(
-            watch
-                .process
-                .iter()
-                .map(|fd| PollFd::new(fd.as_fd(), PollFlags::POLLIN)),
-        );
-        match poll(&mut ready, poll_timeout(left)) {
-            Err(Errno::EINTR) => {}
-            Ok(0) if left.is_zero() => return WakeReason::Timeout,
-            // poll(2) takes 24 days at most: a longer wait polls again.
-            Ok(0) => {}
-            Ok(_) => {
-                let [event, process @ ..] = ready.as_slice() else {
-                    continue;
-                };
-                let event = event.any() == Some(true);
-                if process.iter().any(|fd| fd.any() == Some(true)) {
-                    // It stays readable: left in the set, it would make this a busy loop while a
-                    // forked child keeps the lock.
-                    watch.process = None;
-                    return WakeReason::ProcessEnded;
-                }
-                if event && watch.drain() {
-                    return WakeReason::FileEvent;
-                }
-            }
+        let ready = match watch.poll(cancel, left) {
+            Ok(ready) => ready,
+            Err(Errno::EINTR) => continue,
             // No memory: sleep instead of spinning, and let the caller look again.
             Err(_) => {
                 std::thread::sleep(left.min(Duration::from_millis(100)));
                 return WakeReason::Timeout;
             }
+        };
+        if ready.process {
+            // The pidfd stays readable: left in the set, a forked child that keeps the lock would
+            // make this a busy loop.
+            watch.process = None;
+            return WakeReason::ProcessEnded;
+        }
+        if ready.file && watch.drain() {
+            return WakeReason::FileEvent;
+        }
+        // poll(2) takes 24 days at the most: a longer wait polls again.
+        if left.is_zero() {
+            return WakeReason::Timeout;
         }
     }
 }
 
-/// Rounded up to a millisecond: rounded down, the last fraction of one would become a busy loop.
-fn poll_timeout(left: Duration) -> PollTimeout {
-    let millis = left.as_nanos().div_ceil(1_000_000);
-    PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX)
+/// Which descriptors of a watch are readable.
+struct Ready {
+    file: bool,
+    process: bool,
+}
+
+impl Armed {
+    fn poll(&self, cancel: &[CancelToken], timeout: Duration) -> nix::Result<Ready> {
+        let latches = cancel.iter().map(CancelToken::latch);
+        let descriptors: Option<Vec<_>> = latches.map(Latch::descriptor).collect();
+        let (cancel, timeout) = match descriptors {
+            Some(descriptors) => (descriptors, timeout),
+            None => (Vec::new(), timeout.min(SLICE)),
+        };
+        let process = self.process.as_ref().map(AsFd::as_fd);
+        let all: Vec<_> = [self.events.as_fd()]
+            .into_iter()
+            .chain(process)
+            .chain(cancel)
+            .collect();
+        let readable = poll_readable(&all, timeout)?;
+        Ok(Ready {
+            file: readable.first() == Some(&true),
+            process: process.is_some() && readable.get(1) == Some(&true),
+        })
+    }
 }

@@ -1,0 +1,125 @@
+//! [`Latch`]: a flag that is set once and wakes the threads that wait for it.
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+#[cfg(all(unix, not(rvlf_unsupported)))]
+use pipe::Pipe;
+
+/// A flag that is set once, from any thread or signal handler, and wakes every waiter.
+///
+/// Waiters poll a pipe that is filled when the flag is set and never drained: it stays readable, so
+/// any number of waiters sees it.
+#[derive(Debug)]
+pub(crate) struct Latch {
+    set: AtomicBool,
+    #[cfg(all(unix, not(rvlf_unsupported)))]
+    pipe: Option<Pipe>,
+}
+
+/// The longest time until a waiter without a pipe to poll notices that a latch was set.
+pub(super) const SLICE: Duration = Duration::from_millis(50);
+
+impl Latch {
+    pub(crate) fn new() -> Latch {
+        Latch {
+            set: AtomicBool::new(false),
+            #[cfg(all(unix, not(rvlf_unsupported)))]
+            pipe: Pipe::new().ok(),
+        }
+    }
+
+    /// Async-signal-safe: an atomic store and a write(2) of one byte to a pipe that is empty.
+    pub(crate) fn set(&self) {
+        if self.set.swap(true, Ordering::SeqCst) {
+            return;
+        }
+        #[cfg(all(unix, not(rvlf_unsupported)))]
+        if let Some(pipe) = &self.pipe {
+            pipe.fill();
+        }
+    }
+
+    pub(crate) fn is_set(&self) -> bool {
+        self.set.load(Ordering::SeqCst)
+    }
+
+    /// A descriptor that becomes readable when the latch is set. `None` in a forked child: the child
+    /// shares the pipe, not the flag.
+    #[cfg(all(unix, not(rvlf_unsupported)))]
+    pub(super) fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+        self.pipe.as_ref()?.reader()
+    }
+}
+
+/// Sleeps until one of `latches` is set or `timeout` has passed. Whether one is set.
+pub(crate) fn wait_any(latches: &[&Latch], timeout: Duration) -> bool {
+    let start = Instant::now();
+    loop {
+        if latches.iter().any(|latch| latch.is_set()) {
+            return true;
+        }
+        let left = timeout.saturating_sub(start.elapsed());
+        if left.is_zero() {
+            return false;
+        }
+        poll_any(latches, left);
+    }
+}
+
+/// Sleeps for `timeout` at most; returns early if a latch may have been set.
+fn poll_any(latches: &[&Latch], timeout: Duration) {
+    #[cfg(all(unix, not(rvlf_unsupported)))]
+    {
+        let descriptors: Option<Vec<_>> = latches.iter().map(|latch| latch.descriptor()).collect();
+        if let Some(descriptors) = descriptors
+            && super::unix::poll_readable(&descriptors, timeout).is_ok()
+        {
+            return;
+        }
+    }
+    let longest = if latches.is_empty() { timeout } else { SLICE };
+    std::thread::sleep(timeout.min(longest));
+}
+
+#[cfg(all(unix, not(rvlf_unsupported)))]
+mod pipe {
+    use std::io::{self, PipeReader, PipeWriter, Write};
+    use std::os::fd::{AsFd, BorrowedFd};
+
+    #[derive(Debug)]
+    pub(super) struct Pipe {
+        reader: PipeReader,
+        writer: PipeWriter,
+        process: u32,
+    }
+
+    impl Pipe {
+        pub(super) fn new() -> io::Result<Pipe> {
+            let (reader, writer) = io::pipe()?;
+            let process = std::process::id();
+            Ok(Pipe {
+                reader,
+                writer,
+                process,
+            })
+        }
+
+        pub(super) fn reader(&self) -> Option<BorrowedFd<'_>> {
+            self.is_of_this_process().then(|| self.reader.as_fd())
+        }
+
+        /// Does nothing in a forked child: the parent's waiters would see a pipe that is readable and
+        /// a latch that is not set, and would poll without a pause.
+        pub(super) fn fill(&self) {
+            if self.is_of_this_process() {
+                // The pipe is empty and its reader is open: the write neither blocks nor fails.
+                let _ = (&self.writer).write(&[1]);
+            }
+        }
+
+        fn is_of_this_process(&self) -> bool {
+            std::process::id() == self.process
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! Blocking work on a thread of its own: for waits that can be cancelled, and for futures.
+//!
+//! A system call on a mount that hangs cannot be interrupted. The thread that makes it can be left
+//! behind: what it returns later is dropped, and a lock that is dropped is released.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::mem;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::path::{Path, PathBuf};
+use std::pin::Pin;
+use std::sync::{Arc, Mutex};
+use std::task::{Context, Poll, Waker};
+use std::thread;
+use std::time::Duration;
+
+use crate::error::{Cancelled, IoError};
+use crate::sync::lock;
+use crate::sys::CancelToken;
+use crate::sys::latch::{Latch, wait_any};
+
+/// How long a cancelled wait may take to notice the cancellation before its thread is left behind. It
+/// needs microseconds, unless a mount hangs or the machine is overloaded.
+const GRACE: Duration = Duration::from_millis(250);
+
+/// The name of the threads.
+const NAME: &str = "rvlf-wait";
+
+/// Runs `work` with the tokens that cancel it: `cancel`, and `token` if the caller has one.
+///
+/// With `token` the work runs on a thread of its own, so that the caller returns when the token is
+/// cancelled, even if a system call of the work hangs.
+pub(crate) fn cancellable<T, E>(
+    token: Option<&CancelToken>,
+    mut cancel: Vec<CancelToken>,
+    lock_path: &Path,
+    work: impl FnOnce(Vec<CancelToken>) -> Result<T, E> + Send + 'static,
+) -> Result<T, E>
+where
+    T: Send + 'static,
+    E: From<IoError> + From<Cancelled> + Send + 'static,
+{
+    let Some(token) = token else {
+        return work(cancel);
+    };
+    cancel.push(token.clone());
+    match run(token, move || work(cancel)) {
+        Ok(Some(result)) => result,
+        Ok(None) => Err(E::from(Cancelled {
+            lock_path: lock_path.to_owned(),
+        })),
+        Err(source) => Err(IoError::new("start a thread", lock_path, source).into()),
+    }
+}
+
+/// Runs `work`, which ends by itself soon after `token` is cancelled, on a thread of its own, and
+/// waits for its result. `None` if it did not end within [`GRACE`] of the cancellation.
+///
+/// # Errors
+///
+/// No thread can be started.
+fn run<T: Send + 'static>(
+    token: &CancelToken,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<Option<T>> {
+    let done = Arc::new(Latch::new());
+    let result = Arc::new(Slot::new());
+    let (setter, filled) = (done.clone(), result.clone());
+    thread::Builder::new().name(NAME.into()).spawn(move || {
+        filled.fill(work);
+        setter.set();
+    })?;
+    wait_any(&[&done, token.latch()], Duration::MAX);
+    wait_any(&[&done], GRACE);
+    Ok(result.take_or_abandon())
+}
+
+/// The future of an operation that waits for a lock. It works with every runtime.
+///
+/// The operation blocks, so it runs on a thread of its own, which starts at the first poll. Dropping
+/// the future cancels the operation: its thread ends at once and leaves no lock file. If the thread
+/// hangs with its mount it is left behind, and a lock that it acquires later is released.
+///
+/// Made by [`WriterLock::acquire_async`](crate::WriterLock::acquire_async) and
+/// [`LockFile::wait_until_free_async`](crate::LockFile::wait_until_free_async).
+#[must_use = "futures do nothing until they are polled"]
+pub struct LockFuture<T, E> {
+    /// The lock file, for the error of a thread that cannot be started.
+    lock_path: PathBuf,
+    token: CancelToken,
+    state: Progress<Result<T, E>>,
+}
+
+enum Progress<T> {
+    /// Not polled yet.
+    Ready(Box<dyn FnOnce() -> T + Send + Sync>),
+    Started(Arc<Slot<T>>),
+    Finished,
+}
+
+impl<T, E> LockFuture<T, E> {
+    /// `work` must end by itself soon after its token is cancelled.
+    pub(crate) fn new(
+        lock_path: &Path,
+        work: impl FnOnce(CancelToken) -> Result<T, E> + Send + Sync + 'static,
+    ) -> LockFuture<T, E> {
+        let token = CancelToken::new();
+        LockFuture {
+            lock_path: lock_path.to_owned(),
+            token: token.clone(),
+            state: Progress::Ready(Box::new(move || work(token))),
+        }
+    }
+}
+
+impl<T: Send + 'static, E: From<IoError> + Send + 'static> Future for LockFuture<T, E> {
+    type Output = Result<T, E>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, E>> {
+        let slot = match mem::replace(&mut self.state, Progress::Finished) {
+            Progress::Started(slot) => slot,
+            Progress::Ready(work) => match start(work) {
+                Ok(slot) => slot,
+                Err(source) => {
+                    let error = IoError::new("start a thread", &self.lock_path, source);
+                    return Poll::Ready(Err(error.into()));
+                }
+            },
+            Progress::Finished => panic!("the future was polled after it had finished"),
+        };
+        match slot.poll(context.waker()) {
+            Some(result) => Poll::Ready(result),
+            None => {
+                self.state = Progress::Started(slot);
+                Poll::Pending
+            }
+        }
+    }
+}
+
+fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Arc<Slot<T>>> {
+    let slot = Arc::new(Slot::new());
+    let filled = slot.clone();
+    let thread = thread::Builder::new().name(NAME.into());
+    thread.spawn(move || filled.fill(work))?;
+    Ok(slot)
+}
+
+impl<T, E> Drop for LockFuture<T, E> {
+    fn drop(&mut self) {
+        if let Progress::Started(slot) = &self.state {
+            self.token.cancel();
+            drop(slot.close());
+        }
+    }
+}
+
+impl<T, E> fmt::Debug for LockFuture<T, E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LockFuture")
+            .field("lock_path", &self.lock_path)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Carries the result of a thread's work to the thread that waits for it.
+struct Slot<T>(Mutex<State<T>>);
+
+enum State<T> {
+    Running(Option<Waker>),
+    /// Also a panic, which goes on where the result is taken.
+    Done(thread::Result<T>),
+    /// Taken, or no longer wanted.
+    Closed,
+}
+
+impl<T> Slot<T> {
+    fn new() -> Slot<T> {
+        Slot(Mutex::new(State::Running(None)))
+    }
+
+    fn fill(&self, work: impl FnOnce() -> T) {
+        let result = catch_unwind(AssertUnwindSafe(work));
+        let mut state = lock(&self.0);
+        let waker = match &mut *state {
+            State::Running(waker) => waker.take(),
+            // Dropped after the mutex, since the drop of a lock releases it.
+            State::Done(_) | State::Closed => {
+                drop(state);
+                return drop(result);
+            }
+        };
+        *state = State::Done(result);
+        drop(state);
+        if let Some(waker) = waker {
+            waker.wake();
+        }
+    }
+
+    /// The result, or `None` and `waker` is woken when there is one.
+    fn poll(&self, waker: &Waker) -> Option<T> {
+        let mut state = lock(&self.0);
+        if let State::Running(earlier) = &mut *state {
+            *earlier = Some(waker.clone());
+            return None;
+        }
+        let done = mem::replace(&mut *state, State::Closed);
+        drop(state);
+        done.into_result()
+    }
+
+    /// The result; if there is none yet, the result is dropped when it comes.
+    fn take_or_abandon(&self) -> Option<T> {
+        self.close().into_result()
+    }
+
+    fn close(&self) -> State<T> {
+        mem::replace(&mut *lock(&self.0), State::Closed)
+    }
+}
+
+impl<T> State<T> {
+    fn into_result(self) -> Option<T> {
+        match self {
+            State::Done(Ok(result)) => Some(result),
+            State::Done(Err(panic)) => resume_unwind(panic),
+            State::Running(_) | State::Closed => None,
+        }
+    }
+}
