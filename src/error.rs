@@ -444,3 +444,61 @@ pub(crate) fn unambiguous(kind: io::ErrorKind) -> io::ErrorKind {
         kind => kind,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::holder::FileFacts;
+    use crate::judge::Reason;
+
+    fn io_error(kind: io::ErrorKind) -> IoError {
+        IoError::new("start a thread", Path::new("store.rvf.lock"), kind.into())
+    }
+
+    // A thread that cannot be started fails with EAGAIN, whose kind is WouldBlock. A caller that
+    // tries again on WouldBlock would wait for a holder that does not exist.
+    #[test]
+    fn an_io_error_never_has_a_kind_that_means_contention_or_cancellation() {
+        let taken = [
+            io::ErrorKind::WouldBlock,
+            io::ErrorKind::TimedOut,
+            io::ErrorKind::Interrupted,
+            io::ErrorKind::InvalidData,
+        ];
+        for kind in taken {
+            let converted: [io::Error; 4] = [
+                AcquireError::Io(io_error(kind)).into(),
+                BreakError::Io(io_error(kind)).into(),
+                WaitError::Io(io_error(kind)).into(),
+                HoldError::Io(io_error(kind)).into(),
+            ];
+            for error in converted {
+                assert_eq!(error.kind(), io::ErrorKind::Other, "{kind}: {error}");
+            }
+        }
+        let kept = io::Error::from(io_error(io::ErrorKind::PermissionDenied));
+        assert_eq!(kept.kind(), io::ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn contention_timeout_and_cancellation_have_kinds_of_their_own() {
+        let lock_path = || PathBuf::from("store.rvf.lock");
+        let holder = || Box::new(Holder::unseen(Reason::Contended, FileFacts::UNKNOWN));
+        let held = AcquireError::Held {
+            lock_path: lock_path(),
+            holder: holder(),
+        };
+        let timeout = AcquireError::Timeout {
+            lock_path: lock_path(),
+            timeout: Duration::from_secs(1),
+            holder: holder(),
+        };
+        let cancelled = AcquireError::Cancelled {
+            lock_path: lock_path(),
+        };
+        let kind = |error: AcquireError| io::Error::from(error).kind();
+        assert_eq!(kind(held), io::ErrorKind::WouldBlock);
+        assert_eq!(kind(timeout), io::ErrorKind::TimedOut);
+        assert_eq!(kind(cancelled), io::ErrorKind::Interrupted);
+    }
+}

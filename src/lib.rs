@@ -1,74 +1,88 @@
 //! The writer lock for single-writer data files: a fixed 104-byte record at `<data file>.lock` that
-//! any language can read, that says who is writing, and that recovers by itself when the writer dies.
+//! any language can read, that names the process that is writing, and that recovers by itself when
+//! that process dies.
 //!
 //! Two cooperating writers never hold the lock at the same time on one machine, whatever crashes,
-//! forks, containers or clocks do. A dead writer's lock is recovered at once where the kernel can
-//! witness the death, and by age elsewhere; a live writer's is never broken on its own machine. What
-//! is not an RVLF record is never deleted. Every refusal says who holds the lock, since when, how we
-//! know, and what to do.
+//! forks, containers or clocks do. A dead writer's lock is recovered at once if the kernel can witness
+//! the death, and by age elsewhere; a live writer's lock is never broken on its own machine. A file
+//! that is not an RVLF record is never deleted. Every refusal names the holder, the time since when it
+//! holds the lock, how we know, and a next step.
 //!
 //! # What it does not protect against
 //!
-//! - **Programs that do not ask.** The lock is advisory, and anybody who may write to the directory
-//!   can remove it. It guards against accidents, not against attackers.
-//! - **Several hosts: time decides.** On network file systems a holder that is paused for minutes can
-//!   be judged dead by others while it lives. Call [`WriterLock::check`] right before each commit,
-//!   and store the [`writer_id`](WriterLock::writer_id) with the data.
-//!   The same holds for a local directory that is exported to other kernels, or reached both through
-//!   an overlay and past it.
+//! - **Programs that do not use the lock.** The lock is advisory, and any user who may write to the
+//!   directory can remove it. It protects against accidents, not against attackers.
+//! - **Several hosts: age decides.** On a network file system a holder that is paused for minutes can
+//!   be judged dead by other hosts while it is alive. Call [`WriterLock::check`] right before each
+//!   commit, and store the [`writer_id`](WriterLock::writer_id) with the data. The same is true of a
+//!   local directory that is exported to other kernels, or reached both through an overlay and past it.
 //! - **Two names for one data file.** The lock path follows from the name
 //!   ([`LockOptions::refuse_aliases`]).
-//! - **Deployed RVF clients** exclude us as far as their own protocol goes: one that read a stale
-//!   record before it was broken may remove its successor ([`WriterLock::check`] notices).
+//! - **Deployed RVF clients** exclude this library as far as their own protocol goes: a client that
+//!   read a stale record before it was broken may remove its successor ([`WriterLock::check`] reports
+//!   the loss).
 //! - **A denial of service.** Any user who may read the lock file can keep a dead lock looking held.
 //!
 //! # Example
 //!
 //! ```
-//! use rvlf::{AcquireError, WriterLock};
+//! use rvlf::WriterLock;
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("store.rvf");
 //! let lock = WriterLock::try_acquire(&path)?;
-//! if let Some(dead) = lock.reclaimed_from() {
-//!     println!("pid {} crashed while writing: recovering the data file", dead.pid());
+//! if let Some(reclaimed) = lock.reclaimed() {
+//!     println!("the previous writer crashed ({reclaimed}): recovering the data file");
 //! }
 //!
-//! // Somebody else is refused, and told why.
+//! // Another writer is refused, and the error names the holder.
 //! let refused = WriterLock::try_acquire(&path).expect_err("the lock is held");
 //! assert!(refused.is_held());
 //! assert!(refused.to_string().contains("already held by this process"));
 //!
-//! lock.check()?; // Still ours: commit the data now.
+//! lock.check()?; // Still held: commit the data now.
 //! lock.release()?;
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! # Words
+//! # Where to find what
 //!
-//! The **resource** is the data file; the **lock path** its name with `.lock` appended. The **holder**
-//! has the lock, a **contender** wants it. A contender reads the record, gathers [`Evidence`] and lets
-//! [`judge`] give a [`Verdict`]: held or stale. A stale lock is broken and **reclaimed**. A holder
-//! whose lock file is not at the lock path any more has **lost** it.
-//!
-//! # Floors
-//!
-//! [`Record`] and [`judge`] do no I/O, read no clock, allocate nothing, and build without std
-//! (`default-features = false`): they are what another implementer ports first. Everything else needs
-//! the feature `std`. The format and the protocol are written down for implementers in any language
-//! in the folder `spec` of the repository.
-//!
-//! | feature | what it brings |
+//! | to | use |
 //! |---|---|
-//! | `std` (default) | the lock itself; nix, rand and crc32c as dependencies |
-//! | `cli` | the command `rvlf` |
+//! | acquire the lock, or wait for it | [`WriterLock::try_acquire`], [`WriterLock::acquire`] |
+//! | change how it is acquired and kept | [`LockOptions`] |
+//! | end a wait from another thread | [`CancelToken`] |
+//! | wait in asynchronous code | [`WriterLock::acquire_async`] |
+//! | see who holds a lock, wait for it, or break it | [`inspect`], [`LockFile`] |
+//! | read and write records without I/O | [`Record`], [`record`] |
+//! | judge a lock by facts that you gathered | [`judge`](mod@judge) |
+//! | let many writers share one data set | `table`, with the feature `table` |
+//!
+//! # Terminology
+//!
+//! The **lock path** is the name of the data file with `.lock` appended. The **holder** has the lock, a
+//! **contender** wants it. A contender reads the record, gathers [`Evidence`](judge::Evidence) and
+//! [judges](judge::judge) it; the [`Verdict`](judge::Verdict) is held or **stale**. A stale lock is
+//! broken and **reclaimed**. A holder whose lock file is no longer at the lock path has **lost** the
+//! lock.
+//!
+//! # Features
+//!
+//! | feature | brings |
+//! |---|---|
+//! | `std` (default) | the lock; nix, rand and crc32c as dependencies |
 //! | `table` | the module `table`: many writers, disjoint scopes, one file; serde and serde_json |
+//! | `serde` | `Serialize` for records and reports: the JSON of the command `rvlf` |
 //! | `tracing` | events for breaks, losses and failed refreshes |
+//!
+//! Without std (`default-features = false`) the modules [`record`] and [`judge`](mod@judge) remain.
+//! They do no I/O, read no clock and allocate no memory: implementers port them first. The folder
+//! `spec` of the repository has the format and the protocol for implementers in any language.
 //!
 //! # Platforms
 //!
 //! Linux is tested. Other Unixes compile from the same code, without the kernel stamp and with polling,
-//! and are untested. Elsewhere every acquisition fails with an error of the kind `Unsupported`.
+//! and are untested. On other systems every acquisition fails with an error of the kind `Unsupported`.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -124,7 +138,6 @@ pub use protocol::lock_path_for;
 #[cfg(feature = "std")]
 pub use sys::{CancelToken, FileKind};
 #[cfg(feature = "std")]
-#[cfg_attr(docsrs, doc(cfg(feature = "std")))]
 pub use task::LockFuture;
 
 /// The README's example, compiled.

@@ -229,3 +229,76 @@ impl<T> State<T> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::mpsc;
+
+    /// Reports its drop, as the drop of a lock releases the lock.
+    struct Lock(mpsc::Sender<()>);
+
+    impl Drop for Lock {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+        }
+    }
+
+    // A system call on a mount that hangs does not end when the wait is cancelled. What it acquires
+    // once the mount answers must not stay held by a caller that does not know of it.
+    #[test]
+    fn a_cancelled_call_that_hangs_is_left_behind_and_its_lock_is_released_when_it_ends() {
+        let token = CancelToken::new();
+        let (mount_answers, answer) = mpsc::channel::<()>();
+        let (sender, released) = mpsc::channel();
+        token.cancel();
+        let hangs = move || {
+            let _ = answer.recv();
+            Lock(sender)
+        };
+        let result = run(&token, hangs).expect("a thread can be started");
+        assert!(result.is_none(), "the call still hangs");
+        assert!(released.try_recv().is_err());
+        drop(mount_answers);
+        released.recv().expect("the lock is released");
+    }
+
+    #[test]
+    fn a_panic_of_the_work_reaches_the_caller() {
+        let token = CancelToken::new();
+        let caller = || {
+            run(&token, || -> u8 {
+                panic!("as a subscriber to trace events may")
+            })
+        };
+        assert!(catch_unwind(AssertUnwindSafe(caller)).is_err());
+    }
+
+    // A future that is dropped before it is polled must not start the wait.
+    #[test]
+    fn a_future_that_is_never_polled_does_nothing() {
+        let (sender, started) = mpsc::channel::<()>();
+        let sender = Mutex::new(sender);
+        let future = LockFuture::<(), IoError>::new(Path::new("store.lock"), move |_| {
+            let _ = lock(&sender).send(());
+            Ok(())
+        });
+        drop(future);
+        assert!(started.recv().is_err(), "the work was dropped");
+    }
+
+    #[test]
+    fn a_future_that_is_dropped_cancels_its_work() {
+        let (sender, ended) = mpsc::channel::<bool>();
+        let sender = Mutex::new(sender);
+        let mut future = LockFuture::<(), IoError>::new(Path::new("store.lock"), move |token| {
+            let cancelled = wait_any(&[token.latch()], Duration::from_secs(600));
+            let _ = lock(&sender).send(cancelled);
+            Ok(())
+        });
+        let mut context = Context::from_waker(Waker::noop());
+        assert!(Pin::new(&mut future).poll(&mut context).is_pending());
+        drop(future);
+        assert_eq!(ended.recv(), Ok(true), "the work ends by its token");
+    }
+}

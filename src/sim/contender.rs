@@ -47,6 +47,7 @@ impl SimSys {
             },
             refuse_aliases: false,
             timeout,
+            cancel: Vec::new(),
             on_lost: None,
         };
         match Held::acquire(&place, options)? {
@@ -55,6 +56,7 @@ impl SimSys {
                 lock_path: place.lock_path().to_owned(),
                 holder,
             }),
+            Acquired::Cancelled => unreachable!("no token was passed"),
             Acquired::Aliased { .. } => unreachable!("aliases are not refused"),
         }
     }

@@ -13,7 +13,8 @@ use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
 use crate::sys::hooks::{Hooks, Safeguard};
 use crate::sys::{
-    Access, Flock, FlockOutcome, Identity, Liveness, Now, Prefix, Stat, SyncMode, Sys, WakeReason,
+    Access, CancelToken, Flock, FlockOutcome, Identity, Liveness, Now, Prefix, Stat, SyncMode, Sys,
+    WakeReason,
 };
 
 impl fmt::Debug for SimSys {

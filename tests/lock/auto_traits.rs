@@ -17,10 +17,13 @@ use rvlf::record::{
     PidOutOfRange,
 };
 use rvlf::{
-    AcquireError, BreakError, Durability, FileKind, Foreign, HoldError, Holder, IoError, LockFile,
-    LockOptions, LockState, LossReason, Lost, Reclaimed, Record, ReleaseError, StalePolicy,
-    WaitError, WriterId, WriterLock,
+    AcquireError, BreakError, CancelToken, Durability, FileKind, Foreign, HoldError, Holder,
+    IoError, LockFile, LockOptions, LockState, LossReason, Lost, Reclaimed, Record, ReleaseError,
+    StalePolicy, WaitError, WriterId, WriterLock,
 };
+
+/// The future of a wait, whose parameters the list leaves out.
+type LockFuture = rvlf::LockFuture<WriterLock, AcquireError>;
 
 fn common<T: Send + Sync + Unpin + Debug + 'static>() {}
 fn value<T: Copy + Eq + Hash + Send + Sync + Unpin + UnwindSafe + RefUnwindSafe + Debug>() {}
@@ -35,10 +38,10 @@ macro_rules! each {
 #[test]
 fn every_public_type_is_send_sync_unpin_and_debug() {
     each!(common:
-        AcquireError, Age, BreakError, Checksum, Content, DecodeError, Durability, Evidence, Field,
+        AcquireError, Age, BreakError, CancelToken, Checksum, Content, DecodeError, Durability, Evidence, Field,
         FileKind, FileSystem, FirstBytes, Foreign, Holder, HostMatch, Hostname, IoError,
         KernelLock, KernelStamp, LockOptions, LockState, LossReason, Lost, ParseWriterIdError, Pid,
-        LockFile, PidOutOfRange, Process, Reason, Reclaimed, Record, HoldError, ReleaseError,
+        LockFile, LockFuture, PidOutOfRange, Process, Reason, Reclaimed, Record, HoldError, ReleaseError,
         StalePolicy, Stamp, Verdict, WaitError, WriterId, WriterLock,
     );
 }

@@ -1,6 +1,7 @@
 //! The lock, used by real processes in the ways in which it is used and abused.
 
 mod auto_traits;
+mod cancel;
 mod crash;
 mod hard_cases;
 mod keepalive;

@@ -128,7 +128,7 @@ impl Kernel {
             match woken {
                 WakeReason::ProcessEnded => watch.process = None,
                 WakeReason::FileEvent => watch.file_event = false,
-                WakeReason::Timeout => {}
+                WakeReason::Timeout | WakeReason::Cancelled => {}
             }
         }
         Reply::Woken(woken)
