@@ -297,6 +297,10 @@ mod tests {
     // A program that acquires, writes and releases in a loop started a thread nearly every time,
     // for the thread ended as soon as it found nothing to refresh: 25 us on top of a cycle of 40.
     #[test]
+    #[cfg_attr(
+        any(not(unix), rvlf_unsupported),
+        ignore = "no locks can be held there"
+    )]
     fn one_thread_serves_holds_that_follow_each_other() {
         let (sender, receiver) = channel();
         let held = Arc::new(Witness(Mutex::new(sender)));
@@ -316,6 +320,10 @@ mod tests {
 
     // A panic ended the scheduling thread, and every lock of the process was lost within minutes.
     #[test]
+    #[cfg_attr(
+        any(not(unix), rvlf_unsupported),
+        ignore = "no locks can be held there"
+    )]
     fn a_panic_in_one_refresh_ends_no_other() {
         let (sender, panicked) = channel();
         let unlucky = Arc::new(Panicking(Mutex::new(sender)));

@@ -2,6 +2,7 @@
 
 mod judge_table;
 mod no_std;
+mod pages;
 mod properties;
 mod spec_table;
 mod vectors;

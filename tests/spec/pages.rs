@@ -1,0 +1,220 @@
+//! The pages for people against the tree: a page that names what is not there misleads each reader once.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// The directories whose files ARCHITECTURE.md lists.
+const LISTED: [&str; 2] = ["src", "cli/src"];
+
+/// The modules of the library from the bottom to the top, as ARCHITECTURE.md draws them. Modules of
+/// one layer may import each other.
+const LAYERS: [&[&str]; 7] = [
+    &["record"],
+    &["judge"],
+    &["sys"],
+    &["error", "holder", "loss", "sync", "trace"],
+    &["protocol"],
+    &["lock", "lock_file", "process", "serialize", "table"],
+    &["sim"],
+];
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+fn read(path: &str) -> String {
+    fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+}
+
+/// All files at and below `directory` whose names end in `ending`, relative to the root.
+fn files(directory: &str, ending: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    let entries = fs::read_dir(root().join(directory)).expect("the directory exists");
+    for entry in entries {
+        let entry = entry.expect("the directory can be listed");
+        let name = entry.file_name().into_string().expect("names are UTF-8");
+        let path = match directory {
+            "." => name.clone(),
+            _ => format!("{directory}/{name}"),
+        };
+        let is_made = [".git", "target", "node_modules"].contains(&name.as_str());
+        if entry.path().is_dir() && !is_made {
+            found.append(&mut files(&path, ending));
+        } else if name.ends_with(ending) {
+            found.push(path);
+        }
+    }
+    found
+}
+
+/// The files that ARCHITECTURE.md lists: a line `directory/`, and below it indented lines that begin
+/// with a name.
+fn listed_files() -> Vec<String> {
+    let page = read("ARCHITECTURE.md");
+    let mut directory = "";
+    let mut found = Vec::new();
+    for line in page.lines() {
+        match line
+            .strip_prefix("  ")
+            .and_then(|rest| rest.split_once("  "))
+        {
+            Some((name, _)) if name.ends_with(".rs") => found.push(format!("{directory}{name}")),
+            _ if line.ends_with('/') => directory = line,
+            _ => {}
+        }
+    }
+    found
+}
+
+// A newcomer looks for the file that does something in the list, and changes another one because the
+// list names neither.
+#[test]
+fn the_architecture_page_lists_every_source_file_once_and_no_other() {
+    let listed = listed_files();
+    let unique: BTreeSet<_> = listed.iter().cloned().collect();
+    assert_eq!(unique.len(), listed.len(), "the page lists a file twice");
+    let existing: BTreeSet<_> = LISTED.into_iter().flat_map(|at| files(at, ".rs")).collect();
+    let missing: Vec<_> = existing.difference(&unique).collect();
+    let gone: Vec<_> = unique.difference(&existing).collect();
+    assert!(
+        missing.is_empty(),
+        "ARCHITECTURE.md does not list {missing:?}"
+    );
+    assert!(
+        gone.is_empty(),
+        "ARCHITECTURE.md lists files that do not exist: {gone:?}"
+    );
+}
+
+/// The layer of a module of the library, counted from the bottom.
+fn layer(module: &str) -> usize {
+    let at = LAYERS.iter().position(|layer| layer.contains(&module));
+    at.unwrap_or_else(|| panic!("no layer has the module {module}: add it to LAYERS"))
+}
+
+/// The modules that a source text names after `crate::`, without those that only comments name.
+fn imports(text: &str) -> BTreeSet<&str> {
+    let code = text
+        .lines()
+        .filter(|line| !line.trim_start().starts_with("//"));
+    let paths = code.flat_map(|line| line.split("crate::").skip(1));
+    let ends = |c: char| !(c.is_ascii_lowercase() || c == '_');
+    let modules = paths.map(|path| path.split(ends).next().unwrap_or_default());
+    modules.filter(|module| !module.is_empty()).collect()
+}
+
+// An import that points up makes a circle: neither module can be read, tested or moved without the
+// other.
+#[test]
+fn imports_point_down() {
+    for file in files("src", ".rs") {
+        let own = file.trim_start_matches("src/").trim_end_matches(".rs");
+        let own = own.split('/').next().unwrap_or_default();
+        if own == "lib" {
+            continue;
+        }
+        for module in imports(&read(&file)) {
+            assert!(
+                layer(module) <= layer(own),
+                "{file} imports {module}, which stands above it"
+            );
+        }
+    }
+}
+
+/// The pages that are read outside of `spec/`, which has a test of its own.
+fn pages() -> Vec<String> {
+    let all = files(".", ".md").into_iter();
+    all.filter(|page| !page.starts_with("spec/")).collect()
+}
+
+/// A heading as a link to it spells it.
+fn anchor(heading: &str) -> String {
+    let letters = heading.to_lowercase();
+    let letters = letters
+        .chars()
+        .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+    letters.map(|c| if c == ' ' { '-' } else { c }).collect()
+}
+
+fn has_anchor(page: &str, wanted: &str) -> bool {
+    let headings = page.lines().filter(|line| line.starts_with('#'));
+    let mut anchors = headings.map(|line| anchor(line.trim_start_matches('#').trim()));
+    anchors.any(|found| found == wanted) || page.contains(&format!("<a id=\"{wanted}\"></a>"))
+}
+
+#[test]
+fn every_link_of_a_page_leads_somewhere() {
+    for page in pages() {
+        let text = read(&page);
+        let links = text
+            .split("](")
+            .skip(1)
+            .filter_map(|rest| rest.split_once(')'));
+        for (link, _) in links.filter(|(link, _)| !link.contains("://")) {
+            let (file, anchor) = link.split_once('#').unwrap_or((link, ""));
+            let directory = page.rsplit_once('/').map_or("", |(directory, _)| directory);
+            let target = match file {
+                "" => page.clone(),
+                _ => Path::new(directory).join(file).display().to_string(),
+            };
+            assert!(
+                root().join(&target).exists(),
+                "{page}: {link} leads nowhere"
+            );
+            assert!(
+                anchor.is_empty() || has_anchor(&read(&target), anchor),
+                "{page}: {link} names no heading of {target}"
+            );
+        }
+    }
+}
+
+/// The value of a key of the workspace's manifest.
+fn manifest_value(key: &str) -> String {
+    let manifest = read("Cargo.toml");
+    let start = format!("{key} = \"");
+    let value = manifest
+        .lines()
+        .find_map(|line| line.strip_prefix(&start)?.strip_suffix('"'));
+    value
+        .unwrap_or_else(|| panic!("Cargo.toml has no {key}"))
+        .to_owned()
+}
+
+// The project's address is a placeholder, `.invalid`, until it has one. Replaced in one file and
+// forgotten in another, it would send the report of a vulnerability nowhere.
+#[test]
+fn every_page_names_the_address_that_the_manifest_names() {
+    let address = manifest_value("repository");
+    for page in ["CHANGELOG.md", "SECURITY.md"] {
+        assert!(
+            read(page).contains(&address),
+            "{page} does not name {address}"
+        );
+    }
+    let texts = [".md", ".toml", ".yml"].map(|ending| files(".", ending));
+    for file in texts.concat() {
+        let text = read(&file);
+        let words = text.split(|c: char| c.is_whitespace() || "\"'<>()`".contains(c));
+        for word in words.filter(|word| word.contains(".invalid/")) {
+            assert!(
+                word.starts_with(&address),
+                "{file} names {word}, Cargo.toml {address}"
+            );
+        }
+    }
+}
+
+// The README sells the version that the manifest builds, and the changelog says what is new in it.
+#[test]
+fn the_changelog_has_the_version_of_the_manifest() {
+    let version = manifest_value("version");
+    let heading = format!("\n## [{version}]");
+    assert!(
+        read("CHANGELOG.md").contains(&heading),
+        "CHANGELOG.md has no {}",
+        heading.trim()
+    );
+}
