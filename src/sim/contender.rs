@@ -63,7 +63,7 @@ impl SimSys {
 
     /// As [`remove_leftovers`](crate::remove_leftovers). Returns how many leftovers were removed.
     #[must_use]
-    pub fn sweep(&self) -> usize {
+    pub fn remove_leftovers(&self) -> usize {
         self.place().map_or(0, |place| place.remove_leftovers())
     }
 

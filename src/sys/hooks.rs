@@ -42,7 +42,7 @@ mod simulated {
 
     use crate::sys::Sys;
 
-    /// What a simulated kernel hears from the protocol besides its calls.
+    /// What the protocol reports to a simulated kernel besides its calls.
     pub(crate) trait Hooks {
         /// Marks the place right before a loop, and names it.
         fn begin_loop(&self) -> usize;

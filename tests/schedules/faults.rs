@@ -150,7 +150,7 @@ fn come_later_where_foreign_files_are(os: &SimSys) {
         .try_acquire()
         .expect("the lock is free or its holder dead");
     lock.release().expect("no other process is there");
-    let _ = os.sweep();
+    let _ = os.remove_leftovers();
     assert_eq!(os.names(), [FOREIGN_ASIDE, "notes"], "leftovers");
 }
 

@@ -67,7 +67,7 @@ fn come_later(os: &SimSys) {
         .try_acquire()
         .expect("the lock is free or its holder dead");
     lock.release().expect("no other process is there");
-    let _ = os.sweep();
+    let _ = os.remove_leftovers();
     let left = os.names();
     assert!(
         left.iter().all(|name| !name.starts_with(".rvlf-")),
@@ -316,7 +316,11 @@ fn foreign_files_are_left_alone() {
         .foreign(".rvlf-00000000000000ff", b"x");
     let refused = |os: &SimSys| match os.try_acquire() {
         Err(AcquireError::Foreign { .. }) => {
-            assert_eq!(os.sweep(), 0, "no leftover of this library is here")
+            assert_eq!(
+                os.remove_leftovers(),
+                0,
+                "no leftover of this library is here"
+            )
         }
         other => panic!("a foreign file was treated as a lock: {other:?}"),
     };
