@@ -1,72 +1,75 @@
-//! Awaiting a lock in asynchronous code: `acquire` blocks its thread, so it goes to a blocking
-//! task.
+//! A lock in a service on tokio: the wait does not block the runtime, and ends when the service is
+//! told to stop.
 //!
 //! ```sh
 //! cargo run --package rvlf-async-examples --bin on_tokio
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
-use rvlf::{AcquireError, WriterLock};
-use tokio::task::{JoinError, spawn_blocking};
-use tokio::time::{interval, sleep};
+use rvlf::WriterLock;
+use tokio::sync::oneshot::{Receiver, channel};
+use tokio::time::interval;
 
 type Outcome = Result<(), Box<dyn std::error::Error + Send + Sync>>;
-
-/// Acquires the lock without blocking the runtime. Dropping the future does not stop the attempt:
-/// the lock is then released when the blocking task ends, at the latest after `timeout`.
-async fn acquire(
-    path: PathBuf,
-    timeout: Duration,
-) -> Result<Result<WriterLock, AcquireError>, JoinError> {
-    spawn_blocking(move || WriterLock::acquire(path, timeout)).await
-}
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Outcome {
     let dir = tempfile::tempdir()?;
     let path = dir.path().join("store.dat");
+    let first = WriterLock::acquire_async(&path, Duration::from_secs(1)).await?;
+    println!("first service holds {}", first.lock_path().display());
 
-    let first = acquire(path.clone(), Duration::from_secs(1)).await??;
-    println!("first   holds {}", first.lock_path().display());
-
-    let second = tokio::spawn(wait_and_write(path.clone()));
-    let ticker = tokio::spawn(tick());
-    sleep(Duration::from_millis(350)).await;
-    println!("first   releases");
-    // Two system calls; on a network file system this too belongs into a blocking task.
-    first.release()?;
-
-    second.await??;
-    ticker.abort();
-    println!("the data file says: {}", std::fs::read_to_string(&path)?);
-    Ok(())
+    stop_a_service_that_waits(&path).await?;
+    first.check()?;
+    hand_over(&path, first).await
 }
 
-/// The runtime has one thread: that this goes on shows that the wait does not block it.
-async fn tick() {
-    let mut interval = interval(Duration::from_millis(100));
-    for n in 1.. {
-        interval.tick().await;
-        println!("ticker  {n}: the runtime is not blocked");
+/// The runtime has one thread: the service can only be told to stop if its wait does not block.
+async fn stop_a_service_that_waits(path: &Path) -> Outcome {
+    let (stop, stopped) = channel();
+    let service = tokio::spawn(serve(path.to_owned(), stopped));
+    let mut clock = interval(Duration::from_millis(100));
+    for tick in 0..3 {
+        clock.tick().await;
+        println!("tick {tick}: the runtime is not blocked");
+    }
+    stop.send(()).map_err(|()| "the service ended by itself")?;
+    service.await?
+}
+
+/// A service would take `tokio::signal::ctrl_c()` for `stopped`. `select!` drops the future of the
+/// wait, which ends it: no thread goes on waiting, and no lock file appears later.
+async fn serve(path: std::path::PathBuf, stopped: Receiver<()>) -> Outcome {
+    tokio::select! {
+        lock = WriterLock::acquire_async(&path, Duration::MAX) => {
+            lock?.release()?;
+            Err("the lock was held".into())
+        }
+        _ = stopped => {
+            println!("second service stops while it waits");
+            Ok(())
+        }
     }
 }
 
-async fn wait_and_write(path: PathBuf) -> Outcome {
-    println!("second  waits");
-    let lock = acquire(path.clone(), Duration::from_secs(10)).await??;
-    println!("second  has it");
-    write(&path, &lock)?;
-    lock.release()?;
-    println!("second  releases");
+async fn hand_over(path: &Path, first: WriterLock) -> Outcome {
+    let third = tokio::spawn(WriterLock::acquire_async(path, Duration::MAX));
+    println!("first service releases");
+    // Two system calls. On a network mount they wait for the server: use spawn_blocking there.
+    first.release()?;
+    let third = third.await??;
+    write(path, &third)?;
+    third.release()?;
+    println!("the data file: {}", std::fs::read_to_string(path)?);
     Ok(())
 }
 
 fn write(path: &Path, lock: &WriterLock) -> Outcome {
     let draft = path.with_extension("new");
     std::fs::write(&draft, format!("written under {}", lock.writer_id()))?;
-    // Right before the commit: is the lock still ours?
+    // Right before the commit.
     lock.check()?;
     std::fs::rename(draft, path)?;
     Ok(())
