@@ -14,7 +14,9 @@ use nix::sys::statfs::fstatfs;
 use nix::unistd::{UnlinkatFlags, gethostname, linkat, unlinkat};
 use rvlf::record::RECORD_LEN;
 use rvlf::{Durability, LockFile, LockOptions, WriterLock};
-use rvlf_benches::{Directory, Goal, Mode, directories, interleaved, print_row, report_goal};
+use rvlf_benches::{
+    Directory, Goal, Mode, Samples, directories, interleaved, print_row, report_goal,
+};
 
 const FREE: &str = "this process is the only contender";
 
@@ -158,7 +160,17 @@ fn benchmarks(c: &mut Criterion, directory: &Directory) {
     }
 }
 
-fn goals(mode: Mode, directory: &Directory, sync: bool) {
+/// What is compared, one sample a round.
+struct Cycles {
+    rvlf: Samples,
+    no_keepalive: Samples,
+    opened: Samples,
+    same: Samples,
+    least: Samples,
+    deployed: Samples,
+}
+
+fn measure(mode: Mode, directory: &Directory, sync: bool) -> Cycles {
     let data_path = directory.join("data");
     let lock_path = rvlf::lock_path_for(&data_path);
     let dir = File::open(directory.path()).expect("the directory exists");
@@ -166,7 +178,7 @@ fn goals(mode: Mode, directory: &Directory, sync: bool) {
     let lock_file = LockFile::with_options(&data_path, with.clone()).expect("the directory exists");
     let bare = "bare calls succeed as the library's do";
     let (rounds, batch) = if sync { (300, 5) } else { (600, 40) };
-    let [rvlf, plain, opened, same, least, deployed] = interleaved(
+    let [rvlf, no_keepalive, opened, same, least, deployed] = interleaved(
         mode.pick(rounds, 1),
         mode.pick(batch, 1),
         [
@@ -178,36 +190,40 @@ fn goals(mode: Mode, directory: &Directory, sync: bool) {
             &mut || deployed_calls(&lock_path, sync).expect(bare),
         ],
     );
-    let synced = if sync { "synced" } else { "unsynced" };
-    let place = format!("{}, {synced}", directory.file_system);
+    Cycles {
+        rvlf,
+        no_keepalive,
+        opened,
+        same,
+        least,
+        deployed,
+    }
+}
+
+fn report(mode: Mode, place: &str, cycles: &Cycles) {
     println!("acquire and release, {place}:");
-    print_row("the same calls, bare", &same, &same);
-    print_row("rvlf", &rvlf, &same);
-    print_row("rvlf, no keepalive", &plain, &same);
-    print_row("rvlf, through an opened LockFile", &opened, &same);
-    print_row("open, flock, write, link, unlink alone", &least, &same);
-    print_row("the deployed client's calls (unsafe)", &deployed, &same);
-    report_goal(
-        mode,
-        "acquire and release, against its own system calls bare",
-        Goal::AtMost(1.05),
-        &place,
-        rvlf.ratio_to(&same),
-    );
-    report_goal(
-        mode,
-        "acquire and release through an opened `LockFile`, against open, flock, write, link, unlink alone",
-        Goal::AtMost(1.25),
-        &place,
-        opened.ratio_to(&least),
-    );
-    report_goal(
-        mode,
-        "acquire and release, against the deployed client's system calls",
-        Goal::AtMost(1.2),
-        &place,
-        rvlf.ratio_to(&deployed),
-    );
+    let row = |name, samples| print_row(name, samples, &cycles.same);
+    row("the same calls, bare", &cycles.same);
+    row("rvlf", &cycles.rvlf);
+    row("rvlf, no keepalive", &cycles.no_keepalive);
+    row("rvlf, through an opened LockFile", &cycles.opened);
+    row("open, flock, write, link, unlink alone", &cycles.least);
+    row("the deployed client's calls (unsafe)", &cycles.deployed);
+    let goal = |what, at_most, samples: &Samples, against| {
+        report_goal(
+            mode,
+            what,
+            Goal::AtMost(at_most),
+            place,
+            samples.ratio_to(against),
+        );
+    };
+    let what = "acquire and release, against its own system calls bare";
+    goal(what, 1.05, &cycles.rvlf, &cycles.same);
+    let what = "acquire and release through an opened `LockFile`, against open, flock, write, link, unlink alone";
+    goal(what, 1.25, &cycles.opened, &cycles.least);
+    let what = "acquire and release, against the deployed client's system calls";
+    goal(what, 1.2, &cycles.rvlf, &cycles.deployed);
 }
 
 fn main() {
@@ -222,8 +238,9 @@ fn main() {
         return;
     }
     for directory in &directories {
-        for sync in [false, true] {
-            goals(mode, directory, sync);
+        for (synced, sync) in [("unsynced", false), ("synced", true)] {
+            let place = format!("{}, {synced}", directory.file_system);
+            report(mode, &place, &measure(mode, directory, sync));
         }
     }
 }
