@@ -95,6 +95,26 @@ fn the_architecture_page_lists_every_source_file_once_and_no_other() {
     );
 }
 
+// A reviewer of the unsafe code reads the files that the page names, and no others.
+#[test]
+fn the_architecture_page_names_every_file_with_unsafe_code() {
+    let page = read("ARCHITECTURE.md");
+    let (_, rest) = page
+        .split_once("\n## `unsafe`\n")
+        .expect("the page has the section");
+    let section = rest.split("\n## ").next().unwrap_or_default();
+    let quoted = section.split('`').skip(1).step_by(2).map(str::to_owned);
+    let named: BTreeSet<_> = quoted.filter(|name| name.ends_with(".rs")).collect();
+    let sources = LISTED.into_iter().flat_map(|at| files(at, ".rs"));
+    let unsafe_files: BTreeSet<_> = sources
+        .filter(|file| read(file).contains("allow(unsafe_code"))
+        .collect();
+    assert_eq!(
+        named, unsafe_files,
+        "named on the page, and allowed in the code"
+    );
+}
+
 /// The place of a module in the order.
 fn place(module: &str) -> usize {
     let at = ORDER.iter().position(|name| *name == module);
