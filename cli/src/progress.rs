@@ -1,14 +1,18 @@
 //! A wait that shows its progress: a live line on a terminal, one message elsewhere. A signal ends
 //! the wait and leaves no file behind.
+//!
+//! Every call that touches the lock's file system runs on another thread: on a network mount that
+//! hangs, such a call does not return, and the main thread must still act on signals.
 
 use std::io::{self, IsTerminal};
-use std::sync::mpsc::RecvTimeoutError;
-use std::thread;
-use std::time::Duration;
+use std::path::Path;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::signal::Signal;
-use rvlf::{Holder, LockFile, LockState};
+use rvlf::{CancelToken, LockState};
 
 use crate::signals::{Event, Events};
 use crate::{escape, messages, render};
@@ -17,6 +21,9 @@ use crate::{escape, messages, render};
 const DELAY: Duration = Duration::from_millis(200);
 /// The live line is updated this often.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// The time that a cancelled wait has to end. The library takes up to 250 ms to leave a thread
+/// behind that hangs.
+const GRACE: Duration = Duration::from_millis(500);
 
 /// How a wait ended.
 pub enum Ended<T> {
@@ -24,105 +31,155 @@ pub enum Ended<T> {
     BySignal(Signal),
 }
 
-/// Runs `work`, which may wait for the lock, in a thread, and shows the holder of the lock
-/// meanwhile.
+/// Runs `work`, which may wait for the lock of `data` until `cancel` is cancelled, and shows the
+/// holder of the lock meanwhile. A signal cancels `cancel`.
 ///
 /// # Errors
 ///
 /// If no thread can be started.
 pub fn wait_for<T: Send + 'static>(
-    lock_file: &LockFile,
+    data: &Path,
     (sender, events): &Events,
+    cancel: &CancelToken,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Ended<T>> {
-    let done = sender.clone();
-    let worker = thread::Builder::new()
-        .name("rvlf-wait".into())
-        .spawn(move || {
-            let result = work();
-            // Fails if a signal has ended the wait: the main thread has dropped the receiver.
-            let _ = done.send(Event::WorkDone);
-            result
-        })
-        .map_err(|error| io::Error::other(format!("cannot start a thread: {error}")))?;
-    let mut progress = Progress::new();
-    let mut pause = Some(DELAY);
+    let worker = start_worker(sender.clone(), work)?;
+    let mut display = Display::new();
+    let mut observer = None;
     loop {
-        let event = match pause {
-            Some(pause) => events.recv_timeout(pause),
-            None => events.recv().map_err(|_| RecvTimeoutError::Disconnected),
+        let event = if observer.is_some() || display.is_complete() {
+            events.recv().map_err(RecvTimeoutError::from)
+        } else {
+            events.recv_timeout(DELAY)
         };
         match event {
-            Ok(Event::WorkDone) | Err(RecvTimeoutError::Disconnected) => {
-                progress.clear();
+            Ok(Event::WorkDone) => {
+                display.clear();
                 let result = worker.join().expect("the work does not panic");
                 return Ok(Ended::Done(result));
             }
             Ok(Event::Signal { signal, .. }) => {
-                progress.clear();
-                if is_being_acquired(lock_file) {
-                    // The lock file exists already: the work is about to return, and the lock is
-                    // released when its result is dropped. (If the holder releases between this
-                    // check and the exit, a record of this process may stay behind; the kernel
-                    // witnesses the exit, and the next contender recovers the lock at once.)
-                    drop(worker.join());
-                }
+                display.clear();
+                cancel.cancel();
+                finish(worker, events);
                 return Ok(Ended::BySignal(signal));
             }
+            Ok(Event::Inspected(state)) => {
+                display.show(data, &state);
+                observer = observer.filter(|_| !display.is_complete());
+            }
             Ok(Event::Child | Event::Lost(_)) => {}
-            Err(RecvTimeoutError::Timeout) => pause = progress.show(lock_file),
+            // If no thread can be started now, the next timeout tries again.
+            Err(RecvTimeoutError::Timeout) => observer = Observer::start(data, sender).ok(),
+            Err(RecvTimeoutError::Disconnected) => unreachable!("this function has a sender"),
         }
     }
 }
 
-/// Whether this process has just published its record.
-fn is_being_acquired(lock_file: &LockFile) -> bool {
-    let state = lock_file.inspect();
-    state.is_ok_and(|state| state.holder().is_some_and(Holder::is_this_process))
+fn start_worker<T: Send + 'static>(
+    done: Sender<Event>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    start_thread("rvlf-worker", move || {
+        let result = work();
+        // Fails if a signal has ended the wait: the main thread has dropped the receiver.
+        let _ = done.send(Event::WorkDone);
+        result
+    })
 }
 
-enum Progress {
+fn start_thread<T: Send + 'static>(
+    name: &str,
+    body: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<JoinHandle<T>> {
+    let thread = thread::Builder::new().name(name.into()).spawn(body);
+    thread.map_err(|error| io::Error::other(format!("cannot start a thread: {error}")))
+}
+
+/// Waits until a cancelled worker has ended, so that a lock that it acquired at the last moment is
+/// released. Does not wait for a worker that hangs.
+fn finish<T>(worker: JoinHandle<T>, events: &Receiver<Event>) {
+    let deadline = Instant::now() + GRACE;
+    loop {
+        match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+            Ok(Event::WorkDone) => return drop(worker.join()),
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
+}
+
+/// A thread that inspects the lock until this is dropped.
+struct Observer {
+    _stop: Sender<()>,
+}
+
+impl Observer {
+    fn start(data: &Path, sender: &Sender<Event>) -> io::Result<Observer> {
+        let (stop, stopped) = channel();
+        let (data, sender) = (data.to_owned(), sender.clone());
+        start_thread("rvlf-observer", move || observe(&data, &sender, &stopped))?;
+        Ok(Observer { _stop: stop })
+    }
+}
+
+fn observe(data: &Path, sender: &Sender<Event>, stopped: &Receiver<()>) {
+    loop {
+        if let Ok(state) = rvlf::inspect(data)
+            && sender.send(Event::Inspected(Box::new(state))).is_err()
+        {
+            return;
+        }
+        if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
+            return;
+        }
+    }
+}
+
+enum Display {
     Live(ProgressBar),
-    Once,
+    Once { is_shown: bool },
 }
 
-impl Progress {
-    fn new() -> Progress {
+impl Display {
+    fn new() -> Display {
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
         if is_dumb || !io::stderr().is_terminal() {
-            return Progress::Once;
+            return Display::Once { is_shown: false };
         }
         let style = ProgressStyle::with_template("{spinner} {wide_msg}");
         let style = style.expect("the template is well formed");
-        Progress::Live(ProgressBar::new_spinner().with_style(style))
+        Display::Live(ProgressBar::new_spinner().with_style(style))
     }
 
-    /// Shows the holder. Returns the time until the next update.
-    fn show(&mut self, lock_file: &LockFile) -> Option<Duration> {
-        let Ok(LockState::Held(holder)) = lock_file.inspect() else {
-            return Some(INTERVAL);
+    fn show(&mut self, data: &Path, state: &LockState) {
+        let LockState::Held(holder) = state else {
+            return;
         };
         if holder.is_this_process() {
-            return Some(INTERVAL);
+            return;
         }
-        let held = render::line(&LockState::Held(holder));
-        let data = escape::path(lock_file.data_path());
+        let (data, held) = (escape::path(data), render::line(state));
         let message = format!("waiting for {data}: {held}");
         match self {
-            Progress::Live(bar) => {
+            Display::Live(bar) => {
                 bar.set_message(message);
                 bar.tick();
-                Some(INTERVAL)
             }
-            Progress::Once => {
+            Display::Once { is_shown } => {
                 messages::print(message);
-                None
+                *is_shown = true;
             }
         }
+    }
+
+    /// Whether no later state will be shown.
+    fn is_complete(&self) -> bool {
+        matches!(self, Display::Once { is_shown: true })
     }
 
     fn clear(&self) {
-        if let Progress::Live(bar) = self {
+        if let Display::Live(bar) = self {
             bar.finish_and_clear();
         }
     }

@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
-use rvlf::Lost;
+use rvlf::{LockState, Lost};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
@@ -22,8 +22,10 @@ pub enum Event {
     },
     /// A child process has ended or stopped.
     Child,
-    /// The worker thread has finished its wait.
+    /// The worker thread has ended.
     WorkDone,
+    /// The state of a lock that another process holds.
+    Inspected(Box<LockState>),
     /// The lock was lost.
     Lost(Lost),
 }

@@ -54,7 +54,7 @@ impl Supervisor {
                     }
                 }
                 Some(Event::Lost(lost)) => self.report_loss(&lost),
-                Some(Event::WorkDone) => {}
+                Some(Event::WorkDone | Event::Inspected(_)) => {}
                 None => {
                     self.deadline = None;
                     messages::print("the command did not exit, sending SIGKILL");

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
 use nix::sys::signal::Signal;
-use rvlf::{HoldError, LockFile, LockOptions, WriterLock};
+use rvlf::{CancelToken, HoldError, LockOptions, WriterLock};
 
 use crate::progress::{self, Ended};
 use crate::signals::{self, Event, Events};
@@ -121,14 +121,14 @@ fn as_signal(event: Event) -> Option<Signal> {
 }
 
 fn acquire(args: &Run, channel: &Events) -> Result<WriterLock, u8> {
-    let lock_file = LockFile::with_options(&args.data, options(args, &channel.0));
-    let lock_file = lock_file.map_err(|error| failed(&error))?;
-    let (contender, wait) = (lock_file.clone(), args.wait);
+    let cancel = CancelToken::new();
+    let (options, data, wait) = (options(args, &channel.0), args.data.clone(), args.wait);
+    let waiting = options.clone().cancel_token(&cancel);
     let work = move || match wait {
-        None => contender.try_acquire(),
-        Some(timeout) => contender.acquire(timeout.unwrap_or(Duration::MAX)),
+        None => options.try_acquire(data),
+        Some(timeout) => waiting.acquire(data, timeout.unwrap_or(Duration::MAX)),
     };
-    let ended = progress::wait_for(&lock_file, channel, work);
+    let ended = progress::wait_for(&args.data, channel, &cancel, work);
     match ended.map_err(|error| failed(&error))? {
         Ended::Done(Ok(lock)) => Ok(lock),
         Ended::Done(Err(error)) => {

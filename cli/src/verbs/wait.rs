@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use rvlf::{LockFile, LockState};
+use rvlf::{CancelToken, LockFile, LockOptions, LockState};
 
 use crate::escape::{self, shell_word};
 use crate::progress::{self, Ended};
@@ -49,10 +49,11 @@ pub fn run(args: &Wait) -> u8 {
 /// Every failure is printed where it happens. The error is the exit status for it.
 fn wait(args: &Wait) -> Result<u8, u8> {
     let channel = signals::listen().map_err(|error| failed(&error))?;
-    let lock_file = LockFile::open(&args.data).map_err(|error| failed(&error))?;
-    let (observer, timeout) = (lock_file.clone(), args.timeout.unwrap_or(Duration::MAX));
-    let work = move || observer.wait_until_free(timeout);
-    let ended = progress::wait_for(&lock_file, &channel, work);
+    let cancel = CancelToken::new();
+    let options = LockOptions::new().cancel_token(&cancel);
+    let (data, timeout) = (args.data.clone(), args.timeout.unwrap_or(Duration::MAX));
+    let work = move || LockFile::with_options(data, options)?.wait_until_free(timeout);
+    let ended = progress::wait_for(&args.data, &channel, &cancel, work);
     match ended.map_err(|error| failed(&error))? {
         Ended::Done(state) => {
             let state = state.map_err(|error| failed(&error))?;

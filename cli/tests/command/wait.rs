@@ -58,3 +58,22 @@ fn a_signal_while_waiting_leaves_no_file_behind() {
     assert_eq!(after, before, "the holder's lock is unchanged");
     holder.end();
 }
+
+// The signal and the release may come together. The wait must not leave the lock behind that it
+// acquires at that moment.
+#[test]
+fn a_signal_at_the_moment_of_the_release_leaves_no_lock_behind() {
+    for _ in 0..10 {
+        let dir = Directory::new();
+        let holder = Holder::start(&dir);
+        let mut waiting = dir.start(&["run", "--wait", "d.rvf", "--", "true"]);
+        first_message(&mut waiting);
+        let pid = Pid::from_raw(waiting.id().cast_signed());
+        let ending = std::thread::spawn(|| holder.end());
+        kill(pid, Signal::SIGINT).expect("it waits");
+        let code = output_of(waiting, "rvlf run --wait").code();
+        assert!([0, 130].contains(&code), "ran, or interrupted: {code}");
+        ending.join().expect("the holder ends");
+        assert!(dir.is_empty(), "{code}: {:?}", dir.names());
+    }
+}
