@@ -151,12 +151,6 @@ fn imports_point_down() {
     }
 }
 
-/// The pages that are read outside of `spec/`, which has a test of its own.
-fn pages() -> Vec<String> {
-    let all = files(".", ".md").into_iter();
-    all.filter(|page| !page.starts_with("spec/")).collect()
-}
-
 /// A heading as a link to it spells it.
 fn anchor(heading: &str) -> String {
     let letters = heading.to_lowercase();
@@ -174,7 +168,7 @@ fn has_anchor(page: &str, wanted: &str) -> bool {
 
 #[test]
 fn every_link_of_a_page_leads_somewhere() {
-    for page in pages() {
+    for page in files(".", ".md") {
         let text = read(&page);
         let links = text
             .split("](")
