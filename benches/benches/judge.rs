@@ -48,7 +48,7 @@ fn benchmarks(c: &mut Criterion) {
     group.finish();
 }
 
-/// Calls of one turn; the loop is inside the rival.
+/// Calls of one turn; the loop is inside the candidate.
 const CALLS: u32 = 1_000;
 
 fn judge_often(evidence: &Evidence) {

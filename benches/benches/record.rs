@@ -62,7 +62,7 @@ fn benchmarks(c: &mut Criterion) {
     group.finish();
 }
 
-/// Calls of one turn. The loop is inside the rival: a call through a pointer would cost half as
+/// Calls of one turn. The loop is inside the candidate: a call through a pointer would cost half as
 /// much as the checksum.
 const CALLS: u32 = 1_000;
 

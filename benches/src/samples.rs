@@ -1,8 +1,8 @@
-//! Times of rivals that take turns in one run.
+//! Times of candidates that take turns in one run.
 
 use std::time::{Duration, Instant};
 
-/// Times of one rival, one for each round.
+/// Times of one candidate, one for each round.
 #[derive(Clone, Debug, Default)]
 pub struct Samples(pub Vec<Duration>);
 
@@ -33,24 +33,25 @@ impl Samples {
     }
 }
 
-/// Runs the rivals in turn, A B C A B C, each `batch` times a turn; the times are per call.
+/// Runs the candidates in turn, A B C A B C, each `batch` times a turn; the times are per call.
 ///
 /// The first of a round changes from round to round, so that none always follows the same one.
 pub fn interleaved<const N: usize>(
     rounds: u32,
     batch: u32,
-    mut rivals: [&mut dyn FnMut(); N],
+    mut candidates: [&mut dyn FnMut(); N],
 ) -> [Samples; N] {
     let mut samples: [Samples; N] = std::array::from_fn(|_| Samples::default());
     for round in 0..rounds as usize {
         for turn in 0..N {
             let at = (round + turn) % N;
-            let (Some(rival), Some(samples)) = (rivals.get_mut(at), samples.get_mut(at)) else {
+            let (Some(candidate), Some(samples)) = (candidates.get_mut(at), samples.get_mut(at))
+            else {
                 continue;
             };
             let start = Instant::now();
             for _ in 0..batch {
-                rival();
+                candidate();
             }
             samples.0.push(start.elapsed() / batch);
         }
@@ -58,7 +59,7 @@ pub fn interleaved<const N: usize>(
     samples
 }
 
-/// Prints the median of a rival and the ratio to another one.
+/// Prints the median of a candidate and the ratio to another one.
 pub fn print_row(name: &str, samples: &Samples, against: &Samples) {
     let (time, ratio) = (show_time(samples.median()), samples.ratio_to(against));
     println!("  {name:48} {time:>8}  {ratio:>6.2} x");
