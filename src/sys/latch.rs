@@ -73,7 +73,7 @@ fn poll_any(latches: &[&Latch], timeout: Duration) {
     {
         let descriptors: Option<Vec<_>> = latches.iter().map(|latch| latch.descriptor()).collect();
         if let Some(descriptors) = descriptors
-            && super::unix::poll_readable(&descriptors, timeout).is_ok()
+            && super::poll::poll_readable(&descriptors, timeout).is_ok()
         {
             return;
         }

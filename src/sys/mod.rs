@@ -28,6 +28,8 @@ mod facts;
 pub(crate) mod hooks;
 mod io_error;
 pub(crate) mod latch;
+#[cfg(all(unix, not(rvlf_unsupported)))]
+mod poll;
 #[cfg(feature = "table")]
 mod table_sys;
 

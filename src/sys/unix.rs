@@ -4,7 +4,6 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -13,7 +12,6 @@ use std::time::{Duration, UNIX_EPOCH};
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{UnlinkatFlags, gethostname, linkat, unlinkat};
@@ -283,28 +281,6 @@ impl Sys for Host {
             WakeReason::Timeout
         }
     }
-}
-
-/// Which of `descriptors` are readable within `timeout`. poll(2)
-///
-/// # Errors
-///
-/// EINTR comes through: the caller knows how much time is left.
-pub(super) fn poll_readable(
-    descriptors: &[BorrowedFd<'_>],
-    timeout: Duration,
-) -> nix::Result<Vec<bool>> {
-    let mut polled: Vec<_> = descriptors
-        .iter()
-        .map(|descriptor| PollFd::new(*descriptor, PollFlags::POLLIN))
-        .collect();
-    // Up to the next millisecond: the last fraction of one would become a busy loop.
-    let millis = timeout.as_nanos().div_ceil(1_000_000);
-    poll(
-        &mut polled,
-        PollTimeout::try_from(millis).unwrap_or(PollTimeout::MAX),
-    )?;
-    Ok(polled.iter().map(|fd| fd.any() == Some(true)).collect())
 }
 
 /// Deployed clients cut host names at 62 bytes, one less than fits.

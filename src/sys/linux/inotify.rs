@@ -14,7 +14,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDe
 
 use crate::record::Pid;
 use crate::sys::latch::{Latch, SLICE};
-use crate::sys::unix::poll_readable;
+use crate::sys::poll::poll_readable;
 use crate::sys::{CancelToken, Identity, WakeReason};
 
 /// A watched lock file, and perhaps its holder.
