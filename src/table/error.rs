@@ -176,10 +176,6 @@ pub enum PathProblem {
 }
 
 impl TableError {
-    pub(super) fn io(operation: &'static str, path: &Path, source: io::Error) -> TableError {
-        TableError::Io(IoError::new(operation, path, source))
-    }
-
     pub(super) fn parse(path: &Path, source: serde_json::Error) -> TableError {
         TableError::Parse {
             path: path.to_owned(),
@@ -420,6 +416,10 @@ impl fmt::Display for PathProblem {
 mod tests {
     use super::*;
 
+    fn io_error(operation: &'static str, kind: io::ErrorKind) -> TableError {
+        IoError::new(operation, Path::new("table.json"), kind.into()).into()
+    }
+
     fn kind(error: TableError) -> io::ErrorKind {
         io::Error::from(error).kind()
     }
@@ -428,14 +428,13 @@ mod tests {
     // indefinitely.
     #[test]
     fn an_error_of_the_system_has_no_kind_that_means_contention() {
-        let path = Path::new("table.json");
         for ambiguous in [
             io::ErrorKind::WouldBlock,
             io::ErrorKind::TimedOut,
             io::ErrorKind::AlreadyExists,
             io::ErrorKind::NotFound,
         ] {
-            let error = io::Error::from(TableError::io("lock", path, ambiguous.into()));
+            let error = io::Error::from(io_error("lock", ambiguous));
             assert_eq!(error.kind(), io::ErrorKind::Other, "{error}");
             let inner = error.get_ref().and_then(|inner| inner.source());
             let source = inner.and_then(|source| source.downcast_ref::<io::Error>());
@@ -445,7 +444,7 @@ mod tests {
                 "the source is kept"
             );
         }
-        let denied = TableError::io("open", path, io::ErrorKind::PermissionDenied.into());
+        let denied = io_error("open", io::ErrorKind::PermissionDenied);
         assert_eq!(kind(denied), io::ErrorKind::PermissionDenied);
     }
 

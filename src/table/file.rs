@@ -14,9 +14,9 @@
 //!                                    flock new inode: done, and the path names it
 //! ```
 //!
-//! Whoever holds the kernel lock of the inode that the path names has the table. The new inode is
-//! locked before it has the name, so there is no moment in which nobody has it.
-//! Source: `spec/table.md#save`.
+//! The holder of the table is the process that holds the kernel lock of the inode that the path
+//! names. The new inode is locked before it gets the name, so that the table is locked at every
+//! moment of a save. Source: `spec/table.md#save`.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -31,8 +31,8 @@ use crate::sys::{
     Access, Context, FileId, Flock, FlockOutcome, Identity, IoError, SyncMode, TableSys, WakeReason,
 };
 
-/// Who may read and write a table that did not exist: its user alone. It says which processes run
-/// and where they write.
+/// The mode of a new table. A table shows which processes run and where they write: only its user
+/// may read it.
 const FILE_MODE: u32 = 0o600;
 const DIR_MODE: u32 = 0o700;
 
@@ -44,14 +44,15 @@ const ROUNDS: u32 = 32;
 #[derive(Debug)]
 pub(super) struct TableFile<S: TableSys> {
     entry: Entry<S>,
-    /// The process that locked it: a forked child shares the kernel lock and must neither use nor free it.
+    /// The process that locked it. A forked child shares the kernel lock, and must neither use nor
+    /// release it.
     process: Identity,
     file: S::File,
     id: FileId,
 }
 
-/// The bytes of the table at `path`, and what it lies on; `None` if there is none. Locks nothing
-/// and creates nothing: a saved table is there as a whole at every moment.
+/// The bytes of the table at `path`, and the kind of its file system; `None` if there is no file.
+/// Neither locks nor creates anything: a saved table is whole at every moment.
 pub(super) fn load<S: TableSys>(sys: S, path: &Path) -> Result<Option<(Vec<u8>, FileSystem)>> {
     let entry = match Entry::open(sys, path) {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -75,7 +76,7 @@ fn open_existing<S: TableSys>(
         }),
         Ok(Opened::Denied { error, .. }) => Err(error.into()),
         Ok(Opened::File(file, stat)) => Ok(Some((file, stat.id))),
-        // It was there before the open, and is removed now.
+        // The file was removed between fstatat(2) and the open.
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error.into()),
     }
@@ -85,17 +86,42 @@ fn read<S: TableSys>(entry: &Entry<S>, file: &S::File) -> Result<Vec<u8>> {
     Ok(entry.sys.read_all(file).context("read", &entry.path)?)
 }
 
+/// The result of one attempt to lock an opened file.
+enum Attempt {
+    Locked,
+    /// Another process holds the lock.
+    Busy,
+    /// The path does not name the file any more.
+    Replaced,
+}
+
 /// A wait for the kernel lock of a table.
-struct Locking<'a, S: TableSys> {
+struct LockWait<'a, S: TableSys> {
     entry: &'a Entry<S>,
     /// Time since boot.
     started: Duration,
     timeout: Duration,
 }
 
-impl<S: TableSys> Locking<'_, S> {
-    /// For writing, though it is never written to: the close of such a descriptor is the event that
-    /// wakes those who wait, and NFS locks exclusively only what is open for writing.
+impl<S: TableSys> LockWait<'_, S> {
+    /// Opens and locks the file that the path names at the end of the wait.
+    fn lock(&self) -> Result<(S::File, FileId)> {
+        let mut rounds = 0;
+        loop {
+            let (file, id) = self.open_or_create()?;
+            if self.lock_opened(&file, id)? {
+                return Ok((file, id));
+            }
+            rounds += 1;
+            if rounds >= ROUNDS {
+                self.time_left()?;
+            }
+        }
+    }
+
+    /// Opens the file for writing, although this process never writes to it. The close of a
+    /// descriptor that is open for writing is the event that wakes waiters, and NFS locks
+    /// exclusively only what is open for writing.
     fn open_or_create(&self) -> Result<(S::File, FileId)> {
         let Entry {
             sys,
@@ -109,7 +135,7 @@ impl<S: TableSys> Locking<'_, S> {
                 return Ok(opened);
             }
             match sys.create(dir, name, FILE_MODE) {
-                // Empty: an empty table.
+                // An empty file is an empty table.
                 Ok(file) => {
                     let id = sys.stat(&file).context("stat", path)?.id;
                     return Ok((file, id));
@@ -120,68 +146,65 @@ impl<S: TableSys> Locking<'_, S> {
         }
     }
 
-    /// Locks the file that the path names, whichever that is by then.
-    fn lock(&self) -> Result<(S::File, FileId)> {
-        let mut rounds = 0;
-        loop {
-            let (file, id) = self.open_or_create()?;
-            if self.lock_opened(&file, id)? {
-                return Ok((file, id));
-            }
-            rounds += 1;
-            if rounds >= ROUNDS && self.left().is_zero() {
-                return Err(self.timed_out());
-            }
-        }
-    }
-
-    /// False if the path does not name this file (any more).
+    /// Waits for the lock of `file`. False if the path does not name the file any more.
     fn lock_opened(&self, file: &S::File, id: FileId) -> Result<bool> {
-        let Entry { sys, path, .. } = self.entry;
+        match self.try_lock(file, id)? {
+            Attempt::Locked => return Ok(true),
+            Attempt::Replaced => return Ok(false),
+            Attempt::Busy => {}
+        }
+        self.time_left()?;
+        // The lock may have been released after that attempt and before the watch: the loop begins
+        // with another attempt.
+        let mut watch = self.watch(file);
         let mut pace = Pace::new();
-        let mut watch = None;
-        let mut looked_again = false;
         loop {
-            let flocked = sys.flock(file, Flock::Exclusive).context("lock", path)?;
-            // A has saved and closed the old file that B waited for: B has its lock now, and with
-            // it nothing. Also while the lock is held: A may have the new file for long.
-            if self.entry.stat_if_names(id)?.is_none() {
-                if flocked == FlockOutcome::Done {
-                    // Not left to the close alone: a child forked meanwhile has a copy.
-                    let _ = sys.flock(file, Flock::Unlock);
-                }
-                return Ok(false);
-            }
-            match flocked {
-                FlockOutcome::Done => return Ok(true),
-                FlockOutcome::Unsupported => {
-                    let unsupported = Err(io::ErrorKind::Unsupported.into());
-                    return Ok(unsupported.context("lock", path)?);
-                }
-                FlockOutcome::WouldBlock => {}
-            }
-            let left = self.left();
-            if left.is_zero() {
-                return Err(self.timed_out());
-            }
-            if !looked_again {
-                looked_again = true;
-                watch = self.watch(file);
-                // It may have been unlocked after our look and before the watch: look again.
-                continue;
-            }
-            let pause = match watch {
-                Some(_) => pace.until_next_look(sys, None),
-                None => pace.until_next_poll(sys),
-            };
-            match sys.wait(watch.as_mut(), &[], pause.min(left)) {
-                WakeReason::FileEvent | WakeReason::ProcessEnded => pace.event(),
-                WakeReason::Timeout | WakeReason::Cancelled => {}
+            match self.try_lock(file, id)? {
+                Attempt::Locked => return Ok(true),
+                Attempt::Replaced => return Ok(false),
+                Attempt::Busy => self.pause(&mut pace, watch.as_mut(), self.time_left()?),
             }
         }
     }
 
-    /// inotify reports nothing that another mount did.
+    fn try_lock(&self, file: &S::File, id: FileId) -> Result<Attempt> {
+        let Entry { sys, path, .. } = self.entry;
+        let flocked = sys.flock(file, Flock::Exclusive).context("lock", path)?;
+        // When A has saved and closed the old file that B waited for, B gets the lock of a file
+        // that the path does not name. The check is made while the lock is busy, too: A may hold
+        // the new file for long, and B must wait for that one.
+        if self.entry.stat_if_names(id)?.is_none() {
+            if flocked == FlockOutcome::Done {
+                // Closing is not enough: a child that was forked meanwhile has a copy.
+                let _ = sys.flock(file, Flock::Unlock);
+            }
+            return Ok(Attempt::Replaced);
+        }
+        match flocked {
+            FlockOutcome::Done => Ok(Attempt::Locked),
+            FlockOutcome::WouldBlock => Ok(Attempt::Busy),
+            FlockOutcome::Unsupported => {
+                let unsupported = Err(io::ErrorKind::Unsupported.into());
+                Ok(unsupported.context("lock", path)?)
+            }
+        }
+    }
+
+    /// Sleeps until an event or the next poll, at most for `limit`.
+    fn pause(&self, pace: &mut Pace, watch: Option<&mut S::Watch>, limit: Duration) {
+        let sys = &self.entry.sys;
+        let pause = match watch {
+            Some(_) => pace.until_next_look(sys, None),
+            None => pace.until_next_poll(sys),
+        };
+        match sys.wait(watch, &[], pause.min(limit)) {
+            WakeReason::FileEvent | WakeReason::ProcessEnded => pace.event(),
+            WakeReason::Timeout | WakeReason::Cancelled => {}
+        }
+    }
+
+    /// Watches for the release of the lock. Not where another mount may release it, of which
+    /// inotify reports nothing.
     fn watch(&self, file: &S::File) -> Option<S::Watch> {
         if self.entry.is_local() {
             self.entry.sys.watch(file, None).ok()
@@ -190,36 +213,40 @@ impl<S: TableSys> Locking<'_, S> {
         }
     }
 
-    fn left(&self) -> Duration {
-        let now = self.entry.sys.now().since_boot;
-        self.timeout
-            .saturating_sub(now.saturating_sub(self.started))
-    }
-
-    fn timed_out(&self) -> TableError {
-        TableError::Timeout {
-            path: self.entry.path.clone(),
-            timeout: self.timeout,
+    /// The time until the timeout.
+    ///
+    /// # Errors
+    ///
+    /// The timeout has passed.
+    fn time_left(&self) -> Result<Duration> {
+        let waited = self.entry.sys.now().since_boot.saturating_sub(self.started);
+        let left = self.timeout.saturating_sub(waited);
+        if left.is_zero() {
+            return Err(TableError::Timeout {
+                path: self.entry.path.clone(),
+                timeout: self.timeout,
+            });
         }
+        Ok(left)
     }
 }
 
 impl<S: TableSys> TableFile<S> {
-    /// Opens and locks the table at `path`, which is made if it is not there; waits up to
-    /// `timeout`.
+    /// Opens and locks the table at `path`, and creates it if it does not exist. Waits up to
+    /// `timeout` for the lock.
     pub(super) fn lock(sys: S, path: &Path, timeout: Duration) -> Result<TableFile<S>> {
         let process = sys.identity().context("identify this process", path)?;
-        // Before anything is made for a path that can never be a table's.
+        // First, so that no directory is created for a path that cannot name a file.
         entry::file_name(path)?;
         sys.create_dirs(entry::parent(path), DIR_MODE)
             .context("make the directory", path)?;
         let entry = Entry::open(sys, path)?;
-        let locking = Locking {
+        let wait = LockWait {
             entry: &entry,
             started: entry.sys.now().since_boot,
             timeout,
         };
-        let (file, id) = locking.lock()?;
+        let (file, id) = wait.lock()?;
         Ok(TableFile {
             entry,
             process,
@@ -244,17 +271,17 @@ impl<S: TableSys> TableFile<S> {
         read(&self.entry, &self.file)
     }
 
-    /// Makes `bytes` the table, on stable storage, and keeps it locked.
+    /// Makes `bytes` the content of the table on stable storage, and keeps the table locked.
     ///
-    /// A crash at any step leaves the old table or the new one at the path. So does an error; only
-    /// after one of the last step, the sync of the directory, it is the new one.
+    /// A crash at any step leaves the old table or the new one at the path. An error leaves the old
+    /// one; but after an error of the last step, the sync of the directory, it is the new one.
     pub(super) fn replace(&mut self, bytes: &[u8]) -> Result<()> {
         if self.is_forked() {
             return Err(TableError::Forked {
                 path: self.entry.path.clone(),
             });
         }
-        // The file was removed, and perhaps another process has made and locked a new one, which a
+        // If the file was removed, another process may have created and locked a new one, which the
         // rename would destroy.
         if self.entry.stat_if_names(self.id)?.is_none() {
             return Err(TableError::Replaced {
@@ -266,13 +293,13 @@ impl<S: TableSys> TableFile<S> {
         let old = std::mem::replace(&mut self.file, file);
         self.id = id;
         let Entry { sys, dir, path, .. } = &self.entry;
-        // Not left to the close alone: waiters must not depend on a forked child's copy.
+        // Closing is not enough: waiters must not depend on a forked child that has a copy.
         let _ = sys.flock(&old, Flock::Unlock);
         Ok(sys.sync_dir(dir).context("sync the directory", path)?)
     }
 
-    /// The name of a table that is not complete yet. One for all processes: only one at a time holds
-    /// the lock, and so removes what one before it left when it was killed.
+    /// The name of a table that is not complete yet. All processes use the same name: only the
+    /// holder of the lock creates such a file, and so removes the one that a killed process left.
     fn new_name(&self) -> OsString {
         let mut name = OsString::from(".");
         name.push(&self.entry.name);
@@ -280,7 +307,7 @@ impl<S: TableSys> TableFile<S> {
         name
     }
 
-    /// Makes a complete new table under `name`, and renames it over the old one.
+    /// Creates a complete new table with the name `name`, and renames it over the old one.
     fn put_new(
         &self,
         name: &OsStr,
@@ -302,7 +329,7 @@ impl<S: TableSys> TableFile<S> {
         match renamed {
             Ok(id) => Ok((file, id)),
             Err(error) => {
-                // The error that led here is the one to report, not a second one.
+                // An error of this unlink would hide the first error, which is the one to report.
                 let _ = sys.unlink(dir, name);
                 Err(error)
             }
@@ -323,12 +350,12 @@ impl<S: TableSys> TableFile<S> {
     fn fill(&self, file: &S::File, bytes: &[u8]) -> std::result::Result<FileId, IoError> {
         let Entry { sys, path, .. } = &self.entry;
         let id = sys.stat(file).context("stat", path)?.id;
-        // Before it has the table's name: there is no moment in which the table is not locked.
+        // Before the file gets the table's name, so that the table is locked at every moment.
         match sys.flock(file, Flock::Exclusive).context("lock", path)? {
             FlockOutcome::Done => {}
             FlockOutcome::WouldBlock | FlockOutcome::Unsupported => {
-                let locked_by_others = Err(io::ErrorKind::WouldBlock.into());
-                return locked_by_others.context("lock the new table", path);
+                let refused = Err(io::ErrorKind::WouldBlock.into());
+                return refused.context("lock the new table", path);
             }
         }
         let written = sys.write_all(file, bytes);
@@ -349,7 +376,8 @@ impl<S: TableSys> TableFile<S> {
 impl<S: TableSys> Drop for TableFile<S> {
     fn drop(&mut self) {
         // The lock belongs to the open file, which a forked child shares. In the child, unlocking
-        // would free its parent's lock; in the parent, closing alone would leave it to the child.
+        // would release the parent's lock. In the parent, closing alone would leave the lock to the
+        // child.
         if !self.is_forked() {
             let _ = self.entry.sys.flock(&self.file, Flock::Unlock);
         }

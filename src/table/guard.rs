@@ -1,6 +1,7 @@
 //! [`TableGuard`]: a table that this process has locked.
 
 use std::fmt;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use super::file::TableFile;
 use super::liveness::{Liveness, LivenessProbe, judge_all, this_process};
 use super::rule::ScopeRule;
 use crate::record::WriterId;
-use crate::sys::Host;
+use crate::sys::{Context, Host};
 
 /// A table file, locked by this process. Until the guard is dropped no other process changes it.
 ///
@@ -55,8 +56,8 @@ impl TableGuard {
     ///
     /// Blocks the calling thread. On a local file system the thread sleeps until the kernel reports
     /// a release. On other file systems it polls, every 10 ms at first and every 500 ms in the end.
-    /// There is no queue: any of several waiters may be next. With [`Duration::ZERO`] it makes one
-    /// attempt.
+    /// There is no queue: any of several waiters may be next. [`Duration::ZERO`] makes one attempt,
+    /// and [`Duration::MAX`] waits indefinitely.
     ///
     /// # Errors
     ///
@@ -165,9 +166,8 @@ impl TableGuard {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn save(&mut self) -> Result<()> {
-        let json = self.table.to_json();
-        let bytes =
-            json.map_err(|error| TableError::io("write as JSON", self.path(), error.into()))?;
+        let json = self.table.to_json().map_err(io::Error::from);
+        let bytes = json.context("write as JSON", self.path())?;
         self.file.replace(&bytes)
     }
 
@@ -383,8 +383,8 @@ impl TableGuard {
     }
 
     fn this_process(&self) -> Result<(EntryHolder, WriterId)> {
-        this_process(self.file.sys())
-            .map_err(|error| TableError::io("identify this process", self.path(), error))
+        let identified = this_process(self.file.sys());
+        Ok(identified.context("identify this process", self.path())?)
     }
 }
 
