@@ -7,7 +7,8 @@ use std::slice;
 use std::time::Duration;
 
 use super::breaking::{BreakStep, BrokenLock};
-use super::examine::{Examination, ExaminedLock, LockFileState, Purpose};
+use super::evidence::Purpose;
+use super::examine::{Examination, ExaminedLock, LockFileState};
 use super::publish::Published;
 use super::{Contention, Place, PublishOptions, ROUNDS, Result, jittered};
 use crate::judge::StalePolicy;
@@ -56,7 +57,7 @@ impl<'a, S: Sys> Attempts<'a, S> {
     /// One attempt. Sleeps for 2 s at the most where the file is torn, for the pauses of `DOUBTS`
     /// where another process keeps the kernel lock of a stale one, and as a publish does.
     pub(super) fn attempt(&mut self) -> Result<Attempt<S::File>> {
-        self.examination.torn.begin_attempt();
+        self.examination.gatherer.begin_attempt();
         let mut patience = Patience {
             contention: Contention::changed_hands(),
             doubts: self.place.doubts.iter(),
@@ -64,18 +65,9 @@ impl<'a, S: Sys> Attempts<'a, S> {
         let rounds = Rounds::of(self.place.sys());
         // The number of the round is no memory: more contenders than can be searched reach the last.
         for _ in 0..ROUNDS {
-            let Patience { contention, doubts } = &patience;
-            let Examination {
-                torn, server_clock, ..
-            } = &self.examination;
-            let doubts = doubts.len();
-            rounds.begin_with(&[
-                torn,
-                &contention.holder,
-                &doubts,
-                &self.broken,
-                server_clock,
-            ]);
+            let memory = self.examination.gatherer.memory();
+            let (holder, left) = (&patience.contention.holder, patience.doubts.len());
+            rounds.begin_with(&[memory, holder, &left, &self.broken]);
             let ended = match self.examination.examine_written()? {
                 LockFileState::Absent => self.publish()?,
                 LockFileState::Unreadable(contention) => Some(Attempt::Refused(contention)),

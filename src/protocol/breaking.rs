@@ -6,9 +6,9 @@ use std::ffi::OsStr;
 use std::io;
 use std::time::Duration;
 
+use super::aside::{aside_name, is_rvlf_content};
 use super::evidence::Sighting;
 use super::examine::{Examination, ExaminedLock};
-use super::leftovers::{aside_name, is_rvlf_content};
 use super::{Place, Result};
 use crate::judge::{Age, KernelLock, StalePolicy};
 use crate::record::Record;
@@ -97,8 +97,7 @@ impl<S: Sys> Examination<'_, S> {
         if prefix != lock.prefix {
             return Ok(false);
         }
-        // A breaker relies on no earlier reading of the server's clock.
-        self.server_clock = None;
+        self.gatherer.forget_server_clock();
         let holder = self.judge(&Sighting {
             prefix,
             stat,

@@ -3,7 +3,8 @@
 //! Source: `spec/protocol.md#break`.
 
 use super::breaking::BreakStep;
-use super::examine::{Examination, LockFileState, Purpose};
+use super::evidence::Purpose;
+use super::examine::{Examination, LockFileState};
 use super::{Contention, Place, Result, jittered};
 use crate::holder::Holder;
 use crate::judge::StalePolicy;

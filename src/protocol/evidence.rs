@@ -1,17 +1,28 @@
-//! Evidence: the facts that one look at a lock file gathers for the judge.
+//! Evidence: the facts about a lock file that one look gathers for the judge.
 //!
 //! Source: `spec/protocol.md#evidence`, in the same order.
 
+use std::fmt;
 use std::io;
 use std::time::Duration;
 
-use super::examine::{Examination, Purpose};
-use super::leftovers::aside_name;
-use super::{Error, Place, Result};
-use crate::holder::{FileFacts, Foreign, Holder};
-use crate::judge::{Age, Content, Evidence, HostMatch, KernelLock, Process, Stamp, judge};
-use crate::record::{DecodeError, Hostname, KernelStamp, RECORD_LEN, Record};
+use super::Place;
+use super::aside::aside_name;
+use super::torn::TornTimer;
+use crate::judge::{
+    Age, Content, Evidence, HostMatch, KernelLock, Process, StalePolicy, Stamp, Verdict,
+};
+use crate::record::{DecodeError, Hostname, KernelStamp, Record};
 use crate::sys::{FileId, Liveness, Now, Prefix, Stat, Sys, nanos};
+
+/// What a lock file is examined for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To report its state. Creates nothing.
+    Report,
+    /// To acquire or to break the lock.
+    Acquire,
+}
 
 /// What one look has seen of a lock file.
 pub(super) struct Sighting {
@@ -20,39 +31,62 @@ pub(super) struct Sighting {
     pub(super) kernel_lock: KernelLock,
 }
 
+/// Gathers the evidence of all looks of one operation.
+pub(super) struct Gatherer<'a, S: Sys> {
+    place: &'a Place<S>,
+    purpose: Purpose,
+    memory: Memory,
+}
+
+/// What an operation remembers of its earlier looks.
+#[derive(Debug, Default)]
+struct Memory {
+    /// Outlives an attempt, since a torn file may have to be watched for longer than one.
+    torn: TornTimer,
+    server_clock: Option<ServerClock>,
+}
+
 /// What the file server's clock showed at a moment of ours.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct ServerClock {
+struct ServerClock {
     server_ns: u64,
     since_boot: Duration,
 }
 
-impl<S: Sys> Examination<'_, S> {
-    /// Gathers the evidence about what was seen, and judges it.
-    ///
-    /// An error for what can never be a lock.
-    pub(super) fn judge(&mut self, sighting: &Sighting) -> Result<Holder> {
-        let record = Record::decode(sighting.prefix.bytes());
-        let id = sighting.stat.id;
-        self.place.ensure_known(&record)?;
-        let evidence = self.gather(sighting, &record);
-        Ok(Holder {
-            evidence: Some(evidence),
-            verdict: judge(&evidence, &self.policy),
-            facts: FileFacts {
-                uid: Some(sighting.stat.uid),
-                has_trailing_bytes: sighting.prefix.bytes().len() > RECORD_LEN,
-                held_for: None,
-            },
-            is_this_process: record.is_ok_and(|record| self.place.is_written_by_us(&record, id)),
-            record: record.map_err(Some),
-        })
+impl<'a, S: Sys> Gatherer<'a, S> {
+    pub(super) fn new(place: &'a Place<S>, purpose: Purpose) -> Self {
+        Gatherer {
+            place,
+            purpose,
+            memory: Memory::default(),
+        }
     }
 
-    fn gather(
+    /// What the next look may depend on.
+    pub(super) fn memory(&self) -> &dyn fmt::Debug {
+        &self.memory
+    }
+
+    /// Begins an attempt, with new patience for torn files.
+    pub(super) fn begin_attempt(&mut self) {
+        self.memory.torn.begin_attempt();
+    }
+
+    /// How long to wait until a write that is under way may be done; see [`TornTimer::pause`].
+    pub(super) fn pause(&mut self, verdict: &Verdict, policy: &StalePolicy) -> Option<Duration> {
+        self.memory.torn.pause(verdict, policy)
+    }
+
+    /// Forgets the reading of the server's clock: a breaker relies on no earlier one.
+    pub(super) fn forget_server_clock(&mut self) {
+        self.memory.server_clock = None;
+    }
+
+    /// The evidence of what was seen, and of its `record`.
+    pub(super) fn gather(
         &mut self,
         sighting: &Sighting,
-        record: &std::result::Result<Record, DecodeError>,
+        record: &Result<Record, DecodeError>,
     ) -> Evidence {
         let place = self.place;
         let now = place.sys().now();
@@ -91,7 +125,7 @@ impl<S: Sys> Examination<'_, S> {
     fn mtime_age(
         &mut self,
         sighting: &Sighting,
-        record: &std::result::Result<Record, DecodeError>,
+        record: &Result<Record, DecodeError>,
         now: &Now,
     ) -> Duration {
         let Sighting {
@@ -110,7 +144,7 @@ impl<S: Sys> Examination<'_, S> {
             }
             Ok(_) => self.age_by_file_clock(stat.mtime_ns, now),
             Err(_) => {
-                let unchanged_for = self.torn.unchanged_for(stat, prefix, now.since_boot);
+                let unchanged_for = self.memory.torn.unchanged_for(stat, prefix, now.since_boot);
                 let age = self.age_by_file_clock(stat.mtime_ns, now);
                 age.max(unchanged_for)
             }
@@ -134,30 +168,15 @@ impl<S: Sys> Examination<'_, S> {
 
     /// Read once for an operation, and again for a break.
     fn server_clock(&mut self) -> io::Result<ServerClock> {
-        if let Some(clock) = self.server_clock {
+        if let Some(clock) = self.memory.server_clock {
             return Ok(clock);
         }
         let clock = self.place.probe_server_clock()?;
-        Ok(*self.server_clock.insert(clock))
+        Ok(*self.memory.server_clock.insert(clock))
     }
 }
 
 impl<S: Sys> Place<S> {
-    /// An error for content that can never be a lock of ours: not an RVLF record, or one of a version
-    /// that this program does not know.
-    fn ensure_known(&self, record: &std::result::Result<Record, DecodeError>) -> Result<()> {
-        match record {
-            Err(DecodeError::Foreign { first }) => {
-                Err(Error::foreign(self.lock_path(), Foreign::Content(*first)))
-            }
-            Err(DecodeError::UnsupportedVersion { found }) => Err(Error::UnsupportedVersion {
-                lock_path: self.lock_path().to_owned(),
-                found: *found,
-            }),
-            _ => Ok(()),
-        }
-    }
-
     fn stamp(&self, record: &Record, id: FileId) -> Stamp {
         let Some(KernelStamp {
             inode_key,
@@ -205,14 +224,14 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// Whether this process wrote `record`. Exact where there is a stamp. Without one (no procfs,
-    /// long host names) two containers of one name may both hold pid 1: there only a system that has
-    /// no stamps at all goes by pid and host.
-    fn is_written_by_us(&self, record: &Record, id: FileId) -> bool {
+    /// Whether this process wrote `record`, which has this `stamp`. Exact where there is a stamp.
+    /// Without one (no procfs, long host names) two containers of one name may both hold pid 1: there
+    /// only a system that has no stamps at all goes by pid and host.
+    pub(super) fn is_written_by_us(&self, record: &Record, stamp: Stamp) -> bool {
         let Ok(own) = self.sys().identity() else {
             return false;
         };
-        let same_writer = match self.stamp(record, id) {
+        let same_writer = match stamp {
             Stamp::Same { start_ticks } => start_ticks == own.start_ticks,
             Stamp::Different { .. } => false,
             Stamp::Absent => own.start_ticks == 0 && record.hostname() == self.sys().hostname(),

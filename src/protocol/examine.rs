@@ -3,12 +3,12 @@
 use std::io;
 use std::time::Duration;
 
-use super::evidence::{ServerClock, Sighting};
-use super::torn::TornTimer;
+use super::evidence::{Gatherer, Purpose, Sighting};
 use super::wait::Pauses;
 use super::{Contention, Error, Place, ROUNDS, Result};
 use crate::holder::{FileFacts, Foreign, Holder};
-use crate::judge::{Age, KernelLock, Reason, StalePolicy};
+use crate::judge::{Age, KernelLock, Reason, StalePolicy, judge};
+use crate::record::{DecodeError, RECORD_LEN, Record};
 use crate::sys::entry::Opened;
 use crate::sys::hooks::Rounds;
 use crate::sys::{Access, CancelToken, Context, FileId, Flock, Prefix, Stat, Sys};
@@ -63,23 +63,11 @@ impl<S: Sys> ExaminedLock<S> {
     }
 }
 
-/// What a lock file is examined for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// To report its state. Creates nothing.
-    Report,
-    /// To acquire or to break the lock.
-    Acquire,
-}
-
-/// The looks of one operation at one lock path, and what the operation remembers between them.
+/// The looks of one operation at one lock path.
 pub(crate) struct Examination<'a, S: Sys> {
     pub(super) place: &'a Place<S>,
-    pub(super) policy: StalePolicy,
-    pub(super) purpose: Purpose,
-    /// Outlives an attempt, since a torn file may have to be watched for longer than one.
-    pub(super) torn: TornTimer,
-    pub(super) server_clock: Option<ServerClock>,
+    policy: StalePolicy,
+    pub(super) gatherer: Gatherer<'a, S>,
     pub(super) pauses: Pauses<'a, S>,
 }
 
@@ -93,9 +81,7 @@ impl<'a, S: Sys> Examination<'a, S> {
         Examination {
             place,
             policy,
-            purpose,
-            torn: TornTimer::default(),
-            server_clock: None,
+            gatherer: Gatherer::new(place, purpose),
             pauses: Pauses::new(place.sys(), cancel),
         }
     }
@@ -106,7 +92,7 @@ impl<'a, S: Sys> Examination<'a, S> {
     pub(crate) fn examine(&mut self) -> Result<LockFileState<S>> {
         let rounds = Rounds::of(self.place.sys());
         for _ in 0..ROUNDS {
-            rounds.begin_with(&[&self.torn, &self.server_clock]);
+            rounds.begin_with(&[self.gatherer.memory()]);
             match self.look() {
                 Ok(Some(state)) => return Ok(state),
                 Ok(None) => {}
@@ -121,12 +107,12 @@ impl<'a, S: Sys> Examination<'a, S> {
     pub(super) fn examine_written(&mut self) -> Result<LockFileState<S>> {
         let rounds = Rounds::of(self.place.sys());
         loop {
-            rounds.begin_with(&[&self.torn, &self.server_clock]);
+            rounds.begin_with(&[self.gatherer.memory()]);
             let state = self.examine()?;
             let LockFileState::Lock(lock) = &state else {
                 return Ok(state);
             };
-            let pause = self.torn.pause(&lock.holder.verdict, &self.policy);
+            let pause = self.gatherer.pause(&lock.holder.verdict, &self.policy);
             let Some(pause) = pause.filter(|_| !self.pauses.are_cancelled()) else {
                 return Ok(state);
             };
@@ -163,8 +149,8 @@ impl<'a, S: Sys> Examination<'a, S> {
         let mut doubts = place.doubts.iter();
         let rounds = Rounds::of(place.sys());
         loop {
-            let memory = (doubts.len(), opened.locked);
-            rounds.begin_with(&[&self.torn, &memory, &self.server_clock]);
+            let left = doubts.len();
+            rounds.begin_with(&[self.gatherer.memory(), &left, &opened.locked]);
             let kernel_lock = place.flock(&opened.file, Flock::Shared)?;
             opened.locked |= kernel_lock == KernelLock::Free;
             let Some(stat) = place.entry.stat_if_names(opened.stat.id)? else {
@@ -194,6 +180,43 @@ impl<'a, S: Sys> Examination<'a, S> {
                 prefix,
                 holder: Holder { facts, ..holder },
             }));
+        }
+    }
+
+    /// Gathers the evidence of what was seen, and judges it.
+    ///
+    /// An error for content that can never be a lock.
+    pub(super) fn judge(&mut self, sighting: &Sighting) -> Result<Holder> {
+        let record = Record::decode(sighting.prefix.bytes());
+        self.ensure_known(&record)?;
+        let evidence = self.gatherer.gather(sighting, &record);
+        let is_ours = |record| self.place.is_written_by_us(record, evidence.stamp);
+        Ok(Holder {
+            evidence: Some(evidence),
+            verdict: judge(&evidence, &self.policy),
+            facts: FileFacts {
+                uid: Some(sighting.stat.uid),
+                has_trailing_bytes: sighting.prefix.bytes().len() > RECORD_LEN,
+                held_for: None,
+            },
+            is_this_process: record.as_ref().is_ok_and(is_ours),
+            record: record.map_err(Some),
+        })
+    }
+
+    /// An error for content that is no RVLF record, or a record of a version that this program does
+    /// not know.
+    fn ensure_known(&self, record: &Result<Record, DecodeError>) -> Result<()> {
+        let lock_path = self.place.lock_path();
+        match *record {
+            Err(DecodeError::Foreign { first }) => {
+                Err(Error::foreign(lock_path, Foreign::Content(first)))
+            }
+            Err(DecodeError::UnsupportedVersion { found }) => Err(Error::UnsupportedVersion {
+                lock_path: lock_path.to_owned(),
+                found,
+            }),
+            _ => Ok(()),
         }
     }
 
@@ -230,7 +253,7 @@ fn is_not_writable(error: &io::Error) -> bool {
 #[cfg(all(test, unix, not(rvlf_unsupported)))]
 mod tests {
     use super::*;
-    use crate::record::{Pid, Record, WriterId};
+    use crate::record::{Pid, WriterId};
     use crate::sys::Host;
 
     // Between a look's flock and its end another thread forks. The child has the descriptor for as

@@ -1,44 +1,17 @@
 //! Leftovers: asides of breakers that died between their rename and their unlink.
 
-use std::ffi::{OsStr, OsString};
-use std::io;
+use std::ffi::OsStr;
 use std::path::Path;
 use std::time::Duration;
 
 use super::Place;
+use super::aside::{is_aside_name, is_rvlf_content};
 use super::examine::OpenLockFile;
 use crate::judge::Age;
-use crate::record::{DecodeError, Record};
-use crate::sys::{Access, Context, FileKind, Flock, FlockOutcome, IoError, Prefix, Stat, Sys};
+use crate::sys::{Access, Context, FileKind, Flock, FlockOutcome, IoError, Stat, Sys};
 
 /// Asides younger than this may belong to a breaker that is still running.
 const LEFTOVER_AGE: Duration = Duration::from_secs(60);
-
-/// What a breaker renames the lock file to; always fits NAME_MAX.
-const ASIDE_PREFIX: &str = ".rvlf-";
-
-/// A new name for an aside.
-pub(super) fn aside_name<S: Sys>(sys: &S) -> io::Result<OsString> {
-    let [a, b, c, d, e, f, g, h, ..] = sys.random()?;
-    let number = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
-    Ok(format!("{ASIDE_PREFIX}{number:016x}").into())
-}
-
-fn is_aside_name(name: &OsStr) -> bool {
-    let number = name
-        .to_str()
-        .and_then(|name| name.strip_prefix(ASIDE_PREFIX));
-    let is_hex = |byte: u8| matches!(byte, b'0'..=b'9' | b'a'..=b'f');
-    number.is_some_and(|number| number.len() == 16 && number.bytes().all(is_hex))
-}
-
-/// Whether an aside's content is a lock's: whole, torn or damaged. (A torn one was broken by row 4.)
-pub(super) fn is_rvlf_content(prefix: &Prefix) -> bool {
-    !matches!(
-        Record::decode(prefix.bytes()),
-        Err(DecodeError::Foreign { .. } | DecodeError::UnsupportedVersion { .. })
-    )
-}
 
 /// Removes the leftovers in the directory at `path`. Returns how many were removed.
 pub(crate) fn remove_leftovers_at<S: Sys>(sys: &S, path: &Path) -> Result<usize, IoError> {

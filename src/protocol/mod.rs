@@ -17,13 +17,14 @@
 //! | `place` | the lock path of one data file, opened |
 //! | `examine`, `evidence`, `torn` | a look at the lock file, what it gathers for the judge, and the wait for a write |
 //! | `contention` | who was in the way |
-//! | `breaking`, `by_hand`, `leftovers` | a break, for a contender and for a user, and what a dead breaker leaves |
+//! | `breaking`, `by_hand`, `aside`, `leftovers` | a break, for a contender and for a user, and what a dead breaker leaves |
 //! | `publish`, `unsettled` | a record at the lock path, and what takes it back |
 //! | `acquire` | one attempt: examine, break, publish |
 //! | `wait`, `pace` | the pauses between attempts |
 //! | `hold`, `keepalive`, `schedule`, `release` | the lock while it is held, its refreshes and its end |
 
 mod acquire;
+mod aside;
 mod breaking;
 mod by_hand;
 mod contention;
@@ -50,7 +51,8 @@ use crate::sys::{IoError, Sys};
 
 pub(crate) use by_hand::BreakOutcome;
 pub(crate) use contention::Contention;
-pub(crate) use examine::{Examination, LockFileState, Purpose};
+pub(crate) use evidence::Purpose;
+pub(crate) use examine::{Examination, LockFileState};
 pub(crate) use hold::{AcquireOptions, Acquired, Held, OnLost};
 pub(crate) use leftovers::remove_leftovers_at;
 pub(crate) use place::Place;

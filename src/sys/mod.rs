@@ -20,6 +20,8 @@ use std::time::Duration;
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
 
+#[cfg(all(unix, not(rvlf_unsupported)))]
+mod calls;
 pub(crate) mod cancel;
 #[cfg(unix)]
 pub(crate) mod child;

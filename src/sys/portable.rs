@@ -13,7 +13,7 @@ use nix::sys::signal::kill;
 use nix::sys::stat::Mode;
 use nix::time::ClockId;
 
-use super::unix::link_then_unlink;
+use super::calls::link_then_unlink;
 use super::{CancelToken, Identity, Liveness, Now, WakeReason};
 use crate::judge::FileSystem;
 use crate::record::Pid;

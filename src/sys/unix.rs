@@ -14,10 +14,11 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{UnlinkatFlags, gethostname, linkat, unlinkat};
+use nix::unistd::{UnlinkatFlags, gethostname, unlinkat};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
+use super::calls::{errno, retry};
 use super::cancel::CancelToken;
 use super::latch::wait_any;
 use super::{
@@ -334,28 +335,4 @@ fn unix_ns(seconds: i64, nanos: i64) -> u64 {
 
 pub(super) fn os_string(bytes: &[u8]) -> OsString {
     OsString::from_vec(bytes.to_vec())
-}
-
-/// The error number of a system call; 0 for an error that has none.
-pub(super) fn errno(error: &io::Error) -> Errno {
-    Errno::from_raw(error.raw_os_error().unwrap_or(0))
-}
-
-/// Repeats a call that a signal interrupted.
-pub(super) fn retry<T, E: Into<io::Error>>(
-    mut call: impl FnMut() -> Result<T, E>,
-) -> io::Result<T> {
-    loop {
-        match call().map_err(Into::into) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            outcome => return outcome,
-        }
-    }
-}
-
-/// Stands in for a rename that does not replace.
-pub(super) fn link_then_unlink(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
-    // protected_hardlinks refuses the link for another user's file: then the file keeps its name.
-    retry(|| linkat(dir, from, dir, to, AtFlags::empty()))?;
-    retry(|| unlinkat(dir, from, UnlinkatFlags::NoRemoveDir))
 }

@@ -17,7 +17,7 @@ use nix::sys::statfs::{self, FsType, fstatfs};
 use nix::time::ClockId;
 use nix::unistd::linkat;
 
-use super::unix::{errno, link_then_unlink, retry};
+use super::calls::{errno, link_then_unlink, retry};
 use crate::judge::FileSystem;
 
 pub(super) use identity::identity;
