@@ -11,11 +11,9 @@ use std::time::Duration;
 
 use crate::error::{AcquireError, HoldError, IoError};
 use crate::judge::StalePolicy;
-use crate::loss::Lost;
+use crate::loss::{Lost, OnLost};
 use crate::protocol::keepalive::{self, Registration};
-use crate::protocol::{
-    self, AcquireOptions, Acquired, Held, OnLost, Place, PublishOptions, lock_path_for,
-};
+use crate::protocol::{self, AcquireOptions, Acquired, Held, Place, PublishOptions, lock_path_for};
 use crate::record::{Record, WriterId};
 #[cfg(unix)]
 use crate::sys::child::{self, DeathSignal};

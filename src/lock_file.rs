@@ -207,7 +207,7 @@ impl LockFile {
     }
 
     fn examination<'a>(&'a self, cancel: &'a [CancelToken]) -> Examination<'a, Host> {
-        Examination::new(&self.place, self.options.policy(), Purpose::Report, cancel)
+        Examination::new(&self.place, self.options.policy(), Purpose::Report).cancelled_by(cancel)
     }
 
     /// Acquires the lock in one attempt; see [`WriterLock::try_acquire`].

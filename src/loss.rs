@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use crate::record::Record;
 
@@ -71,3 +72,6 @@ impl fmt::Display for Lost {
 }
 
 impl Error for Lost {}
+
+/// Called when a hold finds that it has lost its lock.
+pub(crate) type OnLost = Arc<dyn Fn(&Lost) + Send + Sync>;

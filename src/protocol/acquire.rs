@@ -9,11 +9,25 @@ use std::time::Duration;
 use super::breaking::{BreakStep, BrokenLock};
 use super::evidence::Purpose;
 use super::examine::{Examination, ExaminedLock, LockFileState};
-use super::publish::Published;
-use super::{Contention, Place, PublishOptions, ROUNDS, Result, jittered};
+use super::publish::{PublishOptions, Published};
+use super::{Contention, Place, ROUNDS, Result, jittered};
 use crate::judge::StalePolicy;
+use crate::loss::OnLost;
 use crate::sys::hooks::Rounds;
 use crate::sys::{CancelToken, Sys};
+
+/// How a lock is acquired, and how it is held.
+#[derive(Clone)]
+pub(crate) struct AcquireOptions {
+    pub(crate) policy: StalePolicy,
+    pub(crate) publish: PublishOptions,
+    /// Whether a data file with other names is refused.
+    pub(crate) refuse_aliases: bool,
+    pub(crate) timeout: Duration,
+    /// The acquisition ends when one of them is cancelled.
+    pub(crate) cancel: Vec<CancelToken>,
+    pub(crate) on_lost: Option<OnLost>,
+}
 
 /// How an attempt ended without an error.
 pub(super) enum Attempt<F> {
@@ -40,16 +54,12 @@ struct Patience {
 }
 
 impl<'a, S: Sys> Attempts<'a, S> {
-    pub(super) fn new(
-        place: &'a Place<S>,
-        policy: StalePolicy,
-        options: PublishOptions,
-        cancel: &'a [CancelToken],
-    ) -> Self {
+    pub(super) fn new(place: &'a Place<S>, options: &'a AcquireOptions) -> Self {
+        let examination = Examination::new(place, options.policy, Purpose::Acquire);
         Attempts {
             place,
-            options,
-            examination: Examination::new(place, policy, Purpose::Acquire, cancel),
+            options: options.publish,
+            examination: examination.cancelled_by(&options.cancel),
             broken: None,
         }
     }

@@ -23,7 +23,7 @@ pub(crate) enum BreakOutcome {
 impl<S: Sys> Place<S> {
     /// Removes the lock if it is stale.
     pub(crate) fn break_stale(&self, policy: StalePolicy) -> Result<BreakOutcome> {
-        let mut examination = Examination::new(self, policy, Purpose::Acquire, &[]);
+        let mut examination = Examination::new(self, policy, Purpose::Acquire);
         let mut contention = Contention::changed_hands();
         for pause in self.doubts {
             let lock = match examination.examine_written()? {
@@ -53,7 +53,7 @@ impl<S: Sys> Place<S> {
     /// Removes the lock, live or not, if its record has the id `writer_id`.
     pub(crate) fn force_break(&self, writer_id: WriterId) -> Result<BreakOutcome> {
         let policy = StalePolicy::never();
-        let lock = match Examination::new(self, policy, Purpose::Report, &[]).examine()? {
+        let lock = match Examination::new(self, policy, Purpose::Report).examine()? {
             LockFileState::Absent => return Ok(BreakOutcome::Absent),
             LockFileState::Unreadable(contention) => return Ok(BreakOutcome::Refused(contention)),
             LockFileState::Contended => {

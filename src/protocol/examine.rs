@@ -72,18 +72,19 @@ pub(crate) struct Examination<'a, S: Sys> {
 }
 
 impl<'a, S: Sys> Examination<'a, S> {
-    pub(crate) fn new(
-        place: &'a Place<S>,
-        policy: StalePolicy,
-        purpose: Purpose,
-        cancel: &'a [CancelToken],
-    ) -> Self {
+    pub(crate) fn new(place: &'a Place<S>, policy: StalePolicy, purpose: Purpose) -> Self {
         Examination {
             place,
             policy,
             gatherer: Gatherer::new(place, purpose),
-            pauses: Pauses::new(place.sys(), cancel),
+            pauses: Pauses::new(place.sys(), &[]),
         }
+    }
+
+    /// Ends pauses when one of `tokens` is cancelled.
+    pub(crate) fn cancelled_by(mut self, tokens: &'a [CancelToken]) -> Self {
+        self.pauses = Pauses::new(self.place.sys(), tokens);
+        self
     }
 
     /// Opens, reads and judges what lies at the lock path.
@@ -270,7 +271,7 @@ mod tests {
 
         let place = Place::open(Host, &data).expect("the directory is there");
         let policy = StalePolicy::new();
-        let state = Examination::new(&place, policy, Purpose::Report, &[]).examine();
+        let state = Examination::new(&place, policy, Purpose::Report).examine();
         let Ok(LockFileState::Lock(lock)) = state else {
             panic!("a lock file is there");
         };

@@ -7,21 +7,21 @@ use std::io;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::acquire::{Attempt, Attempts};
+use super::acquire::{AcquireOptions, Attempt, Attempts};
 use super::breaking::BrokenLock;
 use super::keepalive::Refresh;
 use super::publish::{Published, Recorded};
 use super::release::PathOwner;
 use super::wait::{Look, Waited, Waiter};
-use super::{Place, PublishOptions, Result};
+use super::{Place, Result};
 use crate::error::HoldError;
 use crate::holder::Holder;
 use crate::judge::StalePolicy;
-use crate::loss::{LossReason, Lost};
+use crate::loss::{LossReason, Lost, OnLost};
 use crate::record::{REFRESHED, Record};
 use crate::sync::{lock, try_lock};
 use crate::sys::hooks::sabotaged;
-use crate::sys::{CancelToken, Context, FileId, Host, Identity, IoError, SyncMode, Sys};
+use crate::sys::{Context, FileId, Host, Identity, IoError, SyncMode, Sys};
 use crate::trace;
 
 /// A held lock.
@@ -42,26 +42,11 @@ pub(crate) struct Held<S: Sys> {
     status: Mutex<Status>,
 }
 
-pub(crate) type OnLost = Arc<dyn Fn(&Lost) + Send + Sync>;
-
 #[derive(Clone, Copy, Debug)]
 struct Status {
     last: Recorded,
     /// Sticky: after it nothing at the path is ours.
     loss: Option<LossReason>,
-}
-
-/// How a lock is acquired, and how it is held.
-#[derive(Clone)]
-pub(crate) struct AcquireOptions {
-    pub(crate) policy: StalePolicy,
-    pub(crate) publish: PublishOptions,
-    /// Whether a data file with other names is refused.
-    pub(crate) refuse_aliases: bool,
-    pub(crate) timeout: Duration,
-    /// The acquisition ends when one of them is cancelled.
-    pub(crate) cancel: Vec<CancelToken>,
-    pub(crate) on_lost: Option<OnLost>,
 }
 
 /// How an acquisition ended without an error.
@@ -85,7 +70,7 @@ impl<S: Sys> Held<S> {
         }
         let process = place.sys().identity();
         let process = process.context("identify this process", place.lock_path())?;
-        let mut attempts = Attempts::new(place, options.policy, options.publish, &options.cancel);
+        let mut attempts = Attempts::new(place, &options);
         let waited = Waiter::new(place, options.timeout, &options.cancel).until(|| {
             Ok(match attempts.attempt()? {
                 Attempt::Held(published) => Look::Done(published),

@@ -49,14 +49,16 @@ use std::time::Duration;
 use crate::holder::Foreign;
 use crate::sys::{IoError, Sys};
 
+pub(crate) use acquire::AcquireOptions;
 pub(crate) use by_hand::BreakOutcome;
 pub(crate) use contention::Contention;
 pub(crate) use evidence::Purpose;
 pub(crate) use examine::{Examination, LockFileState};
-pub(crate) use hold::{AcquireOptions, Acquired, Held, OnLost};
+pub(crate) use hold::{Acquired, Held};
 pub(crate) use leftovers::remove_leftovers_at;
 pub(crate) use place::Place;
 pub use place::lock_path_for;
+pub(crate) use publish::PublishOptions;
 #[cfg(rvlf_sim)]
 pub(crate) use publish::READ_BACK_DELAY;
 
@@ -120,15 +122,6 @@ fn is_gone(error: &io::Error) -> bool {
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle
     )
-}
-
-/// How a record is published.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct PublishOptions {
-    /// Whether record and name are on stable storage before the lock is handed out.
-    pub(crate) sync: bool,
-    /// Permission bits, before the umask.
-    pub(crate) mode: u32,
 }
 
 /// Between 3/4 and 5/4 of `pause`, so that many contenders do not come all at once.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::breaking::BrokenLock;
 use super::unsettled::Unsettled;
-use super::{Place, PublishOptions, Result, SETTLE, is_gone};
+use super::{Place, Result, SETTLE, is_gone};
 use crate::judge::KernelLock;
 use crate::record::{DecodeError, KernelStamp, Record, WriterId};
 use crate::sys::entry::Entry;
@@ -16,6 +16,15 @@ use crate::sys::{Context, FileId, Flock, Identity, IoError, SyncMode, Sys};
 
 /// How long a network mount may take until all creators of one name see one file.
 pub(crate) const READ_BACK_DELAY: Duration = Duration::from_millis(100);
+
+/// How a record is published.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PublishOptions {
+    /// Whether record and name are on stable storage before the lock is handed out.
+    pub(crate) sync: bool,
+    /// Permission bits, before the umask.
+    pub(crate) mode: u32,
+}
 
 /// A lock file that this process has just published.
 #[derive(Debug)]

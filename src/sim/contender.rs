@@ -71,7 +71,7 @@ impl SimSys {
     #[must_use]
     pub fn record(&self) -> Option<Record> {
         let place = self.place().ok()?;
-        match Examination::new(&place, StalePolicy::new(), Purpose::Report, &[]).examine() {
+        match Examination::new(&place, StalePolicy::new(), Purpose::Report).examine() {
             Ok(LockFileState::Lock(lock)) => lock.holder.record().copied(),
             _ => None,
         }
