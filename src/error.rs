@@ -15,9 +15,10 @@ pub use crate::sys::IoError;
 ///
 /// Contention is not failure: [`is_held`](AcquireError::is_held) distinguishes the two.
 ///
-/// Converts into [`io::Error`]: `Held` becomes `WouldBlock`, `Timeout` becomes `TimedOut`, `Cancelled`
-/// becomes `Interrupted`, `Foreign` and `UnsupportedVersion` become `InvalidData`, `Aliased` becomes
-/// `InvalidInput`, and `Io` converts as [`IoError`] does. No I/O error has one of the first four kinds.
+/// Converts into [`io::Error`]: `Held` becomes `WouldBlock`, `Timeout` becomes `TimedOut`,
+/// `Cancelled` becomes `Interrupted`, `Foreign` and `UnsupportedVersion` become `InvalidData`,
+/// `Aliased` becomes `InvalidInput`, and `Io` converts as [`IoError`] does. No I/O error has one of
+/// the first four kinds.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -52,7 +53,8 @@ pub enum AcquireError {
         /// The holder: which process, since when, and how we know.
         holder: Box<Holder>,
     },
-    /// The wait was cancelled by its [`CancelToken`](crate::CancelToken). No lock file was left behind.
+    /// The wait was cancelled by its [`CancelToken`](crate::CancelToken). No lock file was left
+    /// behind.
     Cancelled {
         /// The lock file.
         lock_path: PathBuf,
@@ -179,12 +181,13 @@ fn write_version(f: &mut fmt::Formatter<'_>, path: &Path, found: u32, step: &str
 
 /// Why a lock was not broken.
 ///
-/// Converts into [`io::Error`]: `Held` becomes `WouldBlock`, `Foreign` and `UnsupportedVersion` become
-/// `InvalidData`, and `Io` converts as [`IoError`] does.
+/// Converts into [`io::Error`]: `Held` becomes `WouldBlock`, `Foreign` and `UnsupportedVersion`
+/// become `InvalidData`, and `Io` converts as [`IoError`] does.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BreakError {
-    /// Another holder has the lock, or may have it; or, by force, it is not the lock that was named.
+    /// Another holder has the lock, or may have it; or, by force, it is not the lock that was
+    /// named.
     Held {
         /// The lock file.
         lock_path: PathBuf,

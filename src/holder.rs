@@ -50,7 +50,8 @@ impl FileFacts {
 }
 
 impl Holder {
-    /// A holder without evidence to judge: its file cannot be read, or was replaced during every look.
+    /// A holder without evidence to judge: its file cannot be read, or was replaced during every
+    /// look.
     pub(crate) fn unseen(reason: Reason, facts: FileFacts) -> Holder {
         let verdict = Verdict::Held {
             reason,
@@ -202,8 +203,8 @@ pub enum LockState {
     Held(Holder),
     /// A dead holder left the lock: the next contender recovers it.
     Stale(Holder),
-    /// A torn or damaged record that no process holds by flock(2). Its verdict says whether the next
-    /// contender may break it already.
+    /// A torn or damaged record that no process holds by flock(2). Its verdict says whether the
+    /// next contender may break it already.
     Malformed(Holder),
     /// A record of a version that this library does not know.
     UnsupportedVersion(u32),
@@ -233,7 +234,8 @@ impl LockState {
         }
     }
 
-    /// A stable name for programs: `free`, `held`, `stale`, `malformed`, `unsupported` or `foreign`.
+    /// A stable name for programs: `free`, `held`, `stale`, `malformed`, `unsupported` or
+    /// `foreign`.
     ///
     /// A torn record that is so young that a process may still be writing it is `held`.
     #[must_use]

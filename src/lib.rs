@@ -3,25 +3,27 @@
 //! that process dies.
 //!
 //! Two cooperating writers never hold the lock at the same time on one machine, whatever crashes,
-//! forks, containers or clocks do. A dead writer's lock is recovered at once if the kernel can witness
-//! the death, and by age elsewhere; a live writer's lock is never broken on its own machine. A file
-//! that is not an RVLF record is never deleted. Every refusal names the holder, the time since when it
-//! holds the lock, how we know, and a next step.
+//! forks, containers or clocks do. A dead writer's lock is recovered at once if the kernel can
+//! witness the death, and by age elsewhere; a live writer's lock is never broken on its own
+//! machine. A file that is not an RVLF record is never deleted. Every refusal names the holder, the
+//! time since when it holds the lock, how we know, and a next step.
 //!
 //! # What it does not protect against
 //!
 //! - **Programs that do not use the lock.** The lock is advisory, and any user who may write to the
 //!   directory can remove it. It protects against accidents, not against attackers.
-//! - **Several hosts: age decides.** On a network file system a holder that is paused for minutes can
-//!   be judged dead by other hosts while it is alive. Call [`WriterLock::check`] right before each
-//!   commit, and store the [`writer_id`](WriterLock::writer_id) with the data. The same is true of a
-//!   local directory that is exported to other kernels, or reached both through an overlay and past it.
+//! - **Several hosts: age decides.** On a network file system a holder that is paused for minutes
+//!   can be judged dead by other hosts while it is alive. Call [`WriterLock::check`] right before
+//!   each commit, and store the [`writer_id`](WriterLock::writer_id) with the data. The same is
+//!   true of a local directory that is exported to other kernels, or reached both through an
+//!   overlay and past it.
 //! - **Two names for one data file.** The lock path follows from the name
 //!   ([`LockOptions::refuse_aliases`]).
 //! - **Deployed RVF clients** exclude this library as far as their own protocol goes: a client that
-//!   read a stale record before it was broken may remove its successor ([`WriterLock::check`] reports
-//!   the loss).
-//! - **A denial of service.** Any user who may read the lock file can keep a dead lock looking held.
+//!   read a stale record before it was broken may remove its successor ([`WriterLock::check`]
+//!   reports the loss).
+//! - **A denial of service.** Any user who may read the lock file can keep a dead lock looking
+//!   held.
 //!
 //! # Example
 //!
@@ -60,11 +62,11 @@
 //!
 //! # Terminology
 //!
-//! The **lock path** is the name of the data file with `.lock` appended. The **holder** has the lock, a
-//! **contender** wants it. A contender reads the record, gathers [`Evidence`](judge::Evidence) and
-//! [judges](judge::judge) it; the [`Verdict`](judge::Verdict) is held or **stale**. A stale lock is
-//! broken and **reclaimed**. A holder whose lock file is no longer at the lock path has **lost** the
-//! lock.
+//! The **lock path** is the name of the data file with `.lock` appended. The **holder** has the
+//! lock, a **contender** wants it. A contender reads the record, gathers
+//! [`Evidence`](judge::Evidence) and [judges](judge::judge) it; the [`Verdict`](judge::Verdict) is
+//! held or **stale**. A stale lock is broken and **reclaimed**. A holder whose lock file is no
+//! longer at the lock path has **lost** the lock.
 //!
 //! # Features
 //!
@@ -81,8 +83,9 @@
 //!
 //! # Platforms
 //!
-//! Linux is tested. Other Unixes compile from the same code, without the kernel stamp and with polling,
-//! and are untested. On other systems every acquisition fails with an error of the kind `Unsupported`.
+//! Linux is tested. Other Unixes compile from the same code, without the kernel stamp and with
+//! polling, and are untested. On other systems every acquisition fails with an error of the kind
+//! `Unsupported`.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

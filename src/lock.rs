@@ -22,21 +22,21 @@ use crate::task::{self, LockFuture};
 
 /// The writer lock of one data file, held until it is released or dropped.
 ///
-/// **What it does not protect against**: programs that do not use RVLF locks; two names for one data
-/// file ([`LockOptions::refuse_aliases`]); across hosts, a holder that was paused for so long that
-/// other hosts judged it dead, which is why [`check`](WriterLock::check) belongs right before each
-/// commit.
+/// **What it does not protect against**: programs that do not use RVLF locks; two names for one
+/// data file ([`LockOptions::refuse_aliases`]); across hosts, a holder that was paused for so long
+/// that other hosts judged it dead, which is why [`check`](WriterLock::check) belongs right before
+/// each commit.
 ///
 /// **Drop** releases the lock as well as it can and reports no error;
-/// [`release`](WriterLock::release) reports. A panic that unwinds drops it. In a struct, declare the
-/// lock as the last field: fields are dropped in the order of their declaration, and a `BufWriter`
-/// that is declared after the lock flushes to the data file after the release.
+/// [`release`](WriterLock::release) reports. A panic that unwinds drops it. In a struct, declare
+/// the lock as the last field: fields are dropped in the order of their declaration, and a
+/// `BufWriter` that is declared after the lock flushes to the data file after the release.
 ///
-/// **Fork**: the lock stays with the process that acquired it. In a forked child every method reports
-/// [`LossReason::Forked`](crate::LossReason::Forked), and dropping the copy only closes it; the kernel
-/// counts the lock as held as long as the child lives and has not closed it. **Exec** closes the
-/// descriptor without a release: other processes recover the lock within 30 s. **A crash**: other
-/// processes recover the lock at once on a local file system, and by age elsewhere
+/// **Fork**: the lock stays with the process that acquired it. In a forked child every method
+/// reports [`LossReason::Forked`](crate::LossReason::Forked), and dropping the copy only closes it;
+/// the kernel counts the lock as held as long as the child lives and has not closed it. **Exec**
+/// closes the descriptor without a release: other processes recover the lock within 30 s. **A
+/// crash**: other processes recover the lock at once on a local file system, and by age elsewhere
 /// (`spec/protocol.md#judge`).
 ///
 /// ```
@@ -62,9 +62,10 @@ impl WriterLock {
     /// The data file need not exist; its directory must.
     ///
     /// One attempt sleeps at most: 2 s while the file at the lock path is torn, until its writer
-    /// finishes or is dead; 63 ms while the kernel lock of a dead holder lingers; 10 ms after it broke
-    /// a lock that was older than 30 s; 1 ms, three times, to read a wrong checksum again; 500 ms for
-    /// the holder of a file lease, fcntl(2); 100 ms on file systems that are not known to be local.
+    /// finishes or is dead; 63 ms while the kernel lock of a dead holder lingers; 10 ms after it
+    /// broke a lock that was older than 30 s; 1 ms, three times, to read a wrong checksum again;
+    /// 500 ms for the holder of a file lease, fcntl(2); 100 ms on file systems that are not known
+    /// to be local.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -119,8 +120,8 @@ impl WriterLock {
     /// Acquires the lock of the data file `data_path` without blocking the caller, waiting up to
     /// `timeout` for it, with the default [`LockOptions`]. `Duration::MAX` waits indefinitely.
     ///
-    /// The future works with every runtime: a thread of its own, started at the first poll, does the
-    /// waiting. Dropping the future cancels the wait.
+    /// The future works with every runtime: a thread of its own, started at the first poll, does
+    /// the waiting. Dropping the future cancels the wait.
     ///
     /// The methods of the lock itself are system calls: [`check`](WriterLock::check),
     /// [`refresh`](WriterLock::refresh), [`release`](WriterLock::release) and the drop take
@@ -204,9 +205,9 @@ impl WriterLock {
     /// The lock of a dead holder that was broken to get this one: the holder crashed, and the data
     /// file may need recovery.
     ///
-    /// `None` proves nothing: another process may have broken the lock (`rvlf break`, or a contender
-    /// that died right after). A data file that needs recovery after a crash must be able to show so
-    /// itself.
+    /// `None` proves nothing: another process may have broken the lock (`rvlf break`, or a
+    /// contender that died right after). A data file that needs recovery after a crash must be able
+    /// to show so itself.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -232,13 +233,14 @@ impl WriterLock {
 
     /// Checks that this process still holds the lock: to be called right before committing data.
     ///
-    /// Two or three system calls; never waits for a refresh that hangs. On a file system that is not
-    /// local it also reads the lock file.
+    /// Two or three system calls; never waits for a refresh that hangs. On a file system that is
+    /// not local it also reads the lock file.
     ///
     /// `Ok` also means that the lock file could not be examined (an I/O error, or a refresh that is
-    /// under way on a mount that hangs). That is sound: on a local file system the kernel lock keeps
-    /// other holders away as long as this process has its descriptor, and elsewhere contenders wait
-    /// for 300 s without a refresh, while this call reports the loss after 150 s without one.
+    /// under way on a mount that hangs). That is sound: on a local file system the kernel lock
+    /// keeps other holders away as long as this process has its descriptor, and elsewhere
+    /// contenders wait for 300 s without a refresh, while this call reports the loss after 150 s
+    /// without one.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -282,8 +284,8 @@ impl WriterLock {
     ///
     /// # Errors
     ///
-    /// [`HoldError::Lost`] if this process does not hold the lock any more; [`HoldError::Io`] if the
-    /// time could not be written: the lock is still held, and the call may be repeated.
+    /// [`HoldError::Lost`] if this process does not hold the lock any more; [`HoldError::Io`] if
+    /// the time could not be written: the lock is still held, and the call may be repeated.
     pub fn refresh(&self) -> Result<(), HoldError> {
         self.held.refresh()
     }
@@ -316,7 +318,8 @@ impl WriterLock {
     }
 
     /// A second descriptor of the lock file, close-on-exec, for a child process to inherit: as long
-    /// as the child has it open the kernel counts the lock as held, also after this process is killed.
+    /// as the child has it open the kernel counts the lock as held, also after this process is
+    /// killed.
     ///
     /// The program that gets it must only close it: unlocking it would free the lock.
     ///
@@ -328,13 +331,13 @@ impl WriterLock {
         self.held.try_clone_descriptor()
     }
 
-    /// Lends the lock to the child that `command` will spawn: the child inherits a descriptor of the
-    /// lock file, and the kernel counts the lock as held until the child, and every process to which
-    /// the child passes the descriptor, has ended; also after this process is killed.
+    /// Lends the lock to the child that `command` will spawn: the child inherits a descriptor of
+    /// the lock file, and the kernel counts the lock as held until the child, and every process to
+    /// which the child passes the descriptor, has ended; also after this process is killed.
     ///
-    /// On Linux the child gets SIGTERM when the thread that spawned it ends: without this process the
-    /// record is not refreshed. Spawn the child from a thread that outlives it, in the process that
-    /// made this call.
+    /// On Linux the child gets SIGTERM when the thread that spawned it ends: without this process
+    /// the record is not refreshed. Spawn the child from a thread that outlives it, in the process
+    /// that made this call.
     ///
     /// Releasing the lock removes its file whether the child has ended or not: wait for the child
     /// first. `command` keeps a descriptor of its own until it is dropped.
@@ -364,8 +367,8 @@ impl WriterLock {
 impl Drop for WriterLock {
     fn drop(&mut self) {
         self.registration = None;
-        // The keepalive thread may be refreshing this lock at this moment and keep it alive: release
-        // the lock now, not when that refresh has ended.
+        // The keepalive thread may be refreshing this lock at this moment and keep it alive:
+        // release the lock now, not when that refresh has ended.
         let _ = self.held.release();
     }
 }
@@ -434,7 +437,8 @@ pub enum Durability {
     /// crashed ([`WriterLock::reclaimed`]).
     #[default]
     Sync,
-    /// Nothing is synced: faster, and after a power loss the lock may be gone, or torn and recovered.
+    /// Nothing is synced: faster, and after a power loss the lock may be gone, or torn and
+    /// recovered.
     None,
 }
 
@@ -467,8 +471,8 @@ pub struct LockOptions {
 }
 
 impl LockOptions {
-    /// The default interval of refreshes, 10 s: three refreshes fit into the 30 s after which a dead
-    /// process's record is stale on its own host.
+    /// The default interval of refreshes, 10 s: three refreshes fit into the 30 s after which a
+    /// dead process's record is stale on its own host.
     pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(10);
 
     /// The defaults, as each method documents them.
@@ -492,9 +496,9 @@ impl LockOptions {
 
     /// The interval of refreshes while the lock is held; `None` for no refreshes. Default: 10 s.
     ///
-    /// Without refreshes a deployed RVF client under another host name may break any lock older than
-    /// 300 s, and on a file system that is not local every contender may; there the holder counts its
-    /// lock as lost after 150 s. Call [`WriterLock::refresh`] in that case.
+    /// Without refreshes a deployed RVF client under another host name may break any lock older
+    /// than 300 s, and on a file system that is not local every contender may; there the holder
+    /// counts its lock as lost after 150 s. Call [`WriterLock::refresh`] in that case.
     ///
     /// One thread refreshes all locks of the process. Intervals below one millisecond count as one.
     pub fn keepalive(mut self, interval: Option<Duration>) -> LockOptions {
@@ -510,7 +514,8 @@ impl LockOptions {
         self
     }
 
-    /// Permission bits of the lock file, before the umask. Default: 0o666, as deployed clients have.
+    /// Permission bits of the lock file, before the umask. Default: 0o666, as deployed clients
+    /// have.
     ///
     /// A user who may not read the lock file can neither see the holder nor recover the lock.
     pub fn mode(mut self, mode: u32) -> LockOptions {
@@ -521,8 +526,8 @@ impl LockOptions {
     /// A callback that is called once, on a thread of its own, when a refresh or a check finds the
     /// lock lost.
     ///
-    /// If no thread can be started the callback is not called; [`WriterLock::is_lost`] still reports
-    /// the loss.
+    /// If no thread can be started the callback is not called; [`WriterLock::is_lost`] still
+    /// reports the loss.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -568,9 +573,9 @@ impl LockOptions {
 
     /// A token that ends the waits of these options from another thread. Default: none.
     ///
-    /// A call that is cancelled returns [`AcquireError::Cancelled`] at once, even if a network mount
-    /// hangs: with a token the work is done on a thread of its own, which stays behind until the mount
-    /// answers, and releases a lock that it acquires then.
+    /// A call that is cancelled returns [`AcquireError::Cancelled`] at once, even if a network
+    /// mount hangs: with a token the work is done on a thread of its own, which stays behind until
+    /// the mount answers, and releases a lock that it acquires then.
     ///
     /// Example: [`CancelToken`].
     pub fn cancel_token(mut self, token: &CancelToken) -> LockOptions {

@@ -1,4 +1,5 @@
-//! [`LockFile`]: the lock of one data file, opened once: inspect it, wait for it, break it, acquire it.
+//! [`LockFile`]: the lock of one data file, opened once: inspect it, wait for it, break it, acquire
+//! it.
 
 use std::fmt;
 use std::path::Path;
@@ -45,8 +46,8 @@ pub struct LockFile {
 }
 
 impl LockFile {
-    /// Opens the directory of the data file `data_path`, for the default [`LockOptions`]. Neither the
-    /// data file nor its lock file need exist.
+    /// Opens the directory of the data file `data_path`, for the default [`LockOptions`]. Neither
+    /// the data file nor its lock file need exist.
     ///
     /// # Errors
     ///
@@ -55,8 +56,8 @@ impl LockFile {
         LockFile::with_options(data_path, LockOptions::new())
     }
 
-    /// Opens the directory of the data file `data_path`. Inspecting, waiting and breaking judge by the
-    /// options' [`stale_policy`](LockOptions::stale_policy); acquiring uses all of them.
+    /// Opens the directory of the data file `data_path`. Inspecting, waiting and breaking judge by
+    /// the options' [`stale_policy`](LockOptions::stale_policy); acquiring uses all of them.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -95,11 +96,11 @@ impl LockFile {
 
     /// Reads and judges the lock file. Read-only: no contender and no holder can notice it.
     ///
-    /// The result describes the moment of the call. Blocks for up to 63 ms while the kernel lock of a
-    /// dead holder lingers.
+    /// The result describes the moment of the call. Blocks for up to 63 ms while the kernel lock of
+    /// a dead holder lingers.
     ///
-    /// On a file system that is not local the age of the file is measured by this machine's clock; a
-    /// contender uses the server's.
+    /// On a file system that is not local the age of the file is measured by this machine's clock;
+    /// a contender uses the server's.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -134,9 +135,9 @@ impl LockFile {
     /// Waits up to `timeout` until the lock can be obtained: free, or stale. `Duration::MAX` waits
     /// indefinitely.
     ///
-    /// Blocks the calling thread as [`WriterLock::acquire`] does. Read-only. When it returns, another
-    /// contender may have the lock already. Returns the state of the last look: [`LockState::Held`]
-    /// after the timeout.
+    /// Blocks the calling thread as [`WriterLock::acquire`] does. Read-only. When it returns,
+    /// another contender may have the lock already. Returns the state of the last look:
+    /// [`LockState::Held`] after the timeout.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -252,9 +253,9 @@ impl LockFile {
 
     /// Removes the lock if its holder is dead, and files that dead breakers left in the directory.
     ///
-    /// Returns the holder whose lock was removed; `None` if there was no lock. The lock is judged, and
-    /// judged again under the exclusive kernel lock, so the lock of a live holder is never broken.
-    /// Sleeps as long as one attempt to acquire may ([`WriterLock::try_acquire`]).
+    /// Returns the holder whose lock was removed; `None` if there was no lock. The lock is judged,
+    /// and judged again under the exclusive kernel lock, so the lock of a live holder is never
+    /// broken. Sleeps as long as one attempt to acquire may ([`WriterLock::try_acquire`]).
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -281,9 +282,9 @@ impl LockFile {
 
     /// Removes the lock if its record contains `writer_id`, even if its holder is alive.
     ///
-    /// For a person who knows that no process writes the data file although the judgement cannot know
-    /// it. The record is compared before and after the file is renamed aside, and a file with another
-    /// record is put back. A live holder learns of the loss from its next refresh or
+    /// For a person who knows that no process writes the data file although the judgement cannot
+    /// know it. The record is compared before and after the file is renamed aside, and a file with
+    /// another record is put back. A live holder learns of the loss from its next refresh or
     /// [`check`](WriterLock::check); until then two processes may write. A holder that is releasing
     /// the lock at that moment may remove its successor's lock file
     /// (`spec/rationale.md#race-cases`, R19).

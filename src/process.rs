@@ -4,8 +4,8 @@ use std::process::Command;
 
 use crate::sys::child::{self, DeathSignal};
 
-/// Has the kernel kill (SIGKILL) the child that `command` will spawn when the thread that spawned it
-/// ends: for a child that writes the data file and does not inherit the lock
+/// Has the kernel kill (SIGKILL) the child that `command` will spawn when the thread that spawned
+/// it ends: for a child that writes the data file and does not inherit the lock
 /// ([`WriterLock::lend_to`](crate::WriterLock::lend_to) does), and would write on without it.
 ///
 /// The next holder may acquire the lock a moment before the child is dead. Processes that the child

@@ -20,8 +20,8 @@ use crate::sync::lock;
 use crate::sys::CancelToken;
 use crate::sys::latch::{Latch, wait_any};
 
-/// How long a cancelled wait may take to notice the cancellation before its thread is left behind. It
-/// needs microseconds, unless a mount hangs or the machine is overloaded.
+/// How long a cancelled wait may take to notice the cancellation before its thread is left behind.
+/// It needs microseconds, unless a mount hangs or the machine is overloaded.
 const GRACE: Duration = Duration::from_millis(250);
 
 /// The name of the threads.
@@ -78,9 +78,10 @@ fn run<T: Send + 'static>(
 
 /// The future of an operation that waits for a lock. It works with every runtime.
 ///
-/// The operation blocks, so it runs on a thread of its own, which starts at the first poll. Dropping
-/// the future cancels the operation: its thread ends at once and leaves no lock file. If the thread
-/// hangs with its mount it is left behind, and a lock that it acquires later is released.
+/// The operation blocks, so it runs on a thread of its own, which starts at the first poll.
+/// Dropping the future cancels the operation: its thread ends at once and leaves no lock file. If
+/// the thread hangs with its mount it is left behind, and a lock that it acquires later is
+/// released.
 ///
 /// Made by [`WriterLock::acquire_async`](crate::WriterLock::acquire_async) and
 /// [`LockFile::wait_until_free_async`](crate::LockFile::wait_until_free_async).

@@ -94,9 +94,9 @@ fn getrandom() -> std::io::Result<[u8; 16]> {
     Ok(bytes)
 }
 
-/// The calls of rvf-runtime 0.5.0 (its `locking.rs`; the type is private there): create, then write.
-/// Other processes can see, and delete, the empty file. It takes no kernel lock, compares no inode,
-/// and reads /etc/hostname and /dev/urandom each time.
+/// The calls of rvf-runtime 0.5.0 (its `locking.rs`; the type is private there): create, then
+/// write. Other processes can see, and delete, the empty file. It takes no kernel lock, compares no
+/// inode, and reads /etc/hostname and /dev/urandom each time.
 fn deployed_calls(lock_path: &Path, sync: bool) -> std::io::Result<()> {
     let hostname = std::fs::read_to_string("/etc/hostname").unwrap_or_default();
     let mut writer_id = [0; 16];

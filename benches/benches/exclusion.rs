@@ -1,5 +1,6 @@
 //! Whether the deployed RVF client (rvf-runtime, through its store) and rvlf exclude, each on one
-//! path: plain contention without any crash, and two contenders that meet on one dead writer's lock.
+//! path: plain contention without any crash, and two contenders that meet on one dead writer's
+//! lock.
 //!
 //! Threads are true contenders: neither client keeps a list of what its process holds. The counts
 //! depend on luck; what matters is whether a count is zero.

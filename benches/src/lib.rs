@@ -1,8 +1,8 @@
 //! What the benches share: candidates measured in turn, speed goals, directories to measure in.
 //!
 //! `cargo bench -p rvlf-benches` runs every bench, `--bench NAME` one of them. Options after `--`:
-//! `--goals` leaves out what only criterion measures; `--test` runs everything once, in seconds, and
-//! judges no goal.
+//! `--goals` leaves out what only criterion measures; `--test` runs everything once, in seconds,
+//! and judges no goal.
 
 mod command;
 mod directory;

@@ -1,5 +1,5 @@
-//! Any bytes and any kind of file at the lock path, then look, acquire and break: no panic, no hang,
-//! and what is no lock of ours stays as it is.
+//! Any bytes and any kind of file at the lock path, then look, acquire and break: no panic, no
+//! hang, and what is no lock of ours stays as it is.
 //!
 //! The first byte chooses the kind of file, the second what is done; the rest is the content.
 #![no_main]

@@ -7,8 +7,9 @@ use crate::record::DecodeError;
 /// Everything that a verdict rests on.
 ///
 /// This type and the types of its fields are exhaustive: the judge table of the specification has a
-/// row for every combination, and a new fact is a new major version of the specification and of this
-/// crate. Source of each fact: `spec/protocol.md#evidence`. Example: [`judge`](crate::judge::judge).
+/// row for every combination, and a new fact is a new major version of the specification and of
+/// this crate. Source of each fact: `spec/protocol.md#evidence`. Example:
+/// [`judge`](crate::judge::judge).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Evidence {
     /// The class of the file's content.

@@ -79,8 +79,8 @@ fn by_table(e: &Evidence, p: &StalePolicy) -> Verdict {
 fn stamped(e: &Evidence, p: &StalePolicy, same_inode: bool, written_by: u64) -> Verdict {
     // The kernel is a witness only if flock(2) answered, about the very inode that the writer
     // promised to lock, and on a file system that this kernel alone reaches. A directory that is
-    // exported to other kernels, or reached both through an overlay and past it, looks local, but the
-    // stamp names another inode: a writer there is alive as long as it refreshes.
+    // exported to other kernels, or reached both through an overlay and past it, looks local, but
+    // the stamp names another inode: a writer there is alive as long as it refreshes.
     let flock_answered = e.kernel_lock == KernelLock::Free;
     let same_inode = flock_answered && same_inode;
     let witness = same_inode && e.file_system == FileSystem::Local;

@@ -73,7 +73,8 @@ impl<'a, S: Sys> Attempts<'a, S> {
             doubts: self.place.doubts.iter(),
         };
         let rounds = Rounds::of(self.place.sys());
-        // The number of the round is no memory: more contenders than can be searched reach the last.
+        // The number of the round is no memory: more contenders than can be searched reach the
+        // last.
         for _ in 0..ROUNDS {
             let memory = self.examination.gatherer.memory();
             let (holder, left) = (&patience.contention.holder, patience.doubts.len());

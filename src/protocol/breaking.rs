@@ -108,8 +108,8 @@ impl<S: Sys> Examination<'_, S> {
 }
 
 impl<S: Sys> Place<S> {
-    /// Renames the lock aside, and unlinks it if `recognise` accepts what was caught. Otherwise puts
-    /// it back. False if nothing was removed.
+    /// Renames the lock aside, and unlinks it if `recognise` accepts what was caught. Otherwise
+    /// puts it back. False if nothing was removed.
     pub(super) fn remove_if(
         &self,
         recognise: impl FnOnce(&OsStr) -> io::Result<bool>,
@@ -142,9 +142,10 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// Gives a lock that was caught by mistake its name again. Where another contender has published
-    /// meanwhile, the one caught is lost, and its holder will notice. Where it cannot be put back
-    /// the aside stays, and this is an error: to go on would be to take the lock of a live holder.
+    /// Gives a lock that was caught by mistake its name again. Where another contender has
+    /// published meanwhile, the one caught is lost, and its holder will notice. Where it cannot be
+    /// put back the aside stays, and this is an error: to go on would be to take the lock of a live
+    /// holder.
     fn put_back(&self, aside: &OsStr) -> Result<(), IoError> {
         let (sys, dir) = (self.sys(), &self.entry.dir);
         match sys.rename_noreplace(dir, aside, &self.entry.name) {

@@ -120,8 +120,8 @@ impl<'a, S: Sys> Gatherer<'a, S> {
         }
     }
 
-    /// Age of the file's modification time by the clock that set it; for malformed content, the time
-    /// that it was seen unchanged if that is more.
+    /// Age of the file's modification time by the clock that set it; for malformed content, the
+    /// time that it was seen unchanged if that is more.
     fn mtime_age(
         &mut self,
         sighting: &Sighting,
@@ -225,8 +225,8 @@ impl<S: Sys> Place<S> {
     }
 
     /// Whether this process wrote `record`, which has this `stamp`. Exact where there is a stamp.
-    /// Without one (no procfs, long host names) two containers of one name may both hold pid 1: there
-    /// only a system that has no stamps at all goes by pid and host.
+    /// Without one (no procfs, long host names) two containers of one name may both hold pid 1:
+    /// there only a system that has no stamps at all goes by pid and host.
     pub(super) fn is_written_by_us(&self, record: &Record, stamp: Stamp) -> bool {
         let Ok(own) = self.sys().identity() else {
             return false;

@@ -30,8 +30,8 @@ pub(crate) struct ExaminedLock<S: Sys> {
     pub(crate) holder: Holder,
 }
 
-/// An open lock file of another holder. Dropping it unlocks before it closes, so that a child forked
-/// meanwhile keeps no kernel lock.
+/// An open lock file of another holder. Dropping it unlocks before it closes, so that a child
+/// forked meanwhile keeps no kernel lock.
 pub(super) struct OpenLockFile<S: Sys> {
     pub(super) sys: S,
     pub(super) file: S::File,

@@ -182,7 +182,8 @@ impl<S: Sys> Held<S> {
         }
     }
 
-    /// Whether the descriptor still is our lock file: its number may have been given to another file.
+    /// Whether the descriptor still is our lock file: its number may have been given to another
+    /// file.
     fn is_lock_file(&self, file: &S::File) -> bool {
         // An I/O error of a network mount proves nothing; EBADF proves a closed descriptor.
         match self.place.sys().stat(file) {

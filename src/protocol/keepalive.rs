@@ -1,8 +1,8 @@
 //! Keepalive: one scheduling thread refreshes all held locks of a process.
 //!
-//! The thread refreshes locks on local file systems itself. Others are handed to a worker thread for
-//! their device, so that a mount that hangs stalls the refreshes of no other device.
-//! Source: `spec/protocol.md#refresh`.
+//! The thread refreshes locks on local file systems itself. Others are handed to a worker thread
+//! for their device, so that a mount that hangs stalls the refreshes of no other device. Source:
+//! `spec/protocol.md#refresh`.
 
 use std::collections::HashMap;
 use std::io;
@@ -82,8 +82,8 @@ impl std::fmt::Debug for Job {
 
 /// The schedule of one process and the thread that follows it.
 ///
-/// A forked child inherits the parent's, perhaps locked by a thread that the child does not have. So
-/// each process has its own, in a list to which only a forked child adds.
+/// A forked child inherits the parent's, perhaps locked by a thread that the child does not have.
+/// So each process has its own, in a list to which only a forked child adds.
 #[derive(Debug)]
 struct Keepalive {
     process: Identity,
@@ -189,8 +189,8 @@ impl Keepalive {
             let next_due = state.schedule.next_due();
             let idle_end = ends_at.unwrap_or(now.saturating_add(LINGER));
             ends_at = next_due.is_none().then_some(idle_end);
-            // The lock for which the thread wakes at this moment may be released by now. A wake-up for
-            // nothing costs less than one by every acquisition that follows.
+            // The lock for which the thread wakes at this moment may be released by now. A wake-up
+            // for nothing costs less than one by every acquisition that follows.
             let announced = state.wakes_at;
             let moments = [announced, next_due, ends_at].into_iter().flatten();
             state.wakes_at = moments.filter(|at| *at > now).min();
@@ -213,8 +213,8 @@ impl Keepalive {
     }
 
     fn refresh_here(&self, key: Key, job: &Job) {
-        // A subscriber to the trace events is the program's own code. If it panics, the refreshes of
-        // all other locks must go on.
+        // A subscriber to the trace events is the program's own code. If it panics, the refreshes
+        // of all other locks must go on.
         let refresh = || {
             let held = job.lock.upgrade();
             held.is_some_and(|held| held.refresh_in_background())
@@ -250,7 +250,8 @@ impl Keepalive {
                 Ok((key, job)) => self.refresh_here(key, &job),
                 Err(RecvTimeoutError::Disconnected) => return,
                 Err(RecvTimeoutError::Timeout) => {
-                    // Jobs are sent under the map's mutex: what is not in the queue now never will be.
+                    // Jobs are sent under the map's mutex: what is not in the queue now never will
+                    // be.
                     let mut workers = lock(&self.workers);
                     match jobs.try_recv() {
                         Ok((key, job)) => {

@@ -8,8 +8,8 @@
 //!     +------------------------ left behind
 //! ```
 //!
-//! The source is `spec/protocol.md`; section names in comments are its headings. Two facts carry the
-//! exclusion: linkat(2) and O_EXCL let one of many publish; and a breaker holds the kernel lock
+//! The source is `spec/protocol.md`; section names in comments are its headings. Two facts carry
+//! the exclusion: linkat(2) and O_EXCL let one of many publish; and a breaker holds the kernel lock
 //! exclusively and has checked again what it is about to break.
 //!
 //! | file | what it holds |
@@ -67,8 +67,8 @@ pub(crate) use publish::READ_BACK_DELAY;
 pub(crate) const SETTLE: Duration = Duration::from_millis(10);
 
 /// A kernel lock without a live holder belongs to a breaker or an examiner, who need microseconds;
-/// pauses of 1, 2, 4 .. 32 ms outlast them on a loaded machine before we believe it. Also how long a
-/// publisher by exclusive create waits for an examiner.
+/// pauses of 1, 2, 4 .. 32 ms outlast them on a loaded machine before we believe it. Also how long
+/// a publisher by exclusive create waits for an examiner.
 pub(crate) const DOUBTS: [Duration; 6] = {
     let ms = Duration::from_millis;
     [ms(1), ms(2), ms(4), ms(8), ms(16), ms(32)]

@@ -179,9 +179,9 @@ impl<S: Sys> Place<S> {
     /// `None` if an examiner or a breaker does not let go of it.
     ///
     /// Without the lock the file is not ours to remove any more: it stays, torn. Breaker B, by a
-    /// clock that was set forward, judges it old, locks it, and sees that the path still names it. If
-    /// we unlinked it now and published another one, B's rename would catch that, and C could publish
-    /// while we hold.
+    /// clock that was set forward, judges it old, locks it, and sees that the path still names it.
+    /// If we unlinked it now and published another one, B's rename would catch that, and C could
+    /// publish while we hold.
     fn lock_named(&self, file: &S::File) -> Result<Option<bool>, IoError> {
         let mut doubts = self.doubts.iter();
         loop {
@@ -284,8 +284,8 @@ impl<S: Sys> Place<S> {
         self.read_back(unsettled)
     }
 
-    /// Some network mounts let several creators of one name win: the record that is there in the end
-    /// is the winner's.
+    /// Some network mounts let several creators of one name win: the record that is there in the
+    /// end is the winner's.
     fn read_back(&self, unsettled: Unsettled<'_, S>) -> Result<Option<S::File>> {
         const OPERATION: &str = "read the lock file back";
         self.settle(READ_BACK_DELAY);

@@ -65,8 +65,8 @@ impl<S: Sys> Place<S> {
     }
 
     /// Whose file is at the path, by its content. On a file system that is not local inode numbers
-    /// prove nothing: sshfs gives a successor's file the same one, and weed mount gives our own file
-    /// another one after a while.
+    /// prove nothing: sshfs gives a successor's file the same one, and weed mount gives our own
+    /// file another one after a while.
     fn owner_by_content(
         &self,
         record: io::Result<Option<std::result::Result<Record, DecodeError>>>,

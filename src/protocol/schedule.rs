@@ -30,8 +30,8 @@ impl<T: Clone> Schedule<T> {
         }
     }
 
-    /// Adds an entry. `phase` (0 to 255) is the part of its interval after which it is due first, so
-    /// that locks that were acquired together are not refreshed together.
+    /// Adds an entry. `phase` (0 to 255) is the part of its interval after which it is due first,
+    /// so that locks that were acquired together are not refreshed together.
     pub(super) fn insert(&mut self, now: Duration, interval: Duration, phase: u8, item: T) -> Key {
         self.last_key += 1;
         // Divided first: the longest interval times anything would overflow.
@@ -59,8 +59,8 @@ impl<T: Clone> Schedule<T> {
         self.entries.keys().next().map(|(at, _)| *at)
     }
 
-    /// Takes what is due at `now`. Each entry is due again an interval from now, not from when it was
-    /// due: after a suspension of the machine one refresh is enough.
+    /// Takes what is due at `now`. Each entry is due again an interval from now, not from when it
+    /// was due: after a suspension of the machine one refresh is enough.
     pub(super) fn tick(&mut self, now: Duration) -> Vec<(Key, T)> {
         let mut items = Vec::new();
         while let Some(first) = self

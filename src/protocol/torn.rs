@@ -6,8 +6,8 @@ use std::time::Duration;
 use crate::judge::{Reason, StalePolicy, Verdict};
 use crate::sys::{FileId, Prefix, Stat};
 
-/// A malformed file that is watched. What stays unchanged ages by our own monotonic clock, so that a
-/// wall clock that was set back cannot keep a torn file indefinitely.
+/// A malformed file that is watched. What stays unchanged ages by our own monotonic clock, so that
+/// a wall clock that was set back cannot keep a torn file indefinitely.
 #[derive(Debug, Default)]
 pub(super) struct TornTimer {
     seen: Option<(FileId, u64, Prefix)>,
@@ -43,9 +43,9 @@ impl TornTimer {
         self.waited = Duration::ZERO;
     }
 
-    /// How long to wait before the next look, if `verdict` is row 3 (a write takes microseconds, and
-    /// row 4 follows soon) and this attempt's patience lasts. That is 2 s, since one attempt is to
-    /// answer soon; a caller that waits with a timeout waits for a longer grace.
+    /// How long to wait before the next look, if `verdict` is row 3 (a write takes microseconds,
+    /// and row 4 follows soon) and this attempt's patience lasts. That is 2 s, since one attempt is
+    /// to answer soon; a caller that waits with a timeout waits for a longer grace.
     pub(super) fn pause(&mut self, verdict: &Verdict, policy: &StalePolicy) -> Option<Duration> {
         let patience = policy.malformed_grace().min(StalePolicy::MALFORMED_GRACE);
         match *verdict {

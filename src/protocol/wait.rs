@@ -16,12 +16,12 @@ use crate::sys::{Access, CancelToken, Sys, WakeReason};
 
 /// With few contenders the next release is a matter of microseconds: three lost races cost nothing.
 const CROWD_AFTER: u32 = 3;
-/// Then 1, 2, 4 .. 16 ms. Of 64 contenders that never rest, on ext4, the unluckiest had 0.02 to 0.26
-/// of an even share without this, and 0.4 to 0.6 with it.
+/// Then 1, 2, 4 .. 16 ms. Of 64 contenders that never rest, on ext4, the unluckiest had 0.02 to
+/// 0.26 of an even share without this, and 0.4 to 0.6 with it.
 const CROWD_LAST: Duration = Duration::from_millis(16);
 
-/// The pauses of one operation: every sleep that may end early goes through here. (What must not end
-/// early is [`Place::settle`].)
+/// The pauses of one operation: every sleep that may end early goes through here. (What must not
+/// end early is [`Place::settle`].)
 #[derive(Debug)]
 pub(super) struct Pauses<'a, S> {
     sys: &'a S,
@@ -236,9 +236,9 @@ impl<S: Sys> Place<S> {
     }
 }
 
-/// How often other contenders were quicker. Each release wakes all waiters, and the process that has
-/// just released comes first most of the time: those who lose again and again would only keep it
-/// from its work.
+/// How often other contenders were quicker. Each release wakes all waiters, and the process that
+/// has just released comes first most of the time: those who lose again and again would only keep
+/// it from its work.
 #[derive(Debug, Default)]
 struct Crowd {
     lost_races: u32,

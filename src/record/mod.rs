@@ -1,7 +1,7 @@
 //! The record: 104 bytes that name the process that is writing.
 //!
-//! Everything here is arithmetic on bytes: no I/O, no clock, no allocation, `no_std`. An implementer
-//! in another language ports this module first. Source: `spec/format.md`.
+//! Everything here is arithmetic on bytes: no I/O, no clock, no allocation, `no_std`. An
+//! implementer in another language ports this module first. Source: `spec/format.md`.
 //!
 //! ```text
 //!        0        4        8                                                        72

@@ -4,7 +4,8 @@ use super::Field;
 use super::layout::HOSTNAME_FIELD;
 
 /// The kernel stamp, in the unused end of the hostname field. With it the writer promises to hold
-/// flock(2) `LOCK_EX` on this very inode for as long as it holds the lock, and to refresh the record.
+/// flock(2) `LOCK_EX` on this very inode for as long as it holds the lock, and to refresh the
+/// record.
 ///
 /// A contender that computes the same `inode_key` sees the same inode on the same running kernel,
 /// whatever host names and pid namespaces say. Other implementations ignore the stamp. Both numbers

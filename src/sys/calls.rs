@@ -1,5 +1,5 @@
-//! What the system calls of several modules share: calls that a signal interrupted, and a rename that
-//! does not replace.
+//! What the system calls of several modules share: calls that a signal interrupted, and a rename
+//! that does not replace.
 
 use std::ffi::OsStr;
 use std::fs::File;

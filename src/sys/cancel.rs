@@ -7,13 +7,13 @@ use super::latch::Latch;
 /// Ends the waits that were started with it: [`LockOptions::cancel_token`].
 ///
 /// Clones share one state. A token stays cancelled: a new wait needs a new token. A wait that is
-/// cancelled is woken at once and leaves no lock file. If it acquired the lock before it noticed the
-/// cancellation, it returns the lock.
+/// cancelled is woken at once and leaves no lock file. If it acquired the lock before it noticed
+/// the cancellation, it returns the lock.
 ///
-/// **Signal handlers** may call [`cancel`](CancelToken::cancel). **Fork**: a child's copy is a token
-/// of its own. A token has two descriptors, both close-on-exec, until its last clone is dropped; if
-/// there are too many open files it has none, and a cancelled wait ends within 50 ms instead of at
-/// once.
+/// **Signal handlers** may call [`cancel`](CancelToken::cancel). **Fork**: a child's copy is a
+/// token of its own. A token has two descriptors, both close-on-exec, until its last clone is
+/// dropped; if there are too many open files it has none, and a cancelled wait ends within 50 ms
+/// instead of at once.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;

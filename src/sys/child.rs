@@ -1,5 +1,5 @@
-//! What a child process does between fork and exec: a few system calls, and nothing that allocates or
-//! locks a mutex, since another thread of the parent may have been in the middle of either.
+//! What a child process does between fork and exec: a few system calls, and nothing that allocates
+//! or locks a mutex, since another thread of the parent may have been in the middle of either.
 
 #![allow(unsafe_code, reason = "pre_exec")]
 
@@ -50,8 +50,8 @@ pub(crate) fn die_with_parent(command: &mut Command, signal: DeathSignal) {
         }
         Ok(())
     };
-    // SAFETY: the closure makes two system calls that are async-signal-safe on Linux, and builds its
-    // errors from a number without allocating; it takes no lock.
+    // SAFETY: the closure makes two system calls that are async-signal-safe on Linux, and builds
+    // its errors from a number without allocating; it takes no lock.
     unsafe { command.pre_exec(request_signal) };
 }
 

@@ -124,8 +124,8 @@ pub(crate) struct Identity {
     /// Field 22 of /proc/self/stat; 0 where there is none.
     pub(crate) start_ticks: u64,
     /// Larger in a forked child than in its parent: as pid 1 of a new pid namespace, forked in the
-    /// tick in which its parent began, the child has both other numbers of its parent. 0 where it is
-    /// not known.
+    /// tick in which its parent began, the child has both other numbers of its parent. 0 where it
+    /// is not known.
     pub(crate) generation: u64,
 }
 

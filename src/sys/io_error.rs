@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 /// An operation of the operating system that failed, on which file.
 ///
-/// `Display` names the path, the operation and a next step; [`source`](Error::source) is the error of
-/// the operating system.
+/// `Display` names the path, the operation and a next step; [`source`](Error::source) is the error
+/// of the operating system.
 ///
 /// Converts into [`io::Error`] with the kind of its source, except for kinds that mean something
 /// else in this crate: `WouldBlock`, `TimedOut`, `Interrupted` and `InvalidData` become `Other`.

@@ -1,8 +1,8 @@
 //! The operating system: every system call of the crate is made here.
 //!
 //! The protocol is written once, over [`Sys`]. Its calls report facts ("alive", "held elsewhere"),
-//! never verdicts. The real implementation is [`Host`]. The tests have a second one in memory (`src/sim`),
-//! which runs the shipped protocol under every interleaving and crash.
+//! never verdicts. The real implementation is [`Host`]. The tests have a second one in memory
+//! (`src/sim`), which runs the shipped protocol under every interleaving and crash.
 //!
 //! `cfg(target_os)` and `unsafe` live here and nowhere else.
 
@@ -125,7 +125,8 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     /// This process. A forked child has another identity, also as pid 1 of a new pid namespace.
     fn identity(&self) -> io::Result<Identity>;
     fn process(&self, pid: Pid) -> Liveness;
-    /// From the operating system itself: the state of a generator would be shared with a forked child.
+    /// From the operating system itself: the state of a generator would be shared with a forked
+    /// child.
     fn random(&self) -> io::Result<[u8; 16]>;
 
     // Clocks and waiting.
@@ -136,8 +137,8 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     /// Whether the watch reports the end of a process: not if that came before the watch, nor where
     /// processes cannot be watched.
     fn watches_process(&self, watch: &Self::Watch) -> bool;
-    /// Sleeps until the watch reports, one of the tokens is cancelled, or the time is over. Without a
-    /// watch and without tokens, for the time.
+    /// Sleeps until the watch reports, one of the tokens is cancelled, or the time is over. Without
+    /// a watch and without tokens, for the time.
     fn wait(
         &self,
         watch: Option<&mut Self::Watch>,

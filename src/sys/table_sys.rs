@@ -1,5 +1,5 @@
-//! [`TableSys`]: what the allocation table needs of the operating system beyond [`Sys`]: whole files,
-//! their owners and modes, and namespaces.
+//! [`TableSys`]: what the allocation table needs of the operating system beyond [`Sys`]: whole
+//! files, their owners and modes, and namespaces.
 
 use std::io;
 use std::path::Path;

@@ -1,8 +1,8 @@
 //! The judge table of `spec/protocol.md#judge`, stated a second time and compared with `judge` for
 //! every combination of evidence.
 //!
-//! One wrong row robs a live writer or leaves a dead one's lock for ever, and no test of the protocol
-//! would show it: only a few of the combinations ever come up on one machine.
+//! One wrong row robs a live writer or leaves a dead one's lock for ever, and no test of the
+//! protocol would show it: only a few of the combinations ever come up on one machine.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -393,8 +393,8 @@ fn judge_says_what_the_table_says_for_every_combination_of_evidence() {
 // A contender whose clock is right now finds the file stale. If looking a little later made it held
 // again, breakers and waiters would take turns at changing their minds.
 //
-// One exception is the law's own: a timestamp so far ahead that the mtime took its place is believed
-// again, and has age 0, as soon as time has brought it within `cross_host_age`.
+// One exception is the law's own: a timestamp so far ahead that the mtime took its place is
+// believed again, and has age 0, as soon as time has brought it within `cross_host_age`.
 #[test]
 fn more_age_never_turns_stale_into_held() {
     for limits in LIMITS {
@@ -431,8 +431,8 @@ fn more_age_never_turns_stale_into_held() {
     }
 }
 
-// A waiter sleeps until `stale_in` has passed. One that is too long leaves a dead lock standing; one
-// that is too short is a loop that burns the processor.
+// A waiter sleeps until `stale_in` has passed. One that is too long leaves a dead lock standing;
+// one that is too short is a loop that burns the processor.
 #[test]
 fn stale_in_is_exact() {
     let mut exact = 0_u32;

@@ -1,7 +1,7 @@
 //! The record and the judgement link into a program without std, and work there.
 //!
-//! A check with `--no-default-features` alone shows nothing: on this host a dependency that needs std
-//! finds it, and the mistake shows only where there is none.
+//! A check with `--no-default-features` alone shows nothing: on this host a dependency that needs
+//! std finds it, and the mistake shows only where there is none.
 #![cfg(unix)]
 
 use std::env;

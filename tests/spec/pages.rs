@@ -1,4 +1,5 @@
-//! The pages for people against the tree: a page that names what is not there misleads each reader once.
+//! The pages for people against the tree: a page that names what is not there misleads each reader
+//! once.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -56,8 +57,8 @@ fn files(directory: &str, ending: &str) -> Vec<String> {
     found
 }
 
-/// The files that ARCHITECTURE.md lists: a line `directory/`, and below it indented lines that begin
-/// with a name.
+/// The files that ARCHITECTURE.md lists: a line `directory/`, and below it indented lines that
+/// begin with a name.
 fn listed_files() -> Vec<String> {
     let page = read("ARCHITECTURE.md");
     let mut directory = "";
@@ -75,8 +76,8 @@ fn listed_files() -> Vec<String> {
     found
 }
 
-// A newcomer looks for the file that does something in the list, and changes another one because the
-// list names neither.
+// A newcomer looks for the file that does something in the list, and changes another one because
+// the list names neither.
 #[test]
 fn the_architecture_page_lists_every_source_file_once_and_no_other() {
     let listed = listed_files();

@@ -175,8 +175,8 @@ fn is_test(text: &str) -> bool {
     })
 }
 
-// The table said that a test enforced a rule; the test had been renamed, then deleted, and for a year
-// nothing enforced it.
+// The table said that a test enforced a rule; the test had been renamed, then deleted, and for a
+// year nothing enforced it.
 #[test]
 fn every_test_of_the_table_exists_and_runs() {
     for (rule, (_, tests)) in table() {

@@ -149,8 +149,8 @@ fn compete(kind: LockKind, data_path: &Path, id: u64, time: Duration, tally: &Pa
     format!("{holds} {} {}", longest.as_nanos(), cpu.as_nanos())
 }
 
-/// Three numbers of eight little-endian bytes: the last holder's id plus one, the holds, the changes
-/// of the holder. Two holders at the same time would lose a hold.
+/// Three numbers of eight little-endian bytes: the last holder's id plus one, the holds, the
+/// changes of the holder. Two holders at the same time would lose a hold.
 fn add_to_tally(tally: &File, id: u64) {
     let mut bytes = [0; 24];
     let read = tally.read_exact_at(&mut bytes, 0);

@@ -48,8 +48,9 @@ impl Group {
         self.workers.get_mut(at).expect("the index is below n")
     }
 
-    /// Waits until all workers sleep in the kernel and stay there. Waiters that poll are released at
-    /// a moment of their interval that differs from round to round, because their time depends on it.
+    /// Waits until all workers sleep in the kernel and stay there. Waiters that poll are released
+    /// at a moment of their interval that differs from round to round, because their time depends
+    /// on it.
     fn let_settle(&mut self) {
         self.rounds += 1;
         let pause = if self.kind.polls() {

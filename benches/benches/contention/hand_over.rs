@@ -42,8 +42,8 @@ fn measure(bench: &Bench, n: usize) -> Vec<Point<Samples>> {
         .chunks(in_turn)
         .flat_map(|kinds| measure(kinds, rounds))
         .collect();
-    // These never sleep while others are measured, so each runs alone. A tenth of the rounds shows a
-    // poll's time.
+    // These never sleep while others are measured, so each runs alone. A tenth of the rounds shows
+    // a poll's time.
     for kind in &polling {
         samples.extend(measure(&[*kind], bench.scale.rounds.div_ceil(10)));
     }

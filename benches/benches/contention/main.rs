@@ -1,10 +1,10 @@
 //! Many processes and one lock: hand-over, recovery after a kill, throughput and fairness, and what
-//! waiting costs; beside blocking flock(2), and beside Python filelock and npm proper-lockfile where
-//! they are installed.
+//! waiting costs; beside blocking flock(2), and beside Python filelock and npm proper-lockfile
+//! where they are installed.
 //!
 //! Words after `--` choose parts: hand-over, recovery, throughput, waiting. `RVLF_BENCH_FIGURES`
-//! names a directory in which a figure of each is drawn. `RVLF_BENCH_PYTHON` names a Python that can
-//! import filelock (default: python3); `NODE_PATH` leads node to proper-lockfile.
+//! names a directory in which a figure of each is drawn. `RVLF_BENCH_PYTHON` names a Python that
+//! can import filelock (default: python3); `NODE_PATH` leads node to proper-lockfile.
 
 mod contender;
 mod figure;
@@ -43,7 +43,8 @@ struct Bench<'a> {
 struct Scale {
     /// Numbers of contenders.
     counts: &'static [usize],
-    /// Whether the lock files that poll take part. They meet no goal of ours, and show what is usual.
+    /// Whether the lock files that poll take part. They meet no goal of ours, and show what is
+    /// usual.
     polling: bool,
     draw: bool,
     rounds: u32,

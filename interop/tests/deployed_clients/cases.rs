@@ -1,8 +1,8 @@
 //! What must hold between us and a deployed client, whichever it is: [`all_cases`] runs every case
 //! with the client that it is given.
 //!
-//! A client's process is driven by lines: `create`, `open` and `close`, each with the path of a data
-//! file, answered by `answer: ok` or `answer: ` and the client's error.
+//! A client's process is driven by lines: `create`, `open` and `close`, each with the path of a
+//! data file, answered by `answer: ok` or `answer: ` and the client's error.
 
 use std::fs::OpenOptions;
 use std::io::{BufRead, BufReader, Read, Seek, Write};
@@ -130,8 +130,8 @@ impl Drop for Process {
     }
 }
 
-/// The loop of a child process: rvf-runtime's part, and ours (`hold`, and `look`, which answers with
-/// state and row).
+/// The loop of a child process: rvf-runtime's part, and ours (`hold`, and `look`, which answers
+/// with state and row).
 pub fn serve() {
     if std::env::var_os(SERVES).is_none() {
         println!("skipped: nobody sends requests");
@@ -211,7 +211,8 @@ pub fn lock_record(data: &Path) -> Record {
     Record::decode(&lock_bytes(data)).expect("the lock file holds a record")
 }
 
-/// Makes the record at the lock path one of `age` ago, in place: the inode and its kernel lock stay.
+/// Makes the record at the lock path one of `age` ago, in place: the inode and its kernel lock
+/// stay.
 fn backdate(data: &Path, age: Duration) {
     let mut file = OpenOptions::new()
         .read(true)

@@ -1,5 +1,5 @@
-//! The published `rvf-runtime` at the other end: its locks are respected and recovered by us, ours by
-//! it.
+//! The published `rvf-runtime` at the other end: its locks are respected and recovered by us, ours
+//! by it.
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;

@@ -32,9 +32,9 @@ struct Armed {
     process: Option<OwnedFd>,
 }
 
-/// IN_ATTRIB is the unlink of a release (the link count changes while a descriptor keeps the inode),
-/// IN_CLOSE_WRITE the close of a dead holder's descriptor; the others a break, and the unlink of a
-/// holder while no other process had the file open. inotify(7)
+/// IN_ATTRIB is the unlink of a release (the link count changes while a descriptor keeps the
+/// inode), IN_CLOSE_WRITE the close of a dead holder's descriptor; the others a break, and the
+/// unlink of a holder while no other process had the file open. inotify(7)
 const END_OF_HOLD: AddWatchFlags = AddWatchFlags::IN_ATTRIB
     .union(AddWatchFlags::IN_CLOSE_WRITE)
     .union(AddWatchFlags::IN_DELETE_SELF)
@@ -63,9 +63,9 @@ pub(in crate::sys) fn watches_process(watch: &Watch) -> bool {
 /// The inotify instance of a watch that has ended, and the process that made it.
 ///
 /// Closing an inotify instance waits for a grace period of the kernel, 8 to 20 ms, and a watch ends
-/// when its waiter has just been handed the lock. So one instance stays for the next watch, or until
-/// the keepalive thread closes it, for which no caller waits. A forked child must not read the
-/// parent's events.
+/// when its waiter has just been handed the lock. So one instance stays for the next watch, or
+/// until the keepalive thread closes it, for which no caller waits. A forked child must not read
+/// the parent's events.
 static SPARE: Mutex<Option<(Identity, Armed)>> = Mutex::new(None);
 
 /// `None` also if another thread has the mutex locked: in a forked child that thread may not exist.
@@ -104,7 +104,8 @@ impl Drop for Watch {
 
 impl Armed {
     /// Reads events. Returns whether one of them was about this file: the kernel may still report
-    /// events of the file that the instance watched before. Unread events make poll(2) return again.
+    /// events of the file that the instance watched before. Unread events make poll(2) return
+    /// again.
     fn drain(&self) -> bool {
         let ours = |event: &InotifyEvent| {
             event.wd == self.file || event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)

@@ -1,5 +1,5 @@
-//! Linux: unnamed files and their links, and the types of file systems. `procfs` and `identity` have
-//! the facts about processes, `inotify` has the waiting.
+//! Linux: unnamed files and their links, and the types of file systems. `procfs` and `identity`
+//! have the facts about processes, `inotify` has the waiting.
 
 mod identity;
 mod inotify;
@@ -29,7 +29,8 @@ pub(super) use procfs::{boot_id, process};
 pub(super) const CLOCK_SINCE_BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
 
 /// File systems that one kernel alone reaches, by statfs(2) type. The first five were tested
-/// (`scripts/filesystems.sh`); the others are of the same kind. Whatever is not listed is not local.
+/// (`scripts/filesystems.sh`); the others are of the same kind. Whatever is not listed is not
+/// local.
 const LOCAL: [FsType; 9] = [
     statfs::EXT4_SUPER_MAGIC,
     statfs::TMPFS_MAGIC,

@@ -97,8 +97,8 @@ struct ProcStat {
     start_ticks: u64,
 }
 
-/// One read: procfs returns the whole line at once, and 1 KiB is three times its length. Every waiter
-/// reads it at every hand-over, and reading until the end of the file takes eight calls.
+/// One read: procfs returns the whole line at once, and 1 KiB is three times its length. Every
+/// waiter reads it at every hand-over, and reading until the end of the file takes eight calls.
 fn read_stat(path: &str) -> Option<ProcStat> {
     let mut line = [0; 1024];
     let mut file = File::open(path).ok()?;
@@ -125,8 +125,8 @@ fn parse_stat(stat: &[u8]) -> Option<ProcStat> {
 mod tests {
     use super::*;
 
-    // A command may be called ") S 1 (": a parser that stops at the first parenthesis takes parts of
-    // the name for the state.
+    // A command may be called ") S 1 (": a parser that stops at the first parenthesis takes parts
+    // of the name for the state.
     #[test]
     fn a_hostile_command_name_does_not_move_the_fields() {
         let stat = b"7 () Z 1 (x) S 1 7 7 0 -1 4194560 1 2 3 4 5 6 7 8 20 0 3 0 4242 9 9\n";
