@@ -14,8 +14,8 @@ use crate::{exit, messages};
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub struct Man {
-    /// Print the page of this verb
-    verb: Option<String>,
+    /// Print the page of this verb, such as run or table list
+    verb: Vec<String>,
 }
 
 const HELP: &str = "\
@@ -30,12 +30,10 @@ EXIT STATUS
 
 pub fn run(args: &Man, mut command: Command) -> io::Result<u8> {
     command.build();
-    let described = match &args.verb {
-        None => Some(&command),
-        Some(verb) => command.find_subcommand(verb),
-    };
+    let mut verbs = args.verb.iter();
+    let described = verbs.try_fold(&command, |command, verb| command.find_subcommand(verb));
     let Some(described) = described else {
-        let verb = args.verb.as_deref().unwrap_or_default();
+        let verb = args.verb.join(" ");
         messages::print(format_args!("there is no verb {verb}; see `rvlf --help`"));
         return Ok(exit::USAGE);
     };
@@ -50,7 +48,9 @@ fn page(command: Command) -> io::Result<Vec<u8>> {
     let source = concat!("rvlf ", env!("CARGO_PKG_VERSION"));
     let mut page = Vec::new();
     Page::new(command).source(source).render(&mut page)?;
-    sections(&help.unwrap_or_default()).to_writer(&mut page)?;
+    if let Some(help) = help {
+        sections(&help).to_writer(&mut page)?;
+    }
     Ok(page)
 }
 

@@ -55,6 +55,16 @@ fn completions_parse() {
     }
 }
 
+#[test]
+fn every_verb_of_table_has_a_manual_page() {
+    let dir = Directory::new();
+    for verb in ["list", "check", "reclaim", "release"] {
+        let page = dir.rvlf(&["man", "table", verb]);
+        let title = format!(".TH rvlf-table-{verb} 1");
+        assert!(page.stdout.contains(&title), "{verb}: {}", page.stdout);
+    }
+}
+
 // The reader of `man rvlf-run` at three in the morning wants the exit statuses.
 #[test]
 fn manual_pages_are_well_formed() {

@@ -34,29 +34,32 @@ pub struct Table {
 
 #[derive(Subcommand)]
 enum Verb {
-    /// List every entry below the entry that delegated it: its process, whether the process is
-    /// alive and how that is known, its segment and its scopes
+    /// List the entries as a tree
     ///
-    /// Locks, creates and changes nothing.
+    /// Shows each entry below the entry that delegated it: its process, whether the process is alive
+    /// and how that is known, its segment and its scopes. Locks, creates and changes nothing.
     List {
         /// Print one JSON object for each entry, one per line
         #[arg(long)]
         json: bool,
     },
-    /// Report overlapping scopes, duplicate names and segments, missing parents, relative paths,
-    /// and dead entries
+    /// Report contradictions and dead entries
     ///
-    /// Locks, creates and changes nothing.
+    /// Reports overlapping scopes, duplicate names and segments, missing parents, relative paths, and
+    /// the entries of dead processes. Locks, creates and changes nothing.
     Check,
-    /// Remove the entries of dead processes; their children move to their parents
+    /// Remove the entries of dead processes
+    ///
+    /// The children of a removed entry move to its parent.
     Reclaim {
         /// Only print what would be removed
         #[arg(long)]
         dry_run: bool,
     },
-    /// Remove one entry whose process is dead or unknown; its children move to its parent
+    /// Remove one entry whose process is dead or unknown
     ///
-    /// If several entries have the name, the first one.
+    /// The children of the entry move to its parent. If several entries have the name, the first one
+    /// is removed.
     Release {
         /// Remove the entry even if its process is alive (the process keeps writing)
         #[arg(long)]
