@@ -290,7 +290,7 @@ impl<S: Sys> Held<S> {
         if file.is_none() {
             return Ok(());
         }
-        let outcome = match self.known_loss() {
+        let outcome = match self.loss_before_unlink(file.as_ref()) {
             Some(loss) => Err(loss),
             None => {
                 let writer_id = self.record().writer_id();
@@ -302,6 +302,20 @@ impl<S: Sys> Held<S> {
             self.close(file);
         }
         outcome.map_err(|loss| self.lost_error(loss))
+    }
+
+    /// The loss that forbids to unlink whatever is at the path.
+    ///
+    /// Where foreign code has closed the descriptor, the kernel lock went with it: a contender may
+    /// break the lock and publish between the check of the path and the unlink, and its file may
+    /// even have the inode number of ours, which is free.
+    fn loss_before_unlink(&self, file: Option<&S::File>) -> Option<LossReason> {
+        let loss = self.known_loss();
+        if loss.is_some() || sabotaged!(self.place.entry.sys, UnlinkUnderLock) {
+            return loss;
+        }
+        let is_closed = !file.is_some_and(|file| self.is_lock_file(file));
+        is_closed.then(|| self.lose(LossReason::DescriptorClosed))
     }
 
     /// A forked child shares the open file description: its close leaves the parent's kernel lock

@@ -111,6 +111,9 @@ mod simulated {
         OwnDescriptor,
         /// A holder checks that the path still names its file before it unlinks.
         OwnPath,
+        /// A holder checks that its descriptor, and so its kernel lock, is still there before it
+        /// unlinks.
+        UnlinkUnderLock,
         /// A publish that fails removes the file that it made.
         Withdraw,
         /// A publisher that could not lock its file does not remove that file.

@@ -164,6 +164,31 @@ fn a_refresh_never_writes_into_a_file_that_took_the_descriptors_number() {
     );
 }
 
+// Foreign code closes the descriptor of H, and the kernel lock ends with it. C, in another container,
+// sees a dead process and a free kernel lock: it breaks the lock and holds. If H compares the path
+// before that, and unlinks after it, C's file is gone.
+fn lose_the_descriptor_and_release(os: &SimSys) {
+    let Ok(lock) = os.try_acquire() else { return };
+    os.take_descriptors("d");
+    let _ = lock.release();
+}
+
+#[test]
+fn a_release_without_the_kernel_lock_leaves_the_successors_file_alone() {
+    let world = || {
+        let world = coarse().foreign("d", b"a database");
+        let world = world.process("H", 1, lose_the_descriptor_and_release);
+        let world = world.on(System::HOST.in_pid_namespace(1));
+        world.process("C", 1, hold_to_the_end)
+    };
+    prove("a release after the descriptor was closed", &world());
+    find_harm(
+        "a release without a check of the descriptor",
+        &world().without(Safeguard::UnlinkUnderLock),
+        "removed the lock of a live holder",
+    );
+}
+
 const AFTER_THE_AGE: Duration = Duration::from_secs(310);
 
 /// A mount whose flock excludes only processes of one kernel (sshfs): age alone decides about the
