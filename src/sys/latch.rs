@@ -31,9 +31,14 @@ impl Latch {
 
     /// Async-signal-safe: an atomic store and a write(2) of one byte to a pipe that is empty.
     pub(crate) fn set(&self) {
-        if self.set.swap(true, Ordering::SeqCst) {
-            return;
+        let was_set = self.set.swap(true, Ordering::SeqCst);
+        if !was_set {
+            self.wake();
         }
+    }
+
+    /// Makes the pipe readable for those who poll it.
+    fn wake(&self) {
         #[cfg(all(unix, not(rvlf_unsupported)))]
         if let Some(pipe) = &self.pipe {
             pipe.fill();
