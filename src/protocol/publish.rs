@@ -72,16 +72,15 @@ impl<S: Sys> Place<S> {
             return Ok(None);
         };
         let id = unsettled.id();
-        let settled = self.settle_published(unsettled, broken)?;
-        let to_published = |file| {
-            Box::new(Published {
-                file,
-                id,
-                recorded,
-                broken,
-            })
+        let Some(file) = self.settle_published(unsettled, broken)? else {
+            return Ok(None);
         };
-        Ok(settled.map(to_published))
+        Ok(Some(Box::new(Published {
+            file,
+            id,
+            recorded,
+            broken,
+        })))
     }
 
     /// Linked publish: an unnamed file is locked, written, and only then given its name.
