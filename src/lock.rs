@@ -526,6 +526,9 @@ impl LockOptions {
     /// A callback that is called once, on a thread of its own, when a refresh or a check finds the
     /// lock lost.
     ///
+    /// The thread blocks all signals, as every thread of this library does: the program's handlers
+    /// run on the program's threads. A child process that the callback starts inherits the mask.
+    ///
     /// If no thread can be started the callback is not called; [`WriterLock::is_lost`] still
     /// reports the loss.
     ///

@@ -12,13 +12,13 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
 use std::task::{Context, Poll, Waker};
-use std::thread;
 use std::time::Duration;
 
 use crate::error::{Cancelled, IoError};
 use crate::sync::lock;
 use crate::sys::CancelToken;
 use crate::sys::latch::{Latch, wait_any};
+use crate::sys::thread;
 
 /// How long a cancelled wait may take to notice the cancellation before its thread is left behind.
 /// It needs microseconds, unless a mount hangs or the machine is overloaded.
@@ -67,7 +67,7 @@ fn run<T: Send + 'static>(
     let done = Arc::new(Latch::new());
     let result = Arc::new(Slot::new());
     let (setter, filled) = (done.clone(), result.clone());
-    thread::Builder::new().name(NAME.into()).spawn(move || {
+    thread::spawn(NAME, move || {
         filled.fill(work);
         setter.set();
     })?;
@@ -143,8 +143,7 @@ impl<T: Send + 'static, E: From<IoError> + Send + 'static> Future for LockFuture
 fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Arc<Slot<T>>> {
     let slot = Arc::new(Slot::new());
     let filled = slot.clone();
-    let thread = thread::Builder::new().name(NAME.into());
-    thread.spawn(move || filled.fill(work))?;
+    thread::spawn(NAME, move || filled.fill(work))?;
     Ok(slot)
 }
 
@@ -171,7 +170,7 @@ struct Slot<T>(Mutex<State<T>>);
 enum State<T> {
     Running(Option<Waker>),
     /// Also a panic, which goes on where the result is taken.
-    Done(thread::Result<T>),
+    Done(std::thread::Result<T>),
     /// Taken, or no longer wanted.
     Closed,
 }

@@ -21,7 +21,8 @@ use crate::loss::{LossReason, Lost, OnLost};
 use crate::record::{REFRESHED, Record};
 use crate::sync::{lock, try_lock};
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Context, FileId, Host, Identity, IoError, SyncMode, Sys};
+
+use crate::sys::{Context, FileId, Host, Identity, IoError, SyncMode, Sys, thread};
 use crate::trace;
 
 /// A held lock.
@@ -218,8 +219,7 @@ impl<S: Sys> Held<S> {
             // Off the scheduling thread, where a callback that blocks would stop the refreshes of
             // other locks, and never under our mutexes, which it would wait for if it drops the
             // lock. If no thread can be started, only `check` and `is_lost` report the loss.
-            let thread = std::thread::Builder::new().name("rvlf-on-lost".into());
-            let _ = thread.spawn(move || on_lost(&lost));
+            let _ = thread::spawn("rvlf-on-lost", move || on_lost(&lost));
         }
         reason
     }

@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 
 use super::schedule::{Key, Schedule};
 use crate::sync::{lock, wait_timeout};
-use crate::sys::{Host, Identity, Sys, close_spare_watch};
+use crate::sys::{Host, Identity, Sys, close_spare_watch, thread};
 
 /// A held lock, as the keepalive sees it.
 pub(crate) trait Refresh: Send + Sync {
@@ -152,8 +152,7 @@ impl Keepalive {
             .insert(self.start.elapsed(), interval, phase, job);
         match (state.wakes_at, state.schedule.next_due()) {
             (None, due) => {
-                let thread = std::thread::Builder::new().name("rvlf-keepalive".into());
-                if let Err(error) = thread.spawn(|| self.run()) {
+                if let Err(error) = thread::spawn("rvlf-keepalive", || self.run()) {
                     state.schedule.remove(key);
                     return Err(error);
                 }
@@ -234,8 +233,7 @@ impl Keepalive {
         }
         let underway = job.underway.clone();
         let (sender, receiver) = channel();
-        let thread = std::thread::Builder::new().name("rvlf-refresh".into());
-        let started = thread.spawn(move || self.work(device, &receiver));
+        let started = thread::spawn("rvlf-refresh", move || self.work(device, &receiver));
         if started.is_ok() && sender.send((key, job)).is_ok() {
             workers.insert(device, sender);
         } else {

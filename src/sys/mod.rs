@@ -34,6 +34,7 @@ pub(crate) mod latch;
 mod poll;
 #[cfg(feature = "table")]
 mod table_sys;
+pub(crate) mod thread;
 
 // `--cfg rvlf_portable` and `--cfg rvlf_unsupported` build what other systems get, so that it is
 // compiled, linted and (portable) tested on Linux too.

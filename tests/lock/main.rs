@@ -4,6 +4,7 @@ mod auto_traits;
 mod cancel;
 mod crash;
 mod hard_cases;
+mod host_program;
 mod keepalive;
 mod processes;
 mod soak;
@@ -15,6 +16,7 @@ fn child_role() {
     let roles = [
         crash::ROLES,
         hard_cases::ROLES,
+        host_program::ROLES,
         keepalive::ROLES,
         processes::ROLES,
         soak::ROLES,

@@ -15,7 +15,7 @@ use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDe
 use crate::record::Pid;
 use crate::sys::latch::{Latch, SLICE};
 use crate::sys::poll::poll_readable;
-use crate::sys::{CancelToken, Identity, WakeReason};
+use crate::sys::{CancelToken, Identity, WakeReason, thread};
 
 /// A watched lock file, and perhaps its holder.
 #[derive(Debug)]
@@ -96,8 +96,7 @@ impl Drop for Watch {
         };
         if let Some(surplus) = surplus {
             // If no thread can be started it is closed right here.
-            let closer = std::thread::Builder::new().name("rvlf-close".into());
-            let _ = closer.spawn(move || drop(surplus));
+            let _ = thread::spawn("rvlf-close", move || drop(surplus));
         }
     }
 }
