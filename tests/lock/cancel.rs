@@ -1,4 +1,5 @@
 //! Waits that are cancelled, by a token or by dropping their future.
+#![cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
 
 use std::fs;
 use std::future::Future;

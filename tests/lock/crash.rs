@@ -1,11 +1,9 @@
-//! Killed at every system call, and refused at every system call: the next contender recovers by
-//! itself, nobody robs the living, and nothing but our own files is ever gone.
+//! A process that is killed at any system call, or whose calls fail: the next contender recovers by
+//! itself, a live holder keeps its lock, and no file but the library's own is ever removed.
 //!
-//! strace kills the victim at the entry of one call, so that this call is not done, or lets the call
-//! fail. One run for every call of every deed, counted in a run that nothing disturbs.
+//! strace kills the victim at the entry of one call, so that this call is not done, or makes the call
+//! fail. There is one run for every call of every operation; an undisturbed run counts the calls.
 #![cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
-
-use support as common;
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -16,106 +14,113 @@ use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
-use common::{Actor, OLD, Role, VERY_OLD};
 use rvlf::{AcquireError, BreakError, Holder, LockOptions, Record, WriterLock, lock_path_for};
+use support::{ChildProcess, OLD, Role, RoleEntry, VERY_OLD};
 
-/// Everything that touches files and descriptors (flock, fsync and mmap included), and what else the
-/// library asks the kernel.
+/// The calls that touch files and descriptors (flock, fsync and mmap included), and the other calls that
+/// the library makes.
 const CALLS: &str = "%file,%desc,kill,getrandom,madvise,clock_nanosleep,inotify_init1,pidfd_open";
 
-/// What the victim looks at right after its deed.
+/// A path that the victim queries right after its operation.
 const END: &str = "/rvlf-test-end";
 
-// ---------------------------------------------------------------- deeds
+// ---------------------------------------------------------------- operations
 
-/// What the victim does, and what lies at the lock path before.
+/// What the victim does, and what is at the lock path before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Deed {
+enum Operation {
     /// Acquires a free lock.
     Acquire,
-    /// Acquires where a dead holder's lock lies.
+    /// Acquires the lock of a dead holder.
     Reclaim,
-    /// Refreshes and checks what it holds.
+    /// Refreshes and checks the lock that it holds.
     Refresh,
-    /// Releases what it holds.
+    /// Releases the lock that it holds.
     Release,
     /// Breaks a dead holder's lock by hand.
     Break,
-    /// Breaks the lock of the holder that it names, dead or not.
+    /// Breaks the lock with the writer id that it names, whether its holder is dead or not.
     ForceBreak,
-    /// Wants what a live process holds.
+    /// Attempts to acquire the lock of a live holder.
     Contend,
-    /// Waits a moment for what a live process holds.
+    /// Waits 20 ms for the lock of a live holder.
     Wait,
-    /// Wants to break what a live process holds.
+    /// Attempts to break the lock of a live holder.
     BreakLive,
-    /// Wants what a live deployed client holds: no flock, no stamp, never refreshed.
+    /// Attempts to acquire the lock of a live deployed client: no flock, no stamp, never refreshed.
     ContendDeployed,
 }
 
-/// A deed and its circumstances.
+/// An operation and its circumstances.
 #[derive(Clone, Copy, Debug)]
 struct Scenario {
-    deed: Deed,
-    /// A fault that is there in every run.
-    handicap: Option<&'static str>,
+    operation: Operation,
+    /// A fault that every run has.
+    constant_fault: Option<&'static str>,
 }
 
-const fn plain(deed: Deed) -> Scenario {
-    let handicap = None;
-    Scenario { deed, handicap }
+const fn plain(operation: Operation) -> Scenario {
+    let constant_fault = None;
+    Scenario {
+        operation,
+        constant_fault,
+    }
 }
 
 /// Without links a record is published by exclusive create: the file is empty for a moment.
-const fn without_links(deed: Deed) -> Scenario {
-    let handicap = Some("linkat:error=EPERM");
-    Scenario { deed, handicap }
+const fn without_links(operation: Operation) -> Scenario {
+    let constant_fault = Some("linkat:error=EPERM");
+    Scenario {
+        operation,
+        constant_fault,
+    }
 }
 
 impl fmt::Display for Scenario {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}", self.deed)?;
-        let fault = self.handicap.map(|fault| write!(f, " ({fault})"));
+        write!(f, "{:?}", self.operation)?;
+        let fault = self.constant_fault.map(|fault| write!(f, " ({fault})"));
         fault.unwrap_or(Ok(()))
     }
 }
 
 impl Scenario {
-    fn is_about_the_living(&self) -> bool {
-        use Deed::{BreakLive, Contend, ContendDeployed, Wait};
-        matches!(self.deed, Contend | Wait | BreakLive | ContendDeployed)
+    fn has_live_holder(&self) -> bool {
+        use Operation::{BreakLive, Contend, ContendDeployed, Wait};
+        matches!(self.operation, Contend | Wait | BreakLive | ContendDeployed)
     }
 }
 
-/// Nothing is refreshed by a thread of its own, whose calls would be counted, too.
+/// Without keepalive: the calls of its thread would be counted, too.
 fn options() -> LockOptions {
     WriterLock::options().keepalive(None)
 }
 
-/// Whether the directory for temporary files lies on a file system that is not local, as
-/// `scripts/filesystems.sh` says: there age decides, and what is left behind has to grow old.
+/// Whether the directory for temporary files is on a file system that is not local;
+/// `scripts/filesystems.sh` sets the variable. There age decides, and what a dead process left has to
+/// grow old.
 fn is_remote() -> bool {
-    common::arg_or("REMOTE", "no") == "yes"
+    support::arg_or("REMOTE", "no") == "yes"
 }
 
-pub const ROLES: &[(&str, fn())] = &[("victim", victim)];
+pub const ROLES: &[RoleEntry] = &[("victim", victim)];
 
 fn victim() {
-    let data = PathBuf::from(common::arg("DATA"));
-    let deed = common::arg_or("DEED", "");
+    let data = PathBuf::from(support::arg("DATA"));
+    let operation = support::arg_or("OPERATION", "");
     let options = options();
     let mut held = None;
-    if matches!(deed.as_str(), "Refresh" | "Release") {
+    if matches!(operation.as_str(), "Refresh" | "Release") {
         held = Some(options.try_acquire(&data).expect("the lock is free"));
     }
     let dead = fs::read(lock_path_for(&data)).unwrap_or_default();
-    let dead = Record::decode(&dead).map_or(common::some_writer_id(), |record| record.writer_id());
-    // strace follows this thread alone. Another one waits for the cue: a call of this thread's that
-    // was under way when strace came would be counted in one run and not in the next.
-    common::say(format_args!("thread {}", nix::unistd::gettid()));
-    let cue = std::thread::spawn(common::next_cue).join();
-    cue.expect("the test tells it to begin");
-    let said = match (deed.as_str(), held.take()) {
+    let dead = Record::decode(&dead).map_or(support::some_writer_id(), |record| record.writer_id());
+    // strace follows this thread alone. Another thread waits for the command: a call of this thread
+    // that is in progress when strace attaches would be counted in one run and not in the next.
+    support::report(format_args!("thread {}", nix::unistd::gettid()));
+    let command = std::thread::spawn(support::next_command).join();
+    command.expect("the test sends a command to begin");
+    let report = match (operation.as_str(), held.take()) {
         ("Refresh", Some(lock)) => {
             let outcome = lock.refresh().map_err(|error| error.to_string());
             let outcome = outcome.and_then(|()| lock.check().map_err(|lost| lost.to_string()));
@@ -130,26 +135,26 @@ fn victim() {
                 text
             }
         },
-        ("Break" | "BreakLive", _) => describe_break(common::break_stale_by(options, &data)),
-        ("ForceBreak", _) => describe_break(common::force_break(&data, dead)),
+        ("Break" | "BreakLive", _) => describe_break(support::break_stale_with(options, &data)),
+        ("ForceBreak", _) => describe_break(support::force_break(&data, dead)),
         ("Wait", _) => {
             let outcome = options.acquire(&data, Duration::from_millis(20));
-            common::describe(&outcome)
+            support::describe(&outcome)
         }
         _ => {
             let outcome = options.try_acquire(&data);
-            let text = common::describe(&outcome);
+            let text = support::describe(&outcome);
             held = outcome.ok();
             text
         }
     };
     let _ = fs::symlink_metadata(END);
-    common::say(said);
-    common::next_cue();
+    support::report(report);
+    support::next_command();
     match held.map(WriterLock::release) {
-        Some(Ok(())) => common::say("released"),
-        Some(Err(error)) => common::say(format_args!("not released: {error}")),
-        None => common::say("nothing held"),
+        Some(Ok(())) => support::report("released"),
+        Some(Err(error)) => support::report(format_args!("not released: {error}")),
+        None => support::report("nothing held"),
     }
 }
 
@@ -161,71 +166,72 @@ fn describe_break(outcome: Result<Option<Holder>, BreakError>) -> String {
     }
 }
 
-// ---------------------------------------------------------------- the stage
+// ---------------------------------------------------------------- the directory
 
-/// A directory with the lock in the state that a deed needs, and files of others that look similar.
-struct Stage {
+/// A directory with the lock in the state that an operation needs, and similar files of other programs.
+struct Directory {
     scenario: Scenario,
     dir: tempfile::TempDir,
     foreign: Vec<(PathBuf, Vec<u8>)>,
     live: Option<WriterLock>,
 }
 
-impl Stage {
-    fn new(scenario: Scenario) -> Stage {
+impl Directory {
+    fn new(scenario: Scenario) -> Directory {
         let dir = tempfile::Builder::new().prefix("rvlf-test-").tempdir();
         let dir = dir.expect("there is a directory for temporary files");
         let foreign = [
             ("data", "what the lock is for"),
-            ("data.lock.orig", "a copy somebody made"),
+            ("data.lock.orig", "a copy that an operator made"),
             (
                 ".rvlf-0123456789abcdef",
-                "named like an aside, but no record",
+                "named like a lock that a breaker moved aside, but no record",
             ),
-            (".rvlf-settings", "somebody's dot file"),
+            (".rvlf-settings", "a dot file of another program"),
             ("other.lock", "4711\n"),
         ];
         let foreign = foreign.map(|(name, content)| {
             let path = dir.path().join(name);
-            fs::write(&path, content).expect("the directory is ours");
-            common::age_mtime(&path, Duration::from_secs(3600));
+            fs::write(&path, content).expect("the directory is writable");
+            support::age_mtime(&path, Duration::from_secs(3600));
             (path, content.as_bytes().to_vec())
         });
-        let mut stage = Stage {
+        let mut directory = Directory {
             scenario,
             dir,
             foreign: foreign.into(),
             live: None,
         };
-        stage.plant();
-        stage
+        directory.plant();
+        directory
     }
 
     fn plant(&mut self) {
         let data = self.data();
-        match self.scenario.deed {
-            Deed::Acquire | Deed::Refresh | Deed::Release => {}
-            Deed::Reclaim | Deed::Break | Deed::ForceBreak => self.plant_dead(),
-            Deed::Contend | Deed::Wait | Deed::BreakLive => {
-                // By the default policy: what is shared is not said by the holder's options.
-                let live = WriterLock::try_acquire(&data).expect("nothing is there");
+        match self.scenario.operation {
+            Operation::Acquire | Operation::Refresh | Operation::Release => {}
+            Operation::Reclaim | Operation::Break | Operation::ForceBreak => self.plant_dead(),
+            Operation::Contend | Operation::Wait | Operation::BreakLive => {
+                // With the default options: a contender does not know the options of the holder.
+                let live = WriterLock::try_acquire(&data).expect("the lock path is free");
                 self.live = Some(live);
             }
-            Deed::ContendDeployed => {
+            Operation::ContendDeployed => {
                 let age = Duration::from_secs(600);
-                let record = common::unstamped(common::this_process(), &common::this_host(), age);
+                let record =
+                    support::unstamped(support::this_process(), &support::this_host(), age);
                 let lock_path = lock_path_for(&data);
-                fs::write(&lock_path, record.encode()).expect("nothing is there");
-                common::age_mtime(&lock_path, age);
+                fs::write(&lock_path, record.encode()).expect("the lock path is free");
+                support::age_mtime(&lock_path, age);
             }
         }
     }
 
     fn plant_dead(&self) {
-        common::plant_left_behind(&self.data());
-        // Deployed clients would call it stale as well: the settling pause is part of the deed.
-        common::backdate(&self.data(), OLD);
-        common::age_mtime(&self.lock_path(), OLD);
+        support::plant_left_behind(&self.data());
+        // Old enough for deployed clients to break it as well: the settling pause is part of the operation.
+        support::backdate(&self.data(), OLD);
+        support::age_mtime(&self.lock_path(), OLD);
     }
 
     fn data(&self) -> PathBuf {
@@ -236,56 +242,61 @@ impl Stage {
         lock_path_for(self.data())
     }
 
-    /// Starts a victim, has strace follow its thread, and lets it begin. Calls are counted from here.
+    /// Starts a victim, attaches strace to its thread, and lets it begin. Calls are counted from then on.
     fn victim(&self, strace: &[String]) -> Victim {
         let role = Role::new("victim").with("DATA", self.data());
-        let mut actor = role
-            .with("DEED", format!("{:?}", self.scenario.deed))
+        let mut process = role
+            .with("OPERATION", format!("{:?}", self.scenario.operation))
             .start();
-        let thread = actor.hear();
+        let thread = process.receive();
         let thread = thread
             .strip_prefix("thread ")
-            .expect("a victim begins by saying so");
+            .expect("a victim reports its thread first");
         let mut command = Command::new("strace");
         command.args(["-e", "signal=none"]).args(strace);
-        if let Some(fault) = self.scenario.handicap {
+        if let Some(fault) = self.scenario.constant_fault {
             command.args(["-e", &format!("inject={fault}")]);
         }
         let strace = command.args(["-p", thread]).stderr(Stdio::piped()).spawn();
         let mut strace = strace.expect("strace is installed");
-        let stderr = strace.stderr.take().expect("it is piped");
+        let stderr = strace.stderr.take().expect("the output is piped");
         let mut stderr = BufReader::new(stderr);
         let mut line = String::new();
         stderr
             .read_line(&mut line)
-            .expect("strace says what it does");
+            .expect("strace reports what it does");
         assert!(
             line.contains("attached"),
-            "strace may trace our own child: {line}"
+            "this user may trace a child: {line}"
         );
-        actor.tell("begin");
+        process.send("begin");
         Victim {
-            actor,
+            process,
             strace,
             _stderr: stderr,
         }
     }
 
-    /// Nothing of others is gone or changed.
+    /// No file of another program is removed or changed.
     fn assert_foreign_files_untouched(&self, when: &str) {
         for (path, content) in &self.foreign {
             let found = fs::read(path).unwrap_or_default();
-            assert_eq!(&found, content, "{when}: {} is not ours", path.display());
+            assert_eq!(
+                &found,
+                content,
+                "{when}: {} is another program's",
+                path.display()
+            );
         }
     }
 
-    /// What lies in the directory besides the files of others and the lock.
-    fn litter(&self) -> Vec<OsString> {
+    /// The names in the directory besides the other programs' files and the lock.
+    fn leftovers(&self) -> Vec<OsString> {
         let known = |name: &OsString| {
             let path = self.dir.path().join(name);
             path == self.lock_path() || self.foreign.iter().any(|(foreign, _)| *foreign == path)
         };
-        let mut names = common::names_in(self.dir.path());
+        let mut names = support::names_in(self.dir.path());
         names.retain(|name| !known(name));
         names
     }
@@ -294,18 +305,18 @@ impl Stage {
         options().try_acquire(self.data())
     }
 
-    /// Sets what a dead holder left back by more than every threshold.
+    /// Makes what a dead holder left older than every threshold.
     fn grow_old(&self) {
         let Ok(left) = fs::read(self.lock_path()) else {
             return;
         };
         if Record::decode(&left).is_ok() {
-            common::backdate(&self.data(), VERY_OLD);
+            support::backdate(&self.data(), VERY_OLD);
         }
-        common::age_mtime(&self.lock_path(), VERY_OLD);
+        support::age_mtime(&self.lock_path(), VERY_OLD);
     }
 
-    /// Whoever comes next gets the lock in one attempt and can give it back.
+    /// The next contender gets the lock in one attempt and can release it.
     fn assert_recovers(&self, when: &str) {
         if is_remote() {
             self.grow_old();
@@ -320,90 +331,99 @@ impl Stage {
             Err(error) => panic!("{when}: the next contender is refused: {error}"),
         }
         assert!(
-            common::is_absent(&self.lock_path()),
+            support::is_absent(&self.lock_path()),
             "{when}: a released lock leaves no file"
         );
     }
 
-    /// A crash leaves one aside at the most, and whoever breaks next removes it.
-    fn assert_litter_is_swept(&self, when: &str) {
-        let litter = self.litter();
-        // On a remote mount a probe of the server's clock, too, and its second reading.
+    /// A crash leaves at most one file that was moved aside, and the next breaker removes it.
+    fn assert_leftovers_are_removed(&self, when: &str) {
+        let leftovers = self.leftovers();
+        // On a remote mount also a probe of the server's clock and its second reading.
         let most = if is_remote() { 3 } else { 1 };
-        assert!(litter.len() <= most, "{when}: so much litter: {litter:?}");
-        if litter.is_empty() {
+        assert!(
+            leftovers.len() <= most,
+            "{when}: too many leftovers: {leftovers:?}"
+        );
+        if leftovers.is_empty() {
             return;
         }
-        for name in &litter {
-            common::age_mtime(&self.dir.path().join(name), Duration::from_secs(120));
+        for name in &leftovers {
+            support::age_mtime(&self.dir.path().join(name), Duration::from_secs(120));
         }
         self.plant_dead();
-        let broken = common::break_stale_by(options(), self.data());
+        let broken = support::break_stale_with(options(), self.data());
         broken.unwrap_or_else(|error| panic!("{when}: the planted lock is stale: {error}"));
         assert_eq!(
-            self.litter(),
+            self.leftovers(),
             Vec::<OsString>::new(),
-            "{when}: an aside older than a minute is removed by the next breaker"
+            "{when}: the next breaker removes leftovers that are older than a minute"
         );
     }
 
-    /// The victim is gone: whatever it was doing, the lock is where it should be.
+    /// The victim has ended: whatever it was doing, the lock is in the right state.
     fn assert_sound(&self, when: &str) {
         self.assert_foreign_files_untouched(when);
-        self.assert_living_undisturbed(when);
-        if !self.scenario.is_about_the_living() {
+        self.assert_live_holder_undisturbed(when);
+        if !self.scenario.has_live_holder() {
             self.assert_recovers(when);
-            self.assert_litter_is_swept(when);
+            self.assert_leftovers_are_removed(when);
             self.assert_foreign_files_untouched(when);
         }
     }
 
-    fn assert_living_undisturbed(&self, when: &str) {
+    fn assert_live_holder_undisturbed(&self, when: &str) {
         if let Some(live) = &self.live {
             live.check()
-                .unwrap_or_else(|lost| panic!("{when}: the living was robbed: {lost}"));
+                .unwrap_or_else(|lost| panic!("{when}: the live holder lost its lock: {lost}"));
         }
-        if self.scenario.is_about_the_living() {
-            let record = common::read_record(&self.data());
+        if self.scenario.has_live_holder() {
+            let record = support::read_record(&self.data());
             assert_eq!(
                 record.pid(),
-                common::this_process(),
+                support::this_process(),
                 "{when}: the record is the live holder's"
             );
-            assert_eq!(self.litter(), Vec::<OsString>::new(), "{when}: no litter");
+            assert_eq!(
+                self.leftovers(),
+                Vec::<OsString>::new(),
+                "{when}: no leftovers"
+            );
         }
     }
 }
 
-/// The process that does the deed, and its tracer.
+/// The process that runs the operation, and its tracer.
 struct Victim {
-    actor: Actor,
+    process: ChildProcess,
     strace: Child,
     _stderr: BufReader<ChildStderr>,
 }
 
 impl Victim {
-    /// The deed's outcome; `None` if the victim died in it.
+    /// The report of the operation; `None` if the victim died in it.
     fn outcome(&mut self) -> Option<String> {
-        self.actor.hear_or_end()
+        self.process.receive_or_end()
     }
 
     fn kill(mut self) {
-        self.actor.kill();
+        self.process.kill();
     }
 }
 
 impl Drop for Victim {
     fn drop(&mut self) {
-        // It ends after the thread that it traces.
-        self.actor.kill();
-        self.strace.wait().expect("the tracer is ours");
+        // strace ends after the thread that it traces.
+        self.process.kill();
+        self.strace
+            .wait()
+            .expect("strace is a child of this process");
     }
 }
 
 // ---------------------------------------------------------------- counting
 
-/// One system call of a deed: its name, and the how manieth of that name.
+/// One system call of an operation: its name, and its number among the calls of that name.
 #[derive(Clone, Debug)]
 struct Call {
     name: String,
@@ -416,16 +436,16 @@ impl Call {
         let Call { name, ordinal, .. } = self;
         let plus = if from_then_on { "+" } else { "" };
         let inject = format!("inject={name}:{what}:when={ordinal}{plus}");
-        // What is injected is traced, and nothing else.
+        // strace traces the calls that it injects faults into, and no others.
         let options = ["-o", "/dev/null", "-e", &inject];
         options.map(Into::into).into()
     }
 }
 
-/// The calls of an undisturbed deed, in order, and its outcome.
+/// The calls of an undisturbed operation, in order, and its outcome.
 fn calls(scenario: Scenario) -> (Vec<Call>, String) {
-    let stage = Stage::new(scenario);
-    let log = stage.dir.path().join("data.log");
+    let directory = Directory::new(scenario);
+    let log = directory.dir.path().join("data.log");
     let options = [
         "-o",
         &log.to_string_lossy(),
@@ -433,10 +453,10 @@ fn calls(scenario: Scenario) -> (Vec<Call>, String) {
         &format!("trace={CALLS}"),
     ]
     .map(Into::into);
-    let mut victim = stage.victim(&options);
+    let mut victim = directory.victim(&options);
     let outcome = victim.outcome().expect("nothing disturbs this run");
     drop(victim);
-    let log = fs::read_to_string(log).expect("strace has written it");
+    let log = fs::read_to_string(log).expect("strace has written the log");
     let mut ordinals = HashMap::<&str, usize>::new();
     let mut calls = Vec::new();
     for line in log.lines() {
@@ -448,10 +468,10 @@ fn calls(scenario: Scenario) -> (Vec<Call>, String) {
         };
         let ordinal = ordinals.entry(name).or_default();
         *ordinal += 1;
-        let fails_anyway = scenario
-            .handicap
+        let fails_in_every_run = scenario
+            .constant_fault
             .is_some_and(|fault| fault.starts_with(name));
-        if !fails_anyway {
+        if !fails_in_every_run {
             calls.push(Call {
                 name: name.into(),
                 ordinal: *ordinal,
@@ -459,26 +479,26 @@ fn calls(scenario: Scenario) -> (Vec<Call>, String) {
             });
         }
     }
-    panic!("the deed has an end:\n{log}");
+    panic!("no end of the operation in the log:\n{log}");
 }
 
-fn strace_is_missing() -> bool {
+/// Whether strace is installed and the kernel witnesses deaths; if not, the calling test is skipped.
+fn can_run() -> bool {
     let found = Command::new("strace")
         .arg("-V")
         .stdout(Stdio::null())
         .status();
-    let missing = found.is_err();
-    if missing {
-        common::skip("strace is not installed");
+    if found.is_err() {
+        support::skip("strace is not installed");
     }
-    missing
+    found.is_ok() && support::kernel_is_witness()
 }
 
 // ---------------------------------------------------------------- killed
 
-/// Kills a victim at each call of its deed, and looks at what it left.
+/// Kills a victim at each call of its operation, and checks what it left.
 fn kill_everywhere(scenarios: &[Scenario]) {
-    if strace_is_missing() {
+    if !can_run() {
         return;
     }
     for scenario in scenarios {
@@ -491,74 +511,76 @@ fn kill_everywhere(scenarios: &[Scenario]) {
                 calls.len(),
                 call.line
             );
-            let stage = Stage::new(*scenario);
-            let mut victim = stage.victim(&call.inject("signal=SIGKILL", false));
+            let directory = Directory::new(*scenario);
+            let mut victim = directory.victim(&call.inject("signal=SIGKILL", false));
             match victim.outcome() {
                 None => killed += 1,
-                // A wait that the machine's load made shorter than the counted one.
-                Some(said) if scenario.deed == Deed::Wait => {
-                    assert_eq!(said, undisturbed, "{when}")
+                // The machine's load can make a wait shorter than the counted one.
+                Some(report) if scenario.operation == Operation::Wait => {
+                    assert_eq!(report, undisturbed, "{when}")
                 }
-                Some(said) => panic!("{when}: the kill comes within the deed, but it said {said}"),
+                Some(report) => {
+                    panic!("{when}: the kill is within the operation, but the report is {report}")
+                }
             }
             drop(victim);
-            stage.assert_sound(&when);
+            directory.assert_sound(&when);
         }
         assert_kills_end(*scenario, calls.last(), &undisturbed);
         println!("{scenario}: {} calls, killed at {killed}", calls.len());
     }
 }
 
-/// One call further there is nothing left to be killed at.
+/// After its last call the operation makes no further one.
 fn assert_kills_end(scenario: Scenario, last: Option<&Call>, undisturbed: &str) {
-    let mut beyond = last.expect("no deed without a call").clone();
+    let mut beyond = last.expect("every operation makes calls").clone();
     beyond.ordinal += 1;
-    let stage = Stage::new(scenario);
-    let said = { stage.victim(&beyond.inject("signal=SIGKILL", false)) }.outcome();
-    let ended = said.as_deref().map(first_word) == Some(first_word(undisturbed));
-    // A wait may need a look more than the counted one did.
-    let longer = scenario.deed == Deed::Wait && said.is_none();
+    let directory = Directory::new(scenario);
+    let report = { directory.victim(&beyond.inject("signal=SIGKILL", false)) }.outcome();
+    let ended = report.as_deref().map(first_word) == Some(first_word(undisturbed));
+    // A wait may examine the lock once more than the counted one did.
+    let longer = scenario.operation == Operation::Wait && report.is_none();
     assert!(
         ended || longer,
-        "{scenario}: the deed ends after its last call: {said:?}"
+        "{scenario}: the operation ends after its last call: {report:?}"
     );
 }
 
 #[test]
 fn killed_anywhere_in_an_acquisition_the_next_contender_recovers() {
-    kill_everywhere(&[plain(Deed::Acquire), without_links(Deed::Acquire)]);
+    kill_everywhere(&[plain(Operation::Acquire), without_links(Operation::Acquire)]);
 }
 
 #[test]
 fn killed_anywhere_while_reclaiming_the_next_contender_recovers() {
-    kill_everywhere(&[plain(Deed::Reclaim)]);
+    kill_everywhere(&[plain(Operation::Reclaim)]);
 }
 
 #[test]
 fn killed_anywhere_in_refresh_release_or_break_the_next_contender_recovers() {
     kill_everywhere(&[
-        plain(Deed::Refresh),
-        plain(Deed::Release),
-        plain(Deed::Break),
-        plain(Deed::ForceBreak),
+        plain(Operation::Refresh),
+        plain(Operation::Release),
+        plain(Operation::Break),
+        plain(Operation::ForceBreak),
     ]);
 }
 
 #[test]
-fn killed_anywhere_a_contender_does_not_disturb_the_living() {
+fn killed_anywhere_a_contender_does_not_disturb_the_live_holder() {
     kill_everywhere(&[
-        plain(Deed::Contend),
-        plain(Deed::Wait),
-        plain(Deed::BreakLive),
-        plain(Deed::ContendDeployed),
+        plain(Operation::Contend),
+        plain(Operation::Wait),
+        plain(Operation::BreakLive),
+        plain(Operation::ContendDeployed),
     ]);
 }
 
-// ---------------------------------------------------------------- refused
+// ---------------------------------------------------------------- failing calls
 
-/// Lets each call of a deed fail, and compares what the victim says with what is.
+/// Makes each call of an operation fail, and compares the victim's report with the state of the lock.
 fn fail_everywhere(scenarios: &[Scenario]) {
-    if strace_is_missing() {
+    if !can_run() {
         return;
     }
     for scenario in scenarios {
@@ -568,21 +590,21 @@ fn fail_everywhere(scenarios: &[Scenario]) {
             for (fault, from_then_on) in faults(call) {
                 let lasting = if from_then_on { " from then on" } else { "" };
                 let when = format!("{scenario}, {fault}{lasting} at {}", call.line);
-                let stage = Stage::new(*scenario);
+                let directory = Directory::new(*scenario);
                 let what = format!("error={fault}");
-                let mut victim = stage.victim(&call.inject(&what, from_then_on));
-                let said = victim.outcome();
-                let said = said.unwrap_or_else(|| panic!("{when}: an error kills nobody"));
+                let mut victim = directory.victim(&call.inject(&what, from_then_on));
+                let report = victim.outcome();
+                let report = report.unwrap_or_else(|| panic!("{when}: an error kills no process"));
                 if fault == "EINTR" {
-                    let (word, undisturbed) = (first_word(&said), first_word(&undisturbed));
+                    let (word, undisturbed) = (first_word(&report), first_word(&undisturbed));
                     assert_eq!(
                         word, undisturbed,
-                        "{when}: a signal changes nothing: {said}"
+                        "{when}: a signal changes nothing: {report}"
                     );
                 }
                 runs += 1;
-                errors += usize::from(first_word(&said) == "error");
-                stage.assert_honest(victim, &said, from_then_on, &when);
+                errors += usize::from(first_word(&report) == "error");
+                directory.assert_report_is_true(victim, &report, from_then_on, &when);
             }
         }
         let calls = calls.len();
@@ -590,11 +612,11 @@ fn fail_everywhere(scenarios: &[Scenario]) {
     }
 }
 
-fn first_word(said: &str) -> &str {
-    said.split(' ').next().unwrap_or_default()
+fn first_word(report: &str) -> &str {
+    report.split(' ').next().unwrap_or_default()
 }
 
-/// How a call may fail: once, or from then on. (EINTR for ever would be a call that never ends.)
+/// How a call may fail: once, or from then on. (A call that always fails with EINTR would never end.)
 fn faults(call: &Call) -> Vec<(&'static str, bool)> {
     let interrupted = ("EINTR", false);
     let mut faults = vec![
@@ -604,7 +626,7 @@ fn faults(call: &Call) -> Vec<(&'static str, bool)> {
         ("EMFILE", false),
     ];
     match call.name.as_str() {
-        // A sleep can only be interrupted, and nobody can do anything about a failed close.
+        // A sleep can only be interrupted, and after a failed close there is nothing to do.
         "clock_nanosleep" => return vec![interrupted],
         "close" => return vec![],
         "kill" => return vec![("EPERM", false)],
@@ -617,45 +639,51 @@ fn faults(call: &Call) -> Vec<(&'static str, bool)> {
     faults
 }
 
-impl Stage {
-    /// Whoever says that it holds the lock holds it; whoever reports an error leaves nothing.
-    fn assert_honest(&self, victim: Victim, said: &str, lasting: bool, when: &str) {
-        let word = first_word(said);
-        let when = &format!("{when}, said: {said}");
-        match (self.scenario.deed, word) {
-            (Deed::Acquire | Deed::Reclaim, "got") | (Deed::Refresh, "refreshed" | "error") => {
-                let refused = self.try_acquire().map(|_| "nobody");
-                let refused = refused.expect_err("nobody else gets what the victim holds");
+impl Directory {
+    /// The report is true: a victim that reports a hold holds the lock, and one that reports an error
+    /// leaves nothing.
+    fn assert_report_is_true(&self, victim: Victim, report: &str, lasting: bool, when: &str) {
+        let word = first_word(report);
+        let when = &format!("{when}, reported: {report}");
+        match (self.scenario.operation, word) {
+            (Operation::Acquire | Operation::Reclaim, "got")
+            | (Operation::Refresh, "refreshed" | "error") => {
+                let refused = self.try_acquire().map(drop);
+                let refused = refused.expect_err("the victim holds the lock");
                 assert!(refused.is_held(), "{when}: it holds the lock: {refused}");
                 victim.kill();
             }
-            (Deed::Acquire | Deed::Reclaim, "error") => {
+            (Operation::Acquire | Operation::Reclaim, "error") => {
                 victim.kill();
-                // What cannot be asked for its identity stays: an empty file that O_EXCL made, or,
-                // where that fails for good, a record. The next contender recovers either.
+                // A file whose identity cannot be queried stays: an empty file that O_EXCL made, or, where
+                // the query always fails, a record. The next contender recovers either.
                 let left = fs::read(self.lock_path()).unwrap_or_default();
                 assert!(
-                    self.scenario.deed == Deed::Reclaim || lasting || left.is_empty(),
+                    self.scenario.operation == Operation::Reclaim || lasting || left.is_empty(),
                     "{when}: a failed acquisition leaves no record"
                 );
             }
-            (Deed::Release, "released") => {
-                assert!(common::is_absent(&self.lock_path()), "{when}: it is gone");
+            (Operation::Release, "released") => {
+                assert!(
+                    support::is_absent(&self.lock_path()),
+                    "{when}: the lock file is removed"
+                );
                 victim.kill();
             }
-            (Deed::Release, "error") => {
-                let refused = self.try_acquire().map(|_| "nobody");
-                let refused = refused.expect_err("the victim holds it until it has released it");
+            (Operation::Release, "error") => {
+                let refused = self.try_acquire().map(drop);
+                let refused =
+                    refused.expect_err("the victim holds the lock until it has released it");
                 assert!(refused.is_held(), "{when}: still held: {refused}");
                 victim.kill();
             }
-            (Deed::Break | Deed::ForceBreak, "removed" | "error") => victim.kill(),
-            // Without flock nobody can be sure on a remote mount: doubt reads as held.
-            (Deed::Reclaim, "held") if is_remote() => victim.kill(),
-            (Deed::Contend | Deed::ContendDeployed, "held" | "error") => victim.kill(),
-            (Deed::Wait, "timeout" | "error") => victim.kill(),
-            (Deed::BreakLive, "error") => victim.kill(),
-            _ => panic!("{when}: no outcome of this deed"),
+            (Operation::Break | Operation::ForceBreak, "removed" | "error") => victim.kill(),
+            // Without flock nothing is certain on a remote mount: doubt reads as held.
+            (Operation::Reclaim, "held") if is_remote() => victim.kill(),
+            (Operation::Contend | Operation::ContendDeployed, "held" | "error") => victim.kill(),
+            (Operation::Wait, "timeout" | "error") => victim.kill(),
+            (Operation::BreakLive, "error") => victim.kill(),
+            _ => panic!("{when}: this operation has no such outcome"),
         }
         self.assert_sound(when);
     }
@@ -663,29 +691,29 @@ impl Stage {
 
 #[test]
 fn where_a_call_fails_an_acquisition_is_real_or_leaves_nothing() {
-    fail_everywhere(&[plain(Deed::Acquire), without_links(Deed::Acquire)]);
+    fail_everywhere(&[plain(Operation::Acquire), without_links(Operation::Acquire)]);
 }
 
 #[test]
 fn where_a_call_fails_a_reclaim_is_real_or_leaves_nothing() {
-    fail_everywhere(&[plain(Deed::Reclaim)]);
+    fail_everywhere(&[plain(Operation::Reclaim)]);
 }
 
 #[test]
-fn where_a_call_fails_refresh_release_and_break_say_so() {
+fn where_a_call_fails_refresh_release_and_break_report_it() {
     fail_everywhere(&[
-        plain(Deed::Refresh),
-        plain(Deed::Release),
-        plain(Deed::Break),
-        plain(Deed::ForceBreak),
+        plain(Operation::Refresh),
+        plain(Operation::Release),
+        plain(Operation::Break),
+        plain(Operation::ForceBreak),
     ]);
 }
 
 #[test]
-fn where_a_call_fails_the_living_are_not_robbed() {
+fn where_a_call_fails_live_holders_keep_their_locks() {
     fail_everywhere(&[
-        plain(Deed::Wait),
-        plain(Deed::BreakLive),
-        plain(Deed::ContendDeployed),
+        plain(Operation::Wait),
+        plain(Operation::BreakLive),
+        plain(Operation::ContendDeployed),
     ]);
 }

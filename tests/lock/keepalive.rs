@@ -1,8 +1,6 @@
-//! Holding for long: the record is refreshed and always whole, a loss is found, told once and for
-//! ever, and nothing that is not ours is ever written to, closed or removed.
+//! A long hold: the record is refreshed and always whole, a loss is detected, reported once and final, and
+//! no foreign file or descriptor is ever written, closed or removed.
 #![cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
-
-use support as common;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -15,7 +13,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::{Duration, Instant};
 
-use common::{PATIENCE, Role};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rvlf::judge::Reason;
 use rvlf::record::DecodeError;
@@ -23,29 +20,30 @@ use rvlf::{
     Durability, HoldError, LockOptions, LockState, LossReason, Lost, Record, WriterLock, inspect,
     lock_path_for,
 };
+use support::{PATIENCE, Role, RoleEntry};
 
-pub const ROLES: &[(&str, fn())] = &[
+pub const ROLES: &[RoleEntry] = &[
     ("closed descriptor", closed_descriptor),
     ("no keepalive", no_keepalive),
     ("thread ends", thread_ends),
     ("forks", forks),
     ("forks while it refreshes", forks_while_it_refreshes),
-    ("comes and goes", comes_and_goes),
+    ("short holds", short_holds),
     ("ten thousand", ten_thousand),
 ];
 
 const KEEPALIVE: &str = "rvlf-keepalive";
 
-/// Tests do not wait for ten seconds.
+/// A short interval: the default of ten seconds would make the tests slow.
 fn every(millis: u64) -> LockOptions {
     WriterLock::options().keepalive(Some(Duration::from_millis(millis)))
 }
 
-/// Waits until the record in the file has changed its timestamp so many times.
+/// Waits until the timestamp in the file has changed `times` times.
 fn until_refreshed(data: &Path, times: usize) {
     let mut seen = HashSet::new();
-    common::until("the timestamp moves", || {
-        // A look in the middle of a refresh shows nothing.
+    support::until("the timestamp moves", || {
+        // A read in the middle of a refresh finds no valid record.
         if let Ok(record) = read(&lock_path_for(data)) {
             seen.insert(record.timestamp_ns());
         }
@@ -54,37 +52,38 @@ fn until_refreshed(data: &Path, times: usize) {
 }
 
 fn read(lock_path: &Path) -> Result<Record, DecodeError> {
-    Record::decode(&fs::read(lock_path).expect("the lock file is there"))
+    Record::decode(&fs::read(lock_path).expect("the lock file exists"))
 }
 
 fn refreshing_threads() -> usize {
-    let names = common::thread_names();
+    let names = support::thread_names();
     names.iter().filter(|name| *name == KEEPALIVE).count()
 }
 
 /// Runs a role that makes its own assertions.
 fn run(role: Role) {
-    let dir = common::scratch();
+    let dir = support::scratch();
     role.with("DIR", dir.path()).start().finish();
 }
 
 fn directory() -> PathBuf {
-    PathBuf::from(common::arg("DIR"))
+    PathBuf::from(support::arg("DIR"))
 }
 
 // ---------------------------------------------------------------- refreshing
 
-// A record that is rewritten in place every few seconds is read by others at any moment. One torn
-// look must not make a live lock look corrupt: whoever looks looks again, and then it must be
-// whole.
+// Other processes read the record at any moment of a refresh in place. One torn read must not make a
+// live lock appear corrupt: the reader reads again, and must then find a whole record.
 #[test]
 fn a_refreshed_record_is_whole_whenever_it_is_read() {
     const READS: usize = 20_000;
     const REFRESHES: usize = 100;
-    let dir = common::scratch();
+    let dir = support::scratch();
     let data = dir.path().join("data");
-    let lock = every(2).try_acquire(&data).expect("nobody has it");
-    let inode = fs::metadata(lock.lock_path()).expect("it is there").ino();
+    let lock = every(2).try_acquire(&data).expect("the lock is free");
+    let inode = fs::metadata(lock.lock_path())
+        .expect("the file exists")
+        .ino();
     let (mut reads, mut torn, mut times) = (0, 0, HashSet::new());
     let deadline = Instant::now() + PATIENCE;
     while reads < READS || times.len() < REFRESHES {
@@ -97,75 +96,79 @@ fn a_refreshed_record_is_whole_whenever_it_is_read() {
                 record = read(lock.lock_path());
             }
         }
-        let record = record.expect("a record is whole after a few looks");
+        let record = record.expect("a record is whole after a few reads");
         assert_eq!(
             record.writer_id(),
             lock.writer_id(),
             "a refresh is the same hold"
         );
-        assert_eq!(record.pid(), common::this_process());
+        assert_eq!(record.pid(), support::this_process());
         times.insert(record.timestamp_ns());
         reads += 1;
         if reads % 500 == 0 {
-            let state = inspect(&data).expect("it can be looked at");
+            let state = inspect(&data).expect("the lock file can be inspected");
             let LockState::Held(holder) = state else {
                 panic!("a lock that is being refreshed is held: {state:?}");
             };
             assert_eq!(holder.verdict().reason(), Reason::KernelLock);
         }
     }
-    let stat = fs::metadata(lock.lock_path()).expect("it is there");
+    let stat = fs::metadata(lock.lock_path()).expect("the file exists");
     assert_eq!((stat.ino(), stat.len()), (inode, 104), "refreshed in place");
-    lock.release().expect("it is held");
+    lock.release().expect("the lock is held");
     println!(
-        "{reads} reads, {} refreshes seen, {torn} torn looks",
+        "{reads} reads, {} refreshes seen, {torn} torn reads",
         times.len()
     );
 }
 
 #[test]
 fn refreshing_by_hand_moves_the_timestamp_and_checking_does_not() {
-    let dir = common::scratch();
+    let dir = support::scratch();
     let data = dir.path().join("data");
     let options = WriterLock::options().keepalive(None);
-    let lock = options.try_acquire(&data).expect("nobody has it");
-    let acquired = common::read_record(&data);
+    let lock = options.try_acquire(&data).expect("the lock is free");
+    let acquired = support::read_record(&data);
     assert_eq!(lock.record(), acquired);
-    lock.check().expect("it is held");
+    lock.check().expect("the lock is held");
     assert_eq!(
-        common::read_record(&data),
+        support::read_record(&data),
         acquired,
-        "a look changes nothing"
+        "a check changes nothing"
     );
-    lock.refresh().expect("it is held");
-    let refreshed = common::read_record(&data);
+    lock.refresh().expect("the lock is held");
+    let refreshed = support::read_record(&data);
     assert_ne!(refreshed.timestamp_ns(), acquired.timestamp_ns());
     assert_eq!(
         lock.record(),
         refreshed,
-        "the guard knows what the file says"
+        "the guard has the record of the file"
     );
     assert_eq!(
         refreshed.refreshed(0),
         acquired.refreshed(0),
-        "nothing else has changed"
+        "no other field has changed"
     );
 }
 
-/// Without keepalive, beside a lock that has one.
+/// Holds a lock without keepalive beside one with keepalive.
 fn no_keepalive() {
-    let (quiet, lively) = (directory().join("quiet"), directory().join("lively"));
+    let (quiet, refreshed) = (directory().join("quiet"), directory().join("refreshed"));
     let options = WriterLock::options().keepalive(None);
-    let lock = options.try_acquire(&quiet).expect("nobody has it");
-    let before = fs::read(lock.lock_path()).expect("it is there");
-    assert_eq!(refreshing_threads(), 0, "no thread for nobody");
-    let other = every(2).try_acquire(&lively).expect("nobody has it");
-    until_refreshed(&lively, 20);
+    let lock = options.try_acquire(&quiet).expect("the lock is free");
+    let before = fs::read(lock.lock_path()).expect("the file exists");
+    assert_eq!(
+        refreshing_threads(),
+        0,
+        "no thread without a lock to refresh"
+    );
+    let other = every(2).try_acquire(&refreshed).expect("the lock is free");
+    until_refreshed(&refreshed, 20);
     assert_eq!(refreshing_threads(), 1);
-    other.release().expect("it is held");
-    let after = fs::read(lock.lock_path()).expect("it is there");
-    assert_eq!(after, before, "whoever asks for no refreshes gets none");
-    lock.release().expect("it is held");
+    other.release().expect("the lock is held");
+    let after = fs::read(lock.lock_path()).expect("the file exists");
+    assert_eq!(after, before, "a lock without keepalive is not refreshed");
+    lock.release().expect("the lock is held");
 }
 
 #[test]
@@ -175,11 +178,11 @@ fn without_keepalive_the_record_stays_as_it_was() {
 
 /// Acquires, releases, and acquires again.
 fn thread_ends() {
-    assert_eq!(refreshing_threads(), 0, "nothing is held yet");
+    assert_eq!(refreshing_threads(), 0, "no lock is held yet");
     for round in 0..3 {
         let locks: Vec<_> = (0..20)
             .map(|n| every(5).try_acquire(directory().join(n.to_string())))
-            .map(|lock| lock.expect("nobody has it"))
+            .map(|lock| lock.expect("the lock is free"))
             .collect();
         until_refreshed(&directory().join("7"), 2);
         assert_eq!(
@@ -188,18 +191,19 @@ fn thread_ends() {
             "one thread for twenty locks, in round {round}"
         );
         drop(locks);
-        common::until("the thread ends", || refreshing_threads() == 0);
+        support::until("the thread ends", || refreshing_threads() == 0);
     }
 }
 
-// A library must not leave a thread behind in a program that is done with it, nor start one a lock.
+// A library must not leave a thread in a program that has released its locks, nor start one for each
+// lock.
 #[test]
 fn one_thread_refreshes_all_locks_and_ends_after_the_last() {
     run(Role::new("thread ends"));
 }
 
-/// Many short holds, each of which may be released in the middle of its refresh.
-fn comes_and_goes() {
+/// Many short holds; any of them may be released in the middle of its refresh.
+fn short_holds() {
     let data = directory().join("data");
     let open_files = || {
         fs::read_dir("/proc/self/fd")
@@ -207,38 +211,45 @@ fn comes_and_goes() {
             .count()
     };
     let before = open_files();
-    let mut chance = common::Chance::from_seed(1);
+    let mut rng = support::Rng::from_seed(1);
     for _ in 0..1000 {
         let lock = every(1).durability(Durability::None).try_acquire(&data);
-        let lock = lock.expect("the one before was released for good");
-        assert!(lock.reclaimed().is_none(), "and not left behind");
-        std::thread::sleep(chance.micros(1500));
-        if chance.below(2) == 0 {
-            lock.release().expect("it is held");
+        let lock = lock.expect("the hold before was released");
+        assert!(
+            lock.reclaimed().is_none(),
+            "the hold before left no lock behind"
+        );
+        std::thread::sleep(rng.micros(1500));
+        if rng.below(2) == 0 {
+            lock.release().expect("the lock is held");
         }
     }
-    common::until("no descriptor is left open", || open_files() <= before);
-    assert!(common::names_in(&directory()).is_empty(), "no file is left");
+    support::until("no descriptor is left open", || open_files() <= before);
+    assert!(
+        support::names_in(&directory()).is_empty(),
+        "no file is left"
+    );
 }
 
-// The refresh of a lock and its release meet: the keepalive's thread must not keep the file open,
-// write into the next holder's, or find a loss where there was a release.
+// A lock is released while it is refreshed: the keepalive's thread must not keep the file open, write to
+// the next holder's file, or report a loss.
 #[test]
 fn a_release_in_the_middle_of_a_refresh_is_a_release() {
-    run(Role::new("comes and goes"));
+    run(Role::new("short holds"));
 }
 
 // ---------------------------------------------------------------- loss
 
-/// Tells of losses, and from which thread; ends when nobody can tell any more.
-fn with_news(options: LockOptions) -> (LockOptions, Receiver<(Lost, String)>) {
-    let (sender, news) = channel();
+/// A channel of losses with the thread that reported each. It ends when the lock and the options are
+/// dropped.
+fn with_losses(options: LockOptions) -> (LockOptions, Receiver<(Lost, String)>) {
+    let (sender, losses) = channel();
     let options = options.on_lost(move |lost| {
         let thread = std::thread::current().name().unwrap_or_default().to_owned();
-        // A test that has failed does not listen any more.
+        // A failed test has dropped the receiver.
         let _ = sender.send((lost.clone(), thread));
     });
-    (options, news)
+    (options, losses)
 }
 
 type Damage = fn(&Path);
@@ -247,17 +258,18 @@ fn damages() -> [(&'static str, Damage); 5] {
     [
         ("removed", |_| {}),
         ("replaced by a record", |lock_path| {
-            let thief = common::unstamped(common::dead_pid(), &common::this_host(), PATIENCE);
-            fs::write(lock_path, thief.encode()).expect("the directory is ours");
+            let successor =
+                support::unstamped(support::dead_pid(), &support::this_host(), PATIENCE);
+            fs::write(lock_path, successor.encode()).expect("the directory is writable");
         }),
         ("replaced by garbage", |lock_path| {
-            fs::write(lock_path, "not a record").expect("the directory is ours");
+            fs::write(lock_path, "not a record").expect("the directory is writable");
         }),
-        ("replaced by nothing yet", |lock_path| {
-            File::create_new(lock_path).expect("the directory is ours");
+        ("replaced by an empty file", |lock_path| {
+            File::create_new(lock_path).expect("the directory is writable");
         }),
         ("replaced by a directory", |lock_path| {
-            fs::create_dir(lock_path).expect("the directory is ours");
+            fs::create_dir(lock_path).expect("the directory is writable");
         }),
     ]
 }
@@ -270,132 +282,145 @@ fn expected_loss(lock_path: &Path) -> LossReason {
     }
 }
 
-// Somebody removes "that stale lock file" by hand, or a deployed client breaks it. The writer must
-// learn it before it commits, once and for ever, even if the file comes back: another has written.
+// An operator removes "that stale lock file" by hand, or a deployed client breaks it. The writer must be
+// informed before it commits, once, and the loss is final even if the file comes back: another process
+// may have written.
 #[test]
-fn a_lost_lock_is_told_of_once_and_stays_lost() {
+fn a_loss_is_reported_once_and_is_final() {
     for (what, damage) in damages() {
         for keepalive in [Some(Duration::from_millis(3)), None] {
-            let dir = common::scratch();
+            let dir = support::scratch();
             let (data, kept) = (dir.path().join("data"), dir.path().join("kept"));
-            let (options, news) = with_news(WriterLock::options().keepalive(keepalive));
-            let lock = options.try_acquire(&data).expect("nobody has it");
+            let (options, losses) = with_losses(WriterLock::options().keepalive(keepalive));
+            let lock = options.try_acquire(&data).expect("the lock is free");
             drop(options);
             let lock_path = lock_path_for(&data);
-            fs::rename(&lock_path, &kept).expect("the directory is ours");
+            fs::rename(&lock_path, &kept).expect("the directory is writable");
             damage(&lock_path);
             let found = |error: Lost| error.reason;
 
             if keepalive.is_none() {
-                let reason = lock.check().map_err(found).expect_err("it looks");
+                let reason = lock
+                    .check()
+                    .map_err(found)
+                    .expect_err("the check detects the loss");
                 assert_eq!(reason, expected_loss(&lock_path), "{what}");
             }
-            let (lost, thread) = news.recv_timeout(PATIENCE).expect("a loss is told");
-            // The keepalive may have looked between the removal and what came next.
+            let (lost, thread) = losses.recv_timeout(PATIENCE).expect("the loss is reported");
+            // The keepalive may have checked between the removal and the replacement.
             let expected = [expected_loss(&lock_path), LossReason::Removed];
             assert!(expected.contains(&lost.reason), "{what}: {lost:?}");
             assert_eq!(lost.lock_path, lock_path);
             assert_eq!(thread, "rvlf-on-lost", "not on the thread that refreshes");
 
-            // It comes back, but what happened meanwhile cannot be undone.
+            // The lock file comes back, but the loss is final.
             match lock_path.is_dir() {
-                true => fs::remove_dir(&lock_path).expect("it is empty"),
+                true => fs::remove_dir(&lock_path).expect("the directory is empty"),
                 false => drop(fs::remove_file(&lock_path)),
             }
-            fs::rename(&kept, &lock_path).expect("the directory is ours");
-            let before = common::read_record(&data);
-            assert!(lock.is_lost(), "{what}: sticky");
+            fs::rename(&kept, &lock_path).expect("the directory is writable");
+            let before = support::read_record(&data);
+            assert!(lock.is_lost(), "{what}: the loss is final");
             assert_eq!(
                 lock.check().map_err(found),
                 Err(lost.reason),
-                "{what}: sticky"
+                "{what}: the loss is final"
             );
             let refreshed = lock.refresh();
             assert!(
                 matches!(&refreshed, Err(HoldError::Lost(again)) if again.reason == lost.reason),
                 "{what}: no refresh after a loss: {refreshed:?}"
             );
-            let error = lock.release().expect_err("nothing is left to release");
+            let error = lock.release().expect_err("the lock is lost");
             assert!(
                 matches!(&error.error, HoldError::Lost(again) if again.reason == lost.reason),
                 "{what}: {error:?}"
             );
             drop(error);
             assert_eq!(
-                common::read_record(&data),
+                support::read_record(&data),
                 before,
-                "{what}: nothing was touched"
+                "{what}: the file is unchanged"
             );
-            assert_eq!(news.iter().count(), 0, "{what}: told once");
+            assert_eq!(losses.iter().count(), 0, "{what}: reported once");
         }
     }
 }
 
-// After a loss the path is somebody else's. A release or a drop that unlinks by name would rob
-// them.
+// After a loss the path belongs to a successor. A release or a drop that unlinks by name would remove the
+// successor's lock.
 #[test]
 fn releasing_or_dropping_a_lost_lock_leaves_the_successors_file_alone() {
     for release in [true, false] {
-        let dir = common::scratch();
+        let dir = support::scratch();
         let data = dir.path().join("data");
-        let lock = WriterLock::try_acquire(&data).expect("nobody has it");
-        fs::remove_file(lock.lock_path()).expect("the directory is ours");
-        let mut successor = Role::puppet(&data).ready();
+        let lock = WriterLock::try_acquire(&data).expect("the lock is free");
+        fs::remove_file(lock.lock_path()).expect("the directory is writable");
+        let mut successor = Role::worker(&data).ready();
         let writer_id = successor.expect("try", "got");
         if release {
-            let error = lock.release().expect_err("it was lost");
+            let error = lock.release().expect_err("the lock was lost");
             let text = error.to_string();
-            let says = format!(
+            let expected = format!(
                 "pid {} on {} holds it now",
                 successor.pid(),
-                common::this_host()
+                support::this_host()
             );
-            assert!(text.contains(&says), "it names the successor: {text}");
+            assert!(
+                text.contains(&expected),
+                "the error names the successor: {text}"
+            );
             assert!(text.contains(&writer_id), "{text}");
         } else {
             drop(lock);
         }
-        assert_eq!(successor.ask("check"), "Ok(())", "the successor holds on");
-        assert_eq!(successor.ask("release"), "released");
+        assert_eq!(
+            successor.request("check"),
+            "Ok(())",
+            "the successor keeps its lock"
+        );
+        assert_eq!(successor.request("release"), "released");
     }
 }
 
-// One user's callback waits for its operator to press a key. Everybody else's locks in this process
-// must not grow old meanwhile.
+// A callback waits until an operator presses a key. The other locks of the process must be refreshed
+// meanwhile.
 #[test]
-fn a_callback_that_blocks_stops_no_other_locks_refreshes() {
-    let dir = common::scratch();
+fn a_callback_that_blocks_does_not_stop_the_refreshes_of_other_locks() {
+    let dir = support::scratch();
     let (lost, other) = (dir.path().join("lost"), dir.path().join("other"));
-    let (began, beginning) = channel();
+    let (sender, call) = channel();
     let (release, released) = channel::<()>();
     let released = Mutex::new(released);
     let options = every(3).on_lost(move |_| {
         // The test may have failed.
-        let _ = began.send(());
+        let _ = sender.send(());
         let _ = released.lock().map(|released| released.recv());
     });
-    let _lost = options.try_acquire(&lost).expect("nobody has it");
-    let _other = every(3).try_acquire(&other).expect("nobody has it");
-    fs::remove_file(lock_path_for(&lost)).expect("the directory is ours");
-    beginning.recv_timeout(PATIENCE).expect("the loss is told");
+    let _lost = options.try_acquire(&lost).expect("the lock is free");
+    let _other = every(3).try_acquire(&other).expect("the lock is free");
+    fs::remove_file(lock_path_for(&lost)).expect("the directory is writable");
+    call.recv_timeout(PATIENCE).expect("the loss is reported");
     until_refreshed(&other, 10);
     drop(release);
 }
 
-// Whoever never wants to hear of refreshes again says so with the longest time there is.
+// A caller asks for the longest interval that there is.
 #[test]
 fn the_longest_interval_is_no_overflow() {
-    let dir = common::scratch();
+    let dir = support::scratch();
     let options = WriterLock::options().keepalive(Some(Duration::MAX));
     let lock = options.try_acquire(dir.path().join("data"));
-    lock.expect("nobody has it").release().expect("it is held");
+    lock.expect("the lock is free")
+        .release()
+        .expect("the lock is held");
 }
 
-// ---------------------------------------------------------------- a descriptor that is not ours
+// ---------------------------------------------------------------- a descriptor of other code
 
-/// The number under which this process has the lock file open.
+/// The descriptor of the lock file in this process.
 fn descriptor_of(lock_path: &Path) -> RawFd {
-    let wanted = fs::metadata(lock_path).expect("it is there");
+    let wanted = fs::metadata(lock_path).expect("the file exists");
     let open = fs::read_dir("/proc/self/fd").expect("procfs is mounted");
     let mut found = open.filter_map(|entry| {
         let path = entry.ok()?.path();
@@ -403,10 +428,10 @@ fn descriptor_of(lock_path: &Path) -> RawFd {
         let number = path.file_name()?.to_str()?.parse().ok()?;
         ((stat.dev(), stat.ino()) == (wanted.dev(), wanted.ino())).then_some(number)
     });
-    found.next().expect("the holder has it open")
+    found.next().expect("the holder has the lock file open")
 }
 
-/// Opens `path` under this very number, which is free.
+/// Opens `path` so that its descriptor is `number`, which is free.
 fn open_as(number: RawFd, path: &Path) -> File {
     let mut lower = Vec::new();
     loop {
@@ -415,8 +440,8 @@ fn open_as(number: RawFd, path: &Path) -> File {
             .append(false)
             .write(true)
             .open(path);
-        let file = file.expect("it is ours");
-        // The kernel gives the lowest number that is free.
+        let file = file.expect("the file belongs to this user");
+        // The kernel gives the lowest free number.
         match file.as_raw_fd() {
             given if given == number => return file,
             given => assert!(given < number, "the number is free"),
@@ -425,26 +450,29 @@ fn open_as(number: RawFd, path: &Path) -> File {
     }
 }
 
-/// Other code in this process closes our descriptor and opens a database under its number.
+/// Other code in this process closes the lock's descriptor and opens a database, which gets its number.
 fn closed_descriptor() {
     let data = directory().join("data");
     let database = directory().join("database");
     let content = vec![b'#'; 200];
-    fs::write(&database, &content).expect("the directory is ours");
-    let finder = common::arg_or("FINDER", "");
+    fs::write(&database, &content).expect("the directory is writable");
+    let finder = support::arg_or("FINDER", "");
     let keepalive = (finder == "keepalive").then_some(Duration::from_millis(3));
-    let (options, news) = with_news(WriterLock::options().keepalive(keepalive));
-    let lock = options.try_acquire(&data).expect("nobody has it");
+    let (options, losses) = with_losses(WriterLock::options().keepalive(keepalive));
+    let lock = options.try_acquire(&data).expect("the lock is free");
     drop(options);
 
     let number = descriptor_of(lock.lock_path());
-    nix::unistd::close(number).expect("it is open");
+    nix::unistd::close(number).expect("the file is open");
     let mut planted = open_as(number, &database);
     let closed = LossReason::DescriptorClosed;
     match finder.as_str() {
         "keepalive" => {}
-        "check" => drop(lock.check().expect_err("it looks at the descriptor")),
-        "refresh" => drop(lock.refresh().expect_err("it looks before it writes")),
+        "check" => drop(lock.check().expect_err("the check examines the descriptor")),
+        "refresh" => drop(
+            lock.refresh()
+                .expect_err("the refresh examines the descriptor before it writes"),
+        ),
         "drop" | "release" => {}
         finder => panic!("no such finder: {finder}"),
     }
@@ -455,24 +483,24 @@ fn closed_descriptor() {
         let error = lock.release().expect_err("the kernel lock is gone").error;
         assert!(matches!(error, HoldError::Lost(lost) if lost.reason == closed));
     } else {
-        let (lost, _) = news.recv_timeout(PATIENCE).expect("a loss is told");
+        let (lost, _) = losses.recv_timeout(PATIENCE).expect("the loss is reported");
         assert_eq!(lost.reason, closed);
-        let sticky = lock.check().map_err(|lost| lost.reason);
-        assert_eq!(sticky, Err(closed));
-        drop(lock.release().expect_err("it was lost"));
+        let again = lock.check().map_err(|lost| lost.reason);
+        assert_eq!(again, Err(closed), "the loss is final");
+        drop(lock.release().expect_err("the lock was lost"));
     }
-    // Without the kernel lock it may be a successor's by now, with the inode number of ours.
-    assert!(lock_path.exists(), "the file at the path is left alone");
-    let written = fs::read(&database).expect("it is there");
+    // Without the kernel lock the file may be a successor's by now, with the same inode number.
+    assert!(lock_path.exists(), "the file at the path stays");
+    let written = fs::read(&database).expect("the file exists");
     assert_eq!(written, content, "not a byte of the other file was written");
     planted
         .write_all(b"still open")
         .expect("the other file's descriptor was not closed");
 }
 
-// A daemon that closes "all descriptors above 2" closes ours; the next file that is opened gets its
-// number. A refresh that writes blindly corrupts that file (a database, in a trial of another
-// implementation), and a drop closes it.
+// A daemon that closes "all descriptors above 2" closes the lock's; the next open file gets its number.
+// A refresh that does not check corrupts that file (a database, in a trial of another implementation),
+// and a drop closes it.
 #[test]
 fn a_descriptor_number_that_changed_hands_is_neither_written_nor_closed() {
     for finder in ["keepalive", "check", "refresh", "drop", "release"] {
@@ -484,67 +512,68 @@ fn a_descriptor_number_that_changed_hands_is_neither_written_nor_closed() {
 
 /// Forks while it holds and refreshes.
 fn forks() {
-    let (parents, childs) = (directory().join("parents"), directory().join("childs"));
-    let lock = every(1).try_acquire(&parents).expect("nobody has it");
-    until_refreshed(&parents, 3);
+    let (of_parent, of_child) = (directory().join("parents"), directory().join("childs"));
+    let lock = every(1).try_acquire(&of_parent).expect("the lock is free");
+    until_refreshed(&of_parent, 3);
     let mut lock = Some(lock);
-    // Many times: each fork finds the keepalive's thread somewhere else in its work.
+    // Many times: each fork hits the keepalive's thread at another step of its work.
     for _ in 0..30 {
-        let child = common::fork(|| {
+        let child = support::fork(|| {
             let copy = lock.take().expect("the child has a copy");
             let forked = copy
                 .check()
                 .is_err_and(|lost| lost.reason == LossReason::Forked);
             let refused = copy.refresh().is_err();
             drop(copy);
-            let own = every(1).try_acquire(&childs).expect("nobody has this one");
-            until_refreshed(&childs, 3);
+            let own = every(1).try_acquire(&of_child).expect("this lock is free");
+            until_refreshed(&of_child, 3);
             assert_eq!(refreshing_threads(), 1, "the child has a thread of its own");
-            own.check().expect("it is held");
-            own.release().expect("it is held");
+            own.check().expect("the lock is held");
+            own.release().expect("the lock is held");
             forked && refused
         });
-        common::join(
+        support::join(
             child,
             "the child's copy is lost, and its own lock is refreshed",
         );
     }
-    let lock = lock.take().expect("the parent has its own");
-    until_refreshed(&parents, 3);
-    lock.release().expect("the parent holds it still");
+    let lock = lock.take().expect("the parent has a lock of its own");
+    until_refreshed(&of_parent, 3);
+    lock.release().expect("the parent still holds the lock");
 }
 
-// A forked child has no keepalive thread, but a copy of its schedule, which that thread may have
-// locked at the moment of the fork. Whoever waits for it there waits for ever.
+// A forked child has no keepalive thread, but a copy of its schedule, which that thread may have locked
+// at the moment of the fork. A wait for that mutex in the child never ends.
 #[test]
-fn after_fork_the_childs_own_locks_are_refreshed_and_the_parents_go_on() {
+fn after_fork_the_locks_of_both_child_and_parent_are_refreshed() {
     run(Role::new("forks"));
 }
 
-/// What hangs in a forked child ends by SIGALRM.
+/// SIGALRM ends a forked child that hangs.
 fn or_alarm(body: impl FnOnce() -> bool) -> bool {
     nix::unistd::alarm::set(10);
     body()
 }
 
 fn forks_while_it_refreshes() {
-    let lock = WriterLock::try_acquire(directory().join("data")).expect("nobody has it");
+    let lock = WriterLock::try_acquire(directory().join("data")).expect("the lock is free");
     let ended = AtomicBool::new(false);
     let mut stuck = 0;
     std::thread::scope(|scope| {
         scope.spawn(|| {
             while !ended.load(Ordering::Relaxed) {
-                lock.refresh().expect("it is held");
+                lock.refresh().expect("the lock is held");
             }
         });
         for _ in 0..300 {
-            let child = common::fork(|| {
+            let child = support::fork(|| {
                 or_alarm(|| {
                     let named = lock.writer_id() == lock.record().writer_id();
                     named && lock.try_clone_descriptor().is_err()
                 })
             });
-            let status = nix::sys::wait::waitpid(child, None).expect("the child is ours");
+            let status =
+                nix::sys::wait::waitpid(child, None).expect("the process is a child of this one");
             if status != nix::sys::wait::WaitStatus::Exited(child, 0) {
                 stuck += 1;
                 break;
@@ -552,15 +581,15 @@ fn forks_while_it_refreshes() {
         }
         ended.store(true, Ordering::Relaxed);
     });
-    assert_eq!(stuck, 0, "the child's copy answers, and is lost");
-    lock.release().expect("the parent holds it");
+    assert_eq!(stuck, 0, "the child's copy does not hang, and is lost");
+    lock.release().expect("the parent holds the lock");
 }
 
-// A server forks while another of its threads refreshes: in the child that thread does not exist,
-// and what it had locked stays locked. Asked for its record, or for a descriptor to pass on, the
-// child's copy waited for ever.
+// A server forks while another of its threads refreshes. In the child that thread does not exist, and the
+// mutexes that it had locked stay locked. The child's copy hung when its record or a descriptor was
+// requested.
 #[test]
-fn a_copy_forked_in_the_middle_of_a_refresh_waits_for_nobody() {
+fn a_copy_forked_in_the_middle_of_a_refresh_does_not_hang() {
     run(Role::new("forks while it refreshes"));
 }
 
@@ -569,26 +598,26 @@ fn a_copy_forked_in_the_middle_of_a_refresh_waits_for_nobody() {
 const INTERVAL: Duration = Duration::from_secs(2);
 
 fn ten_thousand() {
-    // Each has its directory and its lock file open; 200 are for everything else.
-    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("it can be asked");
+    // Each lock has its directory and its lock file open; 200 descriptors are for the rest.
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).expect("the limit can be read");
     let most = hard.min(20_200);
     setrlimit(Resource::RLIMIT_NOFILE, most, hard).expect("up to the hard limit");
     let many = most.saturating_sub(200) / 2;
     if many < 1000 {
-        return common::say(format_args!("skip: {hard} open files are too few"));
+        return support::report(format_args!("skip: {hard} open files are too few"));
     }
     let options = WriterLock::options().keepalive(Some(INTERVAL));
     let options = options.durability(Durability::None);
     let locks: Vec<_> = (0..many)
         .map(|n| options.try_acquire(directory().join(n.to_string())))
-        .map(|lock| lock.expect("nobody has it"))
+        .map(|lock| lock.expect("the lock is free"))
         .collect();
     let (start, writes_before, cpu_before) = (Instant::now(), own_writes(), own_cpu());
     let begun: Vec<_> = locks
         .iter()
         .map(|lock| lock.record().timestamp_ns())
         .collect();
-    common::until("every lock is refreshed", || {
+    support::until("every lock is refreshed", || {
         let now = locks.iter().map(|lock| lock.record().timestamp_ns());
         std::thread::sleep(Duration::from_millis(50));
         now.zip(&begun).all(|(now, begun)| now != *begun)
@@ -596,28 +625,28 @@ fn ten_thousand() {
     let (writes, cpu) = (own_writes() - writes_before, own_cpu() - cpu_before);
     let took = start.elapsed();
     assert_eq!(refreshing_threads(), 1, "one thread for {many} locks");
-    // One refresh an interval each, and one for the interval that has begun.
+    // One refresh for each interval, and one for the interval that has begun.
     let expected = many as f64 * (took.as_secs_f64() / INTERVAL.as_secs_f64() + 1.0);
     assert!(
         (writes as f64) < expected,
         "{writes} writes in {took:?}: more than one for each lock and interval"
     );
-    common::say(format_args!(
+    support::report(format_args!(
         "{many} locks: {writes} writes in {took:.1?} at an interval of {INTERVAL:?}, {cpu:.2?} of CPU"
     ));
     drop(locks);
     assert!(
-        common::names_in(&directory()).is_empty(),
+        support::names_in(&directory()).is_empty(),
         "every lock is released"
     );
 }
 
-/// How many times this process has called write(2) and its like.
+/// How many times this process has called write(2) and similar calls.
 fn own_writes() -> u64 {
     let io = fs::read_to_string("/proc/self/io").expect("procfs is mounted");
     let count = io.lines().find_map(|line| line.strip_prefix("syscw: "));
     let count = count.expect("Linux accounts I/O");
-    count.parse().expect("it is a number")
+    count.parse().expect("the value is a number")
 }
 
 fn own_cpu() -> Duration {
@@ -626,16 +655,16 @@ fn own_cpu() -> Duration {
     time.into()
 }
 
-// A server with a file for every tenant: ten thousand locks must not be ten thousand threads, nor a
-// burst of ten thousand writes.
+// A server with a file for every tenant: ten thousand locks must not need ten thousand threads, nor write
+// ten thousand times in a burst.
 #[test]
 fn ten_thousand_locks_take_one_thread_and_one_write_an_interval_each() {
-    let dir = common::scratch();
+    let dir = support::scratch();
     let mut role = Role::new("ten thousand").with("DIR", dir.path()).start();
-    let news = role.hear();
-    match news.strip_prefix("skip: ") {
-        Some(reason) => common::skip(reason),
-        None => println!("{news}"),
+    let result = role.receive();
+    match result.strip_prefix("skip: ") {
+        Some(reason) => support::skip(reason),
+        None => println!("{result}"),
     }
     role.finish();
 }

@@ -22,5 +22,5 @@ fn child_role() {
         soak::ROLES,
         waiting::ROLES,
     ];
-    support::play(&roles.concat());
+    support::run_role(&roles.concat());
 }

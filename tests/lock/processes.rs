@@ -1,7 +1,6 @@
-//! Real processes on one data file: nobody writes at the same time, nobody's death is waited for.
+//! Processes that share one data file: one writes at a time, and the lock of a dead one is recovered at
+//! once.
 #![cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
-
-use support as common;
 
 use std::collections::HashSet;
 use std::fs::{self, File};
@@ -11,12 +10,12 @@ use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use common::{Actor, Chance, Contained, OLD, PATIENCE, Role};
 use nix::sys::signal::Signal;
 use rvlf::judge::Reason;
-use rvlf::{AcquireError, Durability, HoldError, LossReason, WriterLock, lock_path_for};
+use rvlf::{AcquireError, Durability, HoldError, LockState, LossReason, WriterLock, lock_path_for};
+use support::{ChildProcess, Container, OLD, PATIENCE, Rng, Role, RoleEntry};
 
-pub const ROLES: &[(&str, fn())] = &[
+pub const ROLES: &[RoleEntry] = &[
     ("writer", writer),
     ("breaker", breaker),
     ("forker", forker),
@@ -29,11 +28,10 @@ pub const ROLES: &[(&str, fn())] = &[
 
 // ---------------------------------------------------------------- a data file with one writer
 
-/// What writers append: big enough to be torn, and written in pieces so that it would be.
+/// What writers append: big enough to be torn, and written in pieces, so that a kill tears it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
-    /// Counts the entries of the file: two writers who read the same last entry give themselves
-    /// away.
+    /// Counts the entries of the file: two writers that read the same last entry write the same number.
     sequence: u64,
     writer: u64,
     /// Counts the entries of the writer.
@@ -41,15 +39,15 @@ struct Entry {
 }
 
 impl Entry {
-    const LEN: usize = common::SEALED_LEN;
+    const LEN: usize = support::SEALED_LEN;
 
     fn encode(self) -> [u8; Entry::LEN] {
-        common::sealed([self.sequence, self.writer, self.number, !self.sequence])
+        support::sealed([self.sequence, self.writer, self.number, !self.sequence])
     }
 
-    /// `None` if it is torn, or two writers' halves.
+    /// `None` if the entry is torn, or made of the halves of two writers.
     fn decode(bytes: &[u8]) -> Option<Entry> {
-        let [sequence, writer, number, _] = common::unsealed(bytes)?;
+        let [sequence, writer, number, _] = support::unsealed(bytes)?;
         let entry = Entry {
             sequence,
             writer,
@@ -65,13 +63,13 @@ fn open_data(path: &Path) -> File {
     options.open(path).expect("the data file can be opened")
 }
 
-/// The data file's length without what a killed writer left torn at its end; whether there was any.
+/// Cuts off the torn entry of a killed writer. Returns the length of the rest, and whether there was a
+/// torn entry.
 fn recover(data: &File) -> (u64, bool) {
-    let len = data.metadata().expect("it is open").len();
+    let len = data.metadata().expect("the file is open").len();
     let torn = len % Entry::LEN as u64;
     if torn > 0 {
-        data.set_len(len - torn)
-            .expect("our own file can be truncated");
+        data.set_len(len - torn).expect("the file is writable");
     }
     (len - torn, torn > 0)
 }
@@ -94,34 +92,34 @@ fn append(data: &File, end: u64, writer: u64, number: u64) {
         writer,
         number,
     };
-    // In pieces, by position: a second writer at the same time would leave halves of both, and one
+    // In pieces, by position: two writers at the same time would leave halves of both entries, and one
     // of two entries in the same place would be lost.
     for (piece, bytes) in (0_u64..).zip(entry.encode().chunks(16)) {
         data.write_all_at(bytes, end + piece * 16)
-            .expect("there is room for 16 bytes");
+            .expect("the disk has room");
         std::thread::sleep(Duration::from_micros(20));
     }
 }
 
-/// Acquires, appends and releases; logs when it began and ended to hold, each in one write.
+/// Acquires, appends and releases. Logs the begin and the end of each hold, each in one write.
 ///
-/// Stops after COUNT entries, or when the file STOP is there.
+/// Stops after COUNT entries, or when the file STOP exists.
 fn writer() {
-    let (data, stop) = (PathBuf::from(common::arg("DATA")), common::arg("STOP"));
-    let (id, count) = (common::number("ID"), common::number("COUNT"));
-    let mut log = File::create_new(common::arg("LOG")).expect("each writer has a log of its own");
-    let mut chance = Chance::from_seed(id);
+    let (data, stop) = (PathBuf::from(support::arg("DATA")), support::arg("STOP"));
+    let (id, count) = (support::number("ID"), support::number("COUNT"));
+    let mut log = File::create_new(support::arg("LOG")).expect("each writer has a log of its own");
+    let mut rng = Rng::from_seed(id);
     let mut note = |what: &str, number: u64, at: u64| {
         let line = format!("{what} {number} {at}\n");
-        log.write_all(line.as_bytes())
-            .expect("there is room for a line");
+        log.write_all(line.as_bytes()).expect("the disk has room");
     };
     for number in 0..count {
         if Path::new(&stop).exists() {
             break;
         }
-        let lock = WriterLock::acquire(&data, PATIENCE).expect("the others release it or die");
-        note("enter", number, common::monotonic_ns());
+        let lock = WriterLock::acquire(&data, PATIENCE)
+            .expect("the other writers release the lock or die");
+        note("enter", number, support::monotonic_ns());
         let file = open_data(&data);
         let (end, torn) = recover(&file);
         if torn {
@@ -131,14 +129,14 @@ fn writer() {
             note("reclaimed", number, dead.pid().get().into());
         }
         append(&file, end, id, number);
-        std::thread::sleep(chance.micros(100));
-        lock.check().expect("a lock that is held stays held");
-        note("leave", number, common::monotonic_ns());
-        lock.release().expect("a lock that is held can be released");
+        std::thread::sleep(rng.micros(100));
+        lock.check().expect("a live holder keeps its lock");
+        note("leave", number, support::monotonic_ns());
+        lock.release().expect("a held lock can be released");
     }
 }
 
-/// What a writer's log says.
+/// The contents of a writer's log.
 #[derive(Debug, Default)]
 struct Log {
     holds: Vec<Hold>,
@@ -155,13 +153,13 @@ struct Hold {
 }
 
 impl Log {
-    /// `killed_at`: a hold without an end lasted at least until then.
+    /// `killed_at`: a hold without an end lasted at least until this time.
     fn read(path: &Path, writer: u64, killed_at: Option<u64>) -> Log {
-        // A writer that was killed before it began has none.
+        // A writer that was killed before it created its log has none.
         let text = fs::read_to_string(path).unwrap_or_default();
         let mut log = Log::default();
         let mut since = None;
-        // A last line without its end was not finished.
+        // The writer was killed while it wrote a last line without a line feed.
         for line in text
             .split_inclusive('\n')
             .filter(|line| line.ends_with('\n'))
@@ -170,7 +168,7 @@ impl Log {
             let what = words.next().expect("a line has a word");
             let mut number = || {
                 let word = words.next().expect("a line has two numbers");
-                word.parse::<u64>().expect("it is a number")
+                word.parse::<u64>().expect("the value is a number")
             };
             let (number, at) = (number(), number());
             match what {
@@ -179,7 +177,7 @@ impl Log {
                 "reclaimed" => log.reclaimed += 1,
                 _ => {
                     log.committed.push((writer, number));
-                    let from = since.take().expect("whoever leaves has entered");
+                    let from = since.take().expect("a hold begins before it ends");
                     log.holds.push(Hold {
                         from,
                         until: at,
@@ -189,7 +187,7 @@ impl Log {
             }
         }
         if let Some(from) = since {
-            let until = killed_at.expect("only who was killed has not left");
+            let until = killed_at.expect("only a killed writer's hold has no end");
             log.holds.push(Hold {
                 from,
                 until,
@@ -231,7 +229,7 @@ fn audit(data: &Path) -> HashSet<(u64, u64)> {
     seen
 }
 
-fn start_writer(dir: &Path, id: u64, count: u64) -> Actor {
+fn start_writer(dir: &Path, id: u64, count: u64) -> ChildProcess {
     let role = Role::new("writer")
         .with("DATA", dir.join("data"))
         .with("STOP", dir.join("stop"))
@@ -245,17 +243,17 @@ fn log_path(dir: &Path, id: u64) -> PathBuf {
     dir.join(format!("{id}.log"))
 }
 
-// The main job. Were two writers in at once for as long as one append, an entry would be lost (both
-// read the same end of the file) or made of two halves.
+// The main job. If two writers held the lock at once for as long as one append takes, an entry would be
+// lost (both read the same end of the file) or made of two halves.
 #[test]
 fn eight_processes_append_to_one_file_and_nothing_is_lost_or_torn() {
     const WRITERS: u64 = 8;
     const ENTRIES: u64 = 250;
-    let dir = common::scratch();
+    let dir = support::scratch();
     let writers: Vec<_> = (0..WRITERS)
         .map(|id| start_writer(dir.path(), id, ENTRIES))
         .collect();
-    writers.into_iter().for_each(Actor::finish);
+    writers.into_iter().for_each(ChildProcess::finish);
 
     let mut holds = Vec::new();
     for id in 0..WRITERS {
@@ -263,13 +261,10 @@ fn eight_processes_append_to_one_file_and_nothing_is_lost_or_torn() {
         assert_eq!(
             log.holds.len() as u64,
             ENTRIES,
-            "each writer did all its work"
+            "each writer has appended all its entries"
         );
-        assert_eq!(log.torn, 0, "nobody was killed, so nothing is ever torn");
-        assert_eq!(
-            log.reclaimed, 0,
-            "nobody died, so nobody was reclaimed from"
-        );
+        assert_eq!(log.torn, 0, "no writer was killed, so no entry is torn");
+        assert_eq!(log.reclaimed, 0, "no writer died, so no lock was reclaimed");
         holds.extend(log.holds);
     }
     let hand_overs = hand_overs(&mut holds);
@@ -280,11 +275,19 @@ fn eight_processes_append_to_one_file_and_nothing_is_lost_or_torn() {
         WRITERS * ENTRIES,
         "every append is in the file"
     );
-    assert!(common::is_absent(&lock_path_for(dir.path().join("data"))));
+    assert!(support::is_absent(&lock_path_for(dir.path().join("data"))));
     println!(
         "{} entries, {hand_overs} hand-overs between processes",
         entries.len()
     );
+}
+
+fn holder_of(dir: &Path) -> Option<u32> {
+    let state = rvlf::inspect(dir.join("data")).expect("the directory can be read");
+    match state {
+        LockState::Held(holder) => Some(holder.record()?.pid().get()),
+        _ => None,
+    }
 }
 
 fn hand_overs(holds: &mut [Hold]) -> usize {
@@ -297,35 +300,43 @@ fn hand_overs(holds: &mut [Hold]) -> usize {
         .count()
 }
 
-// A power user's night: `kill -9` at any moment, in the middle of an append, of a release, of a
-// break. Each death must be noticed at once, cost at most the dead writer's unfinished entry, and
-// never let two in.
+// Writers get `kill -9` at any moment, in the middle of an append, of a release, of a break. Each death
+// must be noticed at once, cost at most the dead writer's unfinished entry, and never let two writers
+// in.
 #[test]
 fn writers_killed_at_random_lose_only_what_they_had_not_committed() {
+    if !support::kernel_is_witness() {
+        return;
+    }
     const WRITERS: usize = 4;
     const KILLS: u64 = 150;
-    let dir = common::scratch();
-    let mut chance = Chance::new();
+    let dir = support::scratch();
+    let mut rng = Rng::new();
     let mut killed_at = Vec::new();
-    let mut running: Vec<(u64, Actor)> = Vec::new();
+    let mut running: Vec<(u64, ChildProcess)> = Vec::new();
     for kill in 0..KILLS {
         while running.len() < WRITERS {
             let id = killed_at.len() as u64;
             running.push((id, start_writer(dir.path(), id, u64::MAX)));
             killed_at.push(None);
         }
-        std::thread::sleep(chance.micros(20_000));
-        let (id, mut victim) = running.swap_remove(chance.below(WRITERS as u64) as usize);
+        std::thread::sleep(rng.micros(20_000));
+        // Half of the time the holder: its record names it.
+        let holder = (kill % 4 < 2).then(|| holder_of(dir.path())).flatten();
+        let is_holder = |(_, writer): &(u64, ChildProcess)| Some(writer.pid()) == holder;
+        let victim = running.iter().position(is_holder);
+        let victim = victim.unwrap_or(rng.below(WRITERS as u64) as usize);
+        let (id, mut victim) = running.swap_remove(victim);
         let slot = killed_at.get_mut(id as usize).expect("ids are numbered");
-        *slot = Some(common::monotonic_ns());
+        *slot = Some(support::monotonic_ns());
         if kill % 2 == 0 {
             victim.kill();
         } else {
-            // The next one starts while this one is still dying.
-            victim.signal_kill();
+            // The next writer starts while this one is still ending.
+            victim.kill_only();
         }
     }
-    File::create(dir.path().join("stop")).expect("the directory is ours");
+    File::create(dir.path().join("stop")).expect("the directory is writable");
     running.into_iter().for_each(|(_, writer)| writer.finish());
 
     let mut holds = Vec::new();
@@ -341,20 +352,20 @@ fn writers_killed_at_random_lose_only_what_they_had_not_committed() {
     let hold_count = holds.len();
     assert_no_two_at_a_time(holds);
     let data = dir.path().join("data");
-    let last = WriterLock::acquire(&data, PATIENCE).expect("everybody has ended");
+    let last = WriterLock::acquire(&data, PATIENCE).expect("every writer has ended");
     recover(&open_data(&data));
-    last.release().expect("it is held");
+    last.release().expect("the lock is held");
     let entries = audit(&data);
     let missing: Vec<_> = committed.difference(&entries).collect();
     assert!(
         missing.is_empty(),
-        "committed, and not in the file: {missing:?}"
+        "committed entries that are not in the file: {missing:?}"
     );
     assert!(
         entries.len() - committed.len() <= KILLS as usize,
-        "each death can leave one entry that was written and not yet called committed"
+        "each death leaves at most one entry that was written and not yet logged as committed"
     );
-    assert!(reclaimed > 0, "of {KILLS} kills some met a holder");
+    assert!(reclaimed > 0, "some of {KILLS} kills hit a holder");
     println!(
         "{KILLS} kills: {hold_count} holds, {} entries, {reclaimed} locks reclaimed, {torn} torn \
          entries cut off",
@@ -364,73 +375,75 @@ fn writers_killed_at_random_lose_only_what_they_had_not_committed() {
 
 // ---------------------------------------------------------------- breaking
 
-/// At each start time it is given, acquires the lock of the data file that it is given.
+/// Each command gives a start time and a data file: acquires the lock of that file at that time.
 fn breaker() {
-    say_ready();
+    support::report("ready");
     loop {
-        let cue = common::next_cue();
-        let (start, data) = cue.split_once(' ').expect("a time and a path");
+        let command = support::next_command();
+        let (start, data) = command.split_once(' ').expect("a time and a path");
         let start: u64 = start.parse().expect("a time");
-        while common::monotonic_ns() < start {
+        while support::monotonic_ns() < start {
             std::hint::spin_loop();
         }
         let mut options = WriterLock::options();
         options = options.durability(Durability::None);
         let lock = options
             .acquire(data, PATIENCE)
-            .expect("the other releases it");
-        let from = common::monotonic_ns();
+            .expect("the other breaker releases the lock");
+        let from = support::monotonic_ns();
         let dead = lock
             .reclaimed()
             .and_then(|reclaimed| reclaimed.record)
             .map(|record| record.writer_id().to_string());
-        while common::monotonic_ns() < from + 50_000 {
+        while support::monotonic_ns() < from + 50_000 {
             std::hint::spin_loop();
         }
-        lock.check().expect("nobody may take it from a live holder");
-        let until = common::monotonic_ns();
-        lock.release().expect("it is held");
-        common::say(format_args!(
+        lock.check().expect("a live holder keeps its lock");
+        let until = support::monotonic_ns();
+        lock.release().expect("the lock is held");
+        support::report(format_args!(
             "{from} {until} {}",
             dead.as_deref().unwrap_or("-")
         ));
     }
 }
 
-fn say_ready() {
-    common::say("ready");
-}
-
-// The classic: A and B both judge the lock stale. A breaks it and acquires. B, who has not looked
-// again, breaks what it believes to be the stale lock, which is A's, and acquires too.
+// A and B both judge the lock stale. A breaks it and acquires. B, which has not examined the lock again,
+// breaks what it takes for the stale lock, which is A's, and acquires, too.
 #[test]
 fn two_breakers_of_one_stale_lock_get_it_one_after_the_other() {
+    if !support::kernel_is_witness() {
+        return;
+    }
     break_together(2, 400);
 }
 
-// More of them than processors: some are put to sleep between looking and breaking.
+// More breakers than processors: some are preempted between the examination and the break.
 #[test]
 fn eight_breakers_of_one_stale_lock_get_it_one_after_the_other() {
+    if !support::kernel_is_witness() {
+        return;
+    }
     break_together(8, 300);
 }
 
 fn break_together(breakers: usize, rounds: usize) {
-    let dir = common::scratch();
+    let dir = support::scratch();
     let mut breakers: Vec<_> = (0..breakers)
         .map(|_| Role::new("breaker").ready())
         .collect();
     for round in 0..rounds {
         let data = dir.path().join(format!("{round}"));
-        let planted = common::plant_left_behind(&data).writer_id().to_string();
-        // They spin on one clock: they start within a microsecond.
-        let start = common::monotonic_ns() + 500_000;
+        let planted = support::plant_left_behind(&data).writer_id().to_string();
+        // The breakers spin on one clock: they start within a microsecond.
+        let start = support::monotonic_ns() + 500_000;
         for breaker in &mut breakers {
-            breaker.tell(&format!("{start} {}", data.display()));
+            breaker.send(&format!("{start} {}", data.display()));
         }
-        let told: Vec<_> = breakers.iter_mut().map(Actor::hear).collect();
+        let reports: Vec<_> = breakers.iter_mut().map(ChildProcess::receive).collect();
         let mut broke = 0;
         let mut holds = Vec::new();
-        for (writer, text) in (0..).zip(&told) {
+        for (writer, text) in (0..).zip(&reports) {
             let mut words = text.split(' ');
             let mut time = || words.next().and_then(|word| word.parse().ok());
             let (from, until) = (time().expect("a time"), time().expect("a time"));
@@ -445,120 +458,123 @@ fn break_together(breakers: usize, rounds: usize) {
                 broke += 1;
             }
         }
-        assert_eq!(broke, 1, "a stale lock is broken once: {told:?}");
+        assert_eq!(broke, 1, "a stale lock is broken once: {reports:?}");
         assert_no_two_at_a_time(holds);
         assert!(
-            common::is_absent(&lock_path_for(&data)),
-            "all have released"
+            support::is_absent(&lock_path_for(&data)),
+            "every breaker has released"
         );
     }
-    let litter = common::names_in(dir.path());
+    let leftovers = support::names_in(dir.path());
     assert!(
-        litter.is_empty(),
-        "breakers leave nothing behind: {litter:?}"
+        leftovers.is_empty(),
+        "breakers leave nothing behind: {leftovers:?}"
     );
 }
 
 // ---------------------------------------------------------------- containers
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Home {
+enum Side {
     Here,
-    /// A container with this host's name: each of the two sees the other's pid as dead, or as
-    /// somebody else's.
+    /// A container with this host's name: on each side the other side's pid is dead, or another
+    /// process.
     SameName,
     OtherName,
 }
 
-const HOMES: [Home; 3] = [Home::Here, Home::SameName, Home::OtherName];
+const SIDES: [Side; 3] = [Side::Here, Side::SameName, Side::OtherName];
 
-enum Puppet {
-    Here(Actor),
-    Contained(Contained),
+enum Worker {
+    Here(ChildProcess),
+    Container(Container),
 }
 
-impl Puppet {
-    fn ready(home: Home, data: &Path) -> Puppet {
-        let hostname = match home {
-            Home::Here => return Puppet::Here(Role::puppet(data).ready()),
-            Home::SameName => None,
-            Home::OtherName => Some("rvlf-elsewhere"),
+impl Worker {
+    fn ready(side: Side, data: &Path) -> Worker {
+        let hostname = match side {
+            Side::Here => return Worker::Here(Role::worker(data).ready()),
+            Side::SameName => None,
+            Side::OtherName => Some("rvlf-elsewhere"),
         };
-        let role = Role::in_container("puppet", hostname).with("DATA", data);
-        Puppet::Contained(Contained::ready(role))
+        let role = Role::in_container("worker", hostname).with("DATA", data);
+        Worker::Container(Container::ready(role))
     }
 
-    fn actor(&mut self) -> &mut Actor {
+    fn process(&mut self) -> &mut ChildProcess {
         match self {
-            Puppet::Here(actor) => actor,
-            Puppet::Contained(contained) => &mut contained.actor,
+            Worker::Here(process) => process,
+            Worker::Container(container) => &mut container.process,
         }
     }
 
     fn kill(&mut self) {
         match self {
-            Puppet::Here(actor) => drop(actor.kill()),
-            Puppet::Contained(contained) => contained.kill(),
+            Worker::Here(process) => drop(process.kill()),
+            Worker::Container(container) => container.kill(),
         }
     }
 }
 
-// Two containers on one volume, with the same host name: the holder is pid 1 in its own, and pid 1
-// of the other is alive, dead, or somebody else. Pids and host names rob the living here, and keep
-// the dead alive; the kernel lock must not.
+// Two containers on one volume, with the same host name: the holder is pid 1 in its own container, and
+// pid 1 of the other is alive, dead, or another process. A lock that trusts pids and host names breaks
+// the locks of live holders here, and keeps those of dead ones.
 #[test]
-fn holders_in_other_containers_are_never_robbed_and_recovered_at_once_when_they_die() {
-    if let Some(reason) = common::no_containers() {
-        return common::skip(&reason);
+fn holders_in_other_containers_keep_their_locks_and_are_recovered_at_once_when_they_die() {
+    if !support::kernel_is_witness() {
+        return;
     }
-    for holder_home in HOMES {
-        for contender_home in HOMES {
-            let dir = common::scratch();
+    if let Some(reason) = support::no_containers() {
+        return support::skip(&reason);
+    }
+    for holder_side in SIDES {
+        for contender_side in SIDES {
+            let dir = support::scratch();
             let data = dir.path().join("data");
-            let mut holder = Puppet::ready(holder_home, &data);
-            let mut contender = Puppet::ready(contender_home, &data);
-            let writer_id = holder.actor().expect("try", "got");
-            let pair = format!("holder {holder_home:?}, contender {contender_home:?}");
+            let mut holder = Worker::ready(holder_side, &data);
+            let mut contender = Worker::ready(contender_side, &data);
+            let writer_id = holder.process().expect("try", "got");
+            let pair = format!("holder {holder_side:?}, contender {contender_side:?}");
 
             for _ in 0..5 {
-                let answer = contender.actor().ask("try");
+                let answer = contender.process().request("try");
                 assert!(
                     answer.starts_with("held KernelLock"),
                     "{pair}: a live holder was not respected: {answer}"
                 );
             }
-            common::backdate(&data, common::VERY_OLD);
-            let answer = contender.actor().ask("try");
+            support::backdate(&data, support::VERY_OLD);
+            let answer = contender.process().request("try");
             assert!(
                 answer.starts_with("held KernelLock"),
-                "{pair}: age robs nobody whom the kernel knows to live: {answer}"
+                "{pair}: age decides nothing where the kernel lock is held: {answer}"
             );
             assert_eq!(
-                holder.actor().ask("check"),
+                holder.process().request("check"),
                 "Ok(())",
-                "{pair}: the holder holds on"
+                "{pair}: the holder keeps its lock"
             );
 
             holder.kill();
-            let got = contender.actor().expect("try", "got");
+            let got = contender.process().expect("try", "got");
             assert!(
                 got.ends_with(&format!("from {writer_id}")),
-                "{pair}: a dead holder's lock is recovered at once, and it says whose: {got}"
+                "{pair}: a dead holder's lock is recovered at once, and the report names it: {got}"
             );
-            assert_eq!(contender.actor().ask("release"), "released", "{pair}");
+            assert_eq!(contender.process().request("release"), "released", "{pair}");
         }
     }
 }
 
 // ---------------------------------------------------------------- fork
 
-/// Holds the lock and forks; what the child does with its copy is the role's variant.
+/// Holds the lock and forks; the role's variant is what the child does with its copy.
 fn forker() {
-    let data = PathBuf::from(common::arg("DATA"));
-    let lock = WriterLock::try_acquire(&data).expect("nobody has it");
-    let variant = common::arg_or("VARIANT", "");
+    let data = PathBuf::from(support::arg("DATA"));
+    let lock = WriterLock::try_acquire(&data).expect("the lock is free");
+    let variant = support::arg_or("VARIANT", "");
     let mut lock = Some(lock);
-    let child = common::fork(|| match (variant.as_str(), lock.take()) {
+    let child = support::fork(|| match (variant.as_str(), lock.take()) {
         ("drops", lock) => {
             drop(lock);
             true
@@ -569,27 +585,27 @@ fn forker() {
             let is_lost = lock.is_lost();
             is_lost && lock.check().is_err_and(|lost| lost.reason == forked)
         }
-        // The copy stays open until the test closes the pipe that is the child's standard input.
+        // The copy stays open until the test closes the pipe of the child's standard input.
         ("outlives", copy) => {
-            common::next_cue();
+            support::next_command();
             drop(copy);
             true
         }
         _ => false,
     });
     if variant == "outlives" {
-        common::say(format_args!("forked {child}"));
+        support::report(format_args!("forked {child}"));
         loop {
             std::thread::park();
         }
     }
-    common::join(child, "the child's copy behaves as documented");
+    support::join(child, "the child's copy behaves as documented");
     let lock = lock.take().expect("the parent's own copy is untouched");
     lock.check().expect("the parent holds the lock as before");
-    common::say("held");
-    common::next_cue();
+    support::report("held");
+    support::next_command();
     lock.release().expect("the parent holds the lock as before");
-    common::say("released");
+    support::report("released");
 }
 
 fn child_is_refused(lock: WriterLock) -> bool {
@@ -600,7 +616,7 @@ fn child_is_refused(lock: WriterLock) -> bool {
         HoldError::Lost(lost) => lost.reason,
         _ => return false,
     };
-    // The guard comes back, and is as lost as before.
+    // The error returns the guard, which is as lost as before.
     lost == LossReason::Forked && child_is_refused_again(error.lock)
 }
 
@@ -609,22 +625,22 @@ fn child_is_refused_again(lock: WriterLock) -> bool {
     outcome.is_err_and(|error| matches!(error.error, HoldError::Lost(_)))
 }
 
-// A web server forks workers while it holds the lock. A worker that exits runs the guard's Drop:
-// an unlock there would free the parent's kernel lock, an unlink its file.
+// A web server forks workers while it holds the lock. A worker that exits runs the guard's Drop: an
+// unlock there would free the parent's kernel lock, and an unlink would remove its file.
 #[test]
-fn what_a_forked_child_does_with_its_copy_leaves_the_parent_in_possession() {
+fn what_a_forked_child_does_with_its_copy_leaves_the_lock_to_the_parent() {
     for variant in ["drops", "releases", "checks"] {
-        let dir = common::scratch();
+        let dir = support::scratch();
         let data = dir.path().join("data");
         let role = Role::new("forker").with("DATA", &data);
         let mut parent = role.with("VARIANT", variant).start();
-        assert_eq!(parent.hear(), "held", "child {variant}");
+        assert_eq!(parent.receive(), "held", "child {variant}");
         let outcome = WriterLock::try_acquire(&data);
         assert!(
-            common::describe(&outcome).starts_with("held KernelLock"),
+            support::describe(&outcome).starts_with("held KernelLock"),
             "child {variant}: the parent still holds the kernel lock, but: {outcome:?}"
         );
-        assert_eq!(parent.ask("release"), "released", "child {variant}");
+        assert_eq!(parent.request("release"), "released", "child {variant}");
         let lock = WriterLock::try_acquire(&data).expect("the parent has released it");
         assert_eq!(
             lock.reclaimed().and_then(|reclaimed| reclaimed.record),
@@ -634,28 +650,28 @@ fn what_a_forked_child_does_with_its_copy_leaves_the_parent_in_possession() {
     }
 }
 
-// The parent is killed, its child still writes through the file that it inherited. Only the kernel
-// knows: the recorded pid is dead.
+// The parent is killed, and its child still writes through the file that it inherited. The recorded pid
+// is dead; only the kernel lock shows the child.
 #[test]
 fn a_child_that_outlives_the_dead_parent_keeps_the_lock_until_it_ends() {
-    let dir = common::scratch();
+    let dir = support::scratch();
     let data = dir.path().join("data");
     let role = Role::new("forker").with("DATA", &data);
     let mut parent = role.with("VARIANT", "outlives").start();
     assert!(
-        parent.hear().starts_with("forked"),
-        "the child is on its way"
+        parent.receive().starts_with("forked"),
+        "the child is forked"
     );
-    let writer_id = common::read_record(&data).writer_id();
+    let writer_id = support::read_record(&data).writer_id();
     parent.kill();
 
-    common::backdate(&data, OLD);
+    support::backdate(&data, OLD);
     let error = WriterLock::try_acquire(&data).expect_err("the child has the descriptor open");
-    let holder = error.holder().expect("it is held");
+    let holder = error.holder().expect("the lock is held");
     assert_eq!(
         holder.verdict().reason(),
         Reason::KernelLockOutlivesProcess,
-        "it says that the recorded process is dead and something keeps the lock: {error}"
+        "the reason: the recorded process is dead and another one keeps the kernel lock: {error}"
     );
     // The child reads the end of its standard input, and ends.
     drop(parent);
@@ -667,71 +683,80 @@ fn a_child_that_outlives_the_dead_parent_keeps_the_lock_until_it_ends() {
     assert_eq!(dead.writer_id(), writer_id);
 }
 
-/// As pid 1 of one namespace it holds the lock, and forks a child that is pid 1 of the next.
+/// Holds the lock as pid 1 of one namespace, and forks a child that is pid 1 of the next.
 fn forks_as_pid_one() {
-    let data = PathBuf::from(common::arg("DATA"));
-    assert_eq!(std::process::id(), 1, "we are the first of our namespace");
+    let data = PathBuf::from(support::arg("DATA"));
+    assert_eq!(
+        std::process::id(),
+        1,
+        "this process is the first of its namespace"
+    );
     let lock = WriterLock::options()
         .keepalive(None)
         .try_acquire(&data)
-        .expect("nobody has it");
-    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID).expect("we are root in here");
+        .expect("the lock is free");
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID)
+        .expect("this process is root of its namespaces");
     let mut lock = Some(lock);
-    let child = common::fork(|| {
+    let child = support::fork(|| {
         let is_first = std::process::id() == 1;
         is_first && lock.take().is_some_and(child_is_refused)
     });
-    common::join(
+    support::join(
         child,
-        "a child is told from its parent though both are pid 1",
+        "a child differs from its parent though both are pid 1",
     );
     let lock = lock.take().expect("the parent's own copy is untouched");
     lock.check().expect("the parent holds the lock as before");
     lock.release().expect("the parent holds the lock as before");
-    common::say("ready");
-    common::next_cue();
+    support::report("ready");
+    support::next_command();
 }
 
-// In a container the program is pid 1; a sandboxed child that it forks into a pid namespace of its
-// own is pid 1, too, and may have been forked within the same clock tick (10 ms) as its parent.
+// In a container the program is pid 1. A sandboxed child that it forks into a pid namespace of its own
+// is pid 1, too, and may have been forked within the same clock tick (10 ms) as its parent.
 #[test]
 fn a_forked_child_with_its_parents_pid_does_not_release_its_parents_lock() {
-    if let Some(reason) = common::no_containers() {
-        return common::skip(&reason);
+    if let Some(reason) = support::no_containers() {
+        return support::skip(&reason);
     }
-    let dir = common::scratch();
+    let dir = support::scratch();
     for _ in 0..10 {
         let role = Role::in_container("forks as pid 1", None);
-        Contained::ready(role.with("DATA", dir.path().join("data")));
+        Container::ready(role.with("DATA", dir.path().join("data")));
     }
 }
 
 // ---------------------------------------------------------------- exec
 
-/// Holds the lock and becomes another program.
+/// Holds the lock and executes another program.
 fn executor() {
-    let data = PathBuf::from(common::arg("DATA"));
-    let lock = WriterLock::try_acquire(&data).expect("nobody has it");
+    let data = PathBuf::from(support::arg("DATA"));
+    let lock = WriterLock::try_acquire(&data).expect("the lock is free");
     let next = Role::new("bystander").into_command().exec();
     panic!("the program can be executed: {next}, while holding {lock:?}");
 }
 
 fn bystander() {
-    common::say("ready");
-    common::next_cue();
+    support::report("ready");
+    support::next_command();
 }
 
-// A process that acquires and executes another program has given the lock up without a word: the
-// descriptor is closed on exec. Its pid lives on, so for 30 s doubt reads as held; then it is over,
-// however long the other program runs.
+// A process that acquires and then executes another program gives the lock up: the descriptor is closed
+// on exec. Its pid lives, so for 30 s doubt reads as held. Then the lock is stale, however long the
+// other program runs.
 #[test]
 fn exec_gives_the_lock_up_within_thirty_seconds() {
-    let dir = common::scratch();
+    if !support::kernel_is_witness() {
+        return;
+    }
+    let dir = support::scratch();
     let data = dir.path().join("data");
     let mut executor = Role::new("executor").with("DATA", &data).ready();
 
-    let error = WriterLock::try_acquire(&data).expect_err("its process lives, and it is young");
-    let holder = error.holder().expect("it is held");
+    let error =
+        WriterLock::try_acquire(&data).expect_err("the process lives, and the record is young");
+    let holder = error.holder().expect("the lock is held");
     assert_eq!(
         holder.verdict().reason(),
         Reason::DescriptorClosed,
@@ -742,32 +767,40 @@ fn exec_gives_the_lock_up_within_thirty_seconds() {
         Some(executor.pid())
     );
 
-    common::backdate(&data, OLD);
-    let lock = WriterLock::try_acquire(&data).expect("nothing has refreshed it for 30 s");
+    support::backdate(&data, OLD);
+    let lock = WriterLock::try_acquire(&data).expect("no process has refreshed the lock for 30 s");
     let displaced = lock
         .reclaimed()
         .and_then(|reclaimed| reclaimed.record)
-        .expect("it was never released");
+        .expect("the dead holder never released it");
     assert_eq!(displaced.pid().get(), executor.pid());
-    executor.tell("end");
+    executor.send("end");
     executor.finish();
 }
 
 // ---------------------------------------------------------------- one process
 
-// Two parts of one program, a library and its user, both open the data file. flock(2) on two
-// descriptors excludes them, fcntl(2) locks would not; and the message must not send the user
-// looking for another process.
+// Two parts of one program, a library and its user, both open the data file. flock(2) on two descriptors
+// excludes them; fcntl(2) locks would not. The message must not send the user in search of another
+// process.
 #[test]
-fn a_second_acquire_in_one_process_says_that_this_process_has_it() {
-    let dir = common::scratch();
+fn a_second_acquire_in_one_process_is_refused_and_names_this_process() {
+    if !support::kernel_is_witness() {
+        return;
+    }
+    let dir = support::scratch();
     let data = dir.path().join("data");
-    let lock = WriterLock::try_acquire(&data).expect("nobody has it");
+    let lock = WriterLock::try_acquire(&data).expect("the lock is free");
     let again = || WriterLock::try_acquire(&data).expect_err("one lock has one holder");
     let in_thread = std::thread::scope(|scope| scope.spawn(again).join());
-    let timed_out = WriterLock::acquire(&data, Duration::from_millis(20)).expect_err("still held");
-    for error in [again(), in_thread.expect("it does not panic"), timed_out] {
-        let holder = error.holder().expect("it is held");
+    let timed_out =
+        WriterLock::acquire(&data, Duration::from_millis(20)).expect_err("the lock is still held");
+    for error in [
+        again(),
+        in_thread.expect("the thread does not panic"),
+        timed_out,
+    ] {
+        let holder = error.holder().expect("the lock is held");
         assert!(holder.is_this_process());
         let text = error.to_string();
         assert!(text.contains("already held by this process"), "{text}");
@@ -776,44 +809,45 @@ fn a_second_acquire_in_one_process_says_that_this_process_has_it() {
             "the next step is named: {text}"
         );
     }
-    lock.check().expect("being asked costs the holder nothing");
-    lock.release().expect("it is held");
-    let lock = WriterLock::try_acquire(&data).expect("it was released");
-    let error = Role::puppet(&data).ready().ask("try");
+    lock.check()
+        .expect("refused attempts do not affect the holder");
+    lock.release().expect("the lock is held");
+    let lock = WriterLock::try_acquire(&data).expect("the lock was released");
+    let error = Role::worker(&data).ready().request("try");
     assert!(error.starts_with("held KernelLock"), "{error}");
     drop(lock);
 }
 
 #[test]
 fn a_panic_that_unwinds_releases() {
-    let dir = common::scratch();
+    let dir = support::scratch();
     let data = dir.path().join("data");
-    let held = WriterLock::try_acquire(&data).expect("nobody has it");
+    let held = WriterLock::try_acquire(&data).expect("the lock is free");
     let outcome = std::thread::scope(|scope| {
         let panics = || {
             let _moved_in = held;
-            // Not panic!: its message in the test's output would look like a failure.
-            std::panic::resume_unwind(Box::new("a bug of the user's"));
+            // Not `panic!`: its message in the output would look like a failure of the test.
+            std::panic::resume_unwind(Box::new("a bug in the calling program"));
         };
         scope.spawn(panics).join()
     });
     assert!(outcome.is_err(), "the thread panicked");
     assert!(
-        common::is_absent(&lock_path_for(&data)),
+        support::is_absent(&lock_path_for(&data)),
         "unwinding dropped the guard"
     );
-    let lock = WriterLock::try_acquire(&data).expect("nobody has it");
+    let lock = WriterLock::try_acquire(&data).expect("the lock is free");
     assert!(
         lock.reclaimed().is_none(),
-        "it was released, not left behind"
+        "the lock was released, not left behind"
     );
 }
 
-/// The main thread ends, another one holds the lock on.
+/// The main thread ends, and another thread goes on holding the lock.
 fn outlives_main() {
-    let data = PathBuf::from(common::arg("DATA"));
-    // The harness keeps the main thread of this process; a forked child has its own.
-    let child = common::fork(|| {
+    let data = PathBuf::from(support::arg("DATA"));
+    // The harness needs the main thread of this process; a forked child has a main thread of its own.
+    let child = support::fork(|| {
         std::thread::spawn(move || hold_without_main(&data));
         // SAFETY: exit(2) ends the calling thread alone. Nothing of its stack is borrowed by the
         // other thread, and what it would have dropped is leaked.
@@ -823,47 +857,47 @@ fn outlives_main() {
         };
         false
     });
-    common::join(child, "the other thread ends the process");
+    support::join(child, "the other thread ends the process");
 }
 
 fn hold_without_main(data: &Path) {
-    common::until("the main thread shows Z", || {
+    support::until("the main thread shows Z", || {
         let stat = fs::read_to_string("/proc/self/stat").expect("procfs is mounted");
         stat.contains(") Z ")
     });
-    let lock = WriterLock::try_acquire(data).expect("nobody has it");
-    common::say("ready");
-    common::next_cue();
-    lock.release().expect("it is held");
-    common::say("released");
+    let lock = WriterLock::try_acquire(data).expect("the lock is free");
+    support::report("ready");
+    support::next_command();
+    lock.release().expect("the lock is held");
+    support::report("released");
     std::process::exit(0);
 }
 
-// A process whose main thread has ended is a zombie to whoever reads only the state in
-// /proc/pid/stat. Its other threads run, and write.
+// A process whose main thread has ended is a zombie by its state in /proc/pid/stat. Its other threads
+// run, and write.
 #[test]
 fn a_lock_whose_main_thread_has_ended_is_held_by_a_live_process() {
-    let dir = common::scratch();
+    let dir = support::scratch();
     let data = dir.path().join("data");
     let mut process = Role::new("outlives main").with("DATA", &data).ready();
-    let error = WriterLock::try_acquire(&data).expect_err("its other thread lives");
-    let holder = error.holder().expect("it is held");
+    let error = WriterLock::try_acquire(&data).expect_err("the other thread of the process lives");
+    let holder = error.holder().expect("the lock is held");
     assert_eq!(
         holder.verdict().reason(),
         Reason::KernelLock,
         "the recorded process is not taken for dead: {error}"
     );
-    assert_eq!(process.ask("release"), "released");
+    assert_eq!(process.request("release"), "released");
     process.finish();
 }
 
-/// The process ends by itself while a thread of it holds the lock.
+/// The process ends by itself while one of its threads holds the lock.
 fn main_returns() {
-    let data = PathBuf::from(common::arg("DATA"));
+    let data = PathBuf::from(support::arg("DATA"));
     let (sender, acquired) = std::sync::mpsc::channel();
     std::thread::spawn(move || {
-        let _lock = WriterLock::try_acquire(&data).expect("nobody has it");
-        sender.send(()).expect("main waits");
+        let _lock = WriterLock::try_acquire(&data).expect("the lock is free");
+        sender.send(()).expect("the main thread waits");
         loop {
             std::thread::park();
         }
@@ -871,18 +905,21 @@ fn main_returns() {
     acquired.recv().expect("the thread acquires");
 }
 
-// exit(3) runs no destructors: the lock file stays. It must cost the next writer nothing but the
-// knowledge that its predecessor did not finish.
+// exit(3) runs no destructors: the lock file stays. The next writer must get the lock at once, and learn
+// that its predecessor did not finish.
 #[test]
 fn a_process_that_exits_while_a_thread_holds_is_recovered_at_once() {
-    let dir = common::scratch();
+    if !support::kernel_is_witness() {
+        return;
+    }
+    let dir = support::scratch();
     let data = dir.path().join("data");
     Role::new("main returns")
         .with("DATA", &data)
         .start()
         .finish();
-    let left = common::read_record(&data);
-    let lock = WriterLock::try_acquire(&data).expect("its holder has ended");
+    let left = support::read_record(&data);
+    let lock = WriterLock::try_acquire(&data).expect("the holder has ended");
     assert_eq!(
         lock.reclaimed().and_then(|reclaimed| reclaimed.record),
         Some(left)
@@ -891,37 +928,41 @@ fn a_process_that_exits_while_a_thread_holds_is_recovered_at_once() {
 
 #[test]
 fn a_signal_that_ends_the_holder_is_recovered_at_once_whatever_signal_it_is() {
+    if !support::kernel_is_witness() {
+        return;
+    }
     for signal in [Signal::SIGTERM, Signal::SIGABRT, Signal::SIGKILL] {
-        let dir = common::scratch();
+        let dir = support::scratch();
         let data = dir.path().join("data");
-        let mut holder = Role::puppet(&data).ready();
+        let mut holder = Role::worker(&data).ready();
         let writer_id = holder.expect("try", "got");
         let pid = i32::try_from(holder.pid()).expect("pids fit");
-        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("it lives");
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), signal).expect("the process lives");
         assert!(!holder.wait().success(), "{signal} ends it");
-        let lock = WriterLock::try_acquire(&data).expect("its holder is dead");
+        let lock = WriterLock::try_acquire(&data).expect("the holder is dead");
         let dead = lock
             .reclaimed()
             .and_then(|reclaimed| reclaimed.record)
-            .expect("it was never released");
+            .expect("the dead holder never released it");
         assert_eq!(dead.writer_id().to_string(), writer_id, "{signal}");
     }
 }
 
-// Callers tell contention from failure by this; a message nobody matches on is for people.
+// Callers distinguish contention from failure by these kinds.
 #[test]
 fn contention_becomes_would_block_and_timed_out() {
-    let dir = common::scratch();
+    let dir = support::scratch();
     let data = dir.path().join("data");
-    let mut holder = Role::puppet(&data).ready();
+    let mut holder = Role::worker(&data).ready();
     holder.expect("try", "got");
-    let held = WriterLock::try_acquire(&data).expect_err("the child has it");
+    let held = WriterLock::try_acquire(&data).expect_err("the child process holds the lock");
     assert!(matches!(held, AcquireError::Held { .. }) && held.is_held());
     assert_eq!(
         std::io::Error::from(held).kind(),
         std::io::ErrorKind::WouldBlock
     );
-    let timeout = WriterLock::acquire(&data, Duration::from_millis(1)).expect_err("still");
+    let timeout =
+        WriterLock::acquire(&data, Duration::from_millis(1)).expect_err("the lock is still held");
     assert!(matches!(timeout, AcquireError::Timeout { .. }) && timeout.is_held());
     assert_eq!(
         std::io::Error::from(timeout).kind(),
@@ -929,10 +970,10 @@ fn contention_becomes_would_block_and_timed_out() {
     );
     let pid = holder.pid().to_string();
     let text = WriterLock::try_acquire(&data)
-        .expect_err("still")
+        .expect_err("the lock is still held")
         .to_string();
     assert!(
-        text.contains(&format!("held by pid {pid} on {}", common::this_host())),
+        text.contains(&format!("held by pid {pid} on {}", support::this_host())),
         "{text}"
     );
 }

@@ -1,10 +1,9 @@
 //! A process that is killed, or whose disk is full, at any system call of a save.
 //!
-//! The story: the table that this one grew from was truncated, then written. Killed in between, its
-//! writer left an empty file, which reads as "nobody holds anything": every live holder lost its
-//! scope to the next who asked. So a save is repeated under strace(1), once for each of its system
-//! calls, with SIGKILL or an error at that call; the table must be the old one or the new one every
-//! time.
+//! The failure: the predecessor of this table was truncated, then written. A writer that was killed in
+//! between left an empty file, which reads as a table without entries: every live holder lost its scope
+//! to the next claim. So a save is repeated under strace(1), once for each of its system calls, with
+//! SIGKILL or an error at that call. The table must be the old one or the new one every time.
 #![cfg(target_os = "linux")]
 
 use std::fs;
@@ -13,13 +12,14 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 
 use rvlf::table::{Allocation, Table, TableError, TableGuard, snapshot};
-use support::table::{PATIENCE, arg, claim, place, role, skip};
+use support::table::{claim, place};
+use support::{PATIENCE, Role, RoleEntry, arg, skip};
 
-/// What the saver looks for to mark, in the list of its calls, where the save begins and ends.
+/// Paths that the saver queries to mark, in the list of its calls, where the save begins and ends.
 const BEGIN: &str = "/rvlf-test-begin";
 const END: &str = "/rvlf-test-end";
 
-/// More than the harness's own thread makes calls of any kind that a save makes, too.
+/// More saves than the harness's own thread makes calls of any kind that a save makes.
 const WARM_UP: usize = 25;
 
 const SAVED: i32 = 10;
@@ -29,17 +29,17 @@ const NOT_SYNCED: i32 = 12;
 
 /// Adds an entry to the table and saves it.
 fn saver() {
-    let mut guard = TableGuard::open(arg("TABLE"), PATIENCE).expect("nobody has it");
-    // strace counts the calls of each thread by itself: after these saves no other thread has made
-    // as many calls of a kind as this one, so that a number means one call of one thread.
+    let mut guard = TableGuard::open(arg("TABLE"), PATIENCE).expect("the table is not locked");
+    // strace counts the calls of each thread separately. After these saves no other thread has made as
+    // many calls of a kind as this one, so that a number means one call of one thread.
     let (_dir, scratch) = place();
     for _ in 0..WARM_UP {
-        let mut scratch = TableGuard::open(&scratch, PATIENCE).expect("nobody has it");
-        scratch.save().expect("there is room");
+        let mut scratch = TableGuard::open(&scratch, PATIENCE).expect("the table is not locked");
+        scratch.save().expect("the disk has room");
     }
     guard
         .register(&claim("new", "/new"), "s-new")
-        .expect("that is free");
+        .expect("the scope is free");
     let _ = fs::metadata(BEGIN);
     let outcome = guard.save();
     drop(guard);
@@ -51,9 +51,9 @@ fn saver() {
     });
 }
 
-pub const ROLES: &[(&str, fn())] = &[("saver", saver), ("registrar", registrar)];
+pub const ROLES: &[RoleEntry] = &[("saver", saver), ("registrar", registrar)];
 
-/// Registers, which fails in its last step: the sync of the directory.
+/// Registers. The last step fails: the sync of the directory.
 fn registrar() {
     let outcome = Allocation::register(arg("TABLE"), &claim("new", "/new"), "s-new", PATIENCE);
     let error = outcome.expect_err("the second sync fails");
@@ -61,10 +61,10 @@ fn registrar() {
         matches!(&error, TableError::Io(error) if error.operation == "sync the directory"),
         "{error:?}"
     );
-    let left = snapshot(arg("TABLE")).expect("it is a table").table;
+    let left = snapshot(arg("TABLE")).expect("the file is a table").table;
     assert!(
         left.find("new").is_none(),
-        "nobody could release it while this process lives: {left:?}"
+        "no process could release the entry while this one lives: {left:?}"
     );
 }
 
@@ -76,25 +76,25 @@ fn has_strace() -> bool {
     tried.is_ok_and(|status| status.success())
 }
 
-/// A table that says that another process, which lives, holds "/old".
+/// A table in which a live process, another one than the saver, holds "/old".
 fn write_old(path: &Path) {
     let _ = fs::remove_file(path);
-    let mut guard = TableGuard::open(path, PATIENCE).expect("nobody has it");
+    let mut guard = TableGuard::open(path, PATIENCE).expect("the table is not locked");
     guard
         .register(&claim("old", "/old"), "s-old")
         .expect("the table is empty");
-    guard.save().expect("there is room");
+    guard.save().expect("the disk has room");
 }
 
-fn run_saver(path: &Path, strace: &[&str]) -> ExitStatus {
-    let mut words = vec!["strace", "-f"];
-    words.extend_from_slice(strace);
-    let mut saver = role(&words, "saver");
-    saver.env("TABLE", path).stderr(Stdio::null());
-    saver.status().expect("strace was there a moment ago")
+fn run_saver(path: &Path, options: &[&str]) -> ExitStatus {
+    let mut strace = Command::new("strace");
+    strace.arg("-f").args(options).stderr(Stdio::null());
+    let saver = Role::new("saver").with("TABLE", path).under(strace);
+    saver.start().wait()
 }
 
-/// One system call of the save: its name, and how many calls of that name its thread had made.
+/// One system call of the save: its name, and its number among the calls of that name that its thread
+/// made.
 #[derive(Clone, Debug)]
 struct Call {
     name: String,
@@ -102,19 +102,19 @@ struct Call {
     line: String,
 }
 
-/// The calls of a save that nothing disturbs, up to the one after it.
+/// The calls of an undisturbed save, and the one after them.
 fn calls(path: &Path, log: &Path) -> Vec<Call> {
     write_old(path);
     let log_path = log
         .to_str()
-        .expect("temporary directories are named in ASCII");
+        .expect("the names of temporary directories are ASCII");
     let status = run_saver(path, &["-o", log_path]);
-    assert_eq!(status.code(), Some(SAVED), "undisturbed, it saves");
-    let log = fs::read_to_string(log).expect("strace has written it");
+    assert_eq!(status.code(), Some(SAVED), "an undisturbed save succeeds");
+    let log = fs::read_to_string(log).expect("strace has written the log");
     let marked = |mark: &str| {
         log.lines()
             .position(|line| line.contains(mark))
-            .expect("the saver marks it")
+            .expect("the saver marks the save")
     };
     let (begin, end) = (marked(BEGIN), marked(END));
     let parse = |line: &str| -> Option<(String, String)> {
@@ -132,7 +132,7 @@ fn calls(path: &Path, log: &Path) -> Vec<Call> {
                 .get(index)
                 .cloned()
                 .flatten()
-                .expect("filtered by its thread");
+                .expect("the call is one of the saver's");
             let same =
                 |call: &&Option<(String, String)>| **call == Some((saver.clone(), name.clone()));
             let ordinal = all.iter().take(index + 1).filter(same).count();
@@ -145,7 +145,11 @@ fn calls(path: &Path, log: &Path) -> Vec<Call> {
                 others < ordinal,
                 "{name} number {ordinal} would hit two threads"
             );
-            let line = log.lines().nth(index).expect("it was parsed").to_owned();
+            let line = log
+                .lines()
+                .nth(index)
+                .expect("the line was parsed")
+                .to_owned();
             Call {
                 name,
                 ordinal,
@@ -155,12 +159,12 @@ fn calls(path: &Path, log: &Path) -> Vec<Call> {
         .collect()
 }
 
-/// What the table is after `call` was disturbed: whether it is the new one.
+/// Whether the table is the new one, after `call` was disturbed.
 fn is_new(path: &Path, call: &Call) -> bool {
-    let bytes = fs::read(path).expect("the table is there");
+    let bytes = fs::read(path).expect("the table exists");
     assert!(
         !bytes.is_empty(),
-        "an empty table would mean that nobody holds anything: {call:?}"
+        "an empty table would free every live holder's scope: {call:?}"
     );
     let table = Table::parse(&bytes).expect("the table is whole");
     let names: Vec<&str> = table
@@ -179,18 +183,18 @@ fn assert_usable(path: &Path, call: &Call) {
     let mut guard = TableGuard::open(path, PATIENCE).expect("the kernel has freed the lock");
     guard
         .register(&claim("next", "/next"), "s-next")
-        .expect("that is free");
-    guard.save().expect("what is left over is in nobody's way");
-    let dir = path.parent().expect("it has one");
+        .expect("the scope is free");
+    guard.save().expect("leftovers do not hinder the next save");
+    let dir = path.parent().expect("the path has a directory");
     let names: Vec<_> = fs::read_dir(dir)
-        .expect("it is there")
+        .expect("the directory exists")
         .flatten()
         .map(|entry| entry.file_name())
         .collect();
     assert_eq!(
         names,
         ["table.json"],
-        "the next save clears up after {call:?}"
+        "the next save removes the leftovers of {call:?}"
     );
 }
 
@@ -200,7 +204,7 @@ fn a_kill_at_any_call_of_a_save_leaves_the_old_table_or_the_new_one() {
         return skip("strace is missing or may not trace");
     }
     let (_dir, path) = place();
-    let logs = tempfile::tempdir().expect("there is room");
+    let logs = tempfile::tempdir().expect("the disk has room");
     let calls = calls(&path, &logs.path().join("log"));
     let mut outcomes = Vec::new();
     for call in &calls {
@@ -210,7 +214,7 @@ fn a_kill_at_any_call_of_a_save_leaves_the_old_table_or_the_new_one() {
         assert_eq!(
             status.signal(),
             Some(9),
-            "killed at {call:?}, so strace ends alike: {status}"
+            "killed at {call:?}, and strace ends as its command does: {status}"
         );
         outcomes.push(is_new(&path, call));
         assert_usable(&path, call);
@@ -222,7 +226,7 @@ fn a_kill_at_any_call_of_a_save_leaves_the_old_table_or_the_new_one() {
         .collect();
     assert!(
         outcomes.is_sorted(),
-        "first the old one, then the new one: {report:#?}"
+        "first the old table, then the new one: {report:#?}"
     );
     assert!(
         outcomes.contains(&false) && outcomes.contains(&true),
@@ -231,7 +235,7 @@ fn a_kill_at_any_call_of_a_save_leaves_the_old_table_or_the_new_one() {
     let synced = calls.iter().filter(|call| call.name == "fsync").count();
     assert_eq!(
         synced, 2,
-        "the file before it gets its name, the directory after it: {report:#?}"
+        "the file before the rename, the directory after it: {report:#?}"
     );
 }
 
@@ -241,8 +245,8 @@ fn an_error_at_any_call_of_a_save_leaves_the_old_table_or_the_new_one() {
         return skip("strace is missing or may not trace");
     }
     let (_dir, path) = place();
-    let logs = tempfile::tempdir().expect("there is room");
-    // Memory is no part of the disk; a failed close has closed.
+    let logs = tempfile::tempdir().expect("the disk has room");
+    // Memory is not on the disk; a close that fails has closed.
     let on_disk = |call: &Call| {
         !["mmap", "munmap", "mremap", "brk", "madvise", "close"].contains(&call.name.as_str())
     };
@@ -256,15 +260,17 @@ fn an_error_at_any_call_of_a_save_leaves_the_old_table_or_the_new_one() {
             let status = run_saver(&path, &["-o", "/dev/null", "-e", &inject]);
             let new = is_new(&path, call);
             match status.code() {
-                Some(SAVED | NOT_SYNCED) => assert!(new, "it said so: {error} at {call:?}"),
-                Some(FAILED) => assert!(!new, "what failed has not happened: {error} at {call:?}"),
-                _ => panic!("it can only save or fail: {status} after {error} at {call:?}"),
+                Some(SAVED | NOT_SYNCED) => {
+                    assert!(new, "the saver reported the new table: {error} at {call:?}")
+                }
+                Some(FAILED) => assert!(!new, "a failed save changes nothing: {error} at {call:?}"),
+                _ => panic!("a save succeeds or fails: {status} after {error} at {call:?}"),
             }
             if status.code() != Some(SAVED) {
                 failures += 1;
-                let litter = path.with_file_name(".table.json.rvlf-new");
+                let leftover = path.with_file_name(".table.json.rvlf-new");
                 assert!(
-                    !litter.exists(),
+                    !leftover.exists(),
                     "an error leaves nothing behind: {error} at {call:?}"
                 );
             }
@@ -275,26 +281,24 @@ fn an_error_at_any_call_of_a_save_leaves_the_old_table_or_the_new_one() {
         failures >= 2 * 6,
         "create, lock, write, sync, rename, sync: {failures} failures"
     );
-    let disk_full = snapshot(&path).expect("it is a table");
+    let disk_full = snapshot(&path).expect("the file is a table");
     assert_eq!(disk_full.table.problems(), []);
 }
 
 #[test]
-fn what_could_not_be_registered_for_sure_is_released() {
+fn a_registration_whose_last_sync_fails_is_released() {
     if !has_strace() {
         return skip("strace is missing or may not trace");
     }
     let (_dir, path) = place();
-    let inject = [
-        "strace",
+    let mut strace = Command::new("strace");
+    strace.args([
         "-f",
         "-o",
         "/dev/null",
         "-e",
         "inject=fsync:error=EIO:when=2",
-    ];
-    let mut registrar = role(&inject, "registrar");
-    let status = registrar.env("TABLE", &path).status();
-    let status = status.expect("this binary can run again");
-    assert!(status.success(), "see above: {status}");
+    ]);
+    let registrar = Role::new("registrar").with("TABLE", &path).under(strace);
+    registrar.start().finish();
 }

@@ -18,7 +18,8 @@ use std::time::Duration;
 
 use rvlf::FileKind;
 use rvlf::table::{Allocation, Claim, ScopeRule, Table, TableError, TableGuard, snapshot};
-use support::table::{PATIENCE, claim, descriptors_of, in_forked_child, place, until};
+use support::table::{claim, descriptors_of, place};
+use support::{PATIENCE, succeeds_in_fork, until};
 
 /// A table as its first writers write it.
 const YOI: &str = r#"{
@@ -62,7 +63,7 @@ const YOI: &str = r#"{
 }"#;
 
 fn mode(path: &Path) -> u32 {
-    let stat = fs::symlink_metadata(path).expect("it is there");
+    let stat = fs::symlink_metadata(path).expect("the file exists");
     stat.permissions().mode() & 0o7777
 }
 
@@ -77,15 +78,15 @@ fn save(path: &Path, change: impl FnOnce(&mut TableGuard)) {
 #[test]
 fn a_table_of_other_writers_comes_back_byte_for_byte() {
     let (_dir, path) = place();
-    fs::write(&path, YOI).expect("there is room");
+    fs::write(&path, YOI).expect("the disk has room");
     save(&path, |guard| assert_eq!(guard.table().entries.len(), 2));
-    assert_eq!(fs::read_to_string(&path).expect("it is there"), YOI);
+    assert_eq!(fs::read_to_string(&path).expect("the file exists"), YOI);
 
     let old = r#"{"allocations": [{"pod_name": "a", "pid": 1, "socket": "/s", "delegated_from": null,
         "scope_allow": [{"target": "/a", "permission": "write"}]}]}"#;
     let table =
         Table::parse(old.as_bytes()).expect("scope_deny, segment_id and recursive may be missing");
-    let entry = table.find("a").expect("it is there");
+    let entry = table.find("a").expect("the file exists");
     assert!(entry.deny.is_empty() && entry.is_placeholder() && entry.holder.is_none());
     assert!(
         entry.allow.iter().all(|rule| rule.recursive),
@@ -97,7 +98,7 @@ fn a_table_of_other_writers_comes_back_byte_for_byte() {
 fn nothing_and_blanks_are_an_empty_table() {
     let (_dir, path) = place();
     for content in ["", "  \n\t\n", "{}", r#"{"allocations": []}"#] {
-        fs::write(&path, content).expect("there is room");
+        fs::write(&path, content).expect("the disk has room");
         let guard = TableGuard::open(&path, PATIENCE).expect("that is a table");
         assert!(guard.table().entries.is_empty(), "{content:?}");
     }
@@ -128,11 +129,15 @@ fn unknown_fields_survive_a_save() {
                        "writer_id": "6ba7b810-9dad-41d1-80b4-00c04fd430c8"}
         }]
     }"#;
-    fs::write(&path, json).expect("there is room");
+    fs::write(&path, json).expect("the disk has room");
     save(&path, |guard| {
-        guard.table_mut().find_mut("a").expect("it is there").pid = 1;
+        guard
+            .table_mut()
+            .find_mut("a")
+            .expect("the file exists")
+            .pid = 1;
     });
-    let saved = fs::read(&path).expect("it is there");
+    let saved = fs::read(&path).expect("the file exists");
     let saved: serde_json::Value = serde_json::from_slice(&saved).expect("it is JSON");
     let mut expected: serde_json::Value = serde_json::from_str(json).expect("it is JSON");
     let entry = &mut expected["allocations"][0];
@@ -154,8 +159,8 @@ fn what_is_no_table_is_refused_with_its_line_and_column_and_left_alone() {
         (b"{\"x\": \"\xff\"}", 1, 8),
     ];
     for (content, line, column) in cases {
-        fs::write(&path, content).expect("there is room");
-        let before = fs::metadata(&path).expect("it is there");
+        fs::write(&path, content).expect("the disk has room");
+        let before = fs::metadata(&path).expect("the file exists");
         let error = TableGuard::open(&path, PATIENCE).expect_err("that is no table");
         let shown = String::from_utf8_lossy(content);
         match &error {
@@ -175,9 +180,9 @@ fn what_is_no_table_is_refused_with_its_line_and_column_and_left_alone() {
             "the error says where: {error}"
         );
         assert!(matches!(snapshot(&path), Err(TableError::Parse { .. })));
-        let after = fs::metadata(&path).expect("it is there");
+        let after = fs::metadata(&path).expect("the file exists");
         assert_eq!(
-            fs::read(&path).expect("it is there"),
+            fs::read(&path).expect("the file exists"),
             content,
             "left as it was"
         );
@@ -203,15 +208,16 @@ fn what_is_made_is_for_its_user_alone_and_what_exists_is_left_alone() {
         assert_eq!(mode(&dir.path().join(parent)), 0o700, "{parent}");
     }
 
-    fs::create_dir(dir.path().join("shared")).expect("there is room");
+    fs::create_dir(dir.path().join("shared")).expect("the disk has room");
     let shared = dir.path().join("shared/table.json");
-    fs::write(&shared, "").expect("there is room");
+    fs::write(&shared, "").expect("the disk has room");
     fs::set_permissions(
         shared.parent().expect("it has one"),
         Permissions::from_mode(0o755),
     )
-    .expect("it is ours");
-    fs::set_permissions(&shared, Permissions::from_mode(0o640)).expect("it is ours");
+    .expect("the file belongs to this user");
+    fs::set_permissions(&shared, Permissions::from_mode(0o640))
+        .expect("the file belongs to this user");
     save(&shared, |_| {});
     assert_eq!(
         mode(&shared),
@@ -226,13 +232,13 @@ fn what_is_made_is_for_its_user_alone_and_what_exists_is_left_alone() {
 #[test]
 fn root_does_not_take_a_users_table_away() {
     if !nix::unistd::geteuid().is_root() {
-        return support::table::skip("only root can give files away");
+        return support::skip("only root can give files away");
     }
     let (_dir, path) = place();
     drop(TableGuard::open(&path, PATIENCE).expect("it can be made"));
     std::os::unix::fs::chown(&path, Some(1234), Some(2345)).expect("root may");
     save(&path, |_| {});
-    let stat = fs::metadata(&path).expect("it is there");
+    let stat = fs::metadata(&path).expect("the file exists");
     assert_eq!(
         (stat.uid(), stat.gid()),
         (1234, 2345),
@@ -244,7 +250,7 @@ fn root_does_not_take_a_users_table_away() {
 fn only_a_regular_file_can_be_a_table() {
     let (dir, path) = place();
     let target = dir.path().join("target");
-    fs::write(&target, "kept").expect("there is room");
+    fs::write(&target, "kept").expect("the disk has room");
     let refused = |expected: FileKind| {
         for error in [
             TableGuard::open(&path, PATIENCE).expect_err("that is no regular file"),
@@ -262,22 +268,25 @@ fn only_a_regular_file_can_be_a_table() {
             fs::remove_file(&path)
         };
     };
-    symlink(&target, &path).expect("there is room");
+    symlink(&target, &path).expect("the disk has room");
     refused(FileKind::Symlink);
-    symlink(dir.path().join("dangling"), &path).expect("there is room");
+    symlink(dir.path().join("dangling"), &path).expect("the disk has room");
     refused(FileKind::Symlink);
     assert!(
         !dir.path().join("dangling").exists(),
         "nothing is made through a link"
     );
-    fs::create_dir(&path).expect("there is room");
+    fs::create_dir(&path).expect("the disk has room");
     refused(FileKind::Directory);
     // Opening one would wait for a writer.
-    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("there is room");
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("the disk has room");
     refused(FileKind::Fifo);
-    let _socket = std::os::unix::net::UnixListener::bind(&path).expect("there is room");
+    let _socket = std::os::unix::net::UnixListener::bind(&path).expect("the disk has room");
     refused(FileKind::Socket);
-    assert_eq!(fs::read_to_string(&target).expect("it is there"), "kept");
+    assert_eq!(
+        fs::read_to_string(&target).expect("the file exists"),
+        "kept"
+    );
 }
 
 // The directories "new" and "new/deep" were made, and then the table refused.
@@ -298,7 +307,7 @@ fn what_is_not_saved_does_not_happen() {
             .register(&claim("a", "/a"), "1")
             .expect("the table is empty");
     });
-    let mut guard = TableGuard::open(&path, PATIENCE).expect("nobody has it");
+    let mut guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
     guard
         .register(&claim("b", "/b"), "2")
         .expect("that is free");
@@ -310,11 +319,11 @@ fn what_is_not_saved_does_not_happen() {
 #[test]
 fn one_at_a_time_has_the_table_also_after_it_has_saved() {
     let (_dir, path) = place();
-    let mut guard = TableGuard::open(&path, PATIENCE).expect("nobody has it");
+    let mut guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
     for _ in 0..2 {
         let error = TableGuard::open(&path, Duration::ZERO).expect_err("it is locked");
         assert!(matches!(error, TableError::Timeout { .. }), "{error:?}");
-        guard.save().expect("there is room");
+        guard.save().expect("the disk has room");
     }
     drop(guard);
     drop(TableGuard::open(&path, Duration::ZERO).expect("nobody has it any more"));
@@ -326,7 +335,7 @@ fn one_at_a_time_has_the_table_also_after_it_has_saved() {
 fn who_waits_for_the_old_file_gets_the_new_one() {
     for saves in [1, 3] {
         let (_dir, path) = place();
-        let mut guard = TableGuard::open(&path, PATIENCE).expect("nobody has it");
+        let mut guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
         let (done, finished) = channel();
         std::thread::scope(|scope| {
             for number in 0..3 {
@@ -349,7 +358,7 @@ fn who_waits_for_the_old_file_gets_the_new_one() {
                 guard
                     .register(&claim(&name, &own), &name)
                     .expect("that is free");
-                guard.save().expect("there is room");
+                guard.save().expect("the disk has room");
                 assert!(
                     finished.try_recv().is_err(),
                     "the new file is locked before it has its name"
@@ -372,8 +381,8 @@ fn who_waits_for_the_old_file_gets_the_new_one() {
 #[test]
 fn a_table_that_was_removed_while_locked_is_not_written_over_anothers() {
     let (_dir, path) = place();
-    let mut first = TableGuard::open(&path, PATIENCE).expect("nobody has it");
-    fs::remove_file(&path).expect("it is there");
+    let mut first = TableGuard::open(&path, PATIENCE).expect("the lock is free");
+    fs::remove_file(&path).expect("the file exists");
     save(&path, |guard| {
         guard
             .register(&claim("second", "/a"), "1")
@@ -392,7 +401,7 @@ fn a_table_that_was_removed_while_locked_is_not_written_over_anothers() {
 fn the_half_written_table_of_a_killed_process_is_in_nobodys_way() {
     let (dir, path) = place();
     let litter = dir.path().join(".table.json.rvlf-new");
-    fs::write(&litter, "{\"alloc").expect("there is room");
+    fs::write(&litter, "{\"alloc").expect("the disk has room");
     save(&path, |guard| {
         guard
             .register(&claim("a", "/a"), "1")
@@ -400,7 +409,7 @@ fn the_half_written_table_of_a_killed_process_is_in_nobodys_way() {
     });
     assert!(!litter.exists(), "it was used up");
     let names: Vec<_> = fs::read_dir(dir.path())
-        .expect("it is there")
+        .expect("the file exists")
         .flatten()
         .map(|entry| entry.file_name())
         .collect();
@@ -412,9 +421,9 @@ fn the_half_written_table_of_a_killed_process_is_in_nobodys_way() {
 #[test]
 fn a_forked_child_neither_saves_nor_frees_its_parents_table() {
     let (_dir, path) = place();
-    let mut guard = Some(TableGuard::open(&path, PATIENCE).expect("nobody has it"));
+    let mut guard = Some(TableGuard::open(&path, PATIENCE).expect("the lock is free"));
     assert!(
-        in_forked_child(|| {
+        succeeds_in_fork(|| {
             let mut copy = guard.take().expect("it was copied");
             let refused = matches!(copy.save(), Err(TableError::Forked { .. }));
             drop(copy);
@@ -440,10 +449,10 @@ mod liveness {
     use rvlf::table::Liveness;
 
     fn look_at(path: &Path, change: impl FnOnce(&mut serde_json::Value)) -> Liveness {
-        let json = fs::read(path).expect("it is there");
+        let json = fs::read(path).expect("the file exists");
         let mut json: serde_json::Value = serde_json::from_slice(&json).expect("it is JSON");
         change(&mut json["allocations"][0]);
-        fs::write(path, json.to_string()).expect("there is room");
+        fs::write(path, json.to_string()).expect("the disk has room");
         let looked = snapshot(path).expect("it is a table");
         let [liveness] = looked.liveness.as_slice() else {
             panic!("there is one entry: {looked:?}")
@@ -475,9 +484,9 @@ mod liveness {
             Some(hostname.to_string())
         );
 
-        let pristine = fs::read(&path).expect("it is there");
+        let pristine = fs::read(&path).expect("the file exists");
         let restored = |change: &dyn Fn(&mut serde_json::Value)| {
-            fs::write(&path, &pristine).expect("there is room");
+            fs::write(&path, &pristine).expect("the disk has room");
             look_at(&path, |entry| change(entry))
         };
         let reused = restored(&|entry| entry["holder"]["start_ticks"] = 1.into());
@@ -504,7 +513,7 @@ mod liveness {
 #[test]
 fn the_dead_are_out_of_the_way_at_the_next_operation() {
     let (_dir, path) = place();
-    fs::write(&path, YOI.replace("4121", "0")).expect("there is room");
+    fs::write(&path, YOI.replace("4121", "0")).expect("the disk has room");
     save(&path, |guard| {
         guard
             .register(&claim("new", "/home/u/project"), "1")
@@ -518,7 +527,7 @@ fn the_dead_are_out_of_the_way_at_the_next_operation() {
 fn the_dead_are_in_the_way_of_no_reclaim() {
     let (_dir, path) = place();
     let whole = claim("top", "/src").deny(ScopeRule::write("/src/core"));
-    let top = Allocation::register(&path, &whole, "s-top", PATIENCE).expect("it is free");
+    let top = Allocation::register(&path, &whole, "s-top", PATIENCE).expect("the lock is free");
     save(&path, |guard| {
         for (name, path) in [("child", "/src/core/a"), ("grandchild", "/src/core/b")] {
             guard
@@ -546,7 +555,7 @@ fn an_allocation_is_released_when_it_is_dropped() {
     let (_dir, path) = place();
     let parent = Allocation::register(&path, &claim("parent", "/data"), "1", PATIENCE)
         .expect("the table is empty");
-    parent.check().expect("it is ours");
+    parent.check().expect("the file belongs to this user");
     parent
         .delegate(&claim("child", "/data/a"), PATIENCE)
         .expect("it is the parent's");
@@ -564,7 +573,7 @@ fn an_allocation_is_released_when_it_is_dropped() {
     parent
         .reclaim("child", &[], PATIENCE)
         .expect("nobody has adopted it");
-    parent.release().expect("it is ours");
+    parent.release().expect("the file belongs to this user");
     assert!(names(&path).is_empty());
 }
 
@@ -574,7 +583,7 @@ fn a_lost_allocation_says_so_and_touches_nothing() {
     let first =
         Allocation::register(&path, &claim("a", "/a"), "1", PATIENCE).expect("the table is empty");
     save(&path, |guard| {
-        drop(guard.release("a").expect("it is there"))
+        drop(guard.release("a").expect("the file exists"))
     });
     assert!(matches!(
         first.check(),
@@ -607,7 +616,7 @@ fn a_forked_child_does_not_release_its_parents_allocation() {
         Allocation::register(&path, &claim("a", "/a"), "1", PATIENCE).expect("the table is empty");
     let mut copied = Some(held);
     assert!(
-        in_forked_child(|| {
+        succeeds_in_fork(|| {
             let copy = copied.take().expect("it was copied");
             matches!(copy.check(), Err(TableError::Forked { .. }))
         }),

@@ -84,7 +84,7 @@ fn one_path_has_one_writer_and_any_number_of_readers() {
         .register(&reader, "2", &process(2))
         .expect("reading is not exclusive");
     assert!(table.conflicts(&ScopeRule::read("/src")).is_empty());
-    table.release("a").expect("it is there");
+    table.release("a").expect("the file exists");
     table
         .register(&claim("c", &["/src/core"]), "3", &process(3))
         .expect("readers are not in the way");
@@ -269,10 +269,10 @@ fn a_placeholder_is_adopted_once() {
 #[test]
 fn what_is_released_goes_to_the_parent() {
     let mut table = family();
-    let released = table.release("child").expect("it is there");
+    let released = table.release("child").expect("the file exists");
     assert_eq!(released.pid, 2);
     assert_eq!(parent(&table, "grandchild"), Some("top"));
-    let top = table.effective_write_scope("top").expect("it is there");
+    let top = table.effective_write_scope("top").expect("the file exists");
     assert!(
         top.permits(Path::new("/src/core/y"), Permission::Write),
         "it is back"
@@ -281,7 +281,7 @@ fn what_is_released_goes_to_the_parent() {
         !top.permits(Path::new("/src/core/x"), Permission::Write),
         "that is lent out still"
     );
-    table.release("top").expect("it is there");
+    table.release("top").expect("the file exists");
     assert_eq!(
         parent(&table, "grandchild"),
         None,
@@ -331,7 +331,7 @@ fn the_dead_are_reclaimed_and_their_children_go_to_the_nearest_who_lives() {
 #[test]
 fn a_circle_of_parents_ends_nothing() {
     let mut table = family();
-    table.find_mut("top").expect("it is there").parent = Some("grandchild".into());
+    table.find_mut("top").expect("the file exists").parent = Some("grandchild".into());
     assert!(
         table
             .problems()
@@ -373,12 +373,12 @@ fn a_restored_parent_reclaims_what_it_had_delegated() {
         table.find("child").is_some(),
         "what is refused changes nothing"
     );
-    table.release("grandchild").expect("it is there");
+    table.release("grandchild").expect("the file exists");
     table
         .reclaim_delegated("top", "child", std::slice::from_ref(&core))
         .expect("nobody else has it");
     assert!(table.find("child").is_none());
-    let top = table.effective_write_scope("top").expect("it is there");
+    let top = table.effective_write_scope("top").expect("the file exists");
     assert!(top.covers(&core), "all of it is back");
     table
         .reclaim_delegated("top", "child", &[core])
@@ -420,8 +420,8 @@ fn a_denial_is_not_reclaimed_from_somebody_else() {
 #[test]
 fn only_a_child_is_reclaimed() {
     let mut table = family();
-    table.release("grandchild").expect("it is there");
-    table.release("child").expect("it is there");
+    table.release("grandchild").expect("the file exists");
+    table.release("child").expect("the file exists");
     table
         .register(&claim("child", &["/other"]), "s", &process(9))
         .expect("name and path are free");

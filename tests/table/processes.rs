@@ -1,23 +1,24 @@
 //! Many processes share one table, and are killed.
 //!
-//! The story: each operation may be right and the whole still wrong: a scope that is handed out
-//! twice because one process reclaimed what another had just adopted, a segment with two writers
-//! after a kill between two saves. So eight processes register, delegate, adopt and release at
-//! random while they are killed one after the other. What the table says is audited, and not
-//! believed: whoever thinks that it holds something also takes a kernel lock of the test's own for
-//! it, which two can never have, and which dies with its process.
+//! The failure: each operation is right and the whole is wrong. One process reclaims what another has
+//! just adopted, and a scope has two holders; a process is killed between two saves, and a segment has
+//! two writers. So eight processes register, delegate, adopt and release at random while they are
+//! killed one after the other. The test does not trust the table: a process that holds a piece by the
+//! table also takes a kernel lock of the test for the piece. Two processes can never have that lock, and
+//! it ends with its process.
 #![cfg(target_os = "linux")]
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use rvlf::table::{Allocation, Claim, Liveness, ScopeRule, TableError, TableGuard, snapshot};
-use support::table::{PATIENCE, arg, claim, place, role, skip, until};
+use support::table::{claim, place};
+use support::{ChildProcess, PATIENCE, Rng, Role, RoleEntry, arg, skip, until};
 
 /// The data set: this many directories with this many parts each, and its segments.
 const DIRS: u64 = 3;
@@ -27,27 +28,15 @@ const SEGMENTS: u64 = 6;
 const WORKERS: usize = 8;
 const KILLS: usize = 80;
 
-pub const ROLES: &[(&str, fn())] = &[
-    ("worker", worker),
+pub const ROLES: &[RoleEntry] = &[
+    ("table worker", worker),
     ("parent", parent),
     ("child", child),
     ("rival", rival),
     ("first of a namespace", first_of_a_namespace),
 ];
 
-/// xorshift64, one sequence a process.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, limit: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 20) % limit
-    }
-}
-
-/// What a worker holds, and a kernel lock for each piece of it.
+/// What a worker holds, with a kernel lock for each piece.
 struct Holding {
     allocation: Allocation,
     pieces: HashMap<String, File>,
@@ -55,25 +44,25 @@ struct Holding {
 
 struct Worker {
     table: PathBuf,
-    arena: PathBuf,
+    locks: PathBuf,
     log: File,
-    dice: Dice,
+    rng: Rng,
     made: u64,
 }
 
 impl Worker {
-    /// One write to a file opened for appending: lines of several processes do not mix.
+    /// One write to a file opened for appending: the lines of several processes do not mix.
     fn note(&self, what: &str) {
         let _ = (&self.log).write_all(format!("{what}\n").as_bytes());
     }
 
-    /// Takes the test's own lock of something that the table says is ours.
+    /// Takes the test's own lock of a piece that is this process's by the table.
     fn take(&self, piece: &str) -> File {
         let file = OpenOptions::new()
             .create(true)
             .append(true)
-            .open(self.arena.join(piece));
-        let file = file.expect("the arena is there");
+            .open(self.locks.join(piece));
+        let file = file.expect("the directory of locks exists");
         if file.try_lock().is_err() {
             self.note(&format!("VIOLATION: {piece} has two holders"));
             std::process::abort();
@@ -87,10 +76,10 @@ impl Worker {
     }
 
     fn segment(&mut self) -> String {
-        format!("segment-{}", self.dice.below(SEGMENTS))
+        format!("segment-{}", self.rng.below(SEGMENTS))
     }
 
-    /// Whether an operation was done; refusals are what many processes are to get.
+    /// The value of an operation that succeeded. Many processes get refusals, which are no errors here.
     fn done<T>(&self, what: &str, outcome: Result<T, TableError>) -> Option<T> {
         match outcome {
             Ok(value) => {
@@ -108,11 +97,11 @@ impl Worker {
         }
     }
 
-    /// A whole directory, or some of its parts.
+    /// Registers a whole directory or one of its parts.
     fn register(&mut self) -> Option<Holding> {
-        let dir = self.dice.below(DIRS);
-        let first = self.dice.below(PARTS);
-        let whole = self.dice.below(2) == 0;
+        let dir = self.rng.below(DIRS);
+        let first = self.rng.below(PARTS);
+        let whole = self.rng.below(2) == 0;
         let parts = if whole { 0..PARTS } else { first..first + 1 };
         let target = if whole {
             format!("/{dir}")
@@ -138,13 +127,13 @@ impl Worker {
         }
     }
 
-    /// Gives one part away, for any of the others to adopt.
+    /// Delegates one part, which any other worker may adopt.
     fn delegate(&mut self, holding: &mut Holding) {
         let parts = holding.pieces.keys().filter(|piece| piece.contains('.'));
         let Some(piece) = parts.min().cloned() else {
             return;
         };
-        // From the moment of the save on it may be somebody else's.
+        // Before the delegation: from its save on another worker may have the part.
         holding.pieces.remove(&piece);
         let claim = claim(&self.name(), &format!("/{}", piece.replace('.', "/")));
         let outcome = holding.allocation.delegate(&claim, PATIENCE);
@@ -156,15 +145,15 @@ impl Worker {
 
     fn adopt(&mut self) -> Option<Holding> {
         let table = snapshot(&self.table)
-            .expect("the table is whole at every moment")
+            .expect("a table is whole at every moment")
             .table;
         let placeholders: Vec<_> = table
             .entries
             .iter()
             .filter(|entry| entry.is_placeholder())
             .collect();
-        let chosen = self.dice.below(placeholders.len().max(1) as u64);
-        let entry = placeholders.get(usize::try_from(chosen).expect("few are there"))?;
+        let chosen = self.rng.below(placeholders.len().max(1) as u64);
+        let entry = placeholders.get(usize::try_from(chosen).expect("there are few"))?;
         let rule = entry.allow.first().expect("a part was delegated");
         let piece = rule
             .target
@@ -178,10 +167,11 @@ impl Worker {
         Some(self.hold(allocation, [piece, segment].into_iter()))
     }
 
-    /// Takes back what nobody has adopted.
+    /// Takes back a part that no worker has adopted.
     fn reclaim(&mut self, holding: &Holding) {
         let name = holding.allocation.name();
-        let mut guard = TableGuard::open(&self.table, PATIENCE).expect("nobody holds it for long");
+        let mut guard =
+            TableGuard::open(&self.table, PATIENCE).expect("no process holds the table for long");
         let waiting = guard
             .table()
             .children(name)
@@ -204,7 +194,7 @@ impl Worker {
         }
     }
 
-    /// Before a change: from the save on the old segment may be somebody else's.
+    /// Before a change: from its save on another worker may have the old segment.
     fn release_segment(holding: &mut Holding) {
         holding.pieces.retain(|piece, _| piece.contains('.'));
     }
@@ -232,27 +222,27 @@ fn worker() {
     let log = OpenOptions::new()
         .append(true)
         .open(arg("LOG"))
-        .expect("the test has made it");
+        .expect("the test has created the log");
     let mut worker = Worker {
         table: PathBuf::from(arg("TABLE")),
-        arena: PathBuf::from(arg("ARENA")),
+        locks: PathBuf::from(arg("LOCKS")),
         log,
-        dice: Dice(u64::from(std::process::id()) * 0x9e37_79b9 + 1),
+        rng: Rng::from_seed(std::process::id().into()),
         made: 0,
     };
     loop {
-        let begun = if worker.dice.below(2) == 0 {
+        let begun = if worker.rng.below(2) == 0 {
             worker.adopt()
         } else {
             worker.register()
         };
         let Some(mut holding) = begun else { continue };
-        for _ in 0..worker.dice.below(4) {
+        for _ in 0..worker.rng.below(4) {
             if let Err(error) = holding.allocation.check() {
                 worker.note(&format!("VIOLATION: lost: {error}"));
                 std::process::abort();
             }
-            match worker.dice.below(4) {
+            match worker.rng.below(4) {
                 0 | 1 => worker.delegate(&mut holding),
                 2 => worker.reclaim(&holding),
                 _ => {
@@ -265,20 +255,7 @@ fn worker() {
     }
 }
 
-struct Crew {
-    workers: Vec<Child>,
-}
-
-impl Drop for Crew {
-    fn drop(&mut self) {
-        for worker in &mut self.workers {
-            let _ = worker.kill();
-            let _ = worker.wait();
-        }
-    }
-}
-
-/// Does something when it goes out of scope, in a panic, too.
+/// Calls a function when it goes out of scope, also in a panic.
 struct AtEnd<F: Fn()>(F);
 
 impl<F: Fn()> Drop for AtEnd<F> {
@@ -287,18 +264,14 @@ impl<F: Fn()> Drop for AtEnd<F> {
     }
 }
 
-fn start_worker(table: &Path, arena: &Path, log: &Path) -> Child {
-    let mut command = role(&[], "worker");
-    command
-        .env("TABLE", table)
-        .env("ARENA", arena)
-        .env("LOG", log);
-    command.spawn().expect("this binary can run again")
+fn start_worker(table: &Path, locks: &Path, log: &Path) -> ChildProcess {
+    let role = Role::new("table worker").with("TABLE", table);
+    role.with("LOCKS", locks).with("LOG", log).start()
 }
 
-/// How often each thing was done, by the workers' log.
+/// How many times each operation was done, by the workers' log.
 fn counts(log: &Path) -> BTreeMap<String, usize> {
-    let text = fs::read_to_string(log).expect("the test has made it");
+    let text = fs::read_to_string(log).expect("the test has created the log");
     let mut counts = BTreeMap::new();
     for line in text.lines() {
         assert!(!line.starts_with("VIOLATION"), "{line}");
@@ -310,13 +283,11 @@ fn counts(log: &Path) -> BTreeMap<String, usize> {
 #[test]
 fn killed_workers_never_leave_two_with_one_scope_or_segment() {
     let (dir, table) = place();
-    let (arena, log) = (dir.path().join("arena"), dir.path().join("log"));
-    fs::create_dir(&arena).expect("there is room");
-    File::create(&log).expect("there is room");
-    let start = || start_worker(&table, &arena, &log);
-    let mut crew = Crew {
-        workers: (0..WORKERS).map(|_| start()).collect(),
-    };
+    let (locks, log) = (dir.path().join("locks"), dir.path().join("log"));
+    fs::create_dir(&locks).expect("the disk has room");
+    File::create(&log).expect("the disk has room");
+    let start = || start_worker(&table, &locks, &log);
+    let mut workers: Vec<_> = (0..WORKERS).map(|_| start()).collect();
     let stop = AtomicBool::new(false);
     let audits = std::thread::scope(|scope| {
         let auditor = scope.spawn(|| {
@@ -328,20 +299,20 @@ fn killed_workers_never_leave_two_with_one_scope_or_segment() {
                 assert_eq!(
                     table.problems(),
                     [],
-                    "no two have one scope, name or segment: {table:?}"
+                    "each scope, name and segment has one holder: {table:?}"
                 );
                 audits += 1;
                 std::thread::sleep(Duration::from_millis(1));
             }
             audits
         });
-        // Also when the test fails: the scope waits for the auditor.
+        // Also if the test fails: the scope waits for the auditor.
         let stopped = AtEnd(|| stop.store(true, Ordering::Relaxed));
         let begun = Instant::now();
         let kinds = [
             "register", "delegate", "adopt", "reclaim", "segment", "release", "refused",
         ];
-        let mut dice = Dice(7);
+        let mut rng = Rng::from_seed(7);
         let mut kills = 0;
         loop {
             let done = counts(&log);
@@ -353,30 +324,29 @@ fn killed_workers_never_leave_two_with_one_scope_or_segment() {
             }
             assert!(
                 begun.elapsed() < 2 * PATIENCE,
-                "they stand still: {done:?} after {kills} kills"
+                "the workers hang: {done:?} after {kills} kills"
             );
-            std::thread::sleep(Duration::from_millis(10 + dice.below(30)));
-            let victim = usize::try_from(dice.below(WORKERS as u64)).expect("eight are few");
-            let victim = crew
-                .workers
+            std::thread::sleep(Duration::from_millis(10 + rng.below(30)));
+            let victim = usize::try_from(rng.below(WORKERS as u64)).expect("eight are few");
+            let victim = workers
                 .get_mut(victim)
                 .expect("a number below their number");
-            victim.kill().expect("it is our child");
-            victim.wait().expect("it is our child");
+            victim.kill();
             *victim = start();
             kills += 1;
         }
         drop(stopped);
-        auditor.join().expect("the audits found nothing")
+        auditor.join().expect("no audit found a problem")
     });
-    drop(crew);
+    drop(workers);
     assert!(audits > 0);
     eprintln!("{:?}, {audits} audits", counts(&log));
 
-    let mut guard = TableGuard::open(&table, PATIENCE).expect("all who had it are dead");
+    let mut guard =
+        TableGuard::open(&table, PATIENCE).expect("every process that held the table is dead");
     assert!(
         guard.liveness().iter().all(|liveness| liveness.is_dead()),
-        "and so are all holders"
+        "all holders are dead"
     );
     guard.reclaim_stale();
     assert!(
@@ -389,34 +359,23 @@ fn killed_workers_never_leave_two_with_one_scope_or_segment() {
 // ---------------------------------------------------------------- a parent and its child
 
 fn parent() {
-    let claim = claim("parent", "/data");
-    let parent =
-        Allocation::register(arg("TABLE"), &claim, "s-parent", PATIENCE).expect("it is free");
+    let whole = claim("parent", "/data");
+    let parent = Allocation::register(arg("TABLE"), &whole, "s-parent", PATIENCE);
+    let parent = parent.expect("the scope is free");
     parent
-        .delegate(&support::table::claim("child", "/data/a"), PATIENCE)
-        .expect("it is the parent's");
+        .delegate(&claim("child", "/data/a"), PATIENCE)
+        .expect("the part is the parent's");
     std::thread::sleep(PATIENCE);
 }
 
 fn child() {
-    let _child =
-        Allocation::adopt(arg("TABLE"), "child", "s-child", PATIENCE).expect("it was delegated");
+    let child = Allocation::adopt(arg("TABLE"), "child", "s-child", PATIENCE);
+    let _child = child.expect("the part was delegated");
     std::thread::sleep(PATIENCE);
 }
 
-fn begin(name: &str, table: &Path) -> Crew {
-    let mut command = role(&[], name);
-    let process = command
-        .env("TABLE", table)
-        .spawn()
-        .expect("this binary can run again");
-    Crew {
-        workers: vec![process],
-    }
-}
-
 fn segments(path: &Path) -> Vec<Option<String>> {
-    let table = snapshot(path).expect("it is a table").table;
+    let table = snapshot(path).expect("the file is a table").table;
     table
         .entries
         .into_iter()
@@ -433,43 +392,46 @@ fn a_killed_child_gives_its_scope_back_to_its_parent_at_the_next_operation() {
             .map(Option::as_deref)
             .eq(segments_now.iter().copied())
     };
-    let parent = begin("parent", &path);
+    let start = |name| Role::new(name).with("TABLE", &path).start();
+    let parent = start("parent");
     until("the parent has delegated", || {
         held(&[Some("s-parent"), None])
     });
-    let child = begin("child", &path);
+    let child = start("child");
     until("the child has adopted", || {
         held(&[Some("s-parent"), Some("s-child")])
     });
-    let looked = snapshot(&path).expect("it is a table");
-    assert_eq!(looked.liveness, [Liveness::Alive, Liveness::Alive]);
+    let seen = snapshot(&path).expect("the file is a table");
+    assert_eq!(seen.liveness, [Liveness::Alive, Liveness::Alive]);
 
     drop(child);
-    let looked = snapshot(&path).expect("it is a table");
-    assert_eq!(looked.liveness, [Liveness::Alive, Liveness::ProcessGone]);
-    let mut guard = TableGuard::open(&path, PATIENCE).expect("nobody has it");
+    let seen = snapshot(&path).expect("the file is a table");
+    assert_eq!(seen.liveness, [Liveness::Alive, Liveness::ProcessGone]);
+    let mut guard = TableGuard::open(&path, PATIENCE).expect("the table is not locked");
     let rule = ScopeRule::write("/data/a");
-    let who = |guard: &TableGuard| -> Vec<String> {
+    let conflicting = |guard: &TableGuard| -> Vec<String> {
         let conflicts = guard.table().conflicts(&rule).into_iter();
         conflicts
             .map(|conflict| conflict.entry.name.clone())
             .collect()
     };
-    assert_eq!(who(&guard), ["child"]);
+    assert_eq!(conflicting(&guard), ["child"]);
     let stranger = Claim::new("stranger").allow(rule.clone());
     let outcome = guard.register(&stranger, "s");
     assert!(
         matches!(&outcome, Err(TableError::WriteConflict { entry, .. }) if entry == "parent"),
-        "the dead child's is its parent's, and not free: {outcome:?}"
+        "the scope of the dead child is its parent's, and not free: {outcome:?}"
     );
-    assert_eq!(who(&guard), ["parent"]);
+    assert_eq!(conflicting(&guard), ["parent"]);
     drop(parent);
-    guard.register(&stranger, "s").expect("both are dead");
+    guard
+        .register(&stranger, "s")
+        .expect("parent and child are dead");
 }
 
 // ---------------------------------------------------------------- namespaces
 
-/// Asks for what somebody has who lives.
+/// Claims what a live process holds.
 fn rival() {
     let outcome = Allocation::register(arg("TABLE"), &claim("rival", "/data"), "s-rival", PATIENCE);
     assert!(
@@ -480,52 +442,51 @@ fn rival() {
 
 fn first_of_a_namespace() {
     let claim = claim("holder", "/data");
-    let holder =
-        Allocation::register(arg("TABLE"), &claim, "s-holder", PATIENCE).expect("it is free");
-    let mut rival = role(&[], "rival");
-    let rival = rival.status().expect("this binary can run again");
-    assert!(rival.success(), "see above");
-    holder.check().expect("nobody took it away");
+    let holder = Allocation::register(arg("TABLE"), &claim, "s-holder", PATIENCE);
+    let holder = holder.expect("the scope is free");
+    Role::new("rival")
+        .with("TABLE", arg("TABLE"))
+        .start()
+        .finish();
+    holder.check().expect("no process took the scope away");
 }
 
-fn can_run(wrapper: &[&str]) -> bool {
-    let mut words = wrapper.iter().chain(&["true"]);
-    let first = words.next().expect("a wrapper has a word");
-    let tried = Command::new(first)
-        .args(words)
-        .stderr(Stdio::null())
-        .status();
-    tried.is_ok_and(|status| status.success())
+/// A command that runs another one in new namespaces.
+fn unshare(options: &[&str]) -> Command {
+    let mut command = Command::new("unshare");
+    command.args(options).arg("--fork");
+    command
+}
+
+fn can_unshare(options: &[&str]) -> bool {
+    let status = unshare(options).arg("true").stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
 }
 
 // In a new pid namespace that still has the /proc of the old one, /proc/7 is another process than
-// our pid 7: the holder looked like a reused pid, and the rival was given what it had.
+// this namespace's pid 7: the holder looked like a reused pid, and the rival got the holder's scope.
 #[test]
-fn a_proc_of_another_pid_namespace_shows_nobody_dead() {
-    let wrapper = ["unshare", "--pid", "--fork"];
-    if !can_run(&wrapper) {
+fn a_proc_of_another_pid_namespace_shows_no_process_dead() {
+    let options = ["--pid"];
+    if !can_unshare(&options) {
         return skip("this user may not make a pid namespace");
     }
     let (_dir, path) = place();
-    let mut command = role(&wrapper, "first of a namespace");
-    let status = command.env("TABLE", &path).status();
-    let status = status.expect("this binary can run again");
-    assert!(status.success(), "see above: {status}");
+    let role = Role::new("first of a namespace").with("TABLE", &path);
+    role.under(unshare(&options)).start().finish();
 }
 
-// Seen from another time namespace a process that runs has started at another time.
+// Seen from another time namespace a live process has started at another time.
 #[test]
-fn another_time_namespace_shows_nobody_dead() {
-    let wrapper = ["unshare", "--time", "--boottime", "100000", "--fork"];
-    if !can_run(&wrapper) {
+fn another_time_namespace_shows_no_process_dead() {
+    let options = ["--time", "--boottime", "100000"];
+    if !can_unshare(&options) {
         return skip("this user may not make a time namespace");
     }
     let (_dir, path) = place();
     let holder = Allocation::register(&path, &claim("holder", "/data"), "s-holder", PATIENCE);
     let holder = holder.expect("the table is empty");
-    let mut rival = role(&wrapper, "rival");
-    let status = rival.env("TABLE", &path).status();
-    let status = status.expect("this binary can run again");
-    assert!(status.success(), "see above: {status}");
-    holder.check().expect("nobody took it away");
+    let rival = Role::new("rival").with("TABLE", &path);
+    rival.under(unshare(&options)).start().finish();
+    holder.check().expect("no process took the scope away");
 }

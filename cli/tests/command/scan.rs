@@ -104,7 +104,10 @@ fn scan_continues_after_a_directory_that_it_cannot_read() {
         let mode = fs::Permissions::from_mode(mode);
         fs::set_permissions(dir.join(name), mode).expect("the directory has our uid");
     };
+    // Whatever the umask is.
     set_mode("", 0o755);
+    set_mode("open", 0o755);
+    set_mode("open/d.lock", 0o644);
     set_mode("closed", 0);
     let mut command = dir.command(["scan", "."]);
     if nix::unistd::geteuid().is_root() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rvlf::lock_path_for;
-use support::{Actor, Chance, Role, arg, monotonic_ns, number, scratch};
+use support::{ChildProcess, Rng, Role, arg, monotonic_ns, number, scratch};
 
 use crate::programs::{Peer, outlive_the_parent, outliving, python3, reference, rvlf};
 
@@ -65,7 +65,7 @@ struct Worker {
     data: PathBuf,
     log: PathBuf,
     errors: PathBuf,
-    chance: Chance,
+    rng: Rng,
     read: usize,
 }
 
@@ -82,7 +82,7 @@ impl Worker {
             data: data.to_owned(),
             log,
             errors,
-            chance: Chance::from_seed(seed),
+            rng: Rng::from_seed(seed),
             read: 0,
         }
     }
@@ -90,16 +90,16 @@ impl Worker {
     fn work(mut self) -> Vec<Hold> {
         let holds = (0..Worker::TURNS).filter_map(|_| {
             // Without pauses the contenders that wait would leave no turn to those that do not.
-            std::thread::sleep(self.chance.micros(80_000));
+            std::thread::sleep(self.rng.micros(80_000));
             self.turn()
         });
         holds.collect()
     }
 
-    fn start(&mut self) -> Actor {
+    fn start(&mut self) -> ChildProcess {
         let errors = File::options().create(true).append(true).open(&self.errors);
         let errors = errors.expect("the directory is writable");
-        let micros = 3_000 + self.chance.below(12_000);
+        let micros = 3_000 + self.rng.below(12_000);
         let section = || {
             Role::new("section")
                 .with("LOG", &self.log)
@@ -126,6 +126,9 @@ impl Worker {
             }
         };
         supervisor.process_group(0).stderr(Stdio::from(errors));
+        // With this variable Python writes a line and its end in two calls, and a kill leaves half a
+        // line.
+        supervisor.env_remove("PYTHONUNBUFFERED");
         match self.contender {
             Contender::PythonHold => Role::from(supervisor).start(),
             _ => section().under(outliving(supervisor)).start(),
@@ -133,11 +136,11 @@ impl Worker {
     }
 
     fn turn(&mut self) -> Option<Hold> {
-        let mut actor = self.start();
-        let kill = self.cut_short(&mut actor);
+        let mut process = self.start();
+        let kill = self.cut_short(&mut process);
         // Program and command have the pipe. Its end means that both have ended.
-        while actor.hear_or_end().is_some() {}
-        let status = actor.wait();
+        while process.receive_or_end().is_some() {}
+        let status = process.wait();
         let context = format!(
             "{:?}, {kill:?}, {status}, {}",
             self.contender,
@@ -182,26 +185,26 @@ impl Worker {
 
     /// Kills one turn in two, at a random moment or right after the start of the hold. Returns the
     /// time before the kill, and its kind.
-    fn cut_short(&mut self, actor: &mut Actor) -> Option<(u64, Kill)> {
-        let kind = match self.chance.below(2) {
+    fn cut_short(&mut self, process: &mut ChildProcess) -> Option<(u64, Kill)> {
+        let kind = match self.rng.below(2) {
             0 => Kill::Group,
             _ => Kill::Supervisor,
         };
-        match self.chance.below(4) {
-            0 => std::thread::sleep(self.chance.micros(150_000)),
+        match self.rng.below(4) {
+            0 => std::thread::sleep(self.rng.micros(150_000)),
             1 => {
                 let unread = |path| fs::metadata(path).map_or(0, |file| file.len());
-                while unread(&self.log) == self.read as u64 && actor.ended().is_none() {
+                while unread(&self.log) == self.read as u64 && process.ended().is_none() {
                     std::thread::sleep(Duration::from_micros(500));
                 }
             }
             _ => return None,
         }
         let now = monotonic_ns();
-        if actor.ended().is_some() {
+        if process.ended().is_some() {
             return None;
         }
-        let pid = Pid::from_raw(actor.pid().cast_signed());
+        let pid = Pid::from_raw(process.pid().cast_signed());
         let target = match kind {
             Kill::Group => Pid::from_raw(-pid.as_raw()),
             Kill::Supervisor => pid,
@@ -246,6 +249,9 @@ impl Worker {
 // time.
 #[test]
 fn commands_of_both_programs_never_run_at_the_same_time() {
+    if !support::kernel_is_witness() {
+        return;
+    }
     let Some(program) = reference() else { return };
     let directory = scratch();
     let data = directory.path().join("data");
@@ -275,7 +281,7 @@ fn commands_of_both_programs_never_run_at_the_same_time() {
 
 /// The holds of all contenders, sorted by their start.
 fn contend(program: &Path, data: &Path) -> Vec<Hold> {
-    let mut chance = Chance::new();
+    let mut rng = Rng::new();
     let contenders = [
         Contender::PythonRun,
         Contender::PythonRun,
@@ -284,7 +290,7 @@ fn contend(program: &Path, data: &Path) -> Vec<Hold> {
         Contender::RustRun,
     ];
     let workers = contenders.map(|contender| {
-        let seed = chance.below(u64::from(u32::MAX));
+        let seed = rng.below(u64::from(u32::MAX));
         Worker::new(contender, program, data, seed)
     });
     let mut holds: Vec<Hold> = std::thread::scope(|scope| {

@@ -16,7 +16,7 @@ use programs::{python3, reference, spec};
 
 #[test]
 fn child_role() {
-    support::play(&[("section", contention::section), ("stay", recovery::stay)]);
+    support::run_role(&[("section", contention::section), ("stay", recovery::stay)]);
 }
 
 // The text and the vectors are only as good as an implementation that was written from them.

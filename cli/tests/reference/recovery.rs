@@ -4,7 +4,7 @@ use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use support::{Actor, Role, next_cue, say, scratch};
+use support::{ChildProcess, Role, next_command, report, scratch};
 
 use crate::programs::{Peer, outlive_the_parent, outliving, reference};
 use crate::status::agreed_status;
@@ -12,12 +12,12 @@ use crate::status::agreed_status;
 /// The command of [`holder`].
 pub fn stay() {
     outlive_the_parent();
-    say("ready");
-    next_cue();
+    report("ready");
+    next_command();
 }
 
 /// A hold by `peer`, for a command that stays until it is dismissed.
-pub fn holder(peer: Peer, program: &Path, data: &Path) -> Actor {
+pub fn holder(peer: Peer, program: &Path, data: &Path) -> ChildProcess {
     let supervisor = outliving(peer.run(program, data));
     Role::new("stay").under(supervisor).ready()
 }
@@ -26,6 +26,9 @@ pub fn holder(peer: Peer, program: &Path, data: &Path) -> Actor {
 // 30 s, or indefinitely, because it distrusts a stamp that it has not written.
 #[test]
 fn each_recovers_the_lock_of_the_other_that_was_killed() {
+    if !support::kernel_is_witness() {
+        return;
+    }
     let Some(program) = reference() else { return };
     for (dead, heir) in Peer::EACH {
         let directory = scratch();
@@ -34,7 +37,7 @@ fn each_recovers_the_lock_of_the_other_that_was_killed() {
         let group = Pid::from_raw(-holder.pid().cast_signed());
         kill(group, Signal::SIGKILL).expect("the group has not been reaped");
         holder.wait();
-        while holder.hear_or_end().is_some() {}
+        while holder.receive_or_end().is_some() {}
 
         let (status, report) = agreed_status(&program, &data);
         assert_eq!(
@@ -50,6 +53,9 @@ fn each_recovers_the_lock_of_the_other_that_was_killed() {
 // is dead, starts a second writer.
 #[test]
 fn each_respects_the_command_that_outlives_the_other() {
+    if !support::kernel_is_witness() {
+        return;
+    }
     const REFUSED: i32 = 75;
     let Some(program) = reference() else { return };
     for (dead, heir) in Peer::EACH {
@@ -72,8 +78,8 @@ fn each_respects_the_command_that_outlives_the_other() {
             "{heir:?} starts no second writer: {}",
             String::from_utf8_lossy(&refused.stderr)
         );
-        orphan.tell("end");
-        while orphan.hear_or_end().is_some() {}
+        orphan.send("end");
+        while orphan.receive_or_end().is_some() {}
         heir.must_run_at_once(&program, &data);
     }
 }

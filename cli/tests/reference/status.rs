@@ -203,7 +203,7 @@ fn status_agrees_on_live_locks() {
         let holder = holder(peer, &program, &data);
         let held = (1, "held".to_owned(), Some(2));
         assert_eq!(state(), held, "{peer:?} has the kernel lock");
-        holder.dismiss();
+        holder.close_input();
         assert_eq!(state(), free, "{peer:?} has released the lock");
     }
 }

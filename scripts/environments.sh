@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# The tests on machines of other kinds: just booted, with a strict umask, with a long host name, ...
+# No test's outcome may depend on what a machine happens to be. A test that cannot run says why.
+#
+#   scripts/environments.sh [all] [ENVIRONMENT...]      every environment by default
+#
+# Runs the tests that look at the machine; with `all` the whole suite (a quarter of an hour). Prints what
+# passed, what was skipped and why. Exits with 1 if a test failed. Most environments need root.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+whole=no
+if [[ ${1:-} == all ]]; then
+    whole=yes
+    shift
+fi
+wanted=("$@")
+
+work=$(mktemp -d /tmp/rvlf-test-XXXXXX)
+chmod 755 "$work"
+started=()
+failed=()
+
+clean_up() {
+    local status=$?
+    trap - EXIT
+    ((${#started[@]} == 0)) || kill "${started[@]}" 2>/dev/null || true
+    awk -v work="$work/" 'index($2, work) == 1 { print $2 }' /proc/mounts | sort -r |
+        xargs -r -n 1 umount -l || true
+    rm -rf "$work"
+    exit "$status"
+}
+trap clean_up EXIT
+trap 'exit 130' INT TERM
+
+# The environments choose what a test may find missing: a skip is no failure here.
+unset RVLF_REQUIRE
+
+# ---------------------------------------------------------------- the tests
+
+# Lines: the path of a test binary, then which of its tests to run.
+list_tests() {
+    local binary
+    cargo test --workspace --all-features --no-run 2>&1 | tee "$work/build.log" |
+        sed -n 's/^ *Executable .*(\(.*\))$/\1/p' >"$work/binaries"
+    grep -q '^    Finished' "$work/build.log" || {
+        cat "$work/build.log"
+        exit 1
+    }
+    while read -r binary; do
+        case $whole:$(basename "${binary%-*}") in
+        *:schedules | *:rvlf_simulated | *:rvlf_benches) ;; # They run in a world of their own.
+        yes:*) echo "$PWD/$binary" ;;
+        no:lock) echo "$PWD/$binary hard_cases:: keepalive:: --skip ten_thousand" ;;
+        no:table) echo "$PWD/$binary file::" ;;
+        no:command | no:rvlf) echo "$PWD/$binary" ;;
+        no:deployed_clients) echo "$PWD/$binary rvf_runtime::" ;;
+        esac
+    done <"$work/binaries"
+}
+
+# environment NAME COMMAND...: runs the tests by way of the command, which sets the environment.
+environment() {
+    local name=$1 start=$SECONDS log=$work/$1.log status=passed binary filters
+    shift
+    [[ ${#wanted[@]} == 0 || " ${wanted[*]} " == *" $name "* ]] || return 0
+    if ! "$@" true 2>"$log"; then
+        echo "$name: skipped: $(tail -n 1 "$log")"
+        return 0
+    fi
+    while read -r binary filters; do
+        # shellcheck disable=SC2086
+        if ! "$@" timeout 900 "$binary" --show-output $filters >"$log" 2>&1 </dev/null; then
+            status=FAILED
+            failed+=("$name")
+            cat "$log"
+        fi
+        sed -n 's/^skipped: /    skipped: /p' "$log" >>"$work/$name.skips"
+    done <"$work/tests"
+    echo "$name: $status ($((SECONDS - start)) s)"
+    sort "$work/$name.skips" | uniq -c
+}
+
+# ---------------------------------------------------------------- the environments
+
+just_booted() {
+    local uptime
+    uptime=$(cut -d . -f 1 /proc/uptime)
+    unshare --time --boottime "$((10 - uptime))" --fork "$@"
+}
+
+with_strict_umask() {
+    (
+        umask 077
+        "$@"
+    )
+}
+
+# A stamp has no room behind a name of more than 43 bytes.
+with_long_host_name() {
+    unshare --uts sh -c 'hostname "$0"; exec "$@"' "$(printf 'a%.0s' {1..60})" "$@"
+}
+
+on_tmpfs() {
+    mkdir -p "$work/tmpfs"
+    mountpoint -q "$work/tmpfs" || mount -t tmpfs tmpfs "$work/tmpfs"
+    TMPDIR=$work/tmpfs "$@"
+}
+
+on_overlay() {
+    local layers=$work/layers
+    mkdir -p "$work/overlay" "$layers"
+    if ! mountpoint -q "$work/overlay"; then
+        mount -t tmpfs tmpfs "$layers"
+        mkdir "$layers"/{lower,upper,work}
+        mount -t overlay overlay "$work/overlay" \
+            -o "lowerdir=$layers/lower,upperdir=$layers/upper,workdir=$layers/work"
+    fi
+    TMPDIR=$work/overlay "$@"
+}
+
+# The tests' binaries must be readable to that user: a clone below /root is not.
+as_ordinary_user() {
+    local user=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+    "${user[@]}" test -r "$PWD/Cargo.toml" || {
+        echo "user 65534 may not read $PWD" >&2
+        return 1
+    }
+    "${user[@]}" "$@"
+}
+
+# Both cores and their neighbours are busy.
+under_load() {
+    while ((${#started[@]} < 2 * $(nproc))); do
+        (while :; do :; done) &
+        started+=($!)
+    done
+    "$@"
+}
+
+list_tests >"$work/tests"
+environment just_booted just_booted
+environment strict_umask with_strict_umask
+environment host_name_exported env HOSTNAME=exported.invalid
+environment long_host_name with_long_host_name
+environment tmpfs on_tmpfs
+environment overlay on_overlay
+environment ordinary_user as_ordinary_user
+environment first_run env
+environment second_run env
+environment third_run env
+environment load under_load
+
+if ((${#failed[@]})); then
+    echo "FAILED in: ${failed[*]}"
+    exit 1
+fi
+echo "the tests depend on none of these"

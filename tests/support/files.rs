@@ -1,0 +1,37 @@
+//! Directories and times of files.
+
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::Path;
+use std::time::{Duration, SystemTime};
+
+/// A new directory, removed when dropped.
+pub fn scratch() -> tempfile::TempDir {
+    let directory = tempfile::Builder::new().prefix("rvlf-test-").tempdir();
+    directory.expect("the directory for temporary files is writable")
+}
+
+/// Sets the modification time of `path` to `age` ago.
+pub fn age_mtime(path: &Path, age: Duration) {
+    set_mtime(path, SystemTime::now() - age);
+}
+
+pub fn set_mtime(path: &Path, time: SystemTime) {
+    let file = File::options().write(true).open(path);
+    file.and_then(|file| file.set_modified(time))
+        .expect("the file belongs to this user");
+}
+
+pub fn is_absent(path: &Path) -> bool {
+    fs::symlink_metadata(path).is_err_and(|error| error.kind() == std::io::ErrorKind::NotFound)
+}
+
+/// The names in a directory, sorted.
+pub fn names_in(directory: &Path) -> Vec<OsString> {
+    let entries = fs::read_dir(directory).expect("the directory exists");
+    let mut names: Vec<_> = entries
+        .map(|entry| entry.expect("the directory can be read").file_name())
+        .collect();
+    names.sort();
+    names
+}
