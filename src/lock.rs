@@ -268,7 +268,9 @@ impl WriterLock {
         self.held.known_loss().is_some()
     }
 
-    /// Refreshes the record's timestamp now. The keepalive thread does this every 10 s by default.
+    /// Writes the record again, with the time of now. The keepalive thread does this every 10 s by
+    /// default. On a local file system this restores a lock file that another program has truncated or
+    /// overwritten; elsewhere such a lock is lost.
     ///
     /// On a file system that is not local this waits for the server.
     ///

@@ -276,10 +276,10 @@ class Lock:
 
     def refresh(self):
         """Write the time through the descriptor, never to a successor's file. False: lost."""
-        ours, start = self.is_ours(), FIELDS["timestamp_ns"]
+        ours = self.is_ours()
         if ours:
             self.record["timestamp_ns"] = str(time.time_ns())
-            os.pwrite(self.fd, encode(self.record)[start:], start)
+            os.pwrite(self.fd, encode(self.record), 0)  # all: others may have overwritten it
         return ours
 
     def release(self):

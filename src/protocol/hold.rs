@@ -18,7 +18,7 @@ use crate::error::HoldError;
 use crate::holder::Holder;
 use crate::judge::StalePolicy;
 use crate::loss::{LossReason, Lost, OnLost};
-use crate::record::{REFRESHED, Record};
+use crate::record::Record;
 use crate::sync::{lock, try_lock};
 use crate::sys::hooks::sabotaged;
 
@@ -235,7 +235,7 @@ impl<S: Sys> Held<S> {
         HoldError::Lost(self.lost(reason))
     }
 
-    /// Writes the time into the record, through the descriptor: it cannot touch a successor's file.
+    /// Writes the record with a new time, through the descriptor: it cannot touch a successor's file.
     pub(crate) fn refresh(&self) -> Result<(), HoldError> {
         if let Some(loss) = self.known_loss() {
             return Err(self.lost_error(loss));
@@ -249,22 +249,30 @@ impl<S: Sys> Held<S> {
             let loss = self.lose(LossReason::DescriptorClosed);
             return Err(self.lost_error(loss));
         }
-        self.write_time(file).map_err(HoldError::Io)?;
+        if !self.place.entry.is_local() && !sabotaged!(self.place.entry.sys, OwnRecord) {
+            self.ensure_own_record()?;
+        }
+        self.write_record(file).map_err(HoldError::Io)?;
         // The path, too: what is refreshed may be a file that was renamed aside.
         let owner = self.path_owner().unwrap_or(PathOwner::Us);
         self.note(owner).map_err(|loss| self.lost_error(loss))
     }
 
-    fn write_time(&self, file: &S::File) -> Result<(), IoError> {
+    /// A mount that goes by names may send a write through an old descriptor to the file that has the
+    /// name now: a whole record would make a successor's file ours again.
+    fn ensure_own_record(&self) -> Result<(), HoldError> {
+        let owner = self.path_owner().map_err(HoldError::Io)?;
+        self.note(owner).map_err(|loss| self.lost_error(loss))
+    }
+
+    /// Writes all 104 bytes: other programs may have truncated or overwritten the file (`: > d.lock`),
+    /// and the new time alone would make something of it that no contender recovers.
+    fn write_record(&self, file: &S::File) -> Result<(), IoError> {
         let (sys, path) = (self.place.sys(), self.place.lock_path());
         // Read before the write, which may hang: others judge by the time that it carries.
         let now = sys.now();
         let record = self.record().refreshed(now.realtime_ns);
-        let bytes = record.encode();
-        let refreshed = bytes
-            .get(REFRESHED)
-            .expect("the refreshed fields lie in the record");
-        let written = sys.write(file, REFRESHED.start as u64, refreshed);
+        let written = sys.write(file, 0, &record.encode());
         written.context("refresh the record", path)?;
         // A local page cache is coherent; a remote server must be sent the bytes.
         if !self.place.entry.is_local() {

@@ -75,10 +75,6 @@ pub const FIELDS: [Field; 7] = [
 /// Length of a record in bytes.
 pub const RECORD_LEN: usize = CHECKSUM_FIELD.offset + CHECKSUM_FIELD.size;
 
-/// The bytes that a refresh rewrites: `timestamp_ns` to `checksum`. They are adjacent, so one write
-/// of 32 bytes refreshes a record.
-pub const REFRESHED: Range<usize> = TIMESTAMP_FIELD.offset..RECORD_LEN;
-
 /// A record as it lies in the file. Byte arrays only: alignment 1, no padding, no byte order.
 #[repr(C)]
 #[derive(Clone, Copy, Pod, Zeroable)]

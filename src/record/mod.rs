@@ -26,7 +26,7 @@ use core::fmt;
 pub use checksum::Checksum;
 pub use error::{DecodeError, FirstBytes};
 pub use fields::{Hostname, ParseWriterIdError, Pid, PidOutOfRange, WriterId};
-pub use layout::{FIELDS, Field, LOCK_VERSION, MAGIC, RECORD_LEN, REFRESHED};
+pub use layout::{FIELDS, Field, LOCK_VERSION, MAGIC, RECORD_LEN};
 pub use stamp::KernelStamp;
 
 use layout::{HOSTNAME_FIELD, Layout};
@@ -131,13 +131,14 @@ impl Record {
     /// The same record with another timestamp (Unix time in nanoseconds), as a refresh writes it.
     ///
     /// ```
-    /// # use rvlf::record::{Hostname, Pid, REFRESHED};
+    /// # use rvlf::record::{Hostname, Pid};
     /// # use rvlf::{Record, WriterId};
     /// # let pid = Pid::new(4121).expect("it is in range");
     /// let first = Record::new(pid, &Hostname::truncated(b"db-3"), 1, WriterId::from([7; 16]), None);
     /// let later = first.refreshed(2);
-    /// // Only the bytes of REFRESHED change: one write of 32 bytes refreshes a record.
-    /// assert_eq!(first.encode()[..REFRESHED.start], later.encode()[..REFRESHED.start]);
+    /// // Only the timestamp and the checksum change.
+    /// assert_eq!(first.encode()[..0x48], later.encode()[..0x48]);
+    /// assert_eq!(later.writer_id(), first.writer_id());
     /// ```
     #[must_use]
     pub fn refreshed(&self, timestamp_ns: u64) -> Record {

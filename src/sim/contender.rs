@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::DATA_FILE;
 use super::process::SimSys;
+use super::{DATA_FILE, LOCK};
 use crate::error::{AcquireError, HoldError, IoError};
 use crate::judge::StalePolicy;
 use crate::loss::Lost;
@@ -15,7 +15,7 @@ use crate::protocol::{
     PublishOptions, Purpose,
 };
 use crate::record::{Record, WriterId};
-use crate::sys::Sys;
+use crate::sys::{Access, Sys};
 
 /// The shipped lock, held by a simulated process. Dropping it releases the lock.
 #[must_use = "dropped at once, the lock is released at once"]
@@ -83,6 +83,19 @@ impl SimSys {
     pub fn force_break(&self, writer_id: WriterId) -> bool {
         let broken = self.place().map(|place| place.force_break(writer_id));
         matches!(broken, Ok(Ok(BreakOutcome::Removed(_))))
+    }
+
+    /// Overwrites the lock file in place, as `cp` does. Only its holder may, since no process of a
+    /// world may write into a file that another one has made.
+    ///
+    /// # Panics
+    ///
+    /// If there is no lock file.
+    pub fn overwrite_lock(&self, content: &[u8]) {
+        let dir = self.open_dir(Path::new("."));
+        let file = dir.and_then(|dir| self.open(&dir, LOCK.as_ref(), Access::ReadWrite));
+        let written = file.and_then(|file| self.write(&file, 0, content));
+        written.expect("the lock file is there");
     }
 
     fn policy(&self) -> StalePolicy {

@@ -109,6 +109,8 @@ mod simulated {
         Identity,
         /// A holder checks that its descriptor is still its lock file before it writes.
         OwnDescriptor,
+        /// Off local file systems a holder reads the record at the path before it writes.
+        OwnRecord,
         /// A holder checks that the path still names its file before it unlinks.
         OwnPath,
         /// A holder checks that its descriptor, and so its kernel lock, is still there before it

@@ -3,8 +3,9 @@
 
 use std::time::Duration;
 
+use rvlf_simulated::record::Pid;
 use rvlf_simulated::sim::{Safeguard, SimLock, SimSys, System, Violation, World};
-use rvlf_simulated::{HoldError, LossReason};
+use rvlf_simulated::{HoldError, LossReason, Record, WriterId};
 
 use super::{LATER, coarse, come_later, contend, prove, sample};
 
@@ -187,6 +188,51 @@ fn a_release_without_the_kernel_lock_leaves_the_successors_file_alone() {
         &world().without(Safeguard::UnlinkUnderLock),
         "removed the lock of a live holder",
     );
+}
+
+/// A lock of another process, in the bytes of the own file.
+fn refresh_what_was_overwritten(os: &SimSys) {
+    let Ok(lock) = os.try_acquire() else { return };
+    let own = os.record().expect("it is held");
+    let pid = Pid::new(4242).expect("it is a pid");
+    let id = WriterId::from_bytes([7; 16]);
+    let other = Record::new(pid, &own.hostname(), own.timestamp_ns(), id, None);
+    os.overwrite_lock(&other.encode());
+    let refreshed = lock.refresh();
+    let is_replaced = |error| matches!(error, HoldError::Lost(lost) if matches!(lost.reason, LossReason::Replaced(Some(_))));
+    assert!(
+        refreshed.is_err_and(is_replaced),
+        "another record was not noticed"
+    );
+    assert_eq!(os.record(), Some(other), "another record was written over");
+}
+
+/// As [`refresh_what_was_overwritten`], where the inode says that the file is the holder's.
+fn heal_what_was_overwritten(os: &SimSys) {
+    let Ok(lock) = os.try_acquire() else { return };
+    let own = os.record().expect("it is held");
+    for content in [&[0; 104][..], b"not a record"] {
+        os.overwrite_lock(content);
+        lock.refresh().expect("the file is still the holder's");
+        let healed = os.record().expect("a refresh restores the record");
+        assert_eq!(healed.refreshed(0), own.refreshed(0));
+    }
+    lock.release().expect("it is held");
+}
+
+// A mount that goes by names sends a write through an old descriptor to the file that has the name
+// now. There the content decides whose it is, and is read before the write.
+#[test]
+fn off_local_file_systems_a_refresh_never_writes_over_another_record() {
+    let world = |world: World| world.process("H", 1, refresh_what_was_overwritten);
+    prove("a mount", &world(World::network()));
+    find_harm(
+        "a refresh that does not look first",
+        &world(World::network().without(Safeguard::OwnRecord)),
+        "another record was",
+    );
+    let local = World::local().process("H", 1, heal_what_was_overwritten);
+    prove("a local file system", &local);
 }
 
 const AFTER_THE_AGE: Duration = Duration::from_secs(310);

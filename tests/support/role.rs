@@ -105,6 +105,11 @@ fn worker() {
                 Some(outcome) => report(format_args!("{outcome:?}")),
                 None => report("nothing held"),
             },
+            "refresh" => match held.as_ref().map(WriterLock::refresh) {
+                Some(Ok(())) => report("refreshed"),
+                Some(Err(error)) => report(format_args!("not refreshed: {error}")),
+                None => report("nothing held"),
+            },
             "release" => match held.take().map(WriterLock::release) {
                 Some(Ok(())) => report("released"),
                 Some(Err(error)) => report(format_args!("not released: {error}")),
