@@ -1,26 +1,26 @@
 #!/usr/bin/env bash
-# The lock in hostile and odd places: file systems, network mounts, full and read-only disks, time
-# namespaces, reboots, clocks that step, directories of strangers.
+# The lock on file systems and network mounts, full and read-only disks, in time namespaces, across reboots
+# and clock steps, and in the directories of other users.
 #
 #   scripts/filesystems.sh [PLACE...]     all places by default
 #   RVLF_TEST_MOUNTS=DIR:DIR scripts/filesystems.sh mounts
-#                                       one empty directory, reached through two mounts of yours
+#                                       one empty directory that has two mounts
 #
-# Prints what was proven where, and what was skipped and why. Exits with 1 if a promise was broken
-# (with RVLF_REQUIRE=all also if a place was skipped). As root it mounts below /tmp/rvlf-test* and
-# installs the packages that it needs; otherwise it does what an ordinary user can.
+# Prints what each place proved, and why a place was skipped. Exits with 1 if a promise was broken (with
+# RVLF_REQUIRE=all also if a place was skipped). As root it mounts below /tmp/rvlf-test* and installs the
+# packages that it needs; as an ordinary user it runs what needs neither.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 places=(ext4 xfs btrfs tmpfs overlay juicefs sshfs weed full_disk read_only time_namespace reboot
-    clock_steps strangers)
+    clock_steps other_users)
 (($# == 0)) || places=("$@")
 
 work=$(mktemp -d /tmp/rvlf-test-XXXXXX)
 chmod 755 "$work"
 contender=$work/contender
 report=$work/report
-# Of the servers on the loopback interface; weed wants the ports 10,000 above its own as well.
+# Of the servers on the loopback interface; weed also uses the ports 10,000 above its own.
 port=$((20000 + RANDOM % 20000))
 touch "$report"
 
@@ -35,14 +35,14 @@ clean_up() {
 trap clean_up EXIT
 trap 'exit 130' INT TERM
 
-# ---------------------------------------------------------------- what a place says
+# ---------------------------------------------------------------- results
 
 proven() {
     printf '%s\tproven\t%s\n' "$place" "$*" >>"$report"
     echo "  $*"
 }
 
-# For figures that are no promise.
+# For figures that are not a promise.
 measured() {
     printf '%s\tmeasured\t%s\n' "$place" "$*" >>"$report"
     echo "  measured: $*"
@@ -65,7 +65,7 @@ need_root() {
     ((EUID == 0)) || skip "only root may do this"
 }
 
-# A registry's hiccup is no reason to skip.
+# A registry can fail for a moment: that is no reason to skip.
 retry() {
     local pause
     for pause in 0 5 20; do
@@ -80,7 +80,7 @@ install_package() {
         { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$1"; }
 }
 
-# need COMMAND PACKAGE: the Debian package is installed where that is possible.
+# need COMMAND PACKAGE: installs the Debian package if that is possible.
 need() {
     if command -v "$1" >/dev/null; then return; fi
     if ((EUID == 0)) && command -v apt-get >/dev/null; then
@@ -105,7 +105,7 @@ until_true() {
     local tries=0
     until "$@" >/dev/null 2>&1; do
         ((tries += 1))
-        ((tries < 600)) || violation "never came true: $*"
+        ((tries < 600)) || violation "never became true: $*"
         sleep 0.1
     done
 }
@@ -128,28 +128,28 @@ at() {
 
 # ---------------------------------------------------------------- holders and contenders
 
-# start_holder PATH [WRAPPER...]: holds the lock until it is told to end, or killed.
+# start_holder PATH [WRAPPER...]: holds the lock until its input ends or it is killed.
 start_holder() {
-    rm -f "$work/cue" "$work/said"
-    mkfifo "$work/cue"
-    "${@:2}" "$contender" hold "$1" <"$work/cue" >"$work/said" 2>&1 &
+    rm -f "$work/input" "$work/output"
+    mkfifo "$work/input"
+    "${@:2}" "$contender" hold "$1" <"$work/input" >"$work/output" 2>&1 &
     holder=$!
-    exec {cue}>"$work/cue"
-    until_true grep -q '^held' "$work/said"
-    holder_pid=$(awk '/^held/ { print $2 }' "$work/said")
+    exec {input}>"$work/input"
+    until_true grep -q '^held' "$work/output"
+    holder_pid=$(awk '/^held/ { print $2 }' "$work/output")
 }
 
-# Lets the holder release, and demands that it had the lock until then.
+# Ends the holder, which must have kept the lock until then.
 end_holder() {
-    exec {cue}>&-
-    wait "$holder" || violation "the holder failed: $(cat "$work/said")"
-    grep -q '^kept' "$work/said" || violation "the holder lost its lock: $(cat "$work/said")"
+    exec {input}>&-
+    wait "$holder" || violation "the holder failed: $(cat "$work/output")"
+    grep -q '^kept' "$work/output" || violation "the holder lost its lock: $(cat "$work/output")"
 }
 
 kill_holder() {
     kill -KILL "$holder_pid"
     wait "$holder" 2>/dev/null || true
-    exec {cue}>&-
+    exec {input}>&-
 }
 
 # attempt PATH [WRAPPER...]: one attempt; sets $answer and $status.
@@ -160,12 +160,12 @@ attempt() {
 
 refused() {
     attempt "$@"
-    ((status == 1)) || violation "a live holder's lock, asked for: $answer (status $status)"
+    ((status == 1)) || violation "an attempt at a live holder's lock: $answer (status $status)"
 }
 
 acquired() {
     attempt "$@"
-    ((status == 0)) || violation "a lock that nobody holds, asked for: $answer (status $status)"
+    ((status == 0)) || violation "an attempt at a free lock: $answer (status $status)"
 }
 
 # fails_with STATUS PATTERN PATH [WRAPPER...]
@@ -207,7 +207,7 @@ local_promises() {
         acquired "$dir/data"
     done
     proven "SIGKILL: $n of 20 locks recovered by the next attempt"
-    [[ -z $(ls -A "$dir" | grep -v '^data$' || true) ]] || violation "litter: $(ls -A "$dir")"
+    [[ -z $(ls -A "$dir" | grep -v '^data$' || true) ]] || violation "leftovers: $(ls -A "$dir")"
 }
 
 # loop_mount MKFS SIZE [OPTIONS...]
@@ -236,7 +236,7 @@ place_btrfs() {
     need mkfs.btrfs btrfs-progs
     loop_mount mkfs.btrfs 160M
     local_promises "$work/btrfs/dir"
-    # A snapshot copies the lock of the living. The copy is nobody's, and age frees it.
+    # A snapshot copies the lock of a live holder. No process holds the copy, and age frees it.
     btrfs subvolume create "$work/btrfs/one" >/dev/null
     start_holder "$work/btrfs/one/data"
     btrfs subvolume snapshot "$work/btrfs/one" "$work/btrfs/two" >/dev/null
@@ -260,7 +260,7 @@ place_overlay() {
     mkdir "$work/layers" "$work/overlay"
     mount -t tmpfs tmpfs "$work/layers"
     mkdir "$work"/layers/{lower,upper,work} "$work/layers/lower/dir"
-    # A lock that somebody's client left in an image, years ago.
+    # A lock that a deployed client left in an image, years ago.
     cp spec/vectors/rt-default.bin "$work/layers/lower/dir/left.lock"
     touch -d '1 hour ago' "$work/layers/lower/dir/left.lock"
     local layers=lowerdir=$work/layers/lower,upperdir=$work/layers/upper,workdir=$work/layers/work
@@ -272,14 +272,14 @@ place_overlay() {
     proven "a dead lock in the lower layer is broken above it"
     mkdir "$work/overlay/new"
     local_promises "$work/overlay/new"
-    # The same directory reached through the overlay and past it: two inodes to flock.
+    # The same directory by way of the overlay and below it: two inodes for flock.
     start_holder "$work/overlay/new/data"
     refused "$work/layers/upper/new/data"
     end_holder
     start_holder "$work/layers/upper/new/data"
     refused "$work/overlay/new/data"
     end_holder
-    proven "a holder above the overlay is not robbed from below it, nor the other way round"
+    proven "a holder above the overlay keeps its lock from contenders below it, and the reverse"
 }
 
 # ---------------------------------------------------------------- two mounts of one store
@@ -293,35 +293,35 @@ remote_promises() {
     end_holder
     export RVLF_STALE_AFTER=4
     start_holder "$1/data"
-    # Three times the age: only its refreshes keep it.
+    # Three times the age: only the refreshes keep the lock.
     local n
     for n in {1..12}; do
         sleep 1
         refused "$2/data"
     done
-    proven "a live holder, refreshed, is refused to the other mount for three times the stale age"
+    proven "the lock of a live holder is refused to the other mount for three times the stale age"
     kill_holder
     local start=$SECONDS
-    "$contender" hold "$2/data" </dev/null >"$work/said" || violation "$(cat "$work/said")"
+    "$contender" hold "$2/data" </dev/null >"$work/output" || violation "$(cat "$work/output")"
     proven "SIGKILL: recovered from the other mount after $((SECONDS - start)) s at a stale age of 4 s"
     unset RVLF_STALE_AFTER
-    # Somebody removes the lock of the living, and a successor takes it. Inode numbers may not tell
-    # the two files apart (sshfs): the first one's release once removed the second one's lock.
+    # An operator removes the lock of a live holder, and a successor acquires it. The two files may have the
+    # same inode number (sshfs): the release of the first holder once removed the second one's lock.
     start_holder "$1/data"
     rm "$2/data.lock"
     "$contender" hold "$2/data" < <(sleep 4) >"$work/second" 2>&1 &
     local second=$!
     until_true grep -q '^held' "$work/second"
-    exec {cue}>&-
-    if wait "$holder"; then violation "a lock that was removed was released: $(cat "$work/said")"; fi
-    grep -q 'lock lost' "$work/said" || violation "a loss was not noticed: $(cat "$work/said")"
+    exec {input}>&-
+    if wait "$holder"; then violation "a lock that was removed was released: $(cat "$work/output")"; fi
+    grep -q 'lock lost' "$work/output" || violation "a loss was not noticed: $(cat "$work/output")"
     wait "$second" || violation "a successor's lock was removed: $(cat "$work/second")"
-    grep -q '^kept' "$work/second" || violation "a successor was robbed: $(cat "$work/second")"
-    proven "a holder whose lock was removed and taken notices it, and leaves its successor's alone"
-    # The other mount may remember for a while what it saw.
+    grep -q '^kept' "$work/second" || violation "a successor lost its lock: $(cat "$work/second")"
+    proven "a holder whose lock was removed and acquired by another notices it, and keeps away from that lock"
+    # The other mount may cache the directory for a while.
     absent "$2/data.lock"
     until_true test ! -e "$1/data.lock"
-    [[ -z $(ls -A "$2") ]] || violation "litter: $(ls -A "$2")"
+    [[ -z $(ls -A "$2") ]] || violation "leftovers: $(ls -A "$2")"
 }
 
 place_mounts() {
@@ -346,7 +346,7 @@ place_juicefs() {
     done
     mkdir "$base/one/dir" "$base/one/tmp"
     remote_promises "$base/one/dir" "$base/two/dir" 3
-    # Its O_TMPFILE once made a killed holder's lock path unusable for ever.
+    # Its O_TMPFILE once made the lock path of a killed holder unusable for good.
     TMPDIR=$base/one/tmp RVLF_TEST_REMOTE=yes cargo test --quiet -p rvlf-tests --test lock -- \
         --nocapture crash::killed_anywhere_in_an_acquisition crash::killed_anywhere_while_reclaiming >"$work/crash.log" 2>&1 ||
         violation "killed at every call: $(tail -n 20 "$work/crash.log")"
@@ -381,18 +381,18 @@ END
             skip "sshfs does not mount: $(tail -n 1 "$base/log")"
     done
     remote_promises "$base/one" "$base/two" 2
-    # A record of another machine, whose clock lags by years; its file was written just now, by the
-    # server's clock. To a contender whose own clock is an hour fast it would look an hour old.
+    # A record of another machine whose clock lags by years; the file was just written, by the server's
+    # clock. A contender with a clock that is an hour fast would take the file for an hour old.
     need_faketime
     cp spec/vectors/synthetic/stamped.bin "$base/one/fresh.lock"
     refused "$base/one/fresh" at +1h
-    [[ -z $(ls -A "$base/one" | grep -v '^fresh.lock$' || true) ]] || violation "litter: $(ls -A "$base/one")"
+    [[ -z $(ls -A "$base/one" | grep -v '^fresh.lock$' || true) ]] || violation "leftovers: $(ls -A "$base/one")"
     touch -d '1 hour ago' "$base/one/fresh.lock"
     acquired "$base/one/fresh" at -1h
-    proven "the age of a file is told by the server's clock: a contender an hour off robs nobody"
+    proven "the server's clock decides the age of a file: a contender with a wrong clock breaks no live lock"
 }
 
-# O_EXCL lies here: several creators of one name win. The read-back has to notice.
+# O_EXCL fails here: several creators of one name succeed. The read-back must detect that.
 place_weed() {
     need_root
     need fusermount3 fuse3
@@ -418,11 +418,11 @@ place_weed() {
         if (($(wc -l <"$base/won.$n") == 2)); then ((both += 1)); fi
     done
     measured "O_EXCL alone: both of two creators won $both of 20 times"
-    # A loser's record may stay where a later flush of its mount put it, and hold up everybody.
+    # The record of a loser may stay where a later flush of its mount put it, and delay every contender.
     RVLF_STALE_AFTER=10 race race 6 "$base/one/dir/data" "$base/two/dir/data"
 }
 
-# ---------------------------------------------------------------- disks that refuse
+# ---------------------------------------------------------------- full and read-only disks
 
 place_full_disk() {
     need_root
@@ -436,7 +436,7 @@ place_full_disk() {
     RVLF_STALE_AFTER=2 refused "$dir/held"
     end_holder
     absent "$dir/held.lock"
-    proven "no space: a clear error and no lock file; what is held is kept, and released"
+    proven "no space: a clear error and no lock file; a held lock is kept, and released"
     rm "$dir/filler"
     acquired "$dir/data"
     local n
@@ -464,18 +464,18 @@ place_read_only() {
     mount -o remount,ro "$dir"
     fails_with 5 "Read-only file system" "$dir/data"
     fails_with 5 "Read-only file system" "$dir/left"
-    [[ -s $dir/left.lock ]] || violation "a file is gone from a read-only mount"
-    proven "a clear error, and nothing changed"
+    [[ -s $dir/left.lock ]] || violation "a file of a read-only mount was removed"
+    proven "a clear error, and no change"
     mount -o remount,rw "$dir"
     acquired "$dir/left"
-    # The writer's mount is writable, the contender's view of it is not.
+    # The writer's mount is writable, and the contender's mount of it is not.
     mkdir "$work/view"
     mount --bind "$dir" "$work/view"
     mount -o remount,ro,bind "$work/view"
     start_holder "$dir/held"
     refused "$work/view/held"
     end_holder
-    proven "a holder is seen through a read-only view"
+    proven "a holder is reported through a read-only mount"
 }
 
 # ---------------------------------------------------------------- time and reboots
@@ -494,7 +494,7 @@ place_time_namespace() {
         if [[ $wrapper == holder ]]; then acquired "$dir/data"; else acquired "$dir/data" "${elsewhere[@]}"; fi
         absent "$dir/data.lock"
     done
-    proven "holder or contender 100,000 s ahead: the living refused, the dead recovered at once"
+    proven "holder or contender 100,000 s ahead: live holders keep their locks, dead ones are recovered at once"
 }
 
 place_reboot() {
@@ -509,14 +509,14 @@ place_reboot() {
     refused "$dir/data" "${other_boot[@]}"
     kill_holder
     sleep 2
-    # Booted less than a second ago, it says.
+    # By its own clock the machine booted less than a second ago.
     uptime=$(cut -d . -f 1 /proc/uptime)
     local rebooted=(unshare -T --boottime "-$uptime" --fork "${other_boot[@]}")
     RVLF_STALE_AFTER=5 fails_with 1 "before the last boot" "$dir/data" "${rebooted[@]}"
     sleep 3.5
     RVLF_STALE_AFTER=5 acquired "$dir/data" "${rebooted[@]}"
     absent "$dir/data.lock"
-    proven "another boot id: the living refused; what was left before a boot is recovered by age"
+    proven "another boot id: live holders keep their locks; a lock from before the boot is recovered by age"
 }
 
 place_clock_steps() {
@@ -528,14 +528,14 @@ place_clock_steps() {
         refused "$dir/data" at "$step"
         kill_holder
         acquired "$dir/data" at "$step"
-        # The holder's clock is the wrong one.
+        # The holder's clock is wrong.
         start_holder "$dir/data" at "$step"
         refused "$dir/data"
         kill_holder
         acquired "$dir/data"
         absent "$dir/data.lock"
     done
-    proven "clocks apart by 40 s, an hour, ten years, both ways: refused alive, recovered dead at once"
+    proven "clocks that differ by 40 s, an hour, ten years, in both directions: live holders keep their locks, dead ones are recovered at once"
     echo "+0" >"$work/clock"
     start_holder "$dir/data" env LD_PRELOAD="$library" FAKETIME_DONT_FAKE_MONOTONIC=1 NO_FAKE_STAT=1 \
         FAKETIME_TIMESTAMP_FILE="$work/clock" FAKETIME_NO_CACHE=1 RVLF_STALE_AFTER=2
@@ -548,50 +548,50 @@ place_clock_steps() {
     proven "a holder whose clock steps by up to ten years keeps its lock"
 }
 
-# ---------------------------------------------------------------- directories of strangers
+# ---------------------------------------------------------------- directories of other users
 
-place_strangers() {
+place_other_users() {
     need_root
-    local dir=$work/strangers
-    local stranger=(setpriv --reuid 65534 --regid 65534 --clear-groups)
-    "${stranger[@]}" true 2>/dev/null || skip "no other user to be"
+    local dir=$work/other_users
+    local other_user=(setpriv --reuid 65534 --regid 65534 --clear-groups)
+    "${other_user[@]}" true 2>/dev/null || skip "this user cannot become another one"
     mkdir "$dir"
     chmod 1777 "$dir"
     echo precious >"$work/precious"
     local plant
 
-    "${stranger[@]}" ln -s "$work/precious" "$dir/link.lock"
-    "${stranger[@]}" ln -s "$work/not-there" "$dir/dangling.lock"
+    "${other_user[@]}" ln -s "$work/precious" "$dir/link.lock"
+    "${other_user[@]}" ln -s "$work/not-there" "$dir/dangling.lock"
     fails_with 4 "a symbolic link" "$dir/link"
     fails_with 4 "a symbolic link" "$dir/dangling"
     absent "$work/not-there"
     ln "$work/precious" "$dir/hard.lock"
     fails_with 4 "a file that begins with" "$dir/hard"
     [[ $(stat -c %h "$work/precious") == 2 && $(cat "$work/precious") == precious ]] ||
-        violation "a foreign file was touched"
+        violation "a foreign file was changed"
     mkfifo "$dir/pipe.lock"
     fails_with 4 "a named pipe" "$dir/pipe"
-    proven "planted links, hard links and pipes at the lock path are refused, and still there"
+    proven "planted links, hard links and pipes at the lock path are refused and left unchanged"
 
-    # Links with the name of an aside, which the next breaker's sweep comes across.
+    # Links that are named like a lock that a breaker moved aside: the next breaker finds them.
     cp spec/vectors/rt-default.bin "$work/someones.lock"
     touch -d '1 hour ago' "$work/someones.lock"
-    "${stranger[@]}" ln -s "$work/someones.lock" "$dir/.rvlf-0123456789abcdef"
+    "${other_user[@]}" ln -s "$work/someones.lock" "$dir/.rvlf-0123456789abcdef"
     touch -h -d '1 hour ago' "$dir/.rvlf-0123456789abcdef"
     start_holder "$dir/data"
     kill_holder
     acquired "$dir/data"
     [[ -L $dir/.rvlf-0123456789abcdef && -s $work/someones.lock ]] ||
-        violation "the sweep followed or removed a planted link"
-    proven "a planted link with the name of an aside is not followed and not removed"
+        violation "a breaker followed or removed a planted link"
+    proven "a planted link with such a name is neither followed nor removed"
 
     start_holder "$dir/data"
-    refused "$dir/data" "${stranger[@]}"
+    refused "$dir/data" "${other_user[@]}"
     kill_holder
-    fails_with 5 "rename the lock file aside" "$dir/data" "${stranger[@]}"
-    [[ -s $dir/data.lock ]] || violation "a stranger removed another's file from a sticky directory"
-    # Whoever may read the file can keep it looking held. That is all he can do.
-    "${stranger[@]}" sh -c "exec 9<'$dir/data.lock'; flock -s 9; exec sleep 60" &
+    fails_with 5 "rename the lock file aside" "$dir/data" "${other_user[@]}"
+    [[ -s $dir/data.lock ]] || violation "another user removed a file from a sticky directory"
+    # A user who may read the file can keep the lock held, and can do nothing else.
+    "${other_user[@]}" sh -c "exec 9<'$dir/data.lock'; flock -s 9; exec sleep 60" &
     plant=$!
     until_true bash -c "! flock -n -x '$dir/data.lock' true"
     refused "$dir/data"
@@ -599,34 +599,33 @@ place_strangers() {
     wait "$plant" 2>/dev/null || true
     until_true flock -n -x "$dir/data.lock" true
     acquired "$dir/data"
-    proven "sticky directory: a stranger cannot break another's dead lock, and is told why"
+    proven "sticky directory: another user cannot break a dead lock, and the error gives the reason"
 
-    # Names may be used there, but not listed.
+    # Names in the directory may be used, but not listed.
     chmod 1733 "$dir"
-    start_holder "$dir/drop" "${stranger[@]}"
+    start_holder "$dir/drop" "${other_user[@]}"
     refused "$dir/drop"
     kill_holder
-    acquired "$dir/drop" "${stranger[@]}"
-    proven "a directory that may be written but not listed: acquired, and recovered after SIGKILL"
+    acquired "$dir/drop" "${other_user[@]}"
+    proven "a directory that may be written but not listed: the lock is acquired, and recovered after SIGKILL"
 
     chmod 755 "$dir"
-    fails_with 5 "Permission denied" "$dir/new" "${stranger[@]}"
+    fails_with 5 "Permission denied" "$dir/new" "${other_user[@]}"
     start_holder "$dir/data"
-    refused "$dir/data" "${stranger[@]}"
+    refused "$dir/data" "${other_user[@]}"
     end_holder
-    proven "a directory that may not be written: a clear error, and holders are seen"
+    proven "a directory that may not be written: a clear error, and holders are reported"
 }
 
-# ---------------------------------------------------------------- all of them
+# ---------------------------------------------------------------- every place
 
-# Ends what a place has started and not yet seen the end of: no other pids, which may be somebody
-# else's by now.
+# Ends the processes that a place has started and not waited for. Other pids may be reused by now.
 leave() {
     # shellcheck disable=SC2046
     kill -KILL $(jobs -p) $daemon 2>/dev/null || true
 }
 
-# RVLF_CONTENDER: where there is no cargo.
+# RVLF_CONTENDER: for a machine without cargo.
 if [[ -z ${RVLF_CONTENDER:-} ]]; then
     cargo build --quiet -p rvlf-tests --bin contender
     RVLF_CONTENDER=${CARGO_TARGET_DIR:-target}/debug/contender

@@ -36,7 +36,7 @@ copy_commands() {
 
 make_root() {
     local name
-    mkdir -p "$root"/usr/{bin,sbin,lib,lib64} "$root"/{dev,proc,sys,tmp,export,one,two,etc,run,var/lib/nfs/{v4recovery,rpc_pipefs},rvlf/tests}
+    mkdir -p "$root"/usr/{bin,sbin,lib,lib64} "$root"/{dev,proc,sys,tmp,export,one,two,etc,run,var/lib/nfs/{v4recovery,rpc_pipefs},rvlf/scripts}
     for name in bin sbin lib lib64; do
         ln -s "usr/$name" "$root/$name"
     done

@@ -1,15 +1,15 @@
-//! Try a lock on your own file system, from as many processes, mounts and hosts as you like.
+//! Tries a lock on any file system, from several processes, mounts and hosts.
 //!
 //! ```text
 //! contender try PATH            one attempt: acquired (0), held (1), not a lock (4), error (5)
-//! contender hold PATH           hold until standard input ends, then say whether it was kept
+//! contender hold PATH           hold until standard input ends, then report whether the lock was kept
 //! contender race ROUNDS PATH..  16 processes, spread over the PATHs of one file, one after another
 //! contender crash ROUNDS PATH.. the same, and every eighth hold ends with the process's death
 //! contender audit LOG..         do any two holds in the logs of `race` overlap?
 //! ```
 //!
 //! `RVLF_STALE_AFTER=SECONDS` shortens the ages after which a silent holder is judged dead, and the
-//! pauses between refreshes with them. `scripts/filesystems.sh` runs this where it hurts.
+//! intervals of refreshes. `scripts/filesystems.sh` runs this program on each file system.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -24,7 +24,7 @@ type Fallible<T> = Result<T, Box<dyn Error>>;
 
 const CONTENDERS: usize = 16;
 
-/// How long one hold may take to come: long beyond every age rule.
+/// The limit of one wait, longer than every age rule.
 const PATIENCE: Duration = Duration::from_secs(400);
 
 fn main() -> Fallible<ExitCode> {
@@ -95,7 +95,7 @@ fn hold(path: &Path) -> Fallible<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Starts the contenders at once, replaces those that died, and audits what they logged.
+/// Starts the contenders at once, replaces those that died, and audits their logs.
 fn race(mode: &str, rounds: u32, paths: &[&str]) -> Fallible<ExitCode> {
     let dir = tempfile::Builder::new().prefix("rvlf-test-").tempdir()?;
     let start = |number: usize, path: &str, generation: u32| -> Fallible<(PathBuf, Child)> {
@@ -133,7 +133,7 @@ fn race(mode: &str, rounds: u32, paths: &[&str]) -> Fallible<ExitCode> {
     audit(&logs)
 }
 
-/// Acquires, stays a moment, releases; again and again. Logs when each hold began and ended.
+/// Acquires, holds for 100 us and releases, `rounds` times. Logs the begin and the end of each hold.
 fn contend(crashes: bool, rounds: u32, path: &Path, log: &str) -> Fallible<ExitCode> {
     let mut log = std::fs::File::create(log)?;
     for round in 1..=rounds {
@@ -150,7 +150,7 @@ fn contend(crashes: bool, rounds: u32, path: &Path, log: &str) -> Fallible<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// Looks for two holds at one time. The clock is the kernel's: one for all processes of a machine.
+/// Reports two holds at one time. All processes of a machine share the clock.
 fn audit(logs: &[PathBuf]) -> Fallible<ExitCode> {
     let mut holds = Vec::new();
     for log in logs {

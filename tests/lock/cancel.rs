@@ -31,13 +31,16 @@ fn a_cancelled_wait_returns_although_the_lock_stays_held() {
         thread_names().iter().any(|name| name == WAITER)
     });
     token.cancel();
-    let error = waiter.join().expect("no panic").expect_err("it is held");
+    let error = waiter
+        .join()
+        .expect("no panic")
+        .expect_err("the lock is held");
     assert!(error.is_cancelled() && !error.is_held(), "{error}");
     assert!(
         matches!(error, AcquireError::Cancelled { lock_path } if lock_path == held.lock_path())
     );
     held.check().expect("the holder is not disturbed");
-    held.release().expect("it is held");
+    held.release().expect("the lock is held");
 }
 
 #[test]
@@ -54,7 +57,7 @@ fn a_wait_until_free_is_cancelled_like_an_acquisition() {
         matches!(outcome, Err(WaitError::Cancelled { .. })),
         "{outcome:?}"
     );
-    held.release().expect("it is held");
+    held.release().expect("the lock is held");
 }
 
 // With a token that is cancelled already, an acquisition must not create the lock file: a caller that
@@ -87,10 +90,13 @@ fn a_wait_for_a_torn_file_is_cancelled() {
     let (options, path) = (cancellable(&token).stale_policy(policy), data.clone());
     let waiter = thread::spawn(move || options.acquire(&path, Duration::MAX));
     token.cancel();
-    let error = waiter.join().expect("no panic").expect_err("it is torn");
+    let error = waiter
+        .join()
+        .expect("no panic")
+        .expect_err("the file is torn");
     assert!(error.is_cancelled(), "{error}");
     assert_eq!(
-        fs::read(rvlf::lock_path_for(&data)).expect("it was not removed"),
+        fs::read(rvlf::lock_path_for(&data)).expect("the file still exists"),
         b"FLVR"
     );
 }
@@ -110,10 +116,13 @@ fn clones_of_a_token_cancel_every_wait_together() {
         .collect();
     token.cancel();
     for waiter in waiters {
-        let error = waiter.join().expect("no panic").expect_err("it is held");
+        let error = waiter
+            .join()
+            .expect("no panic")
+            .expect_err("the lock is held");
         assert!(error.is_cancelled(), "{error}");
     }
-    held.release().expect("it is held");
+    held.release().expect("the lock is held");
 }
 
 // Parent and child share the pipe of a token. If the child's copy wrote to it, the parent's waiters
@@ -138,9 +147,9 @@ fn a_forked_childs_copy_of_a_token_does_not_cancel_the_parents_waits() {
             .acquire(&path, Duration::MAX)
             .expect("not cancelled");
         sender.send(()).expect("the test waits for it");
-        lock.release().expect("it is held");
+        lock.release().expect("the lock is held");
     });
-    held.release().expect("it is held");
+    held.release().expect("the lock is held");
     acquired.recv().expect("the waiter gets the lock");
     waiter.join().expect("no panic");
 }
@@ -160,7 +169,7 @@ fn dropping_the_future_of_a_wait_ends_its_thread_and_leaves_no_lock_file() {
     until("the thread of the wait ends", || {
         !thread_names().iter().any(|name| name == WAITER)
     });
-    held.release().expect("it is held");
+    held.release().expect("the lock is held");
     assert!(
         is_absent(&rvlf::lock_path_for(&data)),
         "no late acquisition"

@@ -1,8 +1,8 @@
 //! The judge table of `spec/protocol.md#judge`, stated a second time and compared with `judge` for
 //! every combination of evidence.
 //!
-//! One wrong row robs a live writer or leaves a dead one's lock for ever, and no test of the
-//! protocol would show it: only a few of the combinations ever come up on one machine.
+//! One wrong row breaks the lock of a live writer or keeps a dead one's indefinitely, and no test of the
+//! protocol would show it: only a few of the combinations occur on one machine.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::Duration;
@@ -15,11 +15,11 @@ use rvlf::judge::{
 
 const ROWS: std::ops::RangeInclusive<u8> = 1..=13;
 const SECOND: i128 = 1_000_000_000;
-/// The longest length of time that there is: 584 thousand million years.
+/// The longest `Duration`: 584 thousand million years.
 const FOREVER: i128 = u64::MAX as i128 * SECOND + 999_999_999;
 
-/// The table's second statement reckons in whole nanoseconds, negative for the future, and knows
-/// nothing of [`Age`].
+/// The second statement of the table computes in whole nanoseconds, negative for the future, without
+/// [`Age`].
 struct Case {
     evidence: Evidence,
     timestamp_age: i128,
@@ -40,7 +40,7 @@ const DEFAULTS: Limits = Limits {
     cross_host_age: 300 * SECOND,
 };
 
-/// Defaults; short and odd ones; none at all; and the wrong way round, which nobody forbids.
+/// Defaults; short and odd limits; zero; and limits in the reverse order, which are allowed.
 const LIMITS: [Limits; 4] = [
     DEFAULTS,
     Limits {
@@ -101,7 +101,7 @@ impl Case {
         }
     }
 
-    /// The same file, looked at later.
+    /// The same file, examined later.
     fn later(&self, by: i128) -> Case {
         let add = |age: i128| age.saturating_add(by).min(FOREVER);
         let (timestamp_age, mtime_age) = (add(self.timestamp_age), add(self.mtime_age));
@@ -112,7 +112,7 @@ impl Case {
         judge(&self.evidence, &self.limits.policy())
     }
 
-    // The words of the table.
+    // The terms of the table.
 
     fn torn(&self) -> bool {
         [Content::Short, Content::Corrupt].contains(&self.evidence.content)
@@ -183,12 +183,12 @@ impl Case {
     }
 }
 
-/// What a row says of a case that it matches.
+/// The verdict of a row for a case that it matches.
 #[derive(Clone, Copy)]
 enum Says {
-    /// Held, whatever the age.
+    /// Held at every age.
     Held,
-    /// Stale, whatever the age.
+    /// Stale at every age.
     Stale,
     /// Held until this age exceeds this limit.
     StaleAfter(fn(&Case) -> i128, fn(&Limits) -> i128),
@@ -208,7 +208,7 @@ const TABLE: [Row; 18] = [
     (1, Reason::Unsupported, |c| c.evidence.content == Content::Unsupported, Held),
     (2, Reason::KernelLockOutlivesProcess, |c| c.evidence.kernel_lock == KernelLock::HeldElsewhere && c.dead(), Held),
     (2, Reason::KernelLock, |c| c.evidence.kernel_lock == KernelLock::HeldElsewhere, Held),
-    // Younger than the grace, not as old as it: held up to one nanosecond before.
+    // Younger than the grace and not equal: held up to one nanosecond before.
     (3, Reason::BeingWritten, |c| c.torn() && c.mtime_age < c.limits.malformed_grace,
         StaleAfter(|c| c.mtime_age, |l| l.malformed_grace)),
     (4, Reason::Malformed, |c| c.torn(), Stale),
@@ -229,14 +229,17 @@ const TABLE: [Row; 18] = [
     (13, Reason::OtherHost, |_| true, StaleAfter(Case::timestamp, CROSS_HOST)),
 ];
 
-/// The verdict by the second statement, and which entry of it decided.
+/// The verdict by the second statement, and the entry that decided.
 fn by_second_statement(case: &Case) -> (usize, Verdict) {
     let decides = |(_, _, when, _): &Row| when(case);
     let entry = TABLE
         .iter()
         .position(decides)
-        .expect("the last one matches");
-    let (_, reason, _, says) = TABLE.get(entry).copied().expect("it was found there");
+        .expect("the last entry matches");
+    let (_, reason, _, says) = TABLE
+        .get(entry)
+        .copied()
+        .expect("the entry is in the table");
     let held = |stale_in| Verdict::Held { reason, stale_in };
     let verdict = match says {
         Held => held(None),
@@ -288,7 +291,7 @@ const fn alive(start_ticks: u64, started_after_timestamp: bool) -> Process {
     }
 }
 
-/// Every combination of what is not an age.
+/// Every combination of the evidence that is not an age.
 fn templates() -> Vec<Evidence> {
     let mut all = Vec::new();
     for content in CONTENTS {
@@ -319,7 +322,7 @@ fn templates() -> Vec<Evidence> {
     all
 }
 
-/// At, just below and just above each limit; nothing; and more than a u64 of nanoseconds holds.
+/// At, just below and just above each limit; zero; and more nanoseconds than a u64 has.
 fn mtime_ages(limits: Limits) -> BTreeSet<i128> {
     let limits = [
         limits.malformed_grace,
@@ -333,7 +336,7 @@ fn mtime_ages(limits: Limits) -> BTreeSet<i128> {
     ages.filter(|age| *age >= 0).collect()
 }
 
-/// As [`mtime_ages`], and ahead: by a little, and by about as much as is still trusted.
+/// As [`mtime_ages`], and ahead: by a little, and by about the limit of trust.
 fn timestamp_ages(limits: Limits) -> BTreeSet<i128> {
     let ahead = [1, SECOND, limits.cross_host_age, FOREVER];
     let around = ahead
@@ -356,14 +359,14 @@ fn for_each_case(limits: Limits, mut see: impl FnMut(&Case)) {
 }
 
 #[test]
-fn judge_says_what_the_table_says_for_every_combination_of_evidence() {
+fn judge_follows_the_table_for_every_combination_of_evidence() {
     let mut decided = BTreeMap::new();
     for limits in LIMITS {
         for_each_case(limits, |case| {
             let (entry, expected) = by_second_statement(case);
             let verdict = case.judge();
             assert_eq!(verdict, expected, "{limits:?}, {:?}", case.evidence);
-            let (row, ..) = TABLE.get(entry).expect("it was found there");
+            let (row, ..) = TABLE.get(entry).expect("the entry is in the table");
             assert_eq!(verdict.reason().row(), *row, "{:?}", verdict.reason());
             let (held, stale) = decided.entry(entry).or_insert((0_u32, 0_u32));
             *(if verdict.is_stale() { stale } else { held }) += 1;
@@ -374,14 +377,14 @@ fn judge_says_what_the_table_says_for_every_combination_of_evidence() {
         .map(|(held, stale)| u64::from(held + stale))
         .sum();
     println!("{verdicts} verdicts compared");
-    // An entry that nothing reaches is one that the comparison above did not test.
+    // The comparison above did not test an entry that no case reaches.
     for (entry, (row, reason, _, says)) in TABLE.iter().enumerate() {
         let (held, stale) = decided.get(&entry).copied().unwrap_or_default();
         let of = format!("row {row}, {reason:?}: {held} held and {stale} stale");
         match says {
             Held => assert!(held > 0 && stale == 0, "{of}"),
             Stale => assert!(held == 0 && stale > 0, "{of}"),
-            // These two hand over to the next row when their time is up.
+            // At the end of their time the next row follows.
             StaleAfter(..) if [3, 5].contains(row) => assert!(held > 0 && stale == 0, "{of}"),
             StaleAfter(..) => assert!(held > 0 && stale > 0, "{of}"),
         }
@@ -390,11 +393,11 @@ fn judge_says_what_the_table_says_for_every_combination_of_evidence() {
     assert_eq!(rows, ROWS.collect(), "the second statement has every row");
 }
 
-// A contender whose clock is right now finds the file stale. If looking a little later made it held
-// again, breakers and waiters would take turns at changing their minds.
+// A contender finds the file stale. If a later examination found it held again, the verdicts of breakers
+// and waiters would alternate.
 //
-// One exception is the law's own: a timestamp so far ahead that the mtime took its place is
-// believed again, and has age 0, as soon as time has brought it within `cross_host_age`.
+// The specification has one exception: a timestamp so far ahead that the mtime replaced it is trusted
+// again, with age 0, as soon as it is within `cross_host_age`.
 #[test]
 fn more_age_never_turns_stale_into_held() {
     for limits in LIMITS {
@@ -431,8 +434,8 @@ fn more_age_never_turns_stale_into_held() {
     }
 }
 
-// A waiter sleeps until `stale_in` has passed. One that is too long leaves a dead lock standing;
-// one that is too short is a loop that burns the processor.
+// A waiter sleeps until `stale_in` has passed. A time that is too long keeps a dead lock; a time that is
+// too short is a busy loop.
 #[test]
 fn stale_in_is_exact() {
     let mut exact = 0_u32;
@@ -455,11 +458,11 @@ fn stale_in_is_exact() {
             let left = i128::try_from(stale_in.as_nanos()).expect("fewer than FOREVER");
             let (last, first) = (case.later(left), case.later(left + 1));
             if first.is_trusted() && !case.is_trusted() && reason != Reason::BeingWritten {
-                // The exception above: it will be held for longer than was foreseen.
+                // The exception above: the lock is held for longer than `stale_in`.
                 assert!(!first.judge().is_stale(), "{:?}", first.evidence);
                 return;
             }
-            // Row 3 is for what is younger than the grace: at the grace itself it is over.
+            // Row 3 is for files younger than the grace: at the grace itself it ends.
             let (last, first) = match reason {
                 Reason::BeingWritten => (case.later(left - 1), last),
                 _ => (last, first),
@@ -482,7 +485,7 @@ fn stale_in_is_exact() {
 }
 
 #[test]
-fn with_never_nothing_is_stale_and_the_reason_stays() {
+fn the_policy_never_makes_every_lock_held_and_keeps_the_reason() {
     for limits in LIMITS.into_iter().take(2) {
         let never = limits.of(StalePolicy::never());
         for_each_case(limits, |case| {
@@ -497,7 +500,7 @@ fn with_never_nothing_is_stale_and_the_reason_stays() {
 }
 
 #[test]
-fn what_the_kernel_says_is_held_is_never_stale() {
+fn a_lock_whose_kernel_lock_is_held_is_never_stale() {
     for limits in LIMITS.into_iter().take(2) {
         for_each_case(limits, |case| {
             if case.evidence.kernel_lock == KernelLock::HeldElsewhere {
@@ -508,11 +511,15 @@ fn what_the_kernel_says_is_held_is_never_stale() {
     }
 }
 
-// Unsigned times subtracted the wrong way round once made what lay a second ahead 584 years old.
+// A subtraction of unsigned times in the wrong order once made a time a second ahead 584 years old.
 #[test]
-fn an_age_is_the_distance_on_the_side_where_it_lies() {
+fn an_age_is_the_distance_to_now_with_its_direction() {
     let ns = Duration::from_nanos;
-    assert_eq!(Age::at(7, 7), Age::Past(Duration::ZERO), "now is past");
+    assert_eq!(
+        Age::at(7, 7),
+        Age::Past(Duration::ZERO),
+        "a time equal to now is past"
+    );
     assert_eq!(Age::at(7, 5), Age::Past(ns(2)));
     assert_eq!(Age::at(5, 7), Age::Ahead(ns(2)));
     assert_eq!(Age::at(u64::MAX, 0), Age::Past(ns(u64::MAX)));
@@ -525,9 +532,9 @@ fn an_age_is_the_distance_on_the_side_where_it_lies() {
     );
 }
 
-// `Age::at` never makes an age ahead by nothing, but a caller may.
+// `Age::at` never returns an age ahead by zero, but a caller may construct one.
 #[test]
-fn ahead_by_nothing_is_now() {
+fn ahead_by_zero_is_now() {
     for template in templates() {
         for limits in LIMITS {
             let now = Case::new(&template, 0, 0, limits);
@@ -546,7 +553,7 @@ fn the_documented_defaults_are_the_defaults() {
     assert_eq!(StalePolicy::default(), StalePolicy::new());
 }
 
-/// What a person reads. Changing one is changing the product.
+/// The sentences for persons. They are part of the interface.
 #[rustfmt::skip]
 const SENTENCES: [(Reason, u8, &str); 19] = [
     (Reason::Foreign, 1, "the file is not an RVLF lock, so it is never removed"),
@@ -577,7 +584,7 @@ fn every_reason_reads_as_its_sentence() {
         assert_eq!(reason.row(), row, "{reason:?}");
         assert!(
             !sentence.ends_with('.'),
-            "it ends other sentences: {sentence}"
+            "the sentence ends other sentences: {sentence}"
         );
         assert!(
             !sentence.contains("  "),
@@ -594,7 +601,7 @@ fn every_reason_reads_as_its_sentence() {
     }
 }
 
-/// `spec/vectors/judge.json`, which other implementations are tested with.
+/// `spec/vectors/judge.json`, with which other implementations are tested.
 mod vectors {
     #![allow(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
@@ -614,7 +621,7 @@ mod vectors {
     fn all() -> Vec<Vector> {
         let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../spec/vectors/judge.json");
         let text = std::fs::read(path).expect("the vectors are part of the repository");
-        let cases: Vec<Value> = serde_json::from_slice(&text).expect("it is an array");
+        let cases: Vec<Value> = serde_json::from_slice(&text).expect("the file is an array");
         cases.iter().map(Vector::read).collect()
     }
 
@@ -651,7 +658,7 @@ mod vectors {
             self.verdict["state"] == "stale"
         }
 
-        /// Everything but the ages.
+        /// The evidence without the ages.
         fn circumstances(&self) -> (Evidence, StalePolicy) {
             let evidence = Evidence {
                 timestamp_age: Age::Past(Duration::ZERO),
@@ -739,7 +746,7 @@ mod vectors {
     }
 
     #[test]
-    fn every_vector_is_judged_as_it_says() {
+    fn every_vector_is_judged_as_it_states() {
         for vector in all() {
             let verdict = judge(&vector.evidence, &vector.policy);
             let (state, stale_in) = match verdict {
@@ -765,7 +772,7 @@ mod vectors {
         assert_eq!(names.len(), vectors.len(), "a name names one vector");
     }
 
-    /// Which age a boundary is about.
+    /// The age that a boundary limits.
     #[derive(Clone, Copy, Debug)]
     enum Decisive {
         Timestamp,
@@ -773,7 +780,7 @@ mod vectors {
     }
     use Decisive::{Mtime, Timestamp};
 
-    /// Which of a policy's thresholds a boundary lies at.
+    /// The threshold of the policy at a boundary.
     #[derive(Clone, Copy, Debug)]
     enum Threshold {
         Grace,
@@ -782,7 +789,7 @@ mod vectors {
     }
     use Threshold::{CrossHost, Grace, SameHost};
 
-    /// The row before each boundary, the row behind it, and what lies between.
+    /// The row before each boundary, the row behind it, and the boundary.
     const BOUNDARIES: [(u64, u64, Decisive, Threshold); 10] = [
         (3, 4, Mtime, Grace),
         (5, 6, Timestamp, SameHost),
@@ -796,13 +803,13 @@ mod vectors {
         (13, 13, Timestamp, CrossHost),
     ];
 
-    // A vector deep inside a row does not tell "older than" from "as old as", or seconds from
+    // A vector far inside a row does not distinguish "older than" from "as old as", or seconds from
     // milliseconds: an implementation could be off by one and pass.
     #[test]
     fn every_boundary_has_a_vector_on_each_side() {
         let vectors = all();
         for (before, behind, decisive, threshold) in BOUNDARIES {
-            // The last millisecond on the near side, counted from the threshold.
+            // The last millisecond before the threshold.
             let last = if matches!(threshold, Grace) { -1 } else { 0 };
             let at = |vector: &Vector, ms: i64| {
                 let [timestamp, mtime] = vector.ages_ms;
@@ -831,7 +838,7 @@ mod vectors {
         }
     }
 
-    // How far ahead a timestamp is trusted is a boundary, too.
+    // The limit of trust in a timestamp ahead is a boundary, too.
     #[test]
     fn the_end_of_trust_has_a_vector_on_each_side() {
         let ahead = |over: i64| {
@@ -848,7 +855,7 @@ mod vectors {
                 |b: &Vector| a.circumstances() == b.circumstances() && a.verdict != b.verdict;
             untrusted.iter().any(same)
         };
-        assert!(trusted.iter().any(alike), "no pair differs in trust alone");
+        assert!(trusted.iter().any(alike), "a pair differs in trust alone");
         for row in [6, 7, 9, 11, 12, 13] {
             let by_mtime = |vector: &Vector| vector.row == row && vector.is_stale();
             assert!(

@@ -1,4 +1,4 @@
-//! What holds of every record, not only of those that somebody thought of.
+//! Properties of every record, not only of chosen examples.
 #![allow(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use rvlf::record::{
 use rvlf::{Record, WriterId};
 use support::second_reader::{self, Class, Fields, Polynomial};
 
-/// Any number, its two ends more often than chance would have them.
+/// Any number, with both ends more often than in a uniform distribution.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![
         3 => any::<u64>(),
@@ -26,7 +26,7 @@ fn number() -> impl Strategy<Value = u64> {
 
 fn pid() -> impl Strategy<Value = Pid> {
     let pids = prop_oneof![1..=i32::MAX as u32, Just(1), Just(i32::MAX as u32)];
-    pids.prop_map(|pid| Pid::new(pid).expect("it is in range"))
+    pids.prop_map(|pid| Pid::new(pid).expect("the pid is in range"))
 }
 
 /// Any bytes but NUL; 43, 44 and 63 are where the stamp and the name end.
@@ -54,7 +54,7 @@ prop_compose! {
     }
 }
 
-/// The 64 bytes between pid and timestamp: anything, or with a tag where a stamp's would be.
+/// The 64 bytes between pid and timestamp: any bytes, with or without a tag at the place of a stamp's.
 fn field() -> impl Strategy<Value = [u8; 64]> {
     let anything = vec(any::<u8>(), 64);
     (anything, any::<bool>(), 0..64_usize, 0..2_u8).prop_map(|(bytes, tagged, nul, nuls)| {
@@ -87,7 +87,7 @@ prop_compose! {
     }
 }
 
-/// What may lie at a lock path: anything, and above all what is nearly a record.
+/// Contents of a lock file: any bytes, and mostly bytes that are nearly a record.
 fn content() -> impl Strategy<Value = Vec<u8>> {
     let anything = vec(any::<u8>(), 0..300);
     let zeros = (0..300_usize).prop_map(|len| vec![0; len]);
@@ -104,7 +104,7 @@ fn content() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![anything, zeros, whole(), shorter, longer, damaged]
 }
 
-/// What the library makes of `bytes`, in the second reader's words.
+/// The library's result for `bytes`, in the terms of the second reader.
 fn classify(bytes: &[u8]) -> Class {
     match Record::decode(bytes) {
         Ok(record) => Class::Valid(Box::new(fields(&record))),
@@ -142,7 +142,7 @@ proptest! {
     ) {
         let writer_id = WriterId::from_bytes(writer_id);
         let record = Record::new(pid, &hostname, timestamp_ns, writer_id, None);
-        let read = Record::decode(&record.encode()).expect("it was written whole");
+        let read = Record::decode(&record.encode()).expect("the record is whole");
         prop_assert_eq!(read, record);
         prop_assert_eq!(read.pid(), pid);
         prop_assert_eq!(read.hostname(), hostname);
@@ -152,10 +152,10 @@ proptest! {
         prop_assert_eq!(read.checksum(), Checksum::IsoHdlc);
     }
 
-    // The hostname field of a valid record may hold bytes that nobody accounts for; a breaker that
-    // compares a file with what it read before must find them unchanged.
+    // The hostname field of a valid record may hold bytes outside every field; a breaker that compares a
+    // file with its earlier content must find them unchanged.
     #[test]
-    fn a_valid_record_of_anybodys_encodes_to_its_own_bytes(bytes in whole()) {
+    fn a_valid_record_of_any_writer_encodes_to_its_own_bytes(bytes in whole()) {
         if let Ok(record) = Record::decode(&bytes) {
             prop_assert_eq!(&record.encode()[..], bytes);
         }
@@ -178,8 +178,8 @@ proptest! {
         }
     }
 
-    // The order of the classes is law: Foreign before Unsupported before Corrupt decides whether a
-    // file may ever be removed.
+    // The specification has the order of the classes: Foreign before Unsupported before Corrupt decides
+    // whether a file may ever be removed.
     #[test]
     fn both_readers_find_the_same_class_and_fields(bytes in content()) {
         prop_assert_eq!(classify(&bytes), second_reader::classify(&bytes));
@@ -188,7 +188,7 @@ proptest! {
     }
 
     #[test]
-    fn what_is_no_record_says_so_in_a_sentence(bytes in content()) {
+    fn an_error_of_decoding_reads_as_a_sentence(bytes in content()) {
         if let Err(error) = Record::decode(&bytes) {
             let sentence = error.to_string();
             prop_assert!(!sentence.is_empty() && sentence.is_ascii(), "{}", sentence);
@@ -206,7 +206,7 @@ proptest! {
             Record::new(record.pid(), &hostname, record.timestamp_ns(), record.writer_id(), stamp)
         };
         let (stamped, plain) = (new(Some(stamp)), new(None));
-        prop_assert_eq!(plain.stamp(), None, "there is none that nobody wrote");
+        prop_assert_eq!(plain.stamp(), None, "a record has no stamp that its writer did not write");
         prop_assert_eq!(stamped.hostname(), hostname, "the stamp is not part of the name");
         if hostname.as_bytes().len() <= 43 {
             prop_assert_eq!(stamped.stamp(), Some(stamp));
@@ -224,7 +224,7 @@ proptest! {
         let Ok(record) = Record::decode(&bytes) else { return Ok(()) };
         let refreshed = record.refreshed(now);
         prop_assert_eq!(refreshed.timestamp_ns(), now);
-        prop_assert_eq!(refreshed.checksum(), Checksum::IsoHdlc, "the one that all writers write");
+        prop_assert_eq!(refreshed.checksum(), Checksum::IsoHdlc, "the checksum that every writer writes");
         prop_assert_eq!(refreshed.writer_id(), record.writer_id());
         prop_assert_eq!(refreshed.stamp(), record.stamp());
         let after = refreshed.encode();
@@ -275,7 +275,7 @@ proptest! {
             Age::Past(age) => prop_assert_eq!(nanos(age), difference),
             Age::Ahead(ahead) => {
                 prop_assert_eq!(-nanos(ahead), difference);
-                prop_assert!(difference < 0, "what is now has age zero");
+                prop_assert!(difference < 0, "a time equal to now has age zero");
             }
         }
         let or_zero = nanos(Age::at(now, timestamp_ns).or_zero());
@@ -283,14 +283,14 @@ proptest! {
     }
 
     #[test]
-    fn a_pid_is_what_kill_takes_for_one_process(pid in any::<u32>()) {
+    fn a_pid_is_a_number_that_kill_applies_to_one_process(pid in any::<u32>()) {
         let is_one_process = i32::try_from(pid).is_ok_and(|pid| pid > 0);
         prop_assert_eq!(Pid::new(pid).map(Pid::get), is_one_process.then_some(pid));
     }
 
-    // Names come from lock files that anybody may write, and go to terminals.
+    // Names come from lock files that any user may write, and are printed on terminals.
     #[test]
-    fn a_hostile_hostname_cannot_drive_a_terminal(bytes in vec(any::<u8>(), 0..80)) {
+    fn a_hostile_hostname_sends_no_control_characters_to_a_terminal(bytes in vec(any::<u8>(), 0..80)) {
         let name = Hostname::truncated(&bytes);
         prop_assert!(!name.to_string().contains(|c: char| c.is_control()), "{:?}", name);
         let until_nul = bytes.split(|byte| *byte == 0).next().unwrap_or_default();
@@ -300,7 +300,8 @@ proptest! {
     }
 }
 
-// One off in a length, or one byte taken for text, and a host does not recognise its own records.
+// With a length that is off by one, or a byte that is decoded as text, a host does not recognise its own
+// records.
 #[test]
 fn hostnames_of_every_length_and_byte_come_back() {
     let pid = Pid::new(1).expect("1 is a pid");
@@ -310,7 +311,7 @@ fn hostnames_of_every_length_and_byte_come_back() {
             let name = vec![byte; len];
             let hostname = Hostname::new(&name).expect("short enough, without NUL");
             let record = Record::new(pid, &hostname, 0, id, None);
-            let read = Record::decode(&record.encode()).expect("it was written whole");
+            let read = Record::decode(&record.encode()).expect("the record is whole");
             assert_eq!(read.hostname().as_bytes(), name, "{len} bytes {byte:#04x}");
         }
     }
@@ -336,8 +337,8 @@ fn the_fields_lie_where_the_format_says() {
     assert_eq!((MAGIC, LOCK_VERSION), (0x5256_4c46, 1));
 }
 
-// The key is what tells "this inode on this kernel" from everything else: another implementation
-// that computes another one would break our live locks after five minutes.
+// The key distinguishes "this inode on this kernel" from every other: an implementation that computes
+// another key would break live locks after five minutes.
 #[test]
 fn the_inode_key_is_the_one_that_the_format_gives_as_an_example() {
     let boot_id = [

@@ -1,5 +1,5 @@
-//! `spec/` against itself and against the tests: every MUST has its row and its test, every link
-//! leads somewhere. A table that nobody checks is wrong after the next renaming.
+//! `spec/` compared with itself and with the tests: every MUST has a row and a test, every link has a
+//! target. Without a check the table would be wrong after the next renaming.
 #![allow(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ const TEXTS: [&str; 2] = ["format.md", "protocol.md"];
 /// The files without rules.
 const EXPLANATIONS: [&str; 3] = ["README.md", "rationale.md", "divergences.md"];
 
-/// Where tests are.
+/// The directories of tests.
 const PLACES: [&str; 8] = [
     "tests/lock",
     "tests/spec",
@@ -28,7 +28,9 @@ const PLACES: [&str; 8] = [
 
 fn root() -> &'static Path {
     let tests = Path::new(env!("CARGO_MANIFEST_DIR"));
-    tests.parent().expect("the repository is around it")
+    tests
+        .parent()
+        .expect("the package is a directory of the repository")
 }
 
 fn read(path: &Path) -> String {
@@ -45,12 +47,12 @@ fn is_rule(text: &str) -> bool {
     number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
-/// What stands between two of `mark`, in the order of the text.
+/// The parts of the text between two of `mark`, in order.
 fn between<'t>(text: &'t str, mark: &'t str) -> impl Iterator<Item = &'t str> {
     text.split(mark).skip(1).step_by(2)
 }
 
-/// The rules that the texts number, in their order.
+/// The numbered rules of the texts, in order.
 fn rules() -> Vec<String> {
     let texts = TEXTS.map(spec);
     let bold = texts.iter().flat_map(|text| between(text, "**"));
@@ -75,7 +77,7 @@ fn table() -> BTreeMap<String, (String, String)> {
     table
 }
 
-// A rule was added to the text; whoever implemented it from the table never saw it.
+// A rule was added to the text; an implementation that was made from the table missed it.
 #[test]
 fn every_rule_of_the_text_has_a_row_and_every_row_a_rule() {
     let rules = rules();
@@ -105,14 +107,14 @@ fn paragraphs(text: &str) -> Vec<String> {
         if line.is_empty() || is_item(line.trim_start()) {
             found.push(String::new());
         }
-        let paragraph = found.last_mut().expect("there is one from the start");
+        let paragraph = found.last_mut().expect("the list is never empty");
         paragraph.push_str(line);
         paragraph.push('\n');
     }
     found
 }
 
-// A MUST without a number is a rule that no test can be asked for.
+// A MUST without a number is a rule for which the table can name no test.
 #[test]
 fn every_must_has_a_number() {
     for name in TEXTS {
@@ -123,7 +125,7 @@ fn every_must_has_a_number() {
             let numbers = between(paragraph, "**")
                 .filter(|bold| is_rule(bold))
                 .count();
-            // One rule may ask for two things of one kind, in one sentence.
+            // One rule may demand two things of one kind, in one sentence.
             assert!(
                 musts == 0 || numbers > 0,
                 "{name}: a MUST without a number:\n{paragraph}"
@@ -137,13 +139,15 @@ fn every_must_has_a_number() {
     let explains = |name: &str| !spec(name).contains("MUST");
     assert!(
         explains("rationale.md") && explains("divergences.md"),
-        "they have no rules"
+        "the files have no rules"
     );
 }
 
-/// `file::function`, a test; in a shell script, a function of it.
+/// `file::function`: a test, or a function of a shell script.
 fn check_test(test: &str, context: &str) {
-    let (file, function) = test.split_once("::").expect("the caller has looked");
+    let (file, function) = test
+        .split_once("::")
+        .expect("the caller has checked the name");
     let (path, definition) = match file.strip_suffix(".sh") {
         Some(_) => (file.to_owned(), format!("\n{function}() {{")),
         None => (format!("{file}.rs"), format!("fn {function}(")),
@@ -161,7 +165,7 @@ fn check_test(test: &str, context: &str) {
     let attributes = text[..*place].rsplit("\n\n").next().unwrap_or_default();
     assert!(
         !attributes.contains("#[ignore"),
-        "{context}: {test} is not run, and enforces nothing"
+        "{context}: {test} is ignored, and enforces nothing"
     );
 }
 
@@ -175,8 +179,8 @@ fn is_test(text: &str) -> bool {
     })
 }
 
-// The table said that a test enforced a rule; the test had been renamed, then deleted, and for a
-// year nothing enforced it.
+// The table named a test for a rule; the test had been renamed, then deleted, and for a year no test
+// enforced the rule.
 #[test]
 fn every_test_of_the_table_exists_and_runs() {
     for (rule, (_, tests)) in table() {
@@ -200,7 +204,7 @@ fn every_test_of_the_table_exists_and_runs() {
     }
 }
 
-/// Whether `name` is `pattern`, in which a star stands for anything.
+/// Whether `name` matches `pattern`, in which a star matches any text.
 fn matches(pattern: &str, name: &str) -> bool {
     match pattern.split_once('*') {
         None => pattern == name,
@@ -211,7 +215,7 @@ fn matches(pattern: &str, name: &str) -> bool {
     }
 }
 
-// Other implementations run the vectors and not our tests: a rule's vectors must be there.
+// Other implementations run the vectors and not these tests: the vectors of a rule must exist.
 #[test]
 fn every_vector_of_the_table_exists() {
     let json = |name: &str| -> Vec<serde_json::Value> {
@@ -270,7 +274,7 @@ fn links(text: &str) -> impl Iterator<Item = &str> {
 }
 
 fn rust_files(directory: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(directory).expect("the directory is there") {
+    for entry in fs::read_dir(directory).expect("the directory exists") {
         let path = entry.expect("the directory can be read").path();
         if path.is_dir() {
             rust_files(&path, found);
@@ -282,7 +286,11 @@ fn rust_files(directory: &Path, found: &mut Vec<PathBuf>) {
 
 /// `path` exists, and has the anchor.
 fn check_link(path: &Path, anchor: Option<&str>, context: &str) {
-    assert!(path.exists(), "{context}: there is no {}", path.display());
+    assert!(
+        path.exists(),
+        "{context}: {} does not exist",
+        path.display()
+    );
     if let Some(anchor) = anchor {
         assert!(
             read(path).contains(&format!("<a id=\"{anchor}\"></a>")),
@@ -292,9 +300,9 @@ fn check_link(path: &Path, anchor: Option<&str>, context: &str) {
     }
 }
 
-// The documentation of the judge sent its readers to a section that had been given another name.
+// The documentation of the judge linked to a section that had been renamed.
 #[test]
-fn every_link_into_the_standard_leads_somewhere() {
+fn every_link_into_the_standard_has_a_target() {
     let directory = root().join("spec");
     let texts = TEXTS.into_iter().chain(EXPLANATIONS);
     for name in texts {

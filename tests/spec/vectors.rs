@@ -1,7 +1,7 @@
-//! The lock files of `spec/vectors`: what deployed clients wrote, and hand-made hard cases.
+//! The lock files of `spec/vectors`: files of deployed clients, and hand-made hard cases.
 //!
-//! Other implementations test against the same files, so a decoder that disagrees with their
-//! descriptions would honour, break or refuse other locks than its neighbours do.
+//! Other implementations test with the same files: a decoder that disagrees with their descriptions would
+//! respect, break or refuse other locks than those implementations do.
 #![allow(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
 use std::collections::BTreeSet;
@@ -25,7 +25,7 @@ fn json_of(file: &Path) -> Value {
     serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
 
-/// Every entry of index.json with the name of its file taken out.
+/// Every entry of index.json as the name of its file and the rest.
 fn index() -> Vec<(String, Value)> {
     let entries = json_of(&directory().join("index.json"));
     let entries = entries.as_array().expect("index.json is an array");
@@ -46,7 +46,9 @@ fn files(below: &Path) -> BTreeSet<String> {
         if path.is_dir() {
             found.append(&mut files(&path));
         } else if path.extension().is_some_and(|extension| extension == "bin") {
-            let name = path.strip_prefix(directory()).expect("it lies below it");
+            let name = path
+                .strip_prefix(directory())
+                .expect("the file is below the directory");
             found.insert(name.to_str().expect("vectors have ASCII names").to_owned());
         }
     }
@@ -62,7 +64,7 @@ fn from_hex(digits: &str) -> Vec<u8> {
     (0..digits.len()).step_by(2).map(byte).collect()
 }
 
-/// What `decode` makes of `bytes`, in the words of index.json.
+/// The result of `decode` for `bytes`, in the terms of index.json.
 fn description(bytes: &[u8]) -> Value {
     match Record::decode(bytes) {
         Ok(record) => json!({
@@ -93,7 +95,7 @@ fn description(bytes: &[u8]) -> Value {
     }
 }
 
-// A vector that no test reads shows nothing, and nobody would see that it shows nothing.
+// A vector that no test reads tests nothing, without a sign of that.
 #[test]
 fn every_file_has_an_entry_and_every_entry_a_file() {
     let listed: Vec<String> = index().into_iter().map(|(file, _)| file).collect();
@@ -107,7 +109,7 @@ fn every_file_has_an_entry_and_every_entry_a_file() {
 }
 
 #[test]
-fn every_file_decodes_to_what_its_entry_says() {
+fn every_file_decodes_as_its_entry_states() {
     for (file, expected) in index() {
         assert_eq!(description(&bytes_of(&file)), expected, "{file}");
     }
@@ -140,10 +142,10 @@ fn every_valid_record_encodes_to_its_own_bytes() {
     );
 }
 
-// `decode` keeps the whole hostname field, so that a wrong layout in `encode` would cancel out in a
-// round trip. A record that is made of its description has nothing to copy from.
+// `decode` keeps the whole hostname field, so that a wrong layout in `encode` would cancel out in a round
+// trip. A record that is built from its description copies nothing.
 #[test]
-fn a_record_made_of_its_description_has_the_bytes_of_the_file() {
+fn a_record_built_from_its_description_has_the_bytes_of_the_file() {
     let mut made = 0;
     for (file, expected) in index() {
         let bytes = bytes_of(&file);
@@ -165,7 +167,7 @@ fn a_record_made_of_its_description_has_the_bytes_of_the_file() {
             .iter()
             .any(|byte| *byte != 0)
         {
-            // Bytes that no field accounts for: kept by `decode`, made by nobody.
+            // Bytes outside every field: `decode` keeps them, and no writer writes them.
             continue;
         }
         let record = Record::new(
@@ -182,7 +184,7 @@ fn a_record_made_of_its_description_has_the_bytes_of_the_file() {
     }
     assert!(
         made >= 30,
-        "only {made} files were made again: the others were all skipped"
+        "only {made} records were built from their descriptions"
     );
 }
 
@@ -192,10 +194,10 @@ fn text<'a>(object: &'a Value, key: &str) -> &'a str {
         .unwrap_or_else(|| panic!("{key} is missing in {object}"))
 }
 
-// index.json and the decoder could share a mistake. What lies beside the older files was found in
-// them by another parser, before there was either.
+// index.json and the decoder could share a mistake. Another parser, older than both, made the descriptions
+// beside the older files.
 #[test]
-fn an_independent_parser_found_the_same_in_the_files_of_real_clients() {
+fn an_independent_parser_agrees_on_the_files_of_deployed_clients() {
     let mut compared = 0;
     for file in files(&directory()) {
         let beside = directory().join(&file).with_extension("json");
@@ -259,7 +261,7 @@ fn an_independent_parser_found_the_same_in_the_files_of_real_clients() {
 
 fn compare(file: &str, record: &Record, found: &Value) {
     let hostname = text(found, "hostname_hex");
-    // A field without a NUL: the other parser gives 64 bytes, a hostname has 63 at the most.
+    // A field without a NUL: the other parser returns 64 bytes, a hostname has at most 63.
     let hostname = &hostname[..hostname.len().min(2 * Hostname::MAX_LEN)];
     let writer_id: WriterId = text(found, "writer_id")
         .parse()
@@ -301,9 +303,9 @@ fn compare(file: &str, record: &Record, found: &Value) {
     );
 }
 
-// What deployed clients write must never be called corrupt: corrupt is broken after two seconds.
+// A record of a deployed client must never be corrupt: a corrupt lock is broken after two seconds.
 #[test]
-fn every_lock_file_of_a_real_client_is_valid_and_unstamped() {
+fn every_lock_file_of_a_deployed_client_is_valid_and_unstamped() {
     let real = ["rt-", "node-", "node017-", "node018-", "sdk023-"];
     for prefix in real {
         let files = files(&directory());
@@ -318,7 +320,7 @@ fn every_lock_file_of_a_real_client_is_valid_and_unstamped() {
             assert_eq!(
                 record.checksum(),
                 Checksum::IsoHdlc,
-                "{file}: deployed writers' choice"
+                "{file}: the checksum of deployed clients"
             );
             assert_eq!(
                 record.stamp(),

@@ -1,5 +1,5 @@
-//! The allocation table as one would keep it on paper: paths in place of rules, and one list of
-//! paths per holder. What the table's operations do is compared with it.
+//! A naive model of the allocation table: paths in place of rules, and one list of paths for each holder.
+//! The operations of the table are compared with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ struct Model {
 
 #[derive(Clone, Debug)]
 struct ModelEntry {
-    /// What it may write, delegated or not.
+    /// The paths that the entry may write, delegated or not.
     own: BTreeSet<PathBuf>,
     parent: Option<String>,
     segment: Option<String>,
@@ -55,7 +55,7 @@ impl Model {
         others.all(|(_, entry)| entry.segment.as_deref() != Some(segment))
     }
 
-    /// Or may have been, before its parent crashed; or is not there.
+    /// Also if it may have been one before its parent crashed, and if it does not exist.
     fn is_child(&self, child: &str, parent: &str) -> bool {
         let (Some(entry), Some(giver)) = (self.entries.get(child), self.entries.get(parent)) else {
             return true;
@@ -128,16 +128,15 @@ pub enum Step {
     },
 }
 
-/// What a rule adds to its base: a whole directory of the data, or the scope of the parent. Shallow
-/// trees, so that claims meet.
+/// The part of a rule behind its base, which is a directory of the data or the scope of the parent. The
+/// trees are shallow, so that claims conflict.
 const SUFFIXES: [&str; 6] = ["", "a", "b", "a/a", "a/b", "b/a"];
 const DIRECTORIES: [&str; 3] = ["/a", "/b", "/c"];
 
-/// How deep a target may lie for the universe to have a child and a grandchild below it that no
-/// rule names.
+/// The depth of a target at most: the universe has a child and a grandchild below it that no rule names.
 const DEEPEST: usize = 3;
 
-/// Steps as bytes tell them: any bytes are some steps, so that a fuzzer can choose.
+/// Decodes steps from bytes. Any bytes are valid steps, so that a fuzzer can choose them.
 pub fn steps(bytes: &[u8]) -> Vec<Step> {
     let mut bytes = bytes.iter().copied();
     std::iter::from_fn(|| step(&mut bytes)).collect()
@@ -180,7 +179,7 @@ fn step(bytes: &mut impl Iterator<Item = u8>) -> Option<Step> {
     })
 }
 
-/// One rule or two: what it adds to its base, and whether it is recursive.
+/// One rule or two: the part behind the base, and whether the rule is recursive.
 fn rules(bytes: &mut impl Iterator<Item = u8>) -> Option<Vec<(u8, bool)>> {
     let first = bytes.next()?;
     let second = (first % 4 == 3).then(|| bytes.next()).flatten();
@@ -216,12 +215,12 @@ fn to_rules(base: &Path, rules: &[(u8, bool)]) -> Vec<ScopeRule> {
     rules.iter().map(rule).collect()
 }
 
-/// A name for a new entry, which may be taken.
+/// A name for a new entry. The name may be taken.
 fn new_name(byte: u8) -> String {
     format!("e{}", byte % NAMES)
 }
 
-/// As a rule the name of an entry.
+/// Mostly the name of an entry.
 fn known_name(model: &Model, byte: u8) -> String {
     let names: Vec<&String> = model.entries.keys().collect();
     if byte < 16 || names.is_empty() {
@@ -242,7 +241,7 @@ fn paths_of(rules: &[ScopeRule], universe: &[PathBuf]) -> BTreeSet<PathBuf> {
     universe.iter().filter(claimed).cloned().collect()
 }
 
-/// Does one step to both, and says whether each did it.
+/// Applies one step to both. Returns whether each accepted the step.
 fn apply(step: &Step, table: &mut Table, model: &mut Model, universe: &[PathBuf]) -> (bool, bool) {
     let to_claim = |name: &str, rules: &[ScopeRule]| {
         let rules = rules.iter().cloned();
@@ -375,7 +374,7 @@ fn assert_agreement(table: &Table, model: &Model, universe: &[PathBuf]) {
         assert_eq!(entry.segment, expected.segment, "the segment of {entry}");
         let scope = table
             .effective_write_scope(&entry.name)
-            .expect("it is in the table");
+            .expect("the entry is in the table");
         let effective = model.effective(&entry.name);
         for path in universe {
             let permits = scope.permits(path, Permission::Write);
@@ -389,7 +388,7 @@ fn assert_agreement(table: &Table, model: &Model, universe: &[PathBuf]) {
     assert_eq!(table.problems(), [], "operations make no problems");
 }
 
-/// Does the steps that `bytes` tell to a table and to the model, and compares.
+/// Applies the steps of `bytes` to a table and to the model, and compares both.
 pub fn compare(bytes: &[u8]) {
     let universe = universe();
     let (mut table, mut model) = (Table::default(), Model::default());

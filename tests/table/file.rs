@@ -1,14 +1,11 @@
-//! The table's file: what is in it, who may have it, and what becomes of it.
+//! The file of the table: its format, its permissions, and its replacement by a save.
 //!
-//! The story: the allocation table that this one grew from was truncated and rewritten in place. A
-//! full disk or a kill at the wrong moment left half a table, and with it nobody knew any more who
-//! held what. A file that is replaced instead has its own trap: whoever waits for the old file's
-//! lock gets it in the end, and saves into a file that has no name.
+//! The failure: the predecessor of this table was truncated and rewritten in place. A full disk or a kill
+//! at the wrong moment left half a table, and the holders were unknown. A file that is replaced instead
+//! has another failure: a process that waits for the old file's lock gets it in the end, and saves into a
+//! file without a name.
 #![cfg(unix)]
-#![allow(
-    clippy::indexing_slicing,
-    reason = "a field that is not there fails the test"
-)]
+#![allow(clippy::indexing_slicing, reason = "a missing field fails the test")]
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -21,7 +18,7 @@ use rvlf::table::{Allocation, Claim, ScopeRule, Table, TableError, TableGuard, s
 use support::table::{claim, descriptors_of, place};
 use support::{PATIENCE, succeeds_in_fork, until};
 
-/// A table as its first writers write it.
+/// A table as the programs write it for which the format was made.
 const YOI: &str = r#"{
   "allocations": [
     {
@@ -68,9 +65,9 @@ fn mode(path: &Path) -> u32 {
 }
 
 fn save(path: &Path, change: impl FnOnce(&mut TableGuard)) {
-    let mut guard = TableGuard::open(path, PATIENCE).expect("nobody holds it for long");
+    let mut guard = TableGuard::open(path, PATIENCE).expect("no process holds the table for long");
     change(&mut guard);
-    guard.save().expect("there is room for a table");
+    guard.save().expect("the disk has room");
 }
 
 // ---------------------------------------------------------------- format
@@ -85,7 +82,7 @@ fn a_table_of_other_writers_comes_back_byte_for_byte() {
     let old = r#"{"allocations": [{"pod_name": "a", "pid": 1, "socket": "/s", "delegated_from": null,
         "scope_allow": [{"target": "/a", "permission": "write"}]}]}"#;
     let table =
-        Table::parse(old.as_bytes()).expect("scope_deny, segment_id and recursive may be missing");
+        Table::parse(old.as_bytes()).expect("scope_deny, segment_id and recursive are optional");
     let entry = table.find("a").expect("the file exists");
     assert!(entry.deny.is_empty() && entry.is_placeholder() && entry.holder.is_none());
     assert!(
@@ -95,27 +92,27 @@ fn a_table_of_other_writers_comes_back_byte_for_byte() {
 }
 
 #[test]
-fn nothing_and_blanks_are_an_empty_table() {
+fn an_empty_file_and_blanks_are_an_empty_table() {
     let (_dir, path) = place();
     for content in ["", "  \n\t\n", "{}", r#"{"allocations": []}"#] {
         fs::write(&path, content).expect("the disk has room");
-        let guard = TableGuard::open(&path, PATIENCE).expect("that is a table");
+        let guard = TableGuard::open(&path, PATIENCE).expect("the file is a table");
         assert!(guard.table().entries.is_empty(), "{content:?}");
     }
     assert!(
         snapshot(path.with_file_name("none"))
-            .expect("no table is an empty one")
+            .expect("a missing file is an empty table")
             .table
             .entries
             .is_empty()
     );
     assert!(
         !path.with_file_name("none").exists(),
-        "a look creates nothing"
+        "a snapshot creates no file"
     );
 }
 
-// A later version, or another program, may say more. Who saves must not take that away.
+// A later version, or another program, may write more fields. A save must keep them.
 #[test]
 fn unknown_fields_survive_a_save() {
     let (_dir, path) = place();
@@ -138,8 +135,8 @@ fn unknown_fields_survive_a_save() {
             .pid = 1;
     });
     let saved = fs::read(&path).expect("the file exists");
-    let saved: serde_json::Value = serde_json::from_slice(&saved).expect("it is JSON");
-    let mut expected: serde_json::Value = serde_json::from_str(json).expect("it is JSON");
+    let saved: serde_json::Value = serde_json::from_slice(&saved).expect("the file is JSON");
+    let mut expected: serde_json::Value = serde_json::from_str(json).expect("the file is JSON");
     let entry = &mut expected["allocations"][0];
     entry["pid"] = 1.into();
     entry["scope_deny"] = serde_json::json!([]);
@@ -148,7 +145,7 @@ fn unknown_fields_survive_a_save() {
 }
 
 #[test]
-fn what_is_no_table_is_refused_with_its_line_and_column_and_left_alone() {
+fn a_file_that_is_no_table_is_refused_with_line_and_column_and_left_unchanged() {
     let (_dir, path) = place();
     let cases: [(&[u8], usize, usize); 6] = [
         (b"{\"allocations\": [\n  {\"pod_name\": 7}\n]}", 2, 16),
@@ -161,7 +158,7 @@ fn what_is_no_table_is_refused_with_its_line_and_column_and_left_alone() {
     for (content, line, column) in cases {
         fs::write(&path, content).expect("the disk has room");
         let before = fs::metadata(&path).expect("the file exists");
-        let error = TableGuard::open(&path, PATIENCE).expect_err("that is no table");
+        let error = TableGuard::open(&path, PATIENCE).expect_err("the file is no table");
         let shown = String::from_utf8_lossy(content);
         match &error {
             TableError::Parse {
@@ -177,31 +174,31 @@ fn what_is_no_table_is_refused_with_its_line_and_column_and_left_alone() {
         let place = format!("table.json:{line}:{column}: ");
         assert!(
             error.to_string().contains(&place),
-            "the error says where: {error}"
+            "the error names the place: {error}"
         );
         assert!(matches!(snapshot(&path), Err(TableError::Parse { .. })));
         let after = fs::metadata(&path).expect("the file exists");
         assert_eq!(
             fs::read(&path).expect("the file exists"),
             content,
-            "left as it was"
+            "the file is unchanged"
         );
         assert_eq!(
             (before.ino(), before.mtime_nsec()),
             (after.ino(), after.mtime_nsec())
         );
         TableGuard::open(&path, Duration::ZERO)
-            .expect_err("the lock was let go, so the error is the same");
+            .expect_err("the lock was released, so the error is the same");
     }
 }
 
 // ---------------------------------------------------------------- the file
 
 #[test]
-fn what_is_made_is_for_its_user_alone_and_what_exists_is_left_alone() {
+fn new_files_are_private_to_their_user_and_existing_modes_are_kept() {
     let (dir, path) = place();
     let nested = dir.path().join("x/y/table.json");
-    let open = |path: &Path| TableGuard::open(path, PATIENCE).expect("it can be made");
+    let open = |path: &Path| TableGuard::open(path, PATIENCE).expect("the table can be created");
     drop(open(&nested));
     assert_eq!(mode(&nested), 0o600);
     for parent in ["x", "x/y"] {
@@ -212,7 +209,7 @@ fn what_is_made_is_for_its_user_alone_and_what_exists_is_left_alone() {
     let shared = dir.path().join("shared/table.json");
     fs::write(&shared, "").expect("the disk has room");
     fs::set_permissions(
-        shared.parent().expect("it has one"),
+        shared.parent().expect("the path has a directory"),
         Permissions::from_mode(0o755),
     )
     .expect("the file belongs to this user");
@@ -222,27 +219,30 @@ fn what_is_made_is_for_its_user_alone_and_what_exists_is_left_alone() {
     assert_eq!(
         mode(&shared),
         0o640,
-        "the new file is as open as the old one was"
+        "the new file has the mode of the old one"
     );
-    assert_eq!(mode(shared.parent().expect("it has one")), 0o755);
+    assert_eq!(
+        mode(shared.parent().expect("the path has a directory")),
+        0o755
+    );
     save(&path, |_| {});
     assert_eq!(mode(&path), 0o600);
 }
 
 #[test]
-fn root_does_not_take_a_users_table_away() {
+fn a_save_by_root_keeps_the_owner_of_the_table() {
     if !nix::unistd::geteuid().is_root() {
-        return support::skip("only root can give files away");
+        return support::skip("only root can change the owner of a file");
     }
     let (_dir, path) = place();
-    drop(TableGuard::open(&path, PATIENCE).expect("it can be made"));
-    std::os::unix::fs::chown(&path, Some(1234), Some(2345)).expect("root may");
+    drop(TableGuard::open(&path, PATIENCE).expect("the table can be created"));
+    std::os::unix::fs::chown(&path, Some(1234), Some(2345)).expect("root may change the owner");
     save(&path, |_| {});
     let stat = fs::metadata(&path).expect("the file exists");
     assert_eq!(
         (stat.uid(), stat.gid()),
         (1234, 2345),
-        "its user can still open it"
+        "the user can still open the table"
     );
 }
 
@@ -253,15 +253,15 @@ fn only_a_regular_file_can_be_a_table() {
     fs::write(&target, "kept").expect("the disk has room");
     let refused = |expected: FileKind| {
         for error in [
-            TableGuard::open(&path, PATIENCE).expect_err("that is no regular file"),
-            snapshot(&path).expect_err("that is no regular file"),
+            TableGuard::open(&path, PATIENCE).expect_err("the file is not regular"),
+            snapshot(&path).expect_err("the file is not regular"),
         ] {
             match &error {
                 TableError::NotRegular { found, .. } => assert_eq!(*found, expected, "{error}"),
                 other => panic!("{other:?}"),
             }
         }
-        let stat = fs::symlink_metadata(&path).expect("nothing was removed");
+        let stat = fs::symlink_metadata(&path).expect("the file still exists");
         let _ = if stat.is_dir() {
             fs::remove_dir(&path)
         } else {
@@ -274,11 +274,11 @@ fn only_a_regular_file_can_be_a_table() {
     refused(FileKind::Symlink);
     assert!(
         !dir.path().join("dangling").exists(),
-        "nothing is made through a link"
+        "no file is created through a link"
     );
     fs::create_dir(&path).expect("the disk has room");
     refused(FileKind::Directory);
-    // Opening one would wait for a writer.
+    // open(2) of a FIFO would wait for a writer.
     nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("the disk has room");
     refused(FileKind::Fifo);
     let _socket = std::os::unix::net::UnixListener::bind(&path).expect("the disk has room");
@@ -289,18 +289,18 @@ fn only_a_regular_file_can_be_a_table() {
     );
 }
 
-// The directories "new" and "new/deep" were made, and then the table refused.
+// The directories "new" and "new/deep" were created before the path was refused.
 #[test]
-fn nothing_is_made_for_a_path_that_names_no_file() {
+fn a_path_that_names_no_file_creates_no_directory() {
     let (_dir, path) = place();
     let new = path.with_file_name("new");
     let outcome = TableGuard::open(new.join("deep/.."), PATIENCE);
     assert!(matches!(outcome, Err(TableError::Io { .. })), "{outcome:?}");
-    assert!(!new.exists(), "what is refused leaves nothing");
+    assert!(!new.exists(), "a refusal leaves nothing");
 }
 
 #[test]
-fn what_is_not_saved_does_not_happen() {
+fn a_change_that_is_not_saved_is_lost() {
     let (_dir, path) = place();
     save(&path, |guard| {
         guard
@@ -310,29 +310,29 @@ fn what_is_not_saved_does_not_happen() {
     let mut guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
     guard
         .register(&claim("b", "/b"), "2")
-        .expect("that is free");
+        .expect("the scope is free");
     drop(guard);
-    let table = snapshot(&path).expect("it is a table").table;
+    let table = snapshot(&path).expect("the file is a table").table;
     assert!(table.find("a").is_some() && table.find("b").is_none());
 }
 
 #[test]
-fn one_at_a_time_has_the_table_also_after_it_has_saved() {
+fn the_table_has_one_holder_at_a_time_also_after_a_save() {
     let (_dir, path) = place();
     let mut guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
     for _ in 0..2 {
-        let error = TableGuard::open(&path, Duration::ZERO).expect_err("it is locked");
+        let error = TableGuard::open(&path, Duration::ZERO).expect_err("the table is locked");
         assert!(matches!(error, TableError::Timeout { .. }), "{error:?}");
         guard.save().expect("the disk has room");
     }
     drop(guard);
-    drop(TableGuard::open(&path, Duration::ZERO).expect("nobody has it any more"));
+    drop(TableGuard::open(&path, Duration::ZERO).expect("the table is not locked any more"));
 }
 
-// B waits for the file that A has locked; A saves, and with it replaces the file. B must not take
-// the old file's lock for the table's, nor what it has read there for the table.
+// B waits for the file that A has locked; A saves, which replaces the file. B must not take the old
+// file's lock for the lock of the table, nor the old content for the table.
 #[test]
-fn who_waits_for_the_old_file_gets_the_new_one() {
+fn a_waiter_for_the_old_file_gets_the_new_one() {
     for saves in [1, 3] {
         let (_dir, path) = place();
         let mut guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
@@ -345,41 +345,43 @@ fn who_waits_for_the_old_file_gets_the_new_one() {
                         let (name, own) = (format!("b{number}"), format!("/b{number}"));
                         guard
                             .register(&claim(&name, &own), &name)
-                            .expect("that is free");
+                            .expect("the scope is free");
                     });
                     done.send(()).expect("the test waits");
                 });
             }
-            until("all wait with the old file open", || {
+            until("all threads wait with the old file open", || {
                 descriptors_of(&path) >= 4
             });
             for number in 0..saves {
                 let (name, own) = (format!("a{number}"), format!("/a{number}"));
                 guard
                     .register(&claim(&name, &own), &name)
-                    .expect("that is free");
+                    .expect("the scope is free");
                 guard.save().expect("the disk has room");
                 assert!(
                     finished.try_recv().is_err(),
-                    "the new file is locked before it has its name"
+                    "the new file is locked before the rename"
                 );
-                until("all wait for the new file", || descriptors_of(&path) >= 4);
+                until("all threads wait for the new file", || {
+                    descriptors_of(&path) >= 4
+                });
             }
             drop(guard);
         });
         assert_eq!(finished.try_iter().count(), 3);
-        let table = snapshot(&path).expect("it is a table").table;
+        let table = snapshot(&path).expect("the file is a table").table;
         assert_eq!(
             table.entries.len(),
             3 + saves,
-            "nobody's save was lost: {table:?}"
+            "no save was lost: {table:?}"
         );
     }
 }
 
-// An orderly program does not remove a table, but people do.
+// No program removes a table, but operators do.
 #[test]
-fn a_table_that_was_removed_while_locked_is_not_written_over_anothers() {
+fn a_table_that_was_removed_while_locked_does_not_replace_its_successor() {
     let (_dir, path) = place();
     let mut first = TableGuard::open(&path, PATIENCE).expect("the lock is free");
     fs::remove_file(&path).expect("the file exists");
@@ -390,24 +392,24 @@ fn a_table_that_was_removed_while_locked_is_not_written_over_anothers() {
     });
     first
         .register(&claim("first", "/a"), "1")
-        .expect("it does not know of the new table");
+        .expect("this process does not know of the new table");
     let error = first.save().expect_err("the path names another file");
     assert!(matches!(error, TableError::Replaced { .. }), "{error:?}");
-    let table = snapshot(&path).expect("it is a table").table;
+    let table = snapshot(&path).expect("the file is a table").table;
     assert!(table.find("second").is_some() && table.find("first").is_none());
 }
 
 #[test]
-fn the_half_written_table_of_a_killed_process_is_in_nobodys_way() {
+fn the_half_written_table_of_a_killed_process_does_not_hinder_a_save() {
     let (dir, path) = place();
-    let litter = dir.path().join(".table.json.rvlf-new");
-    fs::write(&litter, "{\"alloc").expect("the disk has room");
+    let leftover = dir.path().join(".table.json.rvlf-new");
+    fs::write(&leftover, "{\"alloc").expect("the disk has room");
     save(&path, |guard| {
         guard
             .register(&claim("a", "/a"), "1")
             .expect("the table is empty");
     });
-    assert!(!litter.exists(), "it was used up");
+    assert!(!leftover.exists(), "the leftover is removed");
     let names: Vec<_> = fs::read_dir(dir.path())
         .expect("the file exists")
         .flatten()
@@ -416,7 +418,7 @@ fn the_half_written_table_of_a_killed_process_is_in_nobodys_way() {
     assert_eq!(names, ["table.json"], "a save leaves nothing behind");
 }
 
-// A child that a parent forks while it has the table shares the kernel lock: unlocking it there
+// A child that is forked while its parent has the table shares the kernel lock: an unlock in the child
 // would let a third process in while the parent writes.
 #[test]
 fn a_forked_child_neither_saves_nor_frees_its_parents_table() {
@@ -424,43 +426,43 @@ fn a_forked_child_neither_saves_nor_frees_its_parents_table() {
     let mut guard = Some(TableGuard::open(&path, PATIENCE).expect("the lock is free"));
     assert!(
         succeeds_in_fork(|| {
-            let mut copy = guard.take().expect("it was copied");
+            let mut copy = guard.take().expect("the child has a copy");
             let refused = matches!(copy.save(), Err(TableError::Forked { .. }));
             drop(copy);
             refused && TableGuard::open(&path, Duration::ZERO).is_err()
         }),
-        "the child must be refused, and its drop free nothing"
+        "the child is refused, and its drop frees nothing"
     );
     assert!(
         TableGuard::open(&path, Duration::ZERO).is_err(),
-        "the parent has it still"
+        "the parent still has the table"
     );
     drop(guard);
-    drop(TableGuard::open(&path, Duration::ZERO).expect("the parent has let go"));
+    drop(TableGuard::open(&path, Duration::ZERO).expect("the parent has released the table"));
 }
 
 // ---------------------------------------------------------------- liveness
 
-/// Other systems than Linux know neither a process's start nor the boot.
+/// Systems other than Linux report neither the start of a process nor the boot.
 #[cfg(all(target_os = "linux", not(rvlf_portable)))]
 mod liveness {
     use super::*;
     use rvlf::record::Hostname;
     use rvlf::table::Liveness;
 
-    fn look_at(path: &Path, change: impl FnOnce(&mut serde_json::Value)) -> Liveness {
+    fn liveness_after(path: &Path, change: impl FnOnce(&mut serde_json::Value)) -> Liveness {
         let json = fs::read(path).expect("the file exists");
-        let mut json: serde_json::Value = serde_json::from_slice(&json).expect("it is JSON");
+        let mut json: serde_json::Value = serde_json::from_slice(&json).expect("the file is JSON");
         change(&mut json["allocations"][0]);
         fs::write(path, json.to_string()).expect("the disk has room");
-        let looked = snapshot(path).expect("it is a table");
-        let [liveness] = looked.liveness.as_slice() else {
-            panic!("there is one entry: {looked:?}")
+        let seen = snapshot(path).expect("the file is a table");
+        let [liveness] = seen.liveness.as_slice() else {
+            panic!("there is one entry: {seen:?}")
         };
         *liveness
     }
 
-    // A pid alone is no proof: by the time somebody asks it may belong to a web browser.
+    // A pid alone is no proof: by the time of the query it may belong to a web browser.
     #[test]
     fn liveness_is_exact_across_reused_pids_reboots_and_hosts() {
         let (_dir, path) = place();
@@ -471,12 +473,12 @@ mod liveness {
             assert_eq!(
                 guard.liveness(),
                 [Liveness::Alive],
-                "it is this very process"
+                "the holder is this process"
             );
         });
-        let entry = snapshot(&path).expect("it is a table").table;
+        let entry = snapshot(&path).expect("the file is a table").table;
         let holder = entry.find("a").and_then(|entry| entry.holder.as_ref());
-        let hostname = nix::unistd::gethostname().expect("there is one");
+        let hostname = nix::unistd::gethostname().expect("the host has a name");
         let hostname =
             Hostname::truncated(std::os::unix::ffi::OsStrExt::as_bytes(hostname.as_os_str()));
         assert_eq!(
@@ -487,20 +489,24 @@ mod liveness {
         let pristine = fs::read(&path).expect("the file exists");
         let restored = |change: &dyn Fn(&mut serde_json::Value)| {
             fs::write(&path, &pristine).expect("the disk has room");
-            look_at(&path, |entry| change(entry))
+            liveness_after(&path, |entry| change(entry))
         };
         let reused = restored(&|entry| entry["holder"]["start_ticks"] = 1.into());
         assert_eq!(reused, Liveness::PidReused);
         let gone = restored(&|entry| entry["pid"] = 0x3fff_fff0.into());
         assert_eq!(gone, Liveness::ProcessGone);
         let container = restored(&|entry| entry["holder"]["pid_namespace"] = 1.into());
-        assert_eq!(container, Liveness::Elsewhere, "its pids mean nothing here");
+        assert_eq!(
+            container,
+            Liveness::Elsewhere,
+            "pids of another namespace mean nothing here"
+        );
         let rebooted = restored(&|entry| {
             entry["holder"]["boot_id"] = "00000000-0000-4000-8000-000000000000".into();
         });
         assert!(
             matches!(rebooted, Liveness::BeforeBoot | Liveness::Elsewhere),
-            "dead where this machine alone writes, else unknown: {rebooted:?}"
+            "dead if only this machine writes here, otherwise unknown: {rebooted:?}"
         );
         let foreign =
             restored(&|entry| drop(entry.as_object_mut().map(|entry| entry.remove("holder"))));
@@ -511,20 +517,20 @@ mod liveness {
 }
 
 #[test]
-fn the_dead_are_out_of_the_way_at_the_next_operation() {
+fn dead_entries_are_removed_by_the_next_operation() {
     let (_dir, path) = place();
     fs::write(&path, YOI.replace("4121", "0")).expect("the disk has room");
     save(&path, |guard| {
         guard
             .register(&claim("new", "/home/u/project"), "1")
-            .expect("the dead hold nothing");
+            .expect("dead processes hold nothing");
         assert_eq!(guard.table().entries.len(), 1);
     });
 }
 
-// A parent that had crashed could not have back what a dead child's dead child held.
+// A parent that had crashed could not reclaim what the dead child of a dead child held.
 #[test]
-fn the_dead_are_in_the_way_of_no_reclaim() {
+fn dead_entries_do_not_hinder_a_reclaim() {
     let (_dir, path) = place();
     let whole = claim("top", "/src").deny(ScopeRule::write("/src/core"));
     let top = Allocation::register(&path, &whole, "s-top", PATIENCE).expect("the lock is free");
@@ -532,21 +538,21 @@ fn the_dead_are_in_the_way_of_no_reclaim() {
         for (name, path) in [("child", "/src/core/a"), ("grandchild", "/src/core/b")] {
             guard
                 .register(&claim(name, path), name)
-                .expect("top does without it");
+                .expect("the scope is excluded from top's");
         }
         for entry in guard.table_mut().entries.iter_mut().skip(1) {
             entry.pid = 0;
         }
     });
     top.reclaim("child", &[ScopeRule::write("/src/core")], PATIENCE)
-        .expect("nobody living has it");
+        .expect("no live process holds the scope");
     assert_eq!(names(&path), ["top"]);
 }
 
 // ---------------------------------------------------------------- the handle
 
 fn names(path: &Path) -> Vec<String> {
-    let table = snapshot(path).expect("it is a table").table;
+    let table = snapshot(path).expect("the file is a table").table;
     table.entries.into_iter().map(|entry| entry.name).collect()
 }
 
@@ -555,30 +561,30 @@ fn an_allocation_is_released_when_it_is_dropped() {
     let (_dir, path) = place();
     let parent = Allocation::register(&path, &claim("parent", "/data"), "1", PATIENCE)
         .expect("the table is empty");
-    parent.check().expect("the file belongs to this user");
+    parent.check().expect("the allocation is held");
     parent
         .delegate(&claim("child", "/data/a"), PATIENCE)
-        .expect("it is the parent's");
-    let child = Allocation::adopt(&path, "child", "2", PATIENCE).expect("it was delegated");
+        .expect("the part is the parent's");
+    let child = Allocation::adopt(&path, "child", "2", PATIENCE).expect("the part was delegated");
     assert_ne!(child.writer_id(), parent.writer_id());
     child
         .update_segment("3", PATIENCE)
-        .expect("nobody writes that");
+        .expect("no process writes that segment");
     assert_eq!(names(&path), ["parent", "child"]);
     drop(child);
     assert_eq!(names(&path), ["parent"]);
     parent
         .delegate(&claim("child", "/data/a"), PATIENCE)
-        .expect("it is the parent's again");
+        .expect("the part is the parent's again");
     parent
         .reclaim("child", &[], PATIENCE)
-        .expect("nobody has adopted it");
-    parent.release().expect("the file belongs to this user");
+        .expect("no process has adopted the part");
+    parent.release().expect("the allocation is held");
     assert!(names(&path).is_empty());
 }
 
 #[test]
-fn a_lost_allocation_says_so_and_touches_nothing() {
+fn a_lost_allocation_is_reported_and_changes_nothing() {
     let (_dir, path) = place();
     let first =
         Allocation::register(&path, &claim("a", "/a"), "1", PATIENCE).expect("the table is empty");
@@ -590,9 +596,9 @@ fn a_lost_allocation_says_so_and_touches_nothing() {
         Err(TableError::Lost { held_by: None, .. })
     ));
 
-    // Under the same name, but another hold.
-    let second =
-        Allocation::register(&path, &claim("a", "/a"), "1", PATIENCE).expect("it was released");
+    // The same name, but another hold.
+    let second = Allocation::register(&path, &claim("a", "/a"), "1", PATIENCE)
+        .expect("the first one was released");
     let pid = std::process::id();
     let lost = first.check().expect_err("the entry is the second's");
     assert!(
@@ -603,10 +609,10 @@ fn a_lost_allocation_says_so_and_touches_nothing() {
         first.update_segment("2", PATIENCE),
         Err(TableError::Lost { .. })
     ));
-    let error = first.release().expect_err("there is nothing to release");
+    let error = first.release().expect_err("the allocation is lost");
     assert!(matches!(error.error, TableError::Lost { .. }), "{error:?}");
     drop(error);
-    second.check().expect("nobody has touched it");
+    second.check().expect("the second allocation is unchanged");
 }
 
 #[test]
@@ -617,7 +623,7 @@ fn a_forked_child_does_not_release_its_parents_allocation() {
     let mut copied = Some(held);
     assert!(
         succeeds_in_fork(|| {
-            let copy = copied.take().expect("it was copied");
+            let copy = copied.take().expect("the child has a copy");
             matches!(copy.check(), Err(TableError::Forked { .. }))
         }),
         "the child has a copy, not the allocation"

@@ -1,9 +1,9 @@
-//! What can be done to a table, and what is refused.
+//! The operations on a table: what they change, and what they refuse.
 //!
-//! The story: an operation that lets through one claim too many gives two processes one file; one
-//! that forgets to hand on what a dead process held takes a part of the data from everybody for
-//! good. The model at the end plays thousands of sequences of operations against a list of paths
-//! and holders.
+//! The failures: an operation that accepts one claim too many gives two processes one file; an operation
+//! that does not pass on the scope of a dead process withdraws a part of the data from every process for
+//! good. The model at the end compares thousands of sequences of operations with a list of paths and
+//! holders.
 
 use std::path::{Path, PathBuf};
 
@@ -22,10 +22,11 @@ fn claim(name: &str, paths: &[&str]) -> Claim {
     rules.fold(Claim::new(name), Claim::allow)
 }
 
-/// "top" has /src and has given /src/core to "child", which has given /src/core/x to "grandchild".
+/// "top" has /src and has delegated /src/core to "child", which has delegated /src/core/x to
+/// "grandchild".
 fn family() -> Table {
     let mut table = Table::default();
-    let done = "a family conflicts with nobody";
+    let done = "the claims of a family do not conflict";
     table
         .register(&claim("top", &["/src"]), "s-top", &process(1))
         .expect(done);
@@ -45,7 +46,7 @@ fn family() -> Table {
 fn parent<'a>(table: &'a Table, name: &str) -> Option<&'a str> {
     table
         .find(name)
-        .expect("it is in the table")
+        .expect("the entry is in the table")
         .parent
         .as_deref()
 }
@@ -84,10 +85,10 @@ fn one_path_has_one_writer_and_any_number_of_readers() {
         .register(&reader, "2", &process(2))
         .expect("reading is not exclusive");
     assert!(table.conflicts(&ScopeRule::read("/src")).is_empty());
-    table.release("a").expect("the file exists");
+    table.release("a").expect("the entry is in the table");
     table
         .register(&claim("c", &["/src/core"]), "3", &process(3))
-        .expect("readers are not in the way");
+        .expect("a reader excludes no writer");
 }
 
 #[test]
@@ -105,7 +106,7 @@ fn names_and_segments_are_held_once() {
     );
     let error = table
         .register(&claim("b", &["/b"]), "s", &process(8))
-        .expect_err("the segment is");
+        .expect_err("the segment is taken");
     assert!(
         matches!(
             &error,
@@ -114,7 +115,7 @@ fn names_and_segments_are_held_once() {
         ),
         "{error:?}"
     );
-    assert_eq!(table.entries.len(), 1, "what was refused left nothing");
+    assert_eq!(table.entries.len(), 1, "a refusal adds nothing");
 
     table
         .register(&claim("b", &["/b"]), "t", &process(8))
@@ -125,11 +126,13 @@ fn names_and_segments_are_held_once() {
     ));
     table
         .update_segment("b", "t")
-        .expect("its own segment is no conflict");
-    table.update_segment("b", "u").expect("nobody writes that");
+        .expect("an entry does not conflict with itself");
+    table
+        .update_segment("b", "u")
+        .expect("no entry writes that segment");
     assert!(
         table.find_by_segment("t").is_none(),
-        "it has left that segment"
+        "the entry has left that segment"
     );
     assert!(matches!(
         table.update_segment("x", "y"),
@@ -138,40 +141,40 @@ fn names_and_segments_are_held_once() {
 }
 
 #[test]
-fn a_parent_can_give_what_it_has_and_only_once() {
+fn a_parent_delegates_only_what_it_has_and_only_once() {
     let mut table = family();
-    let not_ours = table.delegate("top", &claim("other", &["/docs"]), &process(1));
+    let foreign = table.delegate("top", &claim("other", &["/docs"]), &process(1));
     assert!(
-        matches!(&not_ours, Err(TableError::NotSubset { parent, rule }) if parent == "top" && rule.target == Path::new("/docs")),
-        "{not_ours:?}"
+        matches!(&foreign, Err(TableError::NotSubset { parent, rule }) if parent == "top" && rule.target == Path::new("/docs")),
+        "{foreign:?}"
     );
     let siblings = table.delegate("top", &claim("other", &["/src/core/y"]), &process(1));
     assert_conflict(siblings, "child", "/src/core");
     let deepest = table.delegate("top", &claim("other", &["/src/core/x"]), &process(1));
     assert_conflict(deepest, "grandchild", "/src/core/x");
     assert!(matches!(
-        table.delegate("nobody", &claim("other", &["/src"]), &process(1)),
+        table.delegate("unknown", &claim("other", &["/src"]), &process(1)),
         Err(TableError::UnknownName { .. })
     ));
 
     let top = table
         .effective_write_scope("top")
-        .expect("it is in the table");
+        .expect("the entry is in the table");
     assert!(top.permits(Path::new("/src/main"), Permission::Write));
     assert!(
         !top.permits(Path::new("/src/core/y"), Permission::Write),
-        "that is the child's now"
+        "the part is the child's"
     );
     assert!(
         top.permits(Path::new("/src/core/y"), Permission::Read),
-        "reading is not given away"
+        "a delegation does not end reading"
     );
     table
         .delegate("top", &claim("other", &["/src/docs"]), &process(1))
-        .expect("that is still its own");
+        .expect("the part is still top's");
 }
 
-// A rule that only reads lets nobody write: not the reader, not those to whom it delegates.
+// A rule that only reads allows no writing: neither to the reader nor to those to whom it delegates.
 #[test]
 fn reading_does_not_become_writing_by_delegation() {
     let mut table = Table::default();
@@ -187,11 +190,11 @@ fn reading_does_not_become_writing_by_delegation() {
     let child = Claim::new("child").allow(ScopeRule::read("/data/a"));
     table
         .delegate("reader", &child, &process(1))
-        .expect("what it may read it may let others read");
+        .expect("a reader may delegate reading");
 }
 
 #[test]
-fn conflicts_name_the_deepest_holder_that_really_has_it() {
+fn conflicts_name_the_deepest_holder_of_the_paths() {
     let table = family();
     let names = |rule: &ScopeRule| -> Vec<String> {
         let conflicts = table.conflicts(rule).into_iter();
@@ -213,8 +216,8 @@ fn conflicts_name_the_deepest_holder_that_really_has_it() {
     assert!(names(&ScopeRule::read("/src")).is_empty());
 }
 
-// The seed of this format looked for competitors from the top of each family down: an entry whose
-// parent is not there was nobody's, and its scope was given to the next who asked.
+// The first implementation of this format searched for conflicts from the top of each family down: an
+// entry whose parent is missing was never found, and its scope was given to the next claim.
 #[test]
 fn an_entry_without_its_parent_still_has_its_scope() {
     let mut table = family();
@@ -238,12 +241,19 @@ fn a_placeholder_is_adopted_once() {
         .expect("the table is empty");
     table
         .delegate("top", &claim("child", &["/src/core"]), &process(1))
-        .expect("it is top's");
-    let placeholder = table.find("child").expect("it was delegated");
-    assert!(placeholder.is_placeholder(), "nobody has adopted it");
-    assert_eq!(placeholder.pid, 1, "until then it lives with its parent");
+        .expect("the scope is top's");
+    let placeholder = table.find("child").expect("the scope was delegated");
+    assert!(
+        placeholder.is_placeholder(),
+        "no process has adopted the entry"
+    );
+    assert_eq!(
+        placeholder.pid, 1,
+        "a placeholder lives as long as its parent"
+    );
 
-    // The seed of this format forgot to ask: the child would write what its parent writes.
+    // The first implementation of this format did not check that: the child would write what its parent
+    // writes.
     assert!(matches!(
         table.adopt("child", "s-top", &process(2)),
         Err(TableError::SegmentConflict { .. })
@@ -254,7 +264,7 @@ fn a_placeholder_is_adopted_once() {
     ));
     table
         .adopt("child", "s-child", &process(2))
-        .expect("it is a placeholder");
+        .expect("the entry is a placeholder");
     assert_eq!(
         table.find_by_segment("s-child").map(|entry| entry.pid),
         Some(2)
@@ -267,25 +277,27 @@ fn a_placeholder_is_adopted_once() {
 }
 
 #[test]
-fn what_is_released_goes_to_the_parent() {
+fn a_released_scope_returns_to_the_parent() {
     let mut table = family();
-    let released = table.release("child").expect("the file exists");
+    let released = table.release("child").expect("the entry is in the table");
     assert_eq!(released.pid, 2);
     assert_eq!(parent(&table, "grandchild"), Some("top"));
-    let top = table.effective_write_scope("top").expect("the file exists");
+    let top = table
+        .effective_write_scope("top")
+        .expect("the entry is in the table");
     assert!(
         top.permits(Path::new("/src/core/y"), Permission::Write),
-        "it is back"
+        "the scope is the parent's again"
     );
     assert!(
         !top.permits(Path::new("/src/core/x"), Permission::Write),
-        "that is lent out still"
+        "the grandchild still has this part"
     );
-    table.release("top").expect("the file exists");
+    table.release("top").expect("the entry is in the table");
     assert_eq!(
         parent(&table, "grandchild"),
         None,
-        "there is nobody above it"
+        "no entry is above the grandchild"
     );
     assert!(matches!(
         table.release("top"),
@@ -295,7 +307,7 @@ fn what_is_released_goes_to_the_parent() {
 }
 
 #[test]
-fn the_dead_are_reclaimed_and_their_children_go_to_the_nearest_who_lives() {
+fn dead_entries_are_reclaimed_and_their_children_go_to_the_nearest_live_ancestor() {
     let mut table = family();
     let dead = table.reclaim_stale_with(|entry| entry.pid == 2);
     assert_eq!(
@@ -308,30 +320,37 @@ fn the_dead_are_reclaimed_and_their_children_go_to_the_nearest_who_lives() {
 
     let mut table = family();
     table.reclaim_stale_with(|entry| entry.pid <= 2);
-    assert_eq!(parent(&table, "grandchild"), None, "both above it are dead");
+    assert_eq!(
+        parent(&table, "grandchild"),
+        None,
+        "both ancestors are dead"
+    );
 
     let mut table = family();
     let great = claim("great", &["/src/core/x/y"]);
     table
         .delegate("grandchild", &great, &process(4))
-        .expect("it is the grandchild's");
+        .expect("the scope is the grandchild's");
     table.reclaim_stale_with(|entry| [2, 3].contains(&entry.pid));
     assert_eq!(
         parent(&table, "great"),
         Some("top"),
-        "past two who are dead"
+        "two dead ancestors are skipped"
     );
 
     let mut table = family();
     assert!(table.reclaim_stale_with(|_| false).is_empty());
-    assert_eq!(table, family(), "nobody is dead, nothing changes");
+    assert_eq!(table, family(), "without dead entries nothing changes");
 }
 
-// Entries of others may name each other as parents. Whoever follows them must come to an end.
+// Entries of other programs may name each other as parents. A walk along the parents must end.
 #[test]
-fn a_circle_of_parents_ends_nothing() {
+fn a_cycle_of_parents_hangs_no_operation() {
     let mut table = family();
-    table.find_mut("top").expect("the file exists").parent = Some("grandchild".into());
+    table
+        .find_mut("top")
+        .expect("the entry is in the table")
+        .parent = Some("grandchild".into());
     assert!(
         table
             .problems()
@@ -344,11 +363,11 @@ fn a_circle_of_parents_ends_nothing() {
         "/src",
     );
     table.reclaim_stale_with(|entry| entry.pid <= 2);
-    assert_eq!(table.entries.len(), 1, "one is alive");
+    assert_eq!(table.entries.len(), 1, "one entry is alive");
 }
 
-// A parent that crashed registers again while its old children live: it denies itself what they may
-// still hold, and takes it back child by child.
+// A parent that crashed registers again while its old children live: its new claim denies what they may
+// still hold, and it reclaims that child by child.
 #[test]
 fn a_restored_parent_reclaims_what_it_had_delegated() {
     let core = ScopeRule::write("/src/core");
@@ -363,35 +382,37 @@ fn a_restored_parent_reclaims_what_it_had_delegated() {
     let restored = restored.deny(core.clone());
     table
         .register(&restored, "s-top", &process(4))
-        .expect("what it denies itself is not in the way");
+        .expect("a denied scope does not conflict");
     assert_eq!(table.problems(), []);
 
     table
         .reclaim_delegated("top", "child", std::slice::from_ref(&core))
-        .expect_err("the grandchild lives");
-    assert!(
-        table.find("child").is_some(),
-        "what is refused changes nothing"
-    );
-    table.release("grandchild").expect("the file exists");
+        .expect_err("the grandchild is alive");
+    assert!(table.find("child").is_some(), "a refusal changes nothing");
+    table
+        .release("grandchild")
+        .expect("the entry is in the table");
     table
         .reclaim_delegated("top", "child", std::slice::from_ref(&core))
-        .expect("nobody else has it");
+        .expect("no other entry has the scope");
     assert!(table.find("child").is_none());
-    let top = table.effective_write_scope("top").expect("the file exists");
-    assert!(top.covers(&core), "all of it is back");
+    let top = table
+        .effective_write_scope("top")
+        .expect("the entry is in the table");
+    assert!(top.covers(&core), "the whole scope is back");
     table
         .reclaim_delegated("top", "child", &[core])
-        .expect("once more does no harm");
+        .expect("a second reclaim changes nothing");
     assert!(matches!(
-        table.reclaim_delegated("nobody", "child", &[]),
+        table.reclaim_delegated("unknown", "child", &[]),
         Err(TableError::UnknownName { .. })
     ));
 }
 
-// The seed of this format took the denial away whoever had registered there meanwhile.
+// The first implementation of this format removed the denial even if another process had registered the
+// scope meanwhile.
 #[test]
-fn a_denial_is_not_reclaimed_from_somebody_else() {
+fn a_denied_scope_is_not_reclaimed_from_a_stranger() {
     let core = ScopeRule::write("/src/core");
     let mut table = Table::default();
     let top = claim("top", &["/src"]).deny(core.clone());
@@ -400,7 +421,7 @@ fn a_denial_is_not_reclaimed_from_somebody_else() {
         .expect("the table is empty");
     table
         .register(&claim("stranger", &["/src/core"]), "s", &process(2))
-        .expect("top does without it");
+        .expect("the scope is excluded from top's");
     assert_conflict(
         table.reclaim_delegated("top", "child", std::slice::from_ref(&core)),
         "stranger",
@@ -415,13 +436,15 @@ fn a_denial_is_not_reclaimed_from_somebody_else() {
     );
 }
 
-// A child has ended, and a stranger has registered under its name: the parent took the stranger's
-// scope away. And a child could take away its own parent.
+// A child had ended, and a stranger had registered under its name: the parent reclaimed the stranger's
+// scope. A child could also reclaim its own parent.
 #[test]
 fn only_a_child_is_reclaimed() {
     let mut table = family();
-    table.release("grandchild").expect("the file exists");
-    table.release("child").expect("the file exists");
+    table
+        .release("grandchild")
+        .expect("the entry is in the table");
+    table.release("child").expect("the entry is in the table");
     table
         .register(&claim("child", &["/other"]), "s", &process(9))
         .expect("name and path are free");
@@ -436,11 +459,14 @@ fn only_a_child_is_reclaimed() {
         ),
         "{outcome:?}"
     );
-    assert!(table.find("child").is_some(), "the stranger keeps it");
+    assert!(
+        table.find("child").is_some(),
+        "the stranger keeps the scope"
+    );
 
     table
         .delegate("top", &claim("all", &["/src"]), &process(1))
-        .expect("it is top's");
+        .expect("the scope is top's");
     let outcome = table.reclaim_delegated("all", "top", &[]);
     assert!(
         matches!(&outcome, Err(TableError::NotAChild { .. })),
@@ -448,10 +474,10 @@ fn only_a_child_is_reclaimed() {
     );
 }
 
-// A part that a child does without is still the parent's to give: a stranger who got it would clash
-// with the parent once the child has ended.
+// A scope that a child's claim denies is still the parent's: a stranger with that scope would conflict
+// with the parent after the end of the child.
 #[test]
-fn what_a_child_does_without_is_not_free_for_strangers() {
+fn a_scope_that_a_child_denies_is_not_free_for_strangers() {
     let mut table = Table::default();
     table
         .register(&claim("top", &["/src"]), "s", &process(1))
@@ -459,7 +485,7 @@ fn what_a_child_does_without_is_not_free_for_strangers() {
     let child = claim("child", &["/src/core"]).deny(ScopeRule::write("/src/core/x"));
     table
         .delegate("top", &child, &process(1))
-        .expect("it is top's");
+        .expect("the scope is top's");
     assert_conflict(
         table.register(&claim("stranger", &["/src/core/x"]), "t", &process(2)),
         "top",
@@ -467,7 +493,7 @@ fn what_a_child_does_without_is_not_free_for_strangers() {
     );
     table
         .delegate("top", &claim("second", &["/src/core/x"]), &process(1))
-        .expect("top may give it");
+        .expect("top may delegate the scope");
     assert_eq!(table.problems(), []);
 }
 
@@ -506,7 +532,7 @@ fn paths_that_other_processes_would_read_differently_are_refused() {
     }
     table
         .register(&claim("a", &["/x/../src//core/."]), "s", &process(1))
-        .expect("it is absolute");
+        .expect("the path is absolute");
     let target = table
         .find("a")
         .and_then(|entry| entry.allow.first())
@@ -514,12 +540,12 @@ fn paths_that_other_processes_would_read_differently_are_refused() {
     assert_eq!(
         target,
         Some(PathBuf::from("/src/core")),
-        "stored as it is meant"
+        "the table has the normal form"
     );
 }
 
 #[test]
-fn problems_of_tables_that_others_wrote_are_found() {
+fn problems_of_tables_of_other_programs_are_found() {
     let entry = |name: &str, parent: Option<&str>, segment: Option<&str>, path: &str| {
         serde_json::json!({
             "pod_name": name, "pid": 1, "socket": "", "delegated_from": parent, "segment_id": segment,
@@ -536,7 +562,7 @@ fn problems_of_tables_that_others_wrote_are_found() {
         entry("e", None, None, "/e"),
         entry("f", None, None, "/ee"),
     ]});
-    let table = Table::parse(table.to_string().as_bytes()).expect("the table is as it should be");
+    let table = Table::parse(table.to_string().as_bytes()).expect("the table is valid JSON");
     let problems: Vec<String> = table.problems().iter().map(ToString::to_string).collect();
     assert_eq!(
         problems,
@@ -547,7 +573,7 @@ fn problems_of_tables_that_others_wrote_are_found() {
             r#"entry "d" was delegated by "gone", which is not in the table"#,
             r#"entries "a" and "b" may write the same paths: write /a/** and write /a/b/**"#,
         ],
-        "a parent and its child may overlap, names that begin alike do not"
+        "a parent and its child may overlap; names with a common prefix do not"
     );
 }
 

@@ -1,10 +1,9 @@
-//! The scope algebra, against sets of paths written out.
+//! The scope algebra, compared with sets of paths.
 //!
-//! The story: an overlap that the algebra does not see lets two processes write one file, and
-//! nobody notices until the data is wrong; one that it only imagines keeps people from working.
-//! Both hide in the corners: a shallow rule and a rule for a child, a denial that takes most of a
-//! rule. So every combination of rules about a small tree is compared with the paths that they are
-//! about, each listed by name.
+//! The failures: an overlap that the algebra does not find lets two processes write one file; an overlap
+//! that does not exist refuses a valid claim. Both occur in the corner cases: a shallow rule and a rule
+//! for a child, a denial that covers most of a rule. So every combination of rules about a small tree is
+//! compared with the list of paths that the rules contain.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -41,7 +40,7 @@ fn rules() -> Vec<ScopeRule> {
     rules.collect()
 }
 
-/// The paths of a rule, by its definition and by nothing else.
+/// The paths of a rule, by its definition alone.
 fn paths(rule: &ScopeRule, universe: &[PathBuf]) -> BTreeSet<PathBuf> {
     let depth = rule.target.components().count();
     let below = |path: &&PathBuf| {
@@ -69,13 +68,17 @@ fn two_rules_overlap_and_cover_exactly_where_their_paths_do() {
         "seven targets, two extents, two permissions"
     );
     for one in &rules {
-        let ours = paths(one, &universe);
+        let one_paths = paths(one, &universe);
         for path in &universe {
-            assert_eq!(one.contains(path), ours.contains(path), "{one} at {path:?}");
+            assert_eq!(
+                one.contains(path),
+                one_paths.contains(path),
+                "{one} at {path:?}"
+            );
         }
         for other in &rules {
-            let theirs = paths(other, &universe);
-            let overlap = !ours.is_disjoint(&theirs);
+            let other_paths = paths(other, &universe);
+            let overlap = !one_paths.is_disjoint(&other_paths);
             assert_eq!(one.overlaps(other), overlap, "overlap of {one} and {other}");
             let both_write = [one, other].map(|rule| rule.permission) == [Permission::Write; 2];
             assert_eq!(
@@ -83,7 +86,7 @@ fn two_rules_overlap_and_cover_exactly_where_their_paths_do() {
                 both_write && overlap,
                 "only writing is exclusive: {one} and {other}"
             );
-            let covers = theirs.is_subset(&ours) && one.permission >= other.permission;
+            let covers = other_paths.is_subset(&one_paths) && one.permission >= other.permission;
             assert_eq!(one.covers(other), covers, "does {one} cover {other}");
         }
     }
@@ -99,10 +102,10 @@ fn table(entries: &[(&str, &[ScopeRule], &[ScopeRule])]) -> Table {
         })
         .collect();
     let json = serde_json::json!({ "allocations": entries }).to_string();
-    Table::parse(json.as_bytes()).expect("the table is as it should be")
+    Table::parse(json.as_bytes()).expect("the table is valid JSON")
 }
 
-// Two holders with two rules and a denial each: what one rule alone shows is not all.
+// Two holders with two rules and a denial each: the rules of a scope together, not each alone.
 #[test]
 fn scopes_with_denials_conflict_exactly_where_both_may_write() {
     let universe = universe();
@@ -116,26 +119,26 @@ fn scopes_with_denials_conflict_exactly_where_both_may_write() {
         let (one, one_deny) = ([a, b], [c]);
         let (other, other_deny) = ([d, e], [f]);
         let table = table(&[("one", &one, &one_deny), ("other", &other, &other_deny)]);
-        let scope = |name| table.find(name).expect("it was put in").scope();
+        let scope = |name| table.find(name).expect("the entry is in the table").scope();
         let conflict = scope("one").conflict(&scope("other")).is_some();
 
-        // No reading means no writing either: every denial counts.
+        // A denial of reading also denies writing: every denial counts.
         let may_write = |allow: &[ScopeRule], deny: &ScopeRule| {
             &writes(allow, &universe) - &paths(deny, &universe)
         };
         let [one_deny] = &one_deny;
         let [other_deny] = &other_deny;
-        let ours = may_write(&one, one_deny);
-        let theirs = may_write(&other, other_deny);
+        let one_paths = may_write(&one, one_deny);
+        let other_paths = may_write(&other, other_deny);
         assert_eq!(
             conflict,
-            !ours.is_disjoint(&theirs),
+            !one_paths.is_disjoint(&other_paths),
             "{one:?} less {one_deny}, {other:?} less {other_deny}"
         );
         for path in &universe {
             assert_eq!(
                 scope("one").permits(path, Permission::Write),
-                ours.contains(path),
+                one_paths.contains(path),
                 "writing at {path:?}: {one:?} less {one_deny}"
             );
         }
@@ -150,7 +153,7 @@ fn scopes_with_denials_conflict_exactly_where_both_may_write() {
                 Permission::Write => allowed,
             }
         };
-        let covered = theirs.is_subset(&ours)
+        let covered = other_paths.is_subset(&one_paths)
             && may_read(&other, other_deny).is_subset(&may_read(&one, one_deny));
         assert_eq!(
             scope("one").covers_scope(&scope("other")),
@@ -161,11 +164,11 @@ fn scopes_with_denials_conflict_exactly_where_both_may_write() {
     }
     assert!(
         (rounds / 10..rounds * 9 / 10).contains(&conflicts),
-        "both answers must be common for the comparison to mean anything: {conflicts} of {rounds}"
+        "both results are frequent: {conflicts} of {rounds}"
     );
 }
 
-/// xorshift64: any well-mixed choice will do, and the same one every time.
+/// xorshift64, with the same sequence in every run.
 fn pick(rules: &[ScopeRule], state: &mut u64) -> ScopeRule {
     *state ^= *state << 13;
     *state ^= *state >> 7;
@@ -177,9 +180,9 @@ fn pick(rules: &[ScopeRule], state: &mut u64) -> ScopeRule {
         .clone()
 }
 
-// "/data/../etc" written as such would otherwise be free for two: once as it is, once as "/etc".
+// Otherwise two processes could have "/etc": one as "/data/../etc", one as "/etc".
 #[test]
-fn paths_are_compared_by_what_they_mean_and_not_by_how_they_are_spelt() {
+fn paths_are_compared_by_their_normal_form() {
     let etc = ScopeRule::write("/etc");
     for spelling in ["/data/../etc", "/etc/", "//etc/.", "/../etc/x/.."] {
         let other = ScopeRule::write(spelling);
@@ -190,7 +193,7 @@ fn paths_are_compared_by_what_they_mean_and_not_by_how_they_are_spelt() {
     }
     assert!(
         !etc.overlaps(&ScopeRule::write("/etcetera")),
-        "a component is no prefix of another"
+        "a component is compared as a whole"
     );
     assert_eq!(ScopeRule::write("/").to_string(), "write /**");
     assert_eq!(ScopeRule::read("/a").shallow().to_string(), "read /a/*");

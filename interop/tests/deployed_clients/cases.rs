@@ -1,42 +1,42 @@
-//! What must hold between us and a deployed client, whichever it is: [`all_cases`] runs every case
-//! with the client that it is given.
+//! The cases for every deployed client: [`all_cases`] runs all of them with one client.
 //!
-//! A client's process is driven by lines: `create`, `open` and `close`, each with the path of a
-//! data file, answered by `answer: ok` or `answer: ` and the client's error.
+//! A client's process reads requests as lines: `create`, `open` and `close`, each with the path of a data
+//! file. The answer is `answer: ok`, or `answer: ` and the client's error.
 
 use std::fs::OpenOptions;
-use std::io::{BufRead, BufReader, Read, Seek, Write};
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Stdio};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use rvf_runtime::{RvfOptions, RvfStore};
 use rvlf::judge::{Reason, Verdict};
-use rvlf::{HoldError, LockState, LossReason, Record, WriterLock, inspect, lock_path_for};
+use rvlf::{HoldError, LockState, LossReason, WriterLock, inspect, lock_path_for};
 use tempfile::TempDir;
 
-/// A host that this one is not.
+/// The name of another host.
 const ELSEWHERE: &str = "elsewhere.invalid";
 const ANSWER: &str = "answer: ";
-/// Set in processes that are to answer requests.
+/// Set in processes that answer requests.
 const SERVES: &str = "RVLF_TEST_SERVES";
 
 /// Starts a process of the client under test, in which `$HOSTNAME` is as given.
 pub type Start = Box<dyn Fn(&str) -> Process>;
 
-/// Every case for the client that `$start` starts; `None` skips.
+/// Every case for the client that `$start` starts. `None` skips.
 macro_rules! all_cases {
     ($start:path) => {
         all_cases! { $start;
-            while_it_writes_we_say_held_and_by_whom
-            while_we_hold_its_create_and_open_fail
-            its_record_is_held_on_this_host_as_long_as_it_lives
-            what_it_left_on_this_host_is_recovered_after_30_s
-            what_it_left_under_an_alias_of_this_host_is_recovered_after_300_s
-            what_it_left_on_another_host_is_recovered_after_300_s
-            what_we_leave_when_killed_it_recovers_by_its_own_rule
-            a_refreshed_record_of_ours_it_leaves_alone
-            a_record_that_is_not_refreshed_it_takes_and_we_notice
+            a_store_that_a_client_has_open_is_held_and_the_refusal_names_the_client
+            create_and_open_of_a_client_fail_while_this_library_holds
+            the_record_of_a_live_client_on_this_host_is_held_at_every_age
+            the_lock_of_a_dead_client_on_this_host_is_recovered_after_30_s
+            the_lock_of_a_dead_client_under_an_alias_is_recovered_after_300_s
+            the_lock_of_a_client_on_another_host_is_recovered_after_300_s
+            a_client_recovers_the_lock_of_a_killed_holder_by_its_own_rule
+            a_client_respects_a_refreshed_record
+            a_client_takes_a_record_that_is_not_refreshed_and_the_holder_notices
         }
     };
     ($start:path; $($case:ident)*) => {
@@ -64,14 +64,14 @@ impl Process {
             .stdout(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        let stdout = child.stdout.take().expect("it was asked for");
+        let stdout = child.stdout.take().expect("the pipe was requested");
         Process {
             child,
             answers: BufReader::new(stdout),
         }
     }
 
-    /// This test program again, as [`serve`]: rvf-runtime, and ourselves.
+    /// This test program again, as [`serve`]: rvf-runtime, and this library.
     pub fn own(hostname: &str) -> Process {
         let program = std::env::current_exe().expect("a running program has a path");
         let arguments = ["--exact", "process", "--ignored", "--nocapture"];
@@ -83,8 +83,8 @@ impl Process {
     }
 
     pub fn ask(&mut self, request: &str, data: &Path) -> String {
-        let stdin = self.child.stdin.as_mut().expect("it was asked for");
-        writeln!(stdin, "{request} {}", data.display()).expect("the process listens");
+        let stdin = self.child.stdin.as_mut().expect("the pipe was requested");
+        writeln!(stdin, "{request} {}", data.display()).expect("the process reads requests");
         loop {
             let mut line = String::new();
             let read = self
@@ -102,7 +102,7 @@ impl Process {
         }
     }
 
-    /// As [`Process::ask`], for what must succeed.
+    /// As [`Process::ask`], for a request that must succeed.
     pub fn must(&mut self, request: &str, data: &Path) {
         let answer = self.ask(request, data);
         assert_eq!(answer, "ok", "{request} {}", data.display());
@@ -116,10 +116,14 @@ impl Process {
         );
     }
 
-    /// SIGKILL. The process is reaped, so that it is dead and no zombie.
+    /// Sends SIGKILL and reaps the process, so that it is dead and no zombie.
     pub fn kill(&mut self) {
-        self.child.kill().expect("it is our own child");
-        self.child.wait().expect("it is our own child");
+        self.child
+            .kill()
+            .expect("the process is a child of this one");
+        self.child
+            .wait()
+            .expect("the process is a child of this one");
     }
 }
 
@@ -130,11 +134,11 @@ impl Drop for Process {
     }
 }
 
-/// The loop of a child process: rvf-runtime's part, and ours (`hold`, and `look`, which answers
-/// with state and row).
+/// The loop of a child process: requests to rvf-runtime, and to this library (`hold`, and `inspect`, whose
+/// answer is state and row).
 pub fn serve() {
     if std::env::var_os(SERVES).is_none() {
-        println!("skipped: nobody sends requests");
+        println!("skipped: no test sends requests");
         return;
     }
     let mut stores = Vec::new();
@@ -162,15 +166,15 @@ pub fn serve() {
             "hold" => WriterLock::try_acquire(data)
                 .map(|lock| locks.push(lock))
                 .map_err(|error| error.to_string()),
-            "look" => Err(look(data)),
+            "inspect" => Err(state_and_row(data)),
             _ => panic!("{request:?} is no request"),
         };
         println!("{ANSWER}{}", answer.err().unwrap_or_else(|| "ok".into()));
     }
 }
 
-/// State and row of what `inspect` finds.
-fn look(data: &Path) -> String {
+/// The report of `inspect`, as state and row.
+fn state_and_row(data: &Path) -> String {
     match inspect(data).expect("the directory can be read") {
         LockState::Held(holder) => format!("held {}", holder.verdict().reason().row()),
         LockState::Stale(holder) => format!("stale {}", holder.verdict().reason().row()),
@@ -178,76 +182,55 @@ fn look(data: &Path) -> String {
     }
 }
 
-pub fn directory() -> TempDir {
-    let directory = tempfile::Builder::new().prefix("rvlf-test").tempdir();
-    directory.expect("there is a place for temporary files")
-}
-
 /// A directory, and the path of a data file in it.
 fn data_file() -> (TempDir, PathBuf) {
-    let directory = directory();
+    let directory = support::scratch();
     let data = directory.path().join("data.rvf");
     (directory, data)
 }
 
-/// The name that we record, and that a client has to have to be on our host.
+/// The name that the library records, which a client must have to be on the same host.
 pub fn own_hostname() -> String {
     let (_directory, data) = data_file();
-    let lock = WriterLock::try_acquire(data).expect("nobody else knows of it");
+    let lock = WriterLock::try_acquire(data).expect("the directory is new");
     lock.record().hostname().to_string()
 }
 
-fn now_ns() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
-    let since = since.expect("the clock is later than 1970");
-    since.as_nanos().try_into().expect("until the year 2554")
-}
-
 fn lock_bytes(data: &Path) -> Vec<u8> {
-    std::fs::read(lock_path_for(data)).expect("the lock file is there")
+    std::fs::read(lock_path_for(data)).expect("the lock file exists")
 }
 
-pub fn lock_record(data: &Path) -> Record {
-    Record::decode(&lock_bytes(data)).expect("the lock file holds a record")
-}
-
-/// Makes the record at the lock path one of `age` ago, in place: the inode and its kernel lock
-/// stay.
-fn backdate(data: &Path, age: Duration) {
-    let mut file = OpenOptions::new()
-        .read(true)
-        .write(true)
-        .open(lock_path_for(data))
-        .expect("the lock file is there");
-    let mut bytes = Vec::new();
-    file.read_to_end(&mut bytes).expect("it can be read");
-    let record = Record::decode(&bytes).expect("the lock file holds a record");
-    let age = u64::try_from(age.as_nanos()).expect("less than 584 years");
-    let backdated = record.refreshed(now_ns() - age);
-    file.rewind().expect("a file has a beginning");
-    file.write_all(&backdated.encode())
-        .expect("it can be written");
+/// Gives the record at the lock path the age `age`, in place: the inode and its kernel lock stay.
+fn set_age(data: &Path, age: Duration) {
+    let record = support::read_record(data);
+    let aged = record.refreshed(support::now_ns() - support::ns(age));
+    let file = OpenOptions::new().write(true).open(lock_path_for(data));
+    let written = file.and_then(|file| file.write_all_at(&aged.encode(), 0));
+    written.expect("the lock file is writable");
 }
 
 const fn seconds(seconds: u64) -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Takes the lock of a dead holder, and says whose it was.
+/// Acquires the lock of a dead holder, which must be named.
 fn recover(data: &Path) {
-    let left = lock_record(data);
+    let left = support::read_record(data);
     let lock = WriterLock::try_acquire(data).expect("a dead holder's lock is recovered");
     assert_eq!(
         lock.reclaimed().and_then(|reclaimed| reclaimed.record),
         Some(left),
-        "whom the lock was reclaimed from"
+        "the holder from which the lock was reclaimed"
     );
-    lock.check().expect("it is ours now");
-    lock.release().expect("it is ours to release");
-    assert_eq!(inspect(data).expect("it can be read"), LockState::Free);
+    lock.check().expect("the lock is held");
+    lock.release().expect("the lock is held");
+    assert_eq!(
+        inspect(data).expect("the lock file can be read"),
+        LockState::Free
+    );
 }
 
-/// The holder that refuses us.
+/// The holder in the refusal.
 fn refuse(data: &Path) -> rvlf::Holder {
     let before = lock_bytes(data);
     let error = WriterLock::try_acquire(data).expect_err("the lock is held");
@@ -255,23 +238,23 @@ fn refuse(data: &Path) -> rvlf::Holder {
     assert_eq!(
         lock_bytes(data),
         before,
-        "a refused contender leaves the lock alone"
+        "a refused contender changes nothing"
     );
     error.holder().expect("a refusal names the holder").clone()
 }
 
-// A program that writes through us opens a store that an RVF program has open: both would write the
-// same file, and neither would say so.
-pub fn while_it_writes_we_say_held_and_by_whom(start: &Start) {
+// A program with this library opens a store that an RVF program has open: both would write the same file,
+// and neither would report it.
+pub fn a_store_that_a_client_has_open_is_held_and_the_refusal_names_the_client(start: &Start) {
     for (hostname, row) in [(own_hostname().as_str(), 10), (ELSEWHERE, 13)] {
         let (_directory, data) = data_file();
         let mut client = start(hostname);
-        let before = now_ns();
+        let before = support::now_ns();
         client.must("create", &data);
-        let after = now_ns();
+        let after = support::now_ns();
 
         let LockState::Held(holder) = inspect(&data).expect("the directory can be read") else {
-            panic!("held by the client, not {:?}", inspect(&data));
+            panic!("the client holds the lock, not {:?}", inspect(&data));
         };
         let record = holder
             .record()
@@ -280,7 +263,7 @@ pub fn while_it_writes_we_say_held_and_by_whom(start: &Start) {
         assert_eq!(record.hostname().to_string(), hostname);
         assert!(
             (before..=after).contains(&record.timestamp_ns()),
-            "its time: {record:?}"
+            "the time of the record: {record:?}"
         );
         assert_eq!(record.stamp(), None, "deployed clients write no stamp");
         assert_eq!(holder.verdict().reason().row(), row, "{holder}");
@@ -292,71 +275,80 @@ pub fn while_it_writes_we_say_held_and_by_whom(start: &Start) {
             "the refusal names the same holder"
         );
         let sentence = refused.to_string();
-        let who = format!("held by pid {} on {hostname}", client.pid());
-        assert!(sentence.contains(&who), "{sentence:?} does not say {who:?}");
+        let holder = format!("held by pid {} on {hostname}", client.pid());
+        assert!(
+            sentence.contains(&holder),
+            "{sentence:?} does not name {holder:?}"
+        );
 
         client.must("close", &data);
-        assert_eq!(inspect(&data).expect("it can be read"), LockState::Free);
-        let lock = WriterLock::try_acquire(&data).expect("it was released");
+        assert_eq!(
+            inspect(&data).expect("the lock file can be read"),
+            LockState::Free
+        );
+        let lock = WriterLock::try_acquire(&data).expect("the lock was released");
         assert_eq!(
             lock.reclaimed().and_then(|reclaimed| reclaimed.record),
             None,
-            "nobody crashed"
+            "no holder crashed"
         );
     }
 }
 
-// The stamp lies where deployed clients expect nothing. One that took it for a part of the name, or
-// for damage, would take our lock.
-pub fn while_we_hold_its_create_and_open_fail(start: &Start) {
+// The stamp is in bytes that deployed clients do not use. A client that took it for a part of the name,
+// or for damage, would break the lock.
+pub fn create_and_open_of_a_client_fail_while_this_library_holds(start: &Start) {
+    if !support::kernel_is_witness() {
+        return;
+    }
     for hostname in [own_hostname().as_str(), ELSEWHERE] {
         let (directory, data) = data_file();
         let mut client = start(hostname);
         client.must("create", &data);
         client.must("close", &data);
 
-        let lock = WriterLock::try_acquire(&data).expect("it was released");
+        let lock = WriterLock::try_acquire(&data).expect("the lock was released");
         let stamped = lock.record().stamp().is_some();
-        assert!(stamped, "on a local file system our records are stamped");
+        assert!(stamped, "on a local file system records are stamped");
         let before = lock_bytes(&data);
         client.must_find_it_locked("open", &data);
         assert_eq!(
             lock_bytes(&data),
             before,
-            "a refused client leaves the lock alone"
+            "a refused client changes nothing"
         );
-        lock.check().expect("the lock is still ours");
+        lock.check().expect("the lock is still held");
 
         let new = directory.path().join("new.rvf");
-        let new_lock = WriterLock::try_acquire(&new).expect("nobody else knows of it");
+        let new_lock = WriterLock::try_acquire(&new).expect("the directory is new");
         client.must_find_it_locked("create", &new);
-        new_lock.check().expect("the lock is still ours");
+        new_lock.check().expect("the lock is still held");
 
-        lock.release().expect("it is ours to release");
+        lock.release().expect("the lock is held");
         client.must("open", &data);
     }
 }
 
-// A store that is open for an hour has an hour-old record: nothing refreshes it. Age alone must not
-// rob its writer on this host.
-pub fn its_record_is_held_on_this_host_as_long_as_it_lives(start: &Start) {
+// A store that is open for an hour has a record of that age: no process refreshes it. Age alone must not
+// break the lock of its live writer on this host.
+pub fn the_record_of_a_live_client_on_this_host_is_held_at_every_age(start: &Start) {
     let (_directory, data) = data_file();
     let mut client = start(&own_hostname());
     client.must("create", &data);
     assert_eq!(refuse(&data).verdict().reason(), Reason::ProcessAlive);
-    // Its process is younger than the record says now: the pid may have been given anew.
-    backdate(&data, seconds(3600));
+    // The process is younger than the record is now: the pid may have been reused.
+    set_age(&data, seconds(3600));
     assert_eq!(refuse(&data).verdict().reason(), Reason::PidProbablyReused);
     client.must("close", &data);
 }
 
-pub fn what_it_left_on_this_host_is_recovered_after_30_s(start: &Start) {
+pub fn the_lock_of_a_dead_client_on_this_host_is_recovered_after_30_s(start: &Start) {
     let (_directory, data) = data_file();
     let mut client = start(&own_hostname());
     client.must("create", &data);
     client.kill();
 
-    backdate(&data, seconds(20));
+    set_age(&data, seconds(20));
     let holder = refuse(&data);
     let Verdict::Held { reason, stale_in } = holder.verdict() else {
         panic!("younger than 30 s is held: {holder}");
@@ -365,61 +357,65 @@ pub fn what_it_left_on_this_host_is_recovered_after_30_s(start: &Start) {
     let stale_in = stale_in.expect("age decides");
     assert!(
         stale_in <= seconds(10),
-        "30 s less its age of 20 s: {stale_in:?}"
+        "30 s less the age of 20 s: {stale_in:?}"
     );
 
-    backdate(&data, seconds(31));
-    assert_eq!(look(&data), "stale 11");
+    set_age(&data, seconds(31));
+    assert_eq!(state_and_row(&data), "stale 11");
     recover(&data);
 }
 
-pub fn what_it_left_under_an_alias_of_this_host_is_recovered_after_300_s(start: &Start) {
+pub fn the_lock_of_a_dead_client_under_an_alias_is_recovered_after_300_s(start: &Start) {
     const ALIAS: &str = "alias.invalid";
     let (_directory, data) = data_file();
-    // We know the alias as the client does: by `$HOSTNAME`.
-    let mut ours = Process::own(ALIAS);
+    // This library reads the alias where the client does: in `$HOSTNAME`.
+    let mut library = Process::own(ALIAS);
     let mut client = start(ALIAS);
     client.must("create", &data);
 
-    backdate(&data, seconds(301));
-    assert_eq!(ours.ask("look", &data), "held 12", "its process lives");
+    set_age(&data, seconds(301));
+    assert_eq!(
+        library.ask("inspect", &data),
+        "held 12",
+        "the recorded process is alive"
+    );
     client.kill();
     assert_eq!(
-        ours.ask("look", &data),
+        library.ask("inspect", &data),
         "stale 12",
-        "its process is dead, and old enough"
+        "the recorded process is dead, and the record old enough"
     );
-    backdate(&data, seconds(200));
+    set_age(&data, seconds(200));
     assert_eq!(
-        ours.ask("look", &data),
+        library.ask("inspect", &data),
         "held 12",
-        "dead, but an alias may lie"
+        "dead, but an alias is no certain evidence"
     );
-    backdate(&data, seconds(301));
-    ours.must("hold", &data);
+    set_age(&data, seconds(301));
+    library.must("hold", &data);
     assert_eq!(
-        lock_record(&data).pid().get(),
-        ours.pid(),
-        "it has the lock"
+        support::read_record(&data).pid().get(),
+        library.pid(),
+        "the record is the new holder's"
     );
 }
 
-pub fn what_it_left_on_another_host_is_recovered_after_300_s(start: &Start) {
+pub fn the_lock_of_a_client_on_another_host_is_recovered_after_300_s(start: &Start) {
     let (_directory, data) = data_file();
     let mut client = start(ELSEWHERE);
     client.must("create", &data);
     client.kill();
 
-    backdate(&data, seconds(31));
+    set_age(&data, seconds(31));
     assert_eq!(refuse(&data).verdict().reason(), Reason::OtherHost);
-    backdate(&data, seconds(301));
-    assert_eq!(look(&data), "stale 13");
+    set_age(&data, seconds(301));
+    assert_eq!(state_and_row(&data), "stale 13");
     recover(&data);
 }
 
-// If a deployed client could not recover what we leave, one crash of ours would lock every RVF
-// program out for good.
-pub fn what_we_leave_when_killed_it_recovers_by_its_own_rule(start: &Start) {
+// If a deployed client could not recover a lock of this library, one crash would exclude every RVF program
+// for good.
+pub fn a_client_recovers_the_lock_of_a_killed_holder_by_its_own_rule(start: &Start) {
     for (hostname, young, old) in [
         (own_hostname().as_str(), seconds(20), seconds(31)),
         (ELSEWHERE, seconds(200), seconds(301)),
@@ -429,82 +425,86 @@ pub fn what_we_leave_when_killed_it_recovers_by_its_own_rule(start: &Start) {
         client.must("create", &data);
         client.must("close", &data);
 
-        let mut ours = Process::own(ELSEWHERE);
-        ours.must("hold", &data);
-        assert_eq!(lock_record(&data).pid().get(), ours.pid());
-        ours.kill();
+        let mut library = Process::own(ELSEWHERE);
+        library.must("hold", &data);
+        assert_eq!(support::read_record(&data).pid().get(), library.pid());
+        library.kill();
         client.must_find_it_locked("open", &data);
-        backdate(&data, young);
+        set_age(&data, young);
         client.must_find_it_locked("open", &data);
-        backdate(&data, old);
+        set_age(&data, old);
         client.must("open", &data);
         assert_eq!(
-            lock_record(&data).pid().get(),
+            support::read_record(&data).pid().get(),
             client.pid(),
-            "it has the lock"
+            "the record is the new holder's"
         );
         let refused = refuse(&data);
         assert_eq!(
             refused.record(),
-            Some(&lock_record(&data)),
-            "and we respect that"
+            Some(&support::read_record(&data)),
+            "the library respects the client's lock"
         );
     }
 }
 
-// A hold of ours that lasts longer than 300 s, seen from another host: the age of the record is all
-// that a deployed client goes by.
-pub fn a_refreshed_record_of_ours_it_leaves_alone(start: &Start) {
+// A hold that lasts longer than 300 s, seen from another host: a deployed client judges by the age of the
+// record alone.
+pub fn a_client_respects_a_refreshed_record(start: &Start) {
     let (_directory, data) = data_file();
     let mut client = start(ELSEWHERE);
     client.must("create", &data);
     client.must("close", &data);
 
     let options = WriterLock::options().keepalive(None);
-    let lock = options.try_acquire(&data).expect("it was released");
-    backdate(&data, seconds(301));
-    lock.refresh().expect("the lock is ours to refresh");
+    let lock = options.try_acquire(&data).expect("the lock was released");
+    set_age(&data, seconds(301));
+    lock.refresh().expect("the lock is held");
     client.must_find_it_locked("open", &data);
-    lock.check().expect("the lock is still ours");
+    lock.check().expect("the lock is still held");
     assert_eq!(
-        lock_record(&data),
+        support::read_record(&data),
         lock.record(),
-        "what we think is what is there"
+        "the guard has the record of the file"
     );
-    lock.release().expect("it is ours to release");
+    lock.release().expect("the lock is held");
 }
 
-pub fn a_record_that_is_not_refreshed_it_takes_and_we_notice(start: &Start) {
+pub fn a_client_takes_a_record_that_is_not_refreshed_and_the_holder_notices(start: &Start) {
     let (_directory, data) = data_file();
     let mut client = start(ELSEWHERE);
     client.must("create", &data);
     client.must("close", &data);
 
     let options = WriterLock::options().keepalive(None);
-    let lock = options.try_acquire(&data).expect("it was released");
-    lock.check().expect("the lock is ours");
-    backdate(&data, seconds(301));
+    let lock = options.try_acquire(&data).expect("the lock was released");
+    lock.check().expect("the lock is held");
+    set_age(&data, seconds(301));
     client.must("open", &data);
 
-    let thief = lock_record(&data);
-    assert_eq!(thief.pid().get(), client.pid());
-    assert_eq!(thief.hostname().to_string(), ELSEWHERE);
+    let taken = support::read_record(&data);
+    assert_eq!(taken.pid().get(), client.pid());
+    assert_eq!(taken.hostname().to_string(), ELSEWHERE);
     let lost = lock.check().expect_err("the client has taken it");
     assert_eq!(
         lost.reason,
-        LossReason::Replaced(Some(thief)),
-        "by whom it was lost"
+        LossReason::Replaced(Some(taken)),
+        "the loss names the new holder"
     );
-    assert!(lock.is_lost(), "once lost, always lost");
-    lock.refresh()
-        .expect_err("there is nothing of ours left to refresh");
+    assert!(lock.is_lost(), "the loss is final");
+    lock.refresh().expect_err("the lock is lost");
 
-    let error = lock
-        .release()
-        .expect_err("there is nothing of ours left to release");
+    let error = lock.release().expect_err("the lock is lost");
     assert!(matches!(error.error, HoldError::Lost(_)), "{error}");
     drop(error);
-    assert_eq!(lock_record(&data), thief, "its lock is untouched");
+    assert_eq!(
+        support::read_record(&data),
+        taken,
+        "the client's lock is unchanged"
+    );
     client.must("close", &data);
-    assert_eq!(inspect(&data).expect("it can be read"), LockState::Free);
+    assert_eq!(
+        inspect(&data).expect("the lock file can be read"),
+        LockState::Free
+    );
 }

@@ -1,5 +1,5 @@
-//! The published clients at the other end, each with the same cases.
-#![cfg(unix)]
+//! The published clients of the format beside this library, each with the same cases.
+#![cfg(target_os = "linux")]
 
 #[macro_use]
 mod cases;

@@ -1,5 +1,4 @@
-//! The published npm package `@ruvector/rvf-node` at the other end: the same cases as with
-//! rvf-runtime.
+//! The published npm package `@ruvector/rvf-node`: the same cases as for rvf-runtime.
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -7,7 +6,7 @@ use std::sync::OnceLock;
 
 use crate::cases::{Process, Start};
 
-/// Where the package is installed, or why it is not.
+/// The directory of the installed package, or why there is none.
 fn package() -> &'static Result<PathBuf, String> {
     static PACKAGE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     PACKAGE.get_or_init(install)
@@ -45,8 +44,8 @@ fn run(command: &mut Command) -> Result<(), String> {
     if output.status.success() {
         return Ok(());
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    Err(format!("{command:?}: {}: {said}", output.status))
+    let message = String::from_utf8_lossy(&output.stderr);
+    Err(format!("{command:?}: {}: {message}", output.status))
 }
 
 fn start() -> Option<Start> {
@@ -55,11 +54,8 @@ fn start() -> Option<Start> {
             let mut node = Command::new("node");
             Process::start(node.arg("client.js").current_dir(directory), hostname)
         })),
-        Err(reason) if std::env::var_os("RVLF_REQUIRE").is_some_and(|which| which == "all") => {
-            panic!("RVLF_REQUIRE=all, but {reason}")
-        }
         Err(reason) => {
-            println!("skipped: {reason}");
+            support::skip(reason);
             None
         }
     }

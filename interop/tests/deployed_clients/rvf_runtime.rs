@@ -1,11 +1,11 @@
-//! The published `rvf-runtime` at the other end: its locks are respected and recovered by us, ours
-//! by it.
-use std::fs::{self, File};
+//! The published `rvf-runtime`: this library respects and recovers its locks, and it respects and recovers
+//! this library's.
+use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use crate::cases::{Process, Start, directory};
+use crate::cases::{Process, Start};
 use rvlf::{
     AcquireError, BreakError, Foreign, LockFile, LockOptions, LockState, StalePolicy, WriterId,
     WriterLock, inspect, lock_path_for,
@@ -17,21 +17,21 @@ fn start() -> Option<Start> {
 
 all_cases!(start);
 
-/// Inode and time of modification: what changes when somebody writes the file or puts it back.
+/// Inode and time of modification: a write or a replacement changes one of them.
 fn identity(file: &Path) -> (u64, SystemTime) {
     let metadata = fs::metadata(file).expect("the file is there");
     (
         metadata.ino(),
-        metadata.modified().expect("every Unix has it"),
+        metadata.modified().expect("every Unix has this time"),
     )
 }
 
 type Attempt = fn(&LockOptions, &Path) -> Result<WriterLock, AcquireError>;
 
-// rvlite puts JSON at the very same path, other programs a decimal pid, people a note. The deployed
-// client deletes all of them on sight.
+// rvlite writes JSON at the same path, other programs a decimal pid, users a note. The deployed client
+// deletes all of them at once.
 #[test]
-fn what_is_no_lock_is_refused_and_left_untouched() {
+fn a_file_that_is_no_lock_is_refused_and_left_unchanged() {
     let rvlite =
         Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors/rvlite031-json-lock.bin");
     let rvlite = fs::read(rvlite).expect("the vectors are part of the repository");
@@ -43,15 +43,12 @@ fn what_is_no_lock_is_refused_and_left_untouched() {
         &[0; 105],
     ];
     for content in contents {
-        let directory = directory();
+        let directory = support::scratch();
         let data = directory.path().join("data.rvf");
         let lock_path = lock_path_for(&data);
-        fs::write(&lock_path, content).expect("the directory is ours");
-        // Old enough for every rule that goes by age.
-        let long_ago = SystemTime::now() - Duration::from_secs(100_000);
-        let file = File::options().write(true).open(&lock_path);
-        let set = file.and_then(|file| file.set_modified(long_ago));
-        set.expect("the file is ours");
+        fs::write(&lock_path, content).expect("the directory is writable");
+        // Old enough for every rule about age.
+        support::age_mtime(&lock_path, Duration::from_secs(100_000));
         let before = identity(&lock_path);
         let first = &content.get(..16).unwrap_or(content);
 
@@ -63,11 +60,11 @@ fn what_is_no_lock_is_refused_and_left_untouched() {
         let attempts: [Attempt; 3] = [
             |_, data| WriterLock::try_acquire(data),
             |eager, data| eager.try_acquire(data),
-            // Waiting for what nobody will release would be waiting for ever.
+            // A wait for a file that no process releases would never end.
             |eager, data| eager.acquire(data, Duration::from_secs(600)),
         ];
         for attempt in attempts {
-            let error = attempt(&eager, &data).expect_err("it is no lock of ours");
+            let error = attempt(&eager, &data).expect_err("the file is no lock");
             let AcquireError::Foreign { found, .. } = &error else {
                 panic!("foreign, not {error}");
             };
@@ -78,24 +75,30 @@ fn what_is_no_lock_is_refused_and_left_untouched() {
             let shows_it = sentence.contains(&first.escape_ascii().to_string());
             assert!(shows_it, "the error shows its first bytes: {sentence}");
         }
-        let state = inspect(&data).expect("it can be read");
+        let state = inspect(&data).expect("the lock file can be read");
         assert!(matches!(state, LockState::Foreign(_)), "{state:?}");
         let error = LockFile::open(&data)
-            .expect("the directory is there")
+            .expect("the directory exists")
             .break_stale()
-            .expect_err("it is no lock of ours");
+            .expect_err("the file is no lock");
         assert!(matches!(error, BreakError::Foreign { .. }), "{error}");
-        let nobody = WriterId::from_bytes([0; 16]);
+        let unknown = WriterId::from_bytes([0; 16]);
         let error = LockFile::open(&data)
-            .expect("the directory is there")
-            .force_break(nobody)
-            .expect_err("it is no lock of ours");
+            .expect("the directory exists")
+            .force_break(unknown)
+            .expect_err("the file is no lock");
         assert!(matches!(error, BreakError::Foreign { .. }), "{error}");
 
-        let after = fs::read(&lock_path).expect("it is still there");
-        assert_eq!(after, content, "byte for byte");
-        assert_eq!(identity(&lock_path), before, "nobody wrote or replaced it");
-        let names = fs::read_dir(directory.path()).expect("it is ours").count();
-        assert_eq!(names, 1, "nothing was put beside it");
+        let after = fs::read(&lock_path).expect("the file still exists");
+        assert_eq!(after, content, "the content is unchanged");
+        assert_eq!(
+            identity(&lock_path),
+            before,
+            "the file was neither written nor replaced"
+        );
+        let names = fs::read_dir(directory.path())
+            .expect("the directory can be read")
+            .count();
+        assert_eq!(names, 1, "no other file was created");
     }
 }
