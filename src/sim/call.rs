@@ -55,8 +55,8 @@ pub(super) enum Call {
     Now,
     Watch(Fd, Option<Pid>),
     Unwatch(WatchId),
-    Wait(WatchId, Duration),
-    Sleep(Duration),
+    Wait(WatchId, Duration, Cancel),
+    Sleep(Duration, Cancel),
     // Only the simulation has these.
     Fork,
     Entered,
@@ -68,6 +68,13 @@ pub(super) enum Call {
     BeginRound(usize, u128),
     /// The exit of a program that has returned.
     Exit,
+}
+
+/// Whether a wait was started with a token that may be cancelled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) enum Cancel {
+    Never,
+    AtAnyMoment,
 }
 
 /// The kernel's reply. Histories differ by their replies.
@@ -124,6 +131,14 @@ impl Reply {
 }
 
 impl Call {
+    /// Whether this is a wait that may be cancelled now.
+    pub(super) fn may_be_cancelled(&self) -> bool {
+        let (Call::Wait(.., cancel) | Call::Sleep(_, cancel)) = self else {
+            return false;
+        };
+        *cancel == Cancel::AtAnyMoment
+    }
+
     /// Whether a trace is easier to read without this call.
     pub(super) fn is_quiet(&self) -> bool {
         matches!(

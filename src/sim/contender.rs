@@ -15,7 +15,7 @@ use crate::protocol::{
     PublishOptions, Purpose,
 };
 use crate::record::{Record, WriterId};
-use crate::sys::{Access, Sys};
+use crate::sys::{Access, CancelToken, Sys};
 
 /// The shipped lock, held by a simulated process. Dropping it releases the lock.
 #[must_use = "dropped at once, the lock is released at once"]
@@ -38,6 +38,24 @@ impl SimSys {
     ///
     /// See [`AcquireError`].
     pub fn acquire(&self, timeout: Duration) -> Result<SimLock, AcquireError> {
+        self.acquire_with(timeout, Vec::new())
+    }
+
+    /// The same with a [`CancelToken`] that another thread may cancel at any moment: each of its
+    /// waits may end at once.
+    ///
+    /// # Errors
+    ///
+    /// See [`AcquireError`].
+    pub fn acquire_unless_cancelled(&self, timeout: Duration) -> Result<SimLock, AcquireError> {
+        self.acquire_with(timeout, vec![CancelToken::new()])
+    }
+
+    fn acquire_with(
+        &self,
+        timeout: Duration,
+        cancel: Vec<CancelToken>,
+    ) -> Result<SimLock, AcquireError> {
         let place = Arc::new(self.place()?);
         let options = AcquireOptions {
             policy: self.policy(),
@@ -47,7 +65,7 @@ impl SimSys {
             },
             refuse_aliases: false,
             timeout,
-            cancel: Vec::new(),
+            cancel,
             on_lost: None,
         };
         match Held::acquire(&place, options)? {
@@ -56,7 +74,9 @@ impl SimSys {
                 lock_path: place.lock_path().to_owned(),
                 holder,
             }),
-            Acquired::Cancelled => unreachable!("no token was passed"),
+            Acquired::Cancelled => Err(AcquireError::Cancelled {
+                lock_path: place.lock_path().to_owned(),
+            }),
             Acquired::Aliased { .. } => unreachable!("aliases are not refused"),
         }
     }

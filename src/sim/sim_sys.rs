@@ -6,7 +6,7 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::call::{Call, Fd, Reply, WatchId};
+use super::call::{Call, Cancel, Fd, Reply, WatchId};
 use super::fingerprint::fingerprint;
 use super::process::SimSys;
 use crate::judge::FileSystem;
@@ -231,17 +231,25 @@ impl Sys for SimSys {
     fn wait(
         &self,
         watch: Option<&mut SimWatch>,
-        _cancel: &[CancelToken],
+        cancel: &[CancelToken],
         timeout: Duration,
     ) -> WakeReason {
-        let call = match watch {
-            Some(watch) => Call::Wait(watch.id, timeout),
-            None => Call::Sleep(timeout),
+        let may_end = match cancel {
+            [] => Cancel::Never,
+            [..] => Cancel::AtAnyMoment,
         };
-        match self.call(call) {
-            Reply::Woken(woken) => woken,
-            _ => WakeReason::Timeout,
+        let call = match watch {
+            Some(watch) => Call::Wait(watch.id, timeout, may_end),
+            None => Call::Sleep(timeout, may_end),
+        };
+        let Reply::Woken(woken) = self.call(call) else {
+            return WakeReason::Timeout;
+        };
+        if woken == WakeReason::Cancelled {
+            // As the thread that ends this wait would do.
+            cancel.iter().for_each(CancelToken::cancel);
         }
+        woken
     }
 
     fn hooks(&self) -> Option<&dyn Hooks> {

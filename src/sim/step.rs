@@ -12,6 +12,8 @@ pub(super) enum Step {
     Reap(usize),
     /// The clock moves on to the first deadline. Possible only when no process can run.
     PassTime,
+    /// Another thread of a process cancels its wait.
+    Cancel(usize),
     Event(WorldEvent),
     /// A process's next call fails.
     Fail(usize, Fault),
@@ -21,6 +23,9 @@ impl Step {
     /// Whether random schedules take this step rarely. Taken as often as the others, all of these
     /// steps would come at the beginning.
     pub(super) fn is_rare(&self) -> bool {
-        matches!(self, Step::Kill(_) | Step::Event(_) | Step::Fail(..))
+        matches!(
+            self,
+            Step::Kill(_) | Step::Cancel(_) | Step::Event(_) | Step::Fail(..)
+        )
     }
 }

@@ -53,6 +53,12 @@ impl Explorer<'_> {
         }
         let events = state.kernel.possible_events();
         steps.extend(events.into_iter().map(Step::Event));
+        // After the passage of time, which a possible cancellation must not prevent.
+        let may_be_cancelled = |pid_index: &usize| {
+            let call = self.next_call(state, *pid_index);
+            call.is_some_and(Call::may_be_cancelled)
+        };
+        steps.extend(state.living().filter(may_be_cancelled).map(Step::Cancel));
         if state.kernel.budget.crashes > 0 {
             // A kill of a program that has returned does what its exit does.
             let is_in_a_call = |pid_index: &usize| self.next_call(state, *pid_index).is_some();
@@ -96,6 +102,7 @@ impl Explorer<'_> {
             Step::Reap(pid_index) => self.reap(state, pid_index, log)?,
             Step::PassTime => self.pass_time(state, log)?,
             Step::Fail(pid_index, fault) => self.fail(state, pid_index, fault, log)?,
+            Step::Cancel(pid_index) => self.cancel(state, pid_index, log)?,
             Step::Event(event) => self.apply_event(state, event, log)?,
         }
         self.check(state)
@@ -117,6 +124,13 @@ impl Explorer<'_> {
         log.line(|| format!("{}: killed", self.world.name(pid_index)));
         state.kernel.budget.crashes -= 1;
         state.kernel.kill(pid_index);
+        self.advance(state, pid_index, log)
+    }
+
+    fn cancel(&mut self, state: &mut State, pid_index: usize, log: &mut Log) -> Result<(), Broken> {
+        log.line(|| format!("{}: its wait is cancelled", self.world.name(pid_index)));
+        let reply = state.kernel.cancel_wait(pid_index);
+        self.deliver(state, pid_index, reply);
         self.advance(state, pid_index, log)
     }
 

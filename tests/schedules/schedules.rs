@@ -10,6 +10,7 @@
 //! lock. A check that cannot fail proves nothing: each safeguard of the protocol is disabled in
 //! turn, and the same search must find the harm.
 
+mod cancellation;
 mod clocks;
 mod faults;
 mod power;

@@ -98,8 +98,8 @@ impl Kernel {
                 free_slot(&mut self.process_mut(pid_index).watches, *id);
                 Ok(Reply::Done)
             }
-            Call::Wait(id, _) => Ok(self.wake(pid_index, *id)),
-            Call::Sleep(_) => Ok(self.wake_from_sleep(pid_index)),
+            Call::Wait(id, ..) => Ok(self.wake(pid_index, *id)),
+            Call::Sleep(..) => Ok(self.wake_from_sleep(pid_index)),
             Call::Fork => {
                 self.fork(pid_index);
                 Ok(Reply::Fork(Fork::Parent))

@@ -29,7 +29,7 @@ impl Kernel {
 
     /// Starts a sleep, if `call` is one.
     pub(in crate::sim) fn begin_sleep(&mut self, rules: &Rules, pid_index: usize, call: &Call) {
-        let (Call::Wait(_, timeout) | Call::Sleep(timeout)) = call else {
+        let (Call::Wait(_, timeout, _) | Call::Sleep(timeout, _)) = call else {
             return;
         };
         let timeout = if rules.is_instant(*timeout) {
@@ -48,13 +48,19 @@ impl Kernel {
     /// in a coarse world.
     pub(in crate::sim) fn is_ready(&self, rules: &Rules, pid_index: usize, call: &Call) -> bool {
         match call {
-            Call::Wait(id, _) => self.wake_reason(pid_index, *id).is_some(),
-            Call::Sleep(_) => {
+            Call::Wait(id, ..) => self.wake_reason(pid_index, *id).is_some(),
+            Call::Sleep(..) => {
                 let deadline_ns = self.process(pid_index).deadline_ns;
                 deadline_ns.is_some_and(|deadline| !rules.coarse || deadline <= self.now_ns)
             }
             _ => true,
         }
+    }
+
+    /// Ends the wait or the sleep of a process by its token.
+    pub(in crate::sim) fn cancel_wait(&mut self, pid_index: usize) -> Reply {
+        self.process_mut(pid_index).deadline_ns = None;
+        Reply::Woken(WakeReason::Cancelled)
     }
 
     /// Moves the clock on to the first deadline of `waiting`. False if there is no deadline.
