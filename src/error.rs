@@ -87,18 +87,53 @@ pub enum AcquireError {
 
 impl AcquireError {
     /// Whether another holder has the lock: an attempt later may succeed.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let held = rvlf::WriterLock::try_acquire(&path)?;
+    /// let refused = rvlf::WriterLock::try_acquire(&path).expect_err("another holder has it");
+    /// assert!(refused.is_held(), "try again later");
+    /// let broken = rvlf::WriterLock::try_acquire("no-such-directory/store.rvf").unwrap_err();
+    /// assert!(!broken.is_held(), "trying again does not help");
+    /// # held.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_held(&self) -> bool {
         self.holder().is_some()
     }
 
     /// Whether the wait was cancelled.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// use rvlf::{CancelToken, LockOptions};
+    ///
+    /// let token = CancelToken::new();
+    /// token.cancel();
+    /// let error = LockOptions::new().cancel_token(&token).try_acquire(&path).unwrap_err();
+    /// assert!(error.is_cancelled());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         matches!(self, AcquireError::Cancelled { .. })
     }
 
     /// The holder, if contention is the reason.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let held = rvlf::WriterLock::try_acquire(&path)?;
+    /// let refused = rvlf::WriterLock::try_acquire(&path).expect_err("another holder has it");
+    /// let holder = refused.holder().expect("the reason is a holder");
+    /// assert_eq!(holder.record().map(|record| record.pid().get()), Some(std::process::id()));
+    /// # held.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn holder(&self) -> Option<&Holder> {
         match self {
@@ -183,6 +218,20 @@ fn write_version(f: &mut fmt::Formatter<'_>, path: &Path, found: u32, step: &str
 ///
 /// Converts into [`io::Error`]: `Held` becomes `WouldBlock`, `Foreign` and `UnsupportedVersion`
 /// become `InvalidData`, and `Io` converts as [`IoError`] does.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("store.rvf");
+/// # let held = rvlf::WriterLock::try_acquire(&path)?;
+/// use rvlf::{BreakError, LockFile};
+///
+/// match LockFile::open(&path)?.break_stale() {
+///     Err(BreakError::Held { holder, .. }) => println!("still held: {holder}"),
+///     other => drop(other?),
+/// }
+/// # held.release()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum BreakError {
@@ -252,6 +301,20 @@ impl Error for BreakError {
 }
 
 /// Why a wait for a free lock ended without an answer.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("store.rvf");
+/// use rvlf::{CancelToken, LockFile, LockOptions, WaitError};
+/// use std::time::Duration;
+///
+/// let token = CancelToken::new();
+/// let file = LockFile::with_options(&path, LockOptions::new().cancel_token(&token))?;
+/// token.cancel();
+/// let error = file.wait_until_free(Duration::MAX).unwrap_err();
+/// assert!(matches!(error, WaitError::Cancelled { .. }));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum WaitError {
@@ -287,6 +350,21 @@ impl Error for WaitError {
 /// Why a held lock was not refreshed or released.
 ///
 /// Converts into [`io::Error`]: `Lost` as [`Lost`] does, `Io` as [`IoError`] does.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("store.rvf");
+/// use rvlf::HoldError;
+///
+/// let lock = rvlf::WriterLock::try_acquire(&path)?;
+/// match lock.refresh() {
+///     Ok(()) => {}
+///     Err(HoldError::Lost(lost)) => eprintln!("stop writing: {lost}"),
+///     Err(error) => eprintln!("try again soon: {error}"),
+/// }
+/// # lock.release()?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum HoldError {

@@ -73,6 +73,18 @@ impl Holder {
     }
 
     /// Why the file has no valid record, if it was read and has none.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// use rvlf::{inspect, lock_path_for};
+    ///
+    /// std::fs::write(lock_path_for(&path), "FLVR")?;
+    /// let state = inspect(&path)?;
+    /// let error = state.holder().and_then(|holder| holder.decode_error()).expect("it is torn");
+    /// assert_eq!(error.to_string(), "torn record: 4 of 104 bytes, or zeros");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn decode_error(&self) -> Option<&DecodeError> {
         self.record.as_ref().err()?.as_ref()
@@ -85,6 +97,20 @@ impl Holder {
     }
 
     /// The facts that the verdict rests on. `None` if the file could not be read.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// use rvlf::judge::KernelLock;
+    ///
+    /// let state = rvlf::inspect(&path)?;
+    /// let evidence = state.holder().and_then(|holder| holder.evidence()).expect("it can be read");
+    /// # #[cfg(target_os = "linux")]
+    /// assert_eq!(evidence.kernel_lock, KernelLock::HeldElsewhere);
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn evidence(&self) -> Option<&Evidence> {
         self.evidence.as_ref()
@@ -194,6 +220,20 @@ impl Holder {
 /// The state of a lock: the content of the lock path, judged.
 ///
 /// `Display` gives one sentence.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("store.rvf");
+/// use rvlf::{LockState, inspect};
+///
+/// match inspect(&path)? {
+///     LockState::Free => println!("free"),
+///     LockState::Held(holder) => println!("wait: {holder}"),
+///     LockState::Stale(holder) => println!("the next writer recovers it: {holder}"),
+///     other => println!("{other}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LockState {
@@ -238,6 +278,16 @@ impl LockState {
     /// `foreign`.
     ///
     /// A torn record that is so young that a process may still be writing it is `held`.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// assert_eq!(rvlf::inspect(&path)?.code(), "free");
+    /// let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// assert_eq!(rvlf::inspect(&path)?.code(), "held");
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn code(&self) -> &'static str {
         match self {
@@ -252,6 +302,16 @@ impl LockState {
     }
 
     /// Why the state is what it is; `None` for a free lock.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// let reason = rvlf::inspect(&path)?.reason().expect("it is held");
+    /// assert_eq!(reason.code(), "kernel-lock");
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn reason(&self) -> Option<Reason> {
         match self {
@@ -281,6 +341,17 @@ impl fmt::Display for LockState {
 }
 
 /// Content of the lock path that is no RVLF lock. It is never opened for writing and never removed.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("store.rvf");
+/// use rvlf::{LockState, inspect, lock_path_for};
+///
+/// std::fs::write(lock_path_for(&path), "{\"pid\": 4121}")?;
+/// let LockState::Foreign(found) = inspect(&path)? else { unreachable!("it is no record") };
+/// assert_eq!(found.to_string(), r#"a file that begins with "{\"pid\": 4121}""#);
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Foreign {

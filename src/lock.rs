@@ -185,6 +185,17 @@ impl WriterLock {
     }
 
     /// The id of this hold of the lock. Stored with the data, it shows which hold wrote what.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// use std::io::Write;
+    ///
+    /// let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// writeln!(std::fs::File::create(&path)?, "written by {}", lock.writer_id())?;
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn writer_id(&self) -> WriterId {
         self.record().writer_id()
@@ -263,6 +274,17 @@ impl WriterLock {
 
     /// Whether the lock is known to be lost: by an earlier [`check`](WriterLock::check) or refresh,
     /// by a fork, or because it could not be refreshed for too long. No I/O.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// std::fs::remove_file(lock.lock_path())?;
+    /// assert!(!lock.is_lost(), "not examined yet");
+    /// lock.check().expect_err("the lock file is gone");
+    /// assert!(lock.is_lost());
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_lost(&self) -> bool {
         self.held.known_loss().is_some()
@@ -324,6 +346,17 @@ impl WriterLock {
     /// killed.
     ///
     /// The program that gets it must only close it: unlocking it would free the lock.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// let descriptor = lock.try_clone_descriptor()?;
+    /// // ... pass it to a child process, which closes it when it has finished writing ...
+    /// drop(descriptor);
+    /// lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///
@@ -404,6 +437,17 @@ impl fmt::Display for Reclaimed {
 /// A lock that was not released, and why.
 ///
 /// Converts into [`io::Error`] as its [`HoldError`] does; the conversion drops the lock.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("store.rvf");
+/// let lock = rvlf::WriterLock::try_acquire(&path)?;
+/// std::fs::remove_file(lock.lock_path())?;
+/// let error = lock.release().expect_err("another program removed the lock file");
+/// assert!(matches!(error.error, rvlf::HoldError::Lost(_)));
+/// assert!(error.lock.is_lost());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct ReleaseError {
@@ -491,6 +535,17 @@ impl LockOptions {
     }
 
     /// When another holder's lock counts as stale. Default: [`StalePolicy::new`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// use rvlf::{LockOptions, StalePolicy};
+    ///
+    /// // Never break a lock: wait for its holder, or for a person.
+    /// let lock = LockOptions::new().stale_policy(StalePolicy::never()).try_acquire(&path)?;
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn stale_policy(mut self, policy: StalePolicy) -> LockOptions {
         self.stale_policy = policy;
         self
@@ -503,6 +558,17 @@ impl LockOptions {
     /// counts its lock as lost after 150 s. Call [`WriterLock::refresh`] in that case.
     ///
     /// One thread refreshes all locks of the process. Intervals below one millisecond count as one.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// use rvlf::LockOptions;
+    /// use std::time::Duration;
+    ///
+    /// let lock = LockOptions::new().keepalive(Some(Duration::from_secs(5))).try_acquire(&path)?;
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn keepalive(mut self, interval: Option<Duration>) -> LockOptions {
         // An interval of zero would never let the thread sleep.
         self.keepalive = interval.map(|interval| interval.max(Duration::from_millis(1)));
@@ -511,6 +577,16 @@ impl LockOptions {
 
     /// Whether the record is synced before the lock counts as acquired. Default:
     /// [`Durability::Sync`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// use rvlf::{Durability, LockOptions};
+    ///
+    /// let lock = LockOptions::new().durability(Durability::None).try_acquire(&path)?;
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn durability(mut self, durability: Durability) -> LockOptions {
         self.durability = durability;
         self
@@ -520,6 +596,21 @@ impl LockOptions {
     /// have.
     ///
     /// A user who may not read the lock file can neither see the holder nor recover the lock.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # #[cfg(unix)] {
+    /// use rvlf::LockOptions;
+    /// use std::os::unix::fs::PermissionsExt;
+    ///
+    /// // Only this user may see the holder.
+    /// let lock = LockOptions::new().mode(0o600).try_acquire(&path)?;
+    /// assert_eq!(lock.lock_path().metadata()?.permissions().mode() & 0o777, 0o600);
+    /// # lock.release()?;
+    /// # }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn mode(mut self, mode: u32) -> LockOptions {
         self.mode = mode;
         self

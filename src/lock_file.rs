@@ -159,6 +159,36 @@ impl LockFile {
 
     /// Waits until the lock can be obtained without blocking the caller; see
     /// [`wait_until_free`](LockFile::wait_until_free) and [`WriterLock::acquire_async`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # struct Unpark(std::thread::Thread);
+    /// # impl std::task::Wake for Unpark {
+    /// #     fn wake(self: std::sync::Arc<Self>) { self.0.unpark(); }
+    /// # }
+    /// # fn block_on<F: Future>(future: F) -> F::Output {
+    /// #     let waker = std::sync::Arc::new(Unpark(std::thread::current())).into();
+    /// #     let mut context = std::task::Context::from_waker(&waker);
+    /// #     let mut future = std::pin::pin!(future);
+    /// #     loop {
+    /// #         if let std::task::Poll::Ready(output) = future.as_mut().poll(&mut context) {
+    /// #             return output;
+    /// #         }
+    /// #         std::thread::park();
+    /// #     }
+    /// # }
+    /// use rvlf::{LockFile, LockState};
+    /// use std::time::Duration;
+    ///
+    /// let file = LockFile::open(&path)?;
+    /// # block_on(async {
+    /// let state = file.wait_until_free_async(Duration::from_secs(1)).await?;
+    /// assert_eq!(state, LockState::Free);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn wait_until_free_async(&self, timeout: Duration) -> LockFuture<LockState, WaitError> {
         let file = self.clone();
         LockFuture::new(self.lock_path(), move |token| {

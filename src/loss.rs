@@ -8,6 +8,20 @@ use std::sync::Arc;
 use crate::record::Record;
 
 /// How a lock was lost.
+///
+/// ```
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("store.rvf");
+/// use rvlf::LossReason;
+///
+/// let lock = rvlf::WriterLock::try_acquire(&path)?;
+/// std::fs::remove_file(lock.lock_path())?;
+/// match lock.check().expect_err("the lock file is gone").reason {
+///     LossReason::Removed => println!("a person or a program removed the lock file"),
+///     reason => println!("{reason}"),
+/// }
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LossReason {

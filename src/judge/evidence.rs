@@ -152,6 +152,13 @@ pub enum Age {
 
 impl Age {
     /// The age at `now_ns` of `timestamp_ns`, both Unix time in nanoseconds. Never wraps.
+    ///
+    /// ```
+    /// use rvlf::judge::Age;
+    /// use std::time::Duration;
+    ///
+    /// assert_eq!(Age::at(1_000_000_000, 0), Age::Past(Duration::from_secs(1)));
+    /// ```
     #[must_use]
     pub const fn at(now_ns: u64, timestamp_ns: u64) -> Age {
         if timestamp_ns <= now_ns {

@@ -33,6 +33,13 @@ impl StalePolicy {
     pub const CROSS_HOST_AGE: Duration = Duration::from_secs(300);
 
     /// The documented defaults: 2 s, 30 s, 300 s.
+    ///
+    /// ```
+    /// use rvlf::StalePolicy;
+    ///
+    /// assert_eq!(StalePolicy::new().cross_host_age(), StalePolicy::CROSS_HOST_AGE);
+    /// assert_eq!(StalePolicy::new(), StalePolicy::default());
+    /// ```
     #[must_use]
     pub const fn new() -> StalePolicy {
         StalePolicy {
@@ -64,6 +71,14 @@ impl StalePolicy {
     }
 
     /// Sets the age at which a malformed file is stale (rows 3 and 4).
+    ///
+    /// ```
+    /// use rvlf::StalePolicy;
+    /// use std::time::Duration;
+    ///
+    /// let policy = StalePolicy::new().with_malformed_grace(Duration::from_secs(10));
+    /// assert_eq!(policy.malformed_grace(), Duration::from_secs(10));
+    /// ```
     #[must_use]
     pub const fn with_malformed_grace(mut self, age: Duration) -> StalePolicy {
         self.malformed_grace = age;
@@ -71,6 +86,14 @@ impl StalePolicy {
     }
 
     /// Sets the age at which a dead process's record of the same host is stale (rows 5, 7, 8, 11).
+    ///
+    /// ```
+    /// use rvlf::StalePolicy;
+    /// use std::time::Duration;
+    ///
+    /// let policy = StalePolicy::new().with_same_host_age(Duration::from_secs(60));
+    /// assert_eq!(policy.same_host_age(), Duration::from_secs(60));
+    /// ```
     #[must_use]
     pub const fn with_same_host_age(mut self, age: Duration) -> StalePolicy {
         self.same_host_age = age;
@@ -81,6 +104,14 @@ impl StalePolicy {
     ///
     /// Holders on other hosts refresh every 10 s by default and count themselves lost after half of
     /// the default (150 s): with less than 30 s a contender would break the locks of live holders.
+    ///
+    /// ```
+    /// use rvlf::StalePolicy;
+    /// use std::time::Duration;
+    ///
+    /// let policy = StalePolicy::new().with_cross_host_age(Duration::from_secs(600));
+    /// assert_eq!(policy.cross_host_age(), Duration::from_secs(600));
+    /// ```
     #[must_use]
     pub const fn with_cross_host_age(mut self, age: Duration) -> StalePolicy {
         self.cross_host_age = age;
@@ -106,6 +137,12 @@ impl StalePolicy {
     }
 
     /// Whether no lock is ever stale by this policy.
+    ///
+    /// ```
+    /// use rvlf::StalePolicy;
+    ///
+    /// assert!(StalePolicy::never().is_never());
+    /// ```
     #[must_use]
     pub const fn is_never(&self) -> bool {
         self.never

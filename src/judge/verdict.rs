@@ -4,6 +4,14 @@ use core::fmt;
 use core::time::Duration;
 
 /// Whether the lock is held or stale, and why.
+///
+/// ```
+/// use rvlf::judge::{Reason, Verdict};
+///
+/// let verdict = Verdict::Stale { reason: Reason::KernelWitness };
+/// assert!(verdict.is_stale());
+/// assert_eq!(verdict.reason().row(), 6);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {
@@ -37,6 +45,13 @@ impl Verdict {
     }
 
     /// Time until age alone would make the lock stale: zero for a stale one, `None` for never.
+    ///
+    /// ```
+    /// use rvlf::judge::{Reason, Verdict};
+    ///
+    /// let verdict = Verdict::Held { reason: Reason::KernelLock, stale_in: None };
+    /// assert_eq!(verdict.stale_in(), None, "age alone never makes it stale");
+    /// ```
     #[must_use]
     pub const fn stale_in(&self) -> Option<Duration> {
         match self {

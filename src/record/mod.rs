@@ -171,6 +171,14 @@ impl Record {
     /// file has them: a file of 104 zeros is what a power loss leaves, a file of 105 zeros belongs
     /// to another program.
     ///
+    /// ```
+    /// use rvlf::Record;
+    /// use rvlf::record::DecodeError;
+    ///
+    /// assert!(matches!(Record::decode(&[0; 104]), Err(DecodeError::Short { .. })));
+    /// assert!(matches!(Record::decode(&[0; 105]), Err(DecodeError::Foreign { .. })));
+    /// ```
+    ///
     /// # Errors
     ///
     /// The first class of `spec/format.md#decode-classes` that fits, in their order.
