@@ -56,6 +56,9 @@ fn same_calls(data_path: &Path, sync: bool) -> std::io::Result<()> {
         // Record and name survive a power loss.
         file.sync_all()?;
     }
+    // A descriptor that foreign code closed holds no kernel lock: the file at the path may be a
+    // successor's, and even have the same inode number.
+    file.metadata()?;
     // The release removes the holder's own file and no other.
     fstatat(&dir, "data.lock", AtFlags::AT_SYMLINK_NOFOLLOW)?;
     unlinkat(&dir, "data.lock", UnlinkatFlags::NoRemoveDir)?;
