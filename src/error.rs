@@ -190,7 +190,9 @@ impl Error for AcquireError {
 }
 
 fn step_for_contender(holder: &Holder) -> &'static str {
-    if holder.is_this_process() {
+    if holder.is_lost_here() {
+        "drop its guard there first"
+    } else if holder.is_this_process() {
         "release it there first"
     } else {
         "wait for its release; `rvlf status` shows the holder"

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::judge::{Age, Content, Evidence, KernelLock, Process, Reason, Stamp, Verdict};
+use crate::judge::{Age, Content, Evidence, KernelLock, OwnHold, Process, Reason, Stamp, Verdict};
 use crate::record::{DecodeError, FirstBytes, Record};
 use crate::sys::FileKind;
 
@@ -144,7 +144,8 @@ impl Holder {
         self.facts.has_trailing_bytes
     }
 
-    /// Whether this very process holds the lock: another thread, or another handle.
+    /// Whether this very process holds the lock, or has lost it and not dropped its guard yet: another
+    /// thread, or another handle.
     #[must_use]
     pub fn is_this_process(&self) -> bool {
         self.is_this_process
@@ -170,6 +171,12 @@ impl Holder {
         }
     }
 
+    /// Whether this process has lost the hold, and has not dropped its guard.
+    pub(crate) fn is_lost_here(&self) -> bool {
+        self.evidence
+            .is_some_and(|evidence| evidence.own_hold == OwnHold::Lost)
+    }
+
     pub(crate) fn is_kernel_locked(&self) -> bool {
         self.evidence
             .is_some_and(|evidence| evidence.kernel_lock == KernelLock::HeldElsewhere)
@@ -185,7 +192,12 @@ impl fmt::Display for Holder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.record {
             Ok(record) if self.is_this_process => {
-                write!(f, "already held by this process (pid {})", record.pid())?;
+                let held = if self.is_lost_here() {
+                    "lost"
+                } else {
+                    "already held"
+                };
+                write!(f, "{held} by this process (pid {})", record.pid())?;
             }
             Ok(record) => {
                 let (pid, host) = (record.pid(), record.hostname());
@@ -197,8 +209,11 @@ impl fmt::Display for Holder {
                 None => f.write_str("held")?,
             },
         }
-        // The time of the acquisition is known, the time of the holder's death is not.
-        match (self.held_for(), self.verdict.is_stale()) {
+        // The time of the acquisition is known, the time of the holder's death or loss is not.
+        match (
+            self.held_for(),
+            self.verdict.is_stale() || self.is_lost_here(),
+        ) {
             (Some(time), false) => write!(f, " for {} s", time.as_secs())?,
             (Some(time), true) => write!(f, ", acquired {} s ago", time.as_secs())?,
             (None, _) => {}

@@ -121,7 +121,7 @@ impl Serialize for Stamp {
 
 impl Serialize for Evidence {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut evidence = serializer.serialize_struct("Evidence", 9)?;
+        let mut evidence = serializer.serialize_struct("Evidence", 10)?;
         evidence.serialize_field("content", &self.content)?;
         evidence.serialize_field("kernel_lock", &self.kernel_lock)?;
         evidence.serialize_field("file_system", &self.file_system)?;
@@ -131,6 +131,7 @@ impl Serialize for Evidence {
         evidence.serialize_field("timestamp_age_ms", &self.timestamp_age)?;
         evidence.serialize_field("mtime_age_ms", &millis(self.mtime_age))?;
         evidence.serialize_field("predates_boot", &self.predates_boot)?;
+        evidence.serialize_field("own_hold", &self.own_hold)?;
         evidence.end()
     }
 }

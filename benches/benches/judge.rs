@@ -6,7 +6,7 @@ use std::time::Duration;
 use criterion::Criterion;
 use rvlf::StalePolicy;
 use rvlf::judge::{
-    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Stamp, judge,
+    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, OwnHold, Process, Stamp, judge,
 };
 use rvlf_benches::{Mode, interleaved, print_row};
 
@@ -24,6 +24,7 @@ const HELD: Evidence = Evidence {
     timestamp_age: Age::Past(Duration::from_secs(3)),
     mtime_age: Duration::from_secs(3),
     predates_boot: false,
+    own_hold: OwnHold::None,
 };
 
 /// The last rows are the ones that look at all of the evidence.

@@ -8,7 +8,7 @@ use arbitrary::Arbitrary;
 use libfuzzer_sys::fuzz_target;
 use rvlf::StalePolicy;
 use rvlf::judge::{
-    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, Stamp, Verdict,
+    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, OwnHold, Process, Reason, Stamp, Verdict,
     judge,
 };
 
@@ -25,6 +25,7 @@ struct Input {
     timestamp_ahead: bool,
     mtime_age: Time,
     predates_boot: bool,
+    own_hold: u8,
     malformed_grace: Time,
     same_host_age: Time,
     cross_host_age: Time,
@@ -103,6 +104,11 @@ impl Input {
             },
             mtime_age: self.mtime_age.duration(),
             predates_boot: self.predates_boot,
+            own_hold: match self.own_hold % 8 {
+                0 => OwnHold::Lost,
+                1 => OwnHold::GivenUp,
+                _ => OwnHold::None,
+            },
         }
     }
 
@@ -145,7 +151,7 @@ fuzz_target!(|input: Input| {
     let (evidence, policy) = (input.evidence(), input.policy());
     let verdict = judge(&evidence, &policy);
     let reason = verdict.reason();
-    assert!((1..=13).contains(&reason.row()), "{reason:?}");
+    assert!((1..=14).contains(&reason.row()), "{reason:?}");
     assert!(!(input.never && verdict.is_stale()), "never means never");
 
     // A live holder has its kernel lock; a deployed one has a live process on this host.

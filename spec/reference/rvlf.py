@@ -91,6 +91,8 @@ def first_row(e, policy):
     if e["content"] in ("short", "corrupt"):
         left = policy["malformed_grace_ms"] - mtime_age
         return (3, left) if left > 0 else (4, AT_ONCE)
+    if kernel_was_asked and e.get("own_hold", "none") != "none":  # never gathered: one hold a run
+        return 14, AT_ONCE if e["own_hold"] == "given-up" else NOT_BY_AGE
     same_inode = stamp and kernel_was_asked and stamp["inode"] == "same"
     if same_inode and e["file_system"] == "local":
         return (5, same_host - age) if same_process and age <= same_host else (6, AT_ONCE)

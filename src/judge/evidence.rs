@@ -30,6 +30,23 @@ pub struct Evidence {
     pub mtime_age: Duration,
     /// Whether the record's timestamp is older than this machine's boot.
     pub predates_boot: bool,
+    /// Whether the record is of a hold that this process has lost or given up.
+    pub own_hold: OwnHold,
+}
+
+/// What this process knows of the hold that a record is of, apart from what the file shows.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "serde", derive(serde::Serialize))]
+#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
+pub enum OwnHold {
+    /// Another process's hold, or one of this process that it has not lost.
+    #[default]
+    None,
+    /// This process has lost the hold, and a thread may still write under its guard.
+    Lost,
+    /// This process has lost the hold or could not release it, and its owner has released or dropped
+    /// the guard.
+    GivenUp,
 }
 
 /// The class of the bytes at the lock path: [`DecodeError`] without its details.

@@ -11,7 +11,9 @@ mod verdict;
 
 use core::time::Duration;
 
-pub use evidence::{Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Stamp};
+pub use evidence::{
+    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, OwnHold, Process, Stamp,
+};
 pub use policy::StalePolicy;
 pub use verdict::{Reason, Verdict};
 
@@ -21,7 +23,8 @@ pub use verdict::{Reason, Verdict};
 /// use std::time::Duration;
 /// use rvlf::StalePolicy;
 /// use rvlf::judge::{
-///     Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, Stamp, Verdict, judge,
+///     Age, Content, Evidence, FileSystem, HostMatch, KernelLock, OwnHold, Process, Reason, Stamp,
+///     Verdict, judge,
 /// };
 ///
 /// // A record of a deployed client on this host, whose process is dead.
@@ -35,6 +38,7 @@ pub use verdict::{Reason, Verdict};
 ///     timestamp_age: Age::Past(Duration::from_secs(10)),
 ///     mtime_age: Duration::from_secs(10),
 ///     predates_boot: false,
+///     own_hold: OwnHold::None,
 /// };
 /// let verdict = judge(&evidence, &StalePolicy::new());
 /// assert_eq!(verdict.stale_in(), Some(Duration::from_secs(20)));
@@ -58,6 +62,8 @@ fn by_table(e: &Evidence, p: &StalePolicy) -> Verdict {
     let kernel_lock_held = e.kernel_lock == KernelLock::HeldElsewhere;
     let process_dead = e.process == Process::Dead;
     let young = e.mtime_age < p.malformed_grace();
+    // Only where flock(2) answered: a child may have been lent the descriptor, and write.
+    let own_hold = if e.kernel_lock == KernelLock::Free { e.own_hold } else { OwnHold::None };
 
     match e.content {
         /*  1 */ Content::Foreign                         => Verdict::held(Reason::Foreign),
@@ -66,6 +72,8 @@ fn by_table(e: &Evidence, p: &StalePolicy) -> Verdict {
         /*  2 */ _ if kernel_lock_held                    => Verdict::held(Reason::KernelLock),
         /*  3 */ Content::Short | Content::Corrupt if young => being_written(e, p),
         /*  4 */ Content::Short | Content::Corrupt        => Verdict::stale(Reason::Malformed),
+        /* 14 */ _ if own_hold == OwnHold::GivenUp       => Verdict::stale(Reason::GivenUp),
+        /* 14 */ _ if own_hold == OwnHold::Lost          => Verdict::held(Reason::GuardNotDropped),
         /* 5- */ Content::Valid => match e.stamp {
                      Stamp::Same { start_ticks }      => stamped(e, p, true, start_ticks),
                      Stamp::Different { start_ticks } => stamped(e, p, false, start_ticks),

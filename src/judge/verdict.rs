@@ -102,6 +102,10 @@ pub enum Reason {
     BeingWritten,
     /// Row 4: a torn record, old.
     Malformed,
+    /// Row 14: a hold that this process has given up.
+    GivenUp,
+    /// Row 14: a hold that this process has lost, whose guard it has not dropped yet.
+    GuardNotDropped,
     /// Row 5: the process is alive, but its descriptor is closed.
     DescriptorClosed,
     /// Row 6: the kernel witnesses that no process holds it.
@@ -132,13 +136,15 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the table's rows.
-    pub const ALL: [Reason; 19] = [
+    pub const ALL: [Reason; 21] = [
         Reason::Foreign,
         Reason::Unsupported,
         Reason::KernelLock,
         Reason::KernelLockOutlivesProcess,
         Reason::BeingWritten,
         Reason::Malformed,
+        Reason::GivenUp,
+        Reason::GuardNotDropped,
         Reason::DescriptorClosed,
         Reason::KernelWitness,
         Reason::ProcessGone,
@@ -164,6 +170,8 @@ impl Reason {
             Reason::KernelLockOutlivesProcess => "kernel-lock-outlives-process",
             Reason::BeingWritten => "being-written",
             Reason::Malformed => "malformed",
+            Reason::GivenUp => "given-up",
+            Reason::GuardNotDropped => "guard-not-dropped",
             Reason::DescriptorClosed => "descriptor-closed",
             Reason::KernelWitness => "kernel-witness",
             Reason::ProcessGone => "process-gone",
@@ -198,6 +206,7 @@ impl Reason {
             Reason::ProcessDead => 11,
             Reason::HostAlias => 12,
             Reason::OtherHost => 13,
+            Reason::GivenUp | Reason::GuardNotDropped => 14,
         }
     }
 
@@ -215,6 +224,10 @@ impl Reason {
             }
             Reason::Malformed => {
                 "the record is incomplete or damaged, and no process is writing it"
+            }
+            Reason::GivenUp => "this process lost it or could not release it, and has given it up",
+            Reason::GuardNotDropped => {
+                "this process has lost it, and has not dropped its guard yet"
             }
             Reason::DescriptorClosed => {
                 "the recorded process is alive, although it has closed the lock file"

@@ -78,7 +78,8 @@ impl<'a, S: Sys> Attempts<'a, S> {
         for _ in 0..ROUNDS {
             let memory = self.examination.gatherer.memory();
             let (holder, left) = (&patience.contention.holder, patience.doubts.len());
-            rounds.begin_with(&[memory, holder, &left, &self.broken]);
+            let own_holds = self.place.sys().own_holds();
+            rounds.begin_with(&[memory, holder, &left, &self.broken, own_holds]);
             let ended = match self.examination.examine_written()? {
                 LockFileState::Absent => self.publish()?,
                 LockFileState::Unreadable(contention) => Some(Attempt::Refused(contention)),

@@ -10,9 +10,10 @@ use super::Place;
 use super::aside::aside_name;
 use super::torn::TornTimer;
 use crate::judge::{
-    Age, Content, Evidence, HostMatch, KernelLock, Process, StalePolicy, Stamp, Verdict,
+    Age, Content, Evidence, HostMatch, KernelLock, OwnHold, Process, StalePolicy, Stamp, Verdict,
 };
 use crate::record::{DecodeError, Hostname, KernelStamp, Record};
+use crate::sys::hooks::sabotaged;
 use crate::sys::{FileId, Liveness, Now, Prefix, Stat, Sys, nanos};
 
 /// What a lock file is examined for.
@@ -102,6 +103,7 @@ impl<'a, S: Sys> Gatherer<'a, S> {
             timestamp_age: Age::Past(Duration::ZERO),
             mtime_age: self.mtime_age(sighting, record, &now),
             predates_boot: false,
+            own_hold: OwnHold::None,
         };
         let Ok(record) = record else { return malformed };
         let stamp = place.stamp(record, sighting.stat.id);
@@ -116,6 +118,7 @@ impl<'a, S: Sys> Gatherer<'a, S> {
             },
             timestamp_age: Age::at(now.realtime_ns, record.timestamp_ns()),
             predates_boot: record.timestamp_ns() < now.booted_ns(),
+            own_hold: place.own_hold(record),
             ..malformed
         }
     }
@@ -221,6 +224,13 @@ impl<S: Sys> Place<S> {
             },
             Liveness::Dead => Process::Dead,
             Liveness::Unknown => Process::Unknown,
+        }
+    }
+
+    fn own_hold(&self, record: &Record) -> OwnHold {
+        match self.sys().own_holds().get(record.writer_id()) {
+            OwnHold::Lost if sabotaged!(self.entry.sys, GuardDropped) => OwnHold::GivenUp,
+            known => known,
         }
     }
 

@@ -7,7 +7,7 @@ use super::evidence::{Gatherer, Purpose, Sighting};
 use super::wait::Pauses;
 use super::{Contention, Error, Place, ROUNDS, Result};
 use crate::holder::{FileFacts, Foreign, Holder};
-use crate::judge::{Age, KernelLock, Reason, StalePolicy, judge};
+use crate::judge::{Age, KernelLock, OwnHold, Reason, StalePolicy, judge};
 use crate::record::{DecodeError, RECORD_LEN, Record};
 use crate::sys::entry::Opened;
 use crate::sys::hooks::Rounds;
@@ -191,7 +191,10 @@ impl<'a, S: Sys> Examination<'a, S> {
         let record = Record::decode(sighting.prefix.bytes());
         self.ensure_known(&record)?;
         let evidence = self.gatherer.gather(sighting, &record);
-        let is_ours = |record| self.place.is_written_by_us(record, evidence.stamp);
+        let is_ours = |record| {
+            evidence.own_hold != OwnHold::GivenUp
+                && self.place.is_written_by_us(record, evidence.stamp)
+        };
         Ok(Holder {
             evidence: Some(evidence),
             verdict: judge(&evidence, &self.policy),

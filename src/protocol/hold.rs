@@ -212,7 +212,9 @@ impl<S: Sys> Held<S> {
             return earlier;
         }
         status.loss = Some(reason);
+        let id = status.last.record.writer_id();
         drop(status);
+        self.place.sys().own_holds().lost(id);
         trace::lost(self.place.lock_path(), &reason);
         if let Some(on_lost) = self.on_lost.clone() {
             let lost = self.lost(reason);
@@ -309,6 +311,9 @@ impl<S: Sys> Held<S> {
         if let Some(file) = file.take() {
             self.close(file);
         }
+        if outcome.is_err() {
+            self.give_up();
+        }
         outcome.map_err(|loss| self.lost_error(loss))
     }
 
@@ -338,6 +343,14 @@ impl<S: Sys> Held<S> {
         }
     }
 
+    /// The owner writes under this hold no more, and its file is closed. If the record is still at the
+    /// path, this process need not wait until it looks old. The record of a hold that was released has
+    /// gone.
+    fn give_up(&self) {
+        let id = self.published.writer_id();
+        self.place.sys().own_holds().given_up(id);
+    }
+
     fn close(&self, file: S::File) {
         if self.is_lock_file(&file) {
             drop(file);
@@ -362,6 +375,10 @@ impl<S: Sys> Drop for Held<S> {
         let file = self.file.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = file.take() {
             self.close(file);
+            // A forked child gives up nothing but its copy.
+            if !self.is_forked() {
+                self.give_up();
+            }
         }
     }
 }

@@ -16,7 +16,7 @@ use nix::errno::Errno;
 use super::SPIN_LIMIT;
 use super::call::{Call, Fork, Reply};
 use super::kernel::{Kernel, Rules};
-use crate::sys::FileId;
+use crate::sys::{FileId, OwnHolds};
 
 /// What a simulated process executes.
 ///
@@ -29,6 +29,8 @@ pub(super) type Program = Arc<dyn Fn(&SimSys)>;
 pub struct SimSys {
     tape: Arc<Mutex<Tape>>,
     pub(super) rules: Arc<Rules>,
+    /// Made anew in each run of the program, which fills it again.
+    pub(super) own_holds: Arc<OwnHolds>,
 }
 
 /// A call and its reply.
@@ -90,6 +92,7 @@ pub(super) fn execute(
     let sys = SimSys {
         tape: Arc::new(Mutex::new(tape)),
         rules: rules.clone(),
+        own_holds: Arc::new(OwnHolds::new()),
     };
     let outcome = catch_unwind(AssertUnwindSafe(|| program(&sys)));
     let mut tape = sys.tape();

@@ -13,8 +13,8 @@ use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
 use crate::sys::hooks::{Hooks, Safeguard};
 use crate::sys::{
-    Access, CancelToken, Flock, FlockOutcome, Identity, Liveness, Now, Prefix, Stat, SyncMode, Sys,
-    WakeReason,
+    Access, CancelToken, Flock, FlockOutcome, Identity, Liveness, Now, OwnHolds, Prefix, Stat,
+    SyncMode, Sys, WakeReason,
 };
 
 impl fmt::Debug for SimSys {
@@ -201,6 +201,10 @@ impl Sys for SimSys {
             Reply::Random(bytes) => Ok(bytes),
             reply => Err(reply.into_error()),
         }
+    }
+
+    fn own_holds(&self) -> &OwnHolds {
+        &self.own_holds
     }
 
     fn now(&self) -> Now {

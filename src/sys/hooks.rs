@@ -120,6 +120,8 @@ mod simulated {
         Withdraw,
         /// A publisher that could not lock its file does not remove that file.
         LockedWithdraw,
+        /// A process breaks the lock of a hold that it has lost only once the guard is dropped.
+        GuardDropped,
         /// A waiter examines again whatever may have changed before its watch was armed.
         LookAfterWatch,
     }

@@ -30,6 +30,7 @@ mod facts;
 pub(crate) mod hooks;
 mod io_error;
 pub(crate) mod latch;
+mod own_holds;
 #[cfg(all(unix, not(rvlf_unsupported)))]
 mod poll;
 #[cfg(feature = "table")]
@@ -70,6 +71,7 @@ pub(crate) use facts::{
 };
 pub(crate) use io_error::Context;
 pub use io_error::IoError;
+pub(crate) use own_holds::OwnHolds;
 #[cfg(all(unix, not(rvlf_unsupported)))]
 pub(crate) use platform::close_spare_watch;
 #[cfg(feature = "table")]
@@ -79,7 +81,7 @@ pub(crate) use unix::Host;
 #[cfg(any(not(unix), rvlf_unsupported))]
 pub(crate) use unsupported::{Host, close_spare_watch};
 
-/// The 27 calls of the protocol: files by directory handle, facts about hosts and processes, clocks
+/// The 28 calls of the protocol: files by directory handle, facts about hosts and processes, clocks
 /// and waiting.
 ///
 /// Calls on files fail with [`io::ErrorKind::Unsupported`] where the file system or the kernel does
@@ -129,6 +131,9 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     /// From the operating system itself: the state of a generator would be shared with a forked
     /// child.
     fn random(&self) -> io::Result<[u8; 16]>;
+
+    /// What this process remembers of its own holds.
+    fn own_holds(&self) -> &OwnHolds;
 
     // Clocks and waiting.
 

@@ -22,8 +22,8 @@ use super::calls::{errno, retry};
 use super::cancel::CancelToken;
 use super::latch::wait_any;
 use super::{
-    Access, FileId, FileKind, Flock, FlockOutcome, Identity, Liveness, Now, Prefix, Stat, SyncMode,
-    Sys, WakeReason, nanos, platform,
+    Access, FileId, FileKind, Flock, FlockOutcome, Identity, Liveness, Now, OwnHolds, Prefix, Stat,
+    SyncMode, Sys, WakeReason, nanos, platform,
 };
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid, RECORD_LEN};
@@ -249,6 +249,10 @@ impl Sys for Host {
             .try_fill_bytes(&mut bytes)
             .map_err(io::Error::other)?;
         Ok(bytes)
+    }
+
+    fn own_holds(&self) -> &OwnHolds {
+        OwnHolds::of_this_process()
     }
 
     fn now(&self) -> Now {

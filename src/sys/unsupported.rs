@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{
-    Access, CancelToken, Flock, FlockOutcome, Identity, Liveness, Now, Prefix, Stat, SyncMode, Sys,
-    WakeReason,
+    Access, CancelToken, Flock, FlockOutcome, Identity, Liveness, Now, OwnHolds, Prefix, Stat,
+    SyncMode, Sys, WakeReason,
 };
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
@@ -120,6 +120,10 @@ impl Sys for Host {
 
     fn random(&self) -> io::Result<[u8; 16]> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+
+    fn own_holds(&self) -> &OwnHolds {
+        OwnHolds::of_this_process()
     }
 
     fn now(&self) -> Now {

@@ -24,6 +24,11 @@ use support::{PATIENCE, Role, RoleEntry};
 
 pub const ROLES: &[RoleEntry] = &[
     ("closed descriptor", closed_descriptor),
+    ("acquires again", acquires_again),
+    (
+        "acquires after a failed release",
+        acquires_after_a_failed_release,
+    ),
     ("no keepalive", no_keepalive),
     ("thread ends", thread_ends),
     ("forks", forks),
@@ -183,6 +188,69 @@ fn a_lock_file_that_is_overwritten_while_held_is_whole_after_a_refresh() {
         let outcome = contender.expect("try", "got");
         let from = format!("from {}", held.writer_id());
         assert!(outcome.contains(&from), "{what}: {outcome}");
+    }
+}
+
+/// Loses a lock to foreign code that closes descriptors, and acquires it again.
+fn acquires_again() {
+    let data = directory().join("data");
+    let options = WriterLock::options().keepalive(None);
+    let lock = options.try_acquire(&data).expect("the lock is free");
+    let lost = lock.writer_id();
+    nix::unistd::close(descriptor_of(lock.lock_path())).expect("the holder has it open");
+    lock.check().expect_err("the descriptor is closed");
+
+    // Another thread may be writing under the guard.
+    let refused = options.try_acquire(&data).expect_err("the guard exists");
+    let holder = refused.holder().expect("it is refused by the hold");
+    assert_eq!(holder.verdict().reason(), Reason::GuardNotDropped);
+    let text = refused.to_string();
+    assert!(text.contains("lost by this process (pid"), "{text}");
+    assert!(text.ends_with("drop its guard there first"), "{text}");
+
+    drop(lock);
+    let LockState::Stale(left) = inspect(&data).expect("it can be read") else {
+        panic!("this process holds nothing");
+    };
+    assert_eq!(left.verdict().reason(), Reason::GivenUp);
+    assert!(!left.is_this_process());
+    let again = options
+        .try_acquire(&data)
+        .expect("this process holds nothing");
+    let reclaimed = again.reclaimed().and_then(|reclaimed| reclaimed.record);
+    assert_eq!(reclaimed.map(|record| record.writer_id()), Some(lost));
+    again.check().expect("it is held");
+    again.release().expect("it is held");
+}
+
+/// Cannot release its lock, because it has become a user that may not change the directory.
+fn acquires_after_a_failed_release() {
+    let data = directory().join("data");
+    let options = WriterLock::options().keepalive(None);
+    let lock = options.try_acquire(&data).expect("the lock is free");
+    let nobody = nix::unistd::Uid::from_raw(65534);
+    nix::unistd::seteuid(nobody).expect("root may become anyone");
+    let error = lock.release().expect_err("the directory is root's");
+    assert!(matches!(error.error, HoldError::Io(_)), "{error}");
+    let refused = options.try_acquire(&data).expect_err("it is still held");
+    assert!(refused.to_string().contains("already held by this process"));
+    drop(error);
+    nix::unistd::seteuid(nix::unistd::Uid::from_raw(0)).expect("the real user is root");
+    let again = options
+        .try_acquire(&data)
+        .expect("this process holds nothing");
+    again.release().expect("it is held");
+}
+
+// "Already held by this process, release it there first": for 30 s that was the answer to a process
+// that had lost its lock and released all that it had.
+#[test]
+fn what_this_process_has_lost_it_may_acquire_at_once_when_its_guard_is_dropped() {
+    run(Role::new("acquires again"));
+    if nix::unistd::geteuid().is_root() {
+        run(Role::new("acquires after a failed release"));
+    } else {
+        support::skip("only root can become a user that may not release");
     }
 }
 

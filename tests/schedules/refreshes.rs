@@ -190,6 +190,57 @@ fn a_release_without_the_kernel_lock_leaves_the_successors_file_alone() {
     );
 }
 
+/// Loses its lock, and acquires again: first under the guard of the lost lock, where another thread
+/// may still be writing, and then without it.
+fn lose_and_acquire_again(os: &SimSys) {
+    let Ok(lock) = os.try_acquire() else { return };
+    os.entered();
+    os.take_descriptors("d");
+    assert!(lock.check().is_err(), "a lost descriptor was not noticed");
+    let second = os.try_acquire();
+    assert!(second.is_err(), "a second hold beside one that is in use");
+    os.left();
+    drop(lock);
+    if let Ok(lock) = os.try_acquire() {
+        os.entered();
+        check_is_kept(&lock);
+        os.left();
+        std::mem::forget(lock);
+    }
+}
+
+#[test]
+fn a_hold_that_was_lost_is_not_broken_under_its_guard() {
+    let world = || {
+        let world = coarse().foreign("d", b"a database");
+        world.process("H", 1, lose_and_acquire_again)
+    };
+    prove("lost, and acquired again", &world().crashes(1));
+    find_harm(
+        "a guard of a lost lock is taken for dropped",
+        &world().without(Safeguard::GuardDropped),
+        "a second hold beside one that is in use",
+    );
+    let contended = world().process("C", 1, contend);
+    prove("lost, and acquired again, a contender", &contended);
+}
+
+#[test]
+fn a_process_that_has_given_a_lost_lock_up_may_have_it_at_once() {
+    let again = |os: &SimSys| {
+        let lock = os.try_acquire().expect("no other process is there");
+        os.take_descriptors("d");
+        drop(lock);
+        let again = os.try_acquire().expect("this process holds nothing");
+        again.release().expect("it is held");
+    };
+    let world = coarse().foreign("d", b"a database");
+    prove(
+        "given up, and acquired again",
+        &world.process("H", 1, again),
+    );
+}
+
 /// A lock of another process, in the bytes of the own file.
 fn refresh_what_was_overwritten(os: &SimSys) {
     let Ok(lock) = os.try_acquire() else { return };

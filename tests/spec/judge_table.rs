@@ -9,11 +9,11 @@ use std::time::Duration;
 
 use rvlf::StalePolicy;
 use rvlf::judge::{
-    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, Stamp, Verdict,
-    judge,
+    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, OwnHold, Process, Reason, Stamp,
+    Verdict, judge,
 };
 
-const ROWS: std::ops::RangeInclusive<u8> = 1..=13;
+const ROWS: std::ops::RangeInclusive<u8> = 1..=14;
 const SECOND: i128 = 1_000_000_000;
 /// The longest `Duration`: 584 thousand million years.
 const FOREVER: i128 = u64::MAX as i128 * SECOND + 999_999_999;
@@ -126,6 +126,10 @@ impl Case {
         self.evidence.kernel_lock != KernelLock::Unsupported
     }
 
+    fn free(&self) -> bool {
+        self.evidence.kernel_lock == KernelLock::Free
+    }
+
     fn local(&self) -> bool {
         self.evidence.file_system == FileSystem::Local
     }
@@ -203,7 +207,7 @@ const CROSS_HOST: fn(&Limits) -> i128 = |limits| limits.cross_host_age;
 
 /// The table. The first row whose condition holds decides.
 #[rustfmt::skip]
-const TABLE: [Row; 18] = [
+const TABLE: [Row; 20] = [
     (1, Reason::Foreign, |c| c.evidence.content == Content::Foreign, Held),
     (1, Reason::Unsupported, |c| c.evidence.content == Content::Unsupported, Held),
     (2, Reason::KernelLockOutlivesProcess, |c| c.evidence.kernel_lock == KernelLock::HeldElsewhere && c.dead(), Held),
@@ -212,6 +216,8 @@ const TABLE: [Row; 18] = [
     (3, Reason::BeingWritten, |c| c.torn() && c.mtime_age < c.limits.malformed_grace,
         StaleAfter(|c| c.mtime_age, |l| l.malformed_grace)),
     (4, Reason::Malformed, |c| c.torn(), Stale),
+    (14, Reason::GivenUp, |c| c.free() && c.evidence.own_hold == OwnHold::GivenUp, Stale),
+    (14, Reason::GuardNotDropped, |c| c.free() && c.evidence.own_hold == OwnHold::Lost, Held),
     (5, Reason::DescriptorClosed, |c| c.same_inode() && c.local() && c.writer_alive() && c.timestamp() <= c.limits.same_host_age,
         StaleAfter(Case::timestamp, SAME_HOST)),
     (6, Reason::KernelWitness, |c| c.same_inode() && c.local(), Stale),
@@ -301,7 +307,7 @@ fn templates() -> Vec<Evidence> {
                     for host in HOSTS {
                         for process in PROCESSES {
                             for predates_boot in [false, true] {
-                                all.push(Evidence {
+                                let evidence = Evidence {
                                     content,
                                     kernel_lock,
                                     file_system,
@@ -311,7 +317,18 @@ fn templates() -> Vec<Evidence> {
                                     timestamp_age: Age::Past(Duration::ZERO),
                                     mtime_age: Duration::ZERO,
                                     predates_boot,
-                                });
+                                    own_hold: OwnHold::None,
+                                };
+                                all.push(evidence);
+                                // Only a record names a hold.
+                                if content == Content::Valid {
+                                    let known = [OwnHold::Lost, OwnHold::GivenUp];
+                                    let with = |own_hold| Evidence {
+                                        own_hold,
+                                        ..evidence
+                                    };
+                                    all.extend(known.map(with));
+                                }
                             }
                         }
                     }
@@ -555,13 +572,15 @@ fn the_documented_defaults_are_the_defaults() {
 
 /// The sentences for persons. They are part of the interface.
 #[rustfmt::skip]
-const SENTENCES: [(Reason, u8, &str); 19] = [
+const SENTENCES: [(Reason, u8, &str); 21] = [
     (Reason::Foreign, 1, "the file is not an RVLF lock, so it is never removed"),
     (Reason::Unsupported, 1, "the record is of another version, so it is never removed"),
     (Reason::KernelLock, 2, "the kernel reports that a process on this machine holds it"),
     (Reason::KernelLockOutlivesProcess, 2, "the recorded process is not visible here, but the kernel lock is still held: by a child it forked, by a process in another container, or by an unknown process"),
     (Reason::BeingWritten, 3, "the record is incomplete and young: a process may still be writing it"),
     (Reason::Malformed, 4, "the record is incomplete or damaged, and no process is writing it"),
+    (Reason::GivenUp, 14, "this process lost it or could not release it, and has given it up"),
+    (Reason::GuardNotDropped, 14, "this process has lost it, and has not dropped its guard yet"),
     (Reason::DescriptorClosed, 5, "the recorded process is alive, although it has closed the lock file"),
     (Reason::KernelWitness, 6, "the kernel reports that no process holds it any more"),
     (Reason::ProcessGone, 7, "the recorded process is gone, and age decides on a shared file system"),
@@ -742,6 +761,14 @@ mod vectors {
             },
             mtime_age: duration_ms(number(&evidence["mtime_age_ms"])),
             predates_boot: evidence["predates_boot"] == true,
+            own_hold: match &evidence["own_hold"] {
+                Value::Null => OwnHold::None,
+                known if known == "lost" => OwnHold::Lost,
+                known => {
+                    assert_eq!(known, "given-up");
+                    OwnHold::GivenUp
+                }
+            },
         }
     }
 

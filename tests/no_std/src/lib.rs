@@ -5,7 +5,7 @@ use core::slice;
 use core::time::Duration;
 
 use rvlf::{Record, StalePolicy};
-use rvlf::judge::{Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Stamp, judge};
+use rvlf::judge::{Age, Content, Evidence, FileSystem, HostMatch, KernelLock, OwnHold, Process, Stamp, judge};
 use rvlf::record::RECORD_LEN;
 
 #[panic_handler]
@@ -78,6 +78,7 @@ pub unsafe extern "C" fn rvlf_row(bytes: *const u8, len: usize, age_seconds: u64
         timestamp_age: Age::Past(age),
         mtime_age: age,
         predates_boot: false,
+        own_hold: OwnHold::None,
     };
     let verdict = judge(&evidence, &StalePolicy::new());
     let row = i32::from(verdict.reason().row());
