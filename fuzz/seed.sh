@@ -10,7 +10,7 @@ for vector in $vectors; do
     name=$(basename "$vector" .bin)
     cp "$vector" "corpus/decode/$name"
     cp "$vector" "corpus/roundtrip/$name"
-    # A young and an old file, acquired, broken, and asked for by force; the same with flock held.
+    # A young and an old file, acquired, broken, and broken by force; the same with flock held.
     for what in '\x00\xe4' '\x00\xe5' '\x00\xe7' '\x04\xe4' '\x07\xe5'; do
         { printf "$what"; cat "$vector"; } >"corpus/lock_path/$name-${what//[^0-9a-f]/}"
     done

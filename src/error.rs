@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::holder::{Foreign, Holder};
+use crate::judge::Reason;
 use crate::loss::Lost;
 use crate::record::{DecodeError, ParseWriterIdError, PidOutOfRange};
 pub use crate::sys::IoError;
@@ -41,7 +42,7 @@ pub enum AcquireError {
     Held {
         /// The lock file.
         lock_path: PathBuf,
-        /// The holder: which process, since when, and how we know.
+        /// The holder: the process, since when, and the evidence.
         holder: Box<Holder>,
     },
     /// Another holder still had the lock when the timeout passed.
@@ -50,7 +51,7 @@ pub enum AcquireError {
         lock_path: PathBuf,
         /// The timeout.
         timeout: Duration,
-        /// The holder: which process, since when, and how we know.
+        /// The holder: the process, since when, and the evidence.
         holder: Box<Holder>,
     },
     /// The wait was cancelled by its [`CancelToken`](crate::CancelToken). No lock file was left
@@ -194,6 +195,8 @@ fn step_for_contender(holder: &Holder) -> &'static str {
         "drop its guard there first"
     } else if holder.is_this_process() {
         "release it there first"
+    } else if holder.verdict().reason() == Reason::Unreadable {
+        "wait for its release, or try again as a user who may read it"
     } else {
         "wait for its release; `rvlf status` shows the holder"
     }
@@ -242,7 +245,7 @@ pub enum BreakError {
     Held {
         /// The lock file.
         lock_path: PathBuf,
-        /// The holder: which process, since when, and how we know.
+        /// The holder: the process, since when, and the evidence.
         holder: Box<Holder>,
     },
     /// The lock path has content that is no RVLF lock. It was not touched.
@@ -280,7 +283,10 @@ impl fmt::Display for BreakError {
 fn write_not_broken(f: &mut fmt::Formatter<'_>, path: &Path, holder: &Holder) -> fmt::Result {
     write!(f, "{}: not broken: {holder}", path.display())?;
     let Some(record) = holder.record() else {
-        return Ok(());
+        return f.write_str(match holder.verdict().reason() {
+            Reason::Unreadable => "; try again as a user who may read it",
+            _ => "; try again",
+        });
     };
     if holder.process_lives() {
         write!(f, "; end process {} first", record.pid())?;
@@ -532,7 +538,6 @@ pub(crate) fn unambiguous(kind: io::ErrorKind) -> io::ErrorKind {
 mod tests {
     use super::*;
     use crate::holder::FileFacts;
-    use crate::judge::Reason;
 
     fn io_error(kind: io::ErrorKind) -> IoError {
         IoError::new("start a thread", Path::new("store.rvf.lock"), kind.into())

@@ -9,7 +9,7 @@ use crate::sys::FileKind;
 
 /// A lock file that was examined: its record, the evidence, and the verdict.
 ///
-/// `Display` gives one sentence: which process, since when, and how we know.
+/// `Display` gives one sentence: the process, since when, and the reason of the verdict.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;

@@ -6,7 +6,7 @@
 //! forks, containers or clocks do. A dead writer's lock is recovered at once if the kernel can
 //! witness the death, and by age elsewhere; a live writer's lock is never broken on its own
 //! machine. A file that is not an RVLF record is never deleted. Every refusal names the holder, the
-//! time since when it holds the lock, how we know, and a next step.
+//! time since when it holds the lock, the reason, and a next step.
 //!
 //! # What it does not protect against
 //!
@@ -58,6 +58,8 @@
 //! | see who holds a lock, wait for it, or break it | [`inspect`], [`LockFile`] |
 //! | read and write records without I/O | [`Record`], [`record`] |
 //! | judge a lock by facts that you gathered | [`judge`](mod@judge) |
+//! | start a child process that must not outlive the holder | `WriterLock::lend_to`, `process` |
+//! | remove what a breaker left that was killed | [`remove_leftovers`] |
 //! | let many writers share one data set | `table`, with the feature `table` |
 //!
 //! # Terminology

@@ -35,7 +35,7 @@ fuzz_target!(|input: &[u8]| {
             let _ = file.and_then(|file| file.set_modified(long_ago));
         }
     }
-    // Somebody holds the kernel lock: an open file description of its own, as another process has.
+    // Another process holds the kernel lock: an open file description of its own, as another process has.
     let holder = (actions & 2 == 2).then(|| hold(&lock_path)).flatten();
     let sacred = holder.is_some() || is_sacred(&lock_path);
     let before = picture(directory.path());
@@ -84,7 +84,7 @@ fn hold(lock_path: &Path) -> Option<File> {
         return None;
     }
     let file = File::open(lock_path).expect("it is ours");
-    file.try_lock().expect("nobody else has it");
+    file.try_lock().expect("no other process has it");
     Some(file)
 }
 
@@ -106,7 +106,7 @@ fn picture(directory: &Path) -> Vec<(String, u64, u32, i64, Vec<u8>)> {
     let mut picture: Vec<_> = entries
         .map(|entry| {
             let entry = entry.expect("it is ours");
-            let found = entry.metadata().expect("nobody else removes it");
+            let found = entry.metadata().expect("no other process removes it");
             let content = if found.is_file() {
                 fs::read(entry.path()).expect("it is ours")
             } else {
@@ -148,7 +148,7 @@ fn act(action: u8, options: &LockOptions, data: &Path, content: &[u8]) {
                 .break_stale()
                 .map_err(|error| error.to_string());
         }
-        // By force: this one removes live locks, too, but only the one that it is told to.
+        // By force: this one removes live locks, too, but only the one that is named.
         _ => {
             let other = rvlf::WriterId::from_bytes([0xa5; 16]);
             let record = Record::decode(content);

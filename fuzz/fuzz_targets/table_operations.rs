@@ -1,5 +1,5 @@
 //! Any sequence of operations on an allocation table does what a naive model does: a list of paths
-//! for each holder, in which nobody has what another has.
+//! for each holder, in which no holder has what another has.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;

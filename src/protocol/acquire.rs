@@ -47,7 +47,7 @@ pub(super) struct Attempts<'a, S: Sys> {
 
 /// What one attempt remembers from round to round.
 struct Patience {
-    /// Who was in the way last.
+    /// The holder that was in the way last.
     contention: Contention,
     /// The pauses that are left for a stale lock whose kernel lock another process keeps.
     doubts: slice::Iter<'static, Duration>,
@@ -64,7 +64,7 @@ impl<'a, S: Sys> Attempts<'a, S> {
         }
     }
 
-    /// One attempt. Sleeps for 2 s at the most where the file is torn, for the pauses of `DOUBTS`
+    /// One attempt. Sleeps for at most 2 s where the file is torn, for the pauses of `DOUBTS`
     /// where another process keeps the kernel lock of a stale one, and as a publish does.
     pub(super) fn attempt(&mut self) -> Result<Attempt<S::File>> {
         self.examination.gatherer.begin_attempt();

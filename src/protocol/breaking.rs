@@ -149,7 +149,7 @@ impl<S: Sys> Place<S> {
     fn put_back(&self, aside: &OsStr) -> Result<(), IoError> {
         let (sys, dir) = (self.sys(), &self.entry.dir);
         match sys.rename_noreplace(dir, aside, &self.entry.name) {
-            // A foreign program may have put its own file there between our check and our rename:
+            // A foreign program may have put a file there between our check and our rename:
             // a foreign file is never removed, under whatever name.
             Err(error)
                 if error.kind() == io::ErrorKind::AlreadyExists && self.holds_a_lock(aside) =>

@@ -1,11 +1,11 @@
-//! [`Contention`]: who was in the way of an operation.
+//! [`Contention`]: the holder that was in the way of an operation.
 
 use crate::holder::{FileFacts, Holder};
 use crate::judge::{Reason, Verdict};
 use crate::record::{Record, WriterId};
 use crate::sys::FileId;
 
-/// Who was in the way, and the inode to watch.
+/// The holder that was in the way, and the inode to watch.
 pub(crate) struct Contention {
     pub(crate) holder: Box<Holder>,
     pub(super) id: Option<FileId>,

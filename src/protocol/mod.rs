@@ -16,7 +16,7 @@
 //! |---|---|
 //! | `place` | the lock path of one data file, opened |
 //! | `examine`, `evidence`, `torn` | a look at the lock file, what it gathers for the judge, and the wait for a write |
-//! | `contention` | who was in the way |
+//! | `contention` | the holder that was in the way |
 //! | `breaking`, `by_hand`, `aside`, `leftovers` | a break, for a contender and for a user, and what a dead breaker leaves |
 //! | `publish`, `unsettled` | a record at the lock path, and what takes it back |
 //! | `acquire` | one attempt: examine, break, publish |
@@ -67,8 +67,8 @@ pub(crate) use publish::READ_BACK_DELAY;
 pub(crate) const SETTLE: Duration = Duration::from_millis(10);
 
 /// A kernel lock without a live holder belongs to a breaker or an examiner, who need microseconds;
-/// pauses of 1, 2, 4 .. 32 ms outlast them on a loaded machine before we believe it. Also how long
-/// a publisher by exclusive create waits for an examiner.
+/// pauses of 1, 2, 4 .. 32 ms outlast them on a loaded machine. After the pauses the lock counts as
+/// held. Also how long a publisher by exclusive create waits for an examiner.
 pub(crate) const DOUBTS: [Duration; 6] = {
     let ms = Duration::from_millis;
     [ms(1), ms(2), ms(4), ms(8), ms(16), ms(32)]

@@ -1,4 +1,4 @@
-//! [`Pace`]: when a waiter looks again if nothing happens.
+//! [`Pace`]: when a waiter examines again although no event arrives.
 
 use std::time::Duration;
 

@@ -124,7 +124,7 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// Sleeps for a time that the protocol prescribes, of 100 ms at the most: safety depends on it,
+    /// Sleeps for a time that the protocol prescribes, of at most 100 ms: safety depends on it,
     /// so nothing may cut it short.
     pub(super) fn settle(&self, time: Duration) {
         self.sys().wait(None, &[], time);

@@ -155,8 +155,8 @@ impl<S: Sys> Place<S> {
         writer_id: WriterId,
         options: &PublishOptions,
     ) -> Result<Option<Made<'_, S>>> {
-        // Without its identity the file cannot be told from a successor's: on an error it stays,
-        // torn, and the next contender breaks it after the grace.
+        // Without its identity the file cannot be distinguished from a successor's: on an error it
+        // stays, torn, and the next contender breaks it after the grace.
         let id = self.sys().stat(&file).context("stat", self.lock_path())?.id;
         let Some(has_flock) = self.lock_named(&file)? else {
             if sabotaged!(self.entry.sys, LockedWithdraw) {

@@ -17,7 +17,7 @@ pub(crate) struct FileId {
     pub(crate) ino: u64,
 }
 
-/// What kind of thing a name stands for.
+/// The kind of file that a name stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FileKind {

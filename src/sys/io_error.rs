@@ -1,11 +1,11 @@
-//! [`IoError`]: a call to the operating system that failed, with what was being done and where.
+//! [`IoError`]: a failed call to the operating system, with its operation and its path.
 
 use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
-/// An operation of the operating system that failed, on which file.
+/// A failed call to the operating system: the operation, the file and the error.
 ///
 /// `Display` names the path, the operation and a next step; [`source`](Error::source) is the error
 /// of the operating system.
@@ -80,7 +80,7 @@ fn next_step(error: &io::Error) -> &'static str {
     }
 }
 
-/// Adds to a failed call what was being done, and to which file.
+/// Adds to a failed call its operation and its path.
 pub(crate) trait Context<T> {
     fn context(self, operation: &'static str, path: &Path) -> Result<T, IoError>;
 }

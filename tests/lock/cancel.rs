@@ -18,7 +18,7 @@ fn cancellable(token: &CancelToken) -> LockOptions {
     LockOptions::new().cancel_token(token)
 }
 
-// A service that is told to stop while it waits for the lock would hang until the holder releases.
+// A service that is stopped while it waits for the lock would hang until the holder releases.
 #[test]
 fn a_cancelled_wait_returns_although_the_lock_stays_held() {
     let dir = scratch();

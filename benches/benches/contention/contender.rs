@@ -24,7 +24,7 @@ use rvlf_benches::cpu_time;
 
 use crate::kind::LockKind;
 
-/// Tells this program that it is a contender; followed by the name of the kind, the data file and
+/// Makes this program a contender; followed by the name of the kind, the data file and
 /// the contender's number.
 pub const FLAG: &str = "--contender";
 

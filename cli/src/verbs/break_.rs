@@ -84,7 +84,7 @@ fn print_refusal(args: &Break, error: &BreakError) {
     };
     match (held_id, args.writer_id) {
         (Some(held), Some(given)) if held != given => messages::print(format_args!(
-            "{}: not removed: its writer id is {held}, not {given}",
+            "{}: not removed: its writer id is {held}, not {given}; check `rvlf status` again",
             escape::path(&args.data),
         )),
         _ => messages::print_error(error),

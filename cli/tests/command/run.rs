@@ -8,7 +8,7 @@ use rvlf::WriterId;
 
 use crate::support::{Directory, Holder, STUBBORN, output_of, vector};
 
-// A script asks who writes before it copies a file. A status of 0 for a held lock makes it copy a
+// A script checks for a writer before it copies a file. A status of 0 for a held lock makes it copy a
 // file that is half written.
 #[test]
 fn while_run_holds_the_lock_status_names_the_holder() {

@@ -118,7 +118,7 @@ fn class(vector: &Value) -> &str {
     vector["class"].as_str().expect("every vector has a class")
 }
 
-// An operator who asks two tools about one lock file must not get two answers. Every vector, as a
+// An operator who runs two tools on one lock file must not get two answers. Every vector, as a
 // lock file that was last written an hour ago.
 #[test]
 fn status_agrees_on_every_vector() {

@@ -155,7 +155,7 @@ pub(in crate::sys) fn wait(
         if ready.file && watch.drain() {
             return WakeReason::FileEvent;
         }
-        // poll(2) takes 24 days at the most: a longer wait polls again.
+        // poll(2) takes at most 24 days: a longer wait polls again.
         if left.is_zero() {
             return WakeReason::Timeout;
         }

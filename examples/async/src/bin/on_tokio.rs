@@ -1,5 +1,5 @@
 //! A lock in a service on tokio: the wait does not block the runtime, and ends when the service is
-//! told to stop.
+//! stopped.
 //!
 //! ```sh
 //! cargo run --package rvlf-async-examples --bin on_tokio
@@ -26,7 +26,7 @@ async fn main() -> Outcome {
     hand_over(&path, first).await
 }
 
-/// The runtime has one thread: the service can only be told to stop if its wait does not block.
+/// The runtime has one thread: the service can only be stopped if its wait does not block.
 async fn stop_a_service_that_waits(path: &Path) -> Outcome {
     let (stop, stopped) = channel();
     let service = tokio::spawn(serve(path.to_owned(), stopped));
