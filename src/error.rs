@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::alias::Alias;
 use crate::holder::{Foreign, Holder};
 use crate::judge::Reason;
 use crate::loss::Lost;
@@ -74,13 +75,13 @@ pub enum AcquireError {
         /// Its `lock_version`.
         found: u32,
     },
-    /// The data file has more than one name, and
+    /// The data file may have a second lock path, and
     /// [`LockOptions::refuse_aliases`](crate::LockOptions::refuse_aliases) is set.
     Aliased {
         /// The data file.
         data_path: PathBuf,
-        /// Its number of hard links; 1 for a symbolic link.
-        links: u64,
+        /// Why.
+        alias: Alias,
     },
     /// The operating system failed. No lock file was left behind.
     Io(IoError),
@@ -170,12 +171,14 @@ impl fmt::Display for AcquireError {
                 let step = "a newer program may hold it; update this program";
                 write_version(f, lock_path, *found, step)
             }
-            AcquireError::Aliased { data_path, links } => write!(
-                f,
-                "{}: the data file has other names ({links} hard links, or it is a symbolic link); \
-                 lock it under its only name",
-                data_path.display()
-            ),
+            AcquireError::Aliased { data_path, alias } => {
+                let (path, step) = (data_path.display(), step_for_alias(*alias));
+                write!(
+                    f,
+                    "{path}: the data file may have a second path with a lock of its own: {alias}; \
+                     {step}"
+                )
+            }
             AcquireError::Io(error) => error.fmt(f),
         }
     }
@@ -187,6 +190,14 @@ impl Error for AcquireError {
             AcquireError::Io(error) => error.source(),
             _ => None,
         }
+    }
+}
+
+fn step_for_alias(alias: Alias) -> &'static str {
+    match alias {
+        Alias::Symlink => "lock the file that the link leads to",
+        Alias::HardLinks(_) => "remove its other names",
+        Alias::MountPoint => "mount its directory instead, so that the lock file is shared, too",
     }
 }
 

@@ -17,7 +17,8 @@
 //!   each commit, and store the [`writer_id`](WriterLock::writer_id) with the data. The same is
 //!   true of a local directory that is exported to other kernels, or reached both through an
 //!   overlay and past it.
-//! - **Two names for one data file.** The lock path follows from the name
+//! - **Two paths to one data file.** The lock path follows from the name, so a link, or a bind
+//!   mount of the data file without its directory, has a lock of its own
 //!   ([`LockOptions::refuse_aliases`]).
 //! - **Deployed RVF clients** exclude this library as far as their own protocol goes: a client that
 //!   read a stale record before it was broken may remove its successor ([`WriterLock::check`]
@@ -94,6 +95,8 @@
 #![cfg_attr(not(feature = "std"), allow(rustdoc::broken_intra_doc_links))]
 
 #[cfg(feature = "std")]
+mod alias;
+#[cfg(feature = "std")]
 mod error;
 #[cfg(feature = "std")]
 mod holder;
@@ -128,6 +131,8 @@ mod trace;
 pub use judge::StalePolicy;
 pub use record::{Record, WriterId};
 
+#[cfg(feature = "std")]
+pub use alias::Alias;
 #[cfg(feature = "std")]
 pub use error::{AcquireError, BreakError, HoldError, IoError, WaitError};
 #[cfg(feature = "std")]

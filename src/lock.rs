@@ -645,10 +645,23 @@ impl LockOptions {
         self
     }
 
-    /// Refuses a data file that is a symbolic link or has more than one hard link. Default: false.
+    /// Refuses a data file that is a symbolic link, has more than one hard link, or is a mount
+    /// point (a bind mount of the file alone, a volume mounted as the data directory).
+    /// Default: false.
     ///
-    /// The lock path follows from the name, not from the file: under two names a data file has two
-    /// locks, and may have two writers.
+    /// The lock path follows from the name, not from the file: under two names, or mounted into two
+    /// containers without its lock file, a data file has two locks, and may have two writers. What
+    /// is safe is to mount the *directory* of the data file, which brings the lock file along.
+    ///
+    /// The default permits them because most such files have one writer path: a link that every
+    /// program uses, hard links of a backup, a volume in one container. Deployed clients lock them
+    /// by the same rule, and a refusal would stop programs that never had two writers. Set it where
+    /// a second path is always an error.
+    ///
+    /// It sees what the given path shows. A path is not refused because a symbolic link or a bind
+    /// mount elsewhere leads to its file. Before Linux 5.8 and on other systems, a bind mount of
+    /// the file system that surrounds it is not seen. A directory is not refused for its number of
+    /// hard links.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -758,9 +771,9 @@ impl LockOptions {
             Acquired::Cancelled => Err(AcquireError::Cancelled {
                 lock_path: lock_path(),
             }),
-            Acquired::Aliased { links } => Err(AcquireError::Aliased {
+            Acquired::Aliased(alias) => Err(AcquireError::Aliased {
                 data_path: place.data_path().to_owned(),
-                links,
+                alias,
             }),
         }
     }

@@ -14,6 +14,7 @@ use super::publish::{Published, Recorded};
 use super::release::PathOwner;
 use super::wait::{Look, Waited, Waiter};
 use super::{Place, Result};
+use crate::alias::Alias;
 use crate::error::HoldError;
 use crate::holder::Holder;
 use crate::judge::StalePolicy;
@@ -55,19 +56,16 @@ pub(crate) enum Acquired<S: Sys> {
     Held(Arc<Held<S>>),
     Refused(Box<Holder>),
     Cancelled,
-    /// The data file has other names: `links` hard links, or it is a symbolic link.
-    Aliased {
-        links: u64,
-    },
+    Aliased(Alias),
 }
 
 impl<S: Sys> Held<S> {
     /// Attempts until the timeout has passed; at least once.
     pub(crate) fn acquire(place: &Arc<Place<S>>, options: AcquireOptions) -> Result<Acquired<S>> {
         if options.refuse_aliases
-            && let Some(links) = place.alias_links()?
+            && let Some(alias) = place.alias()?
         {
-            return Ok(Acquired::Aliased { links });
+            return Ok(Acquired::Aliased(alias));
         }
         let process = place.sys().identity();
         let process = process.context("identify this process", place.lock_path())?;

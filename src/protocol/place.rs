@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::{DOUBTS, Result};
+use crate::alias::Alias;
 use crate::judge::KernelLock;
 use crate::record::{DecodeError, Record};
 use crate::sys::entry::{Entry, present};
@@ -54,14 +55,26 @@ impl<S: Sys> Place<S> {
         &self.entry.path
     }
 
-    /// The number of hard links of the data file if it has other names: a symbolic link leads to it
-    /// (1), or it has several hard links.
-    pub(super) fn alias_links(&self) -> Result<Option<u64>, IoError> {
+    /// Why the data file may have a second lock path, if its own path shows that.
+    pub(super) fn alias(&self) -> Result<Option<Alias>, IoError> {
+        const OPERATION: &str = "stat the data file";
         let name = self.data_path.file_name().unwrap_or_default();
         let stat = present(self.sys().stat_at(&self.entry.dir, name));
-        let stat = stat.context("stat the data file", self.lock_path())?;
-        let aliased = stat.filter(|stat| stat.kind == FileKind::Symlink || stat.links > 1);
-        Ok(aliased.map(|stat| stat.links))
+        let Some(stat) = stat.context(OPERATION, self.lock_path())? else {
+            return Ok(None);
+        };
+        Ok(match stat.kind {
+            FileKind::Symlink => Some(Alias::Symlink),
+            // On many file systems each subdirectory is a link to its directory: stat(2), st_nlink
+            kind if kind != FileKind::Directory && stat.links > 1 => {
+                Some(Alias::HardLinks(stat.links))
+            }
+            _ => {
+                let mounted = present(self.sys().is_mount_point(&self.entry.dir, name));
+                let mounted = mounted.context(OPERATION, self.lock_path())?;
+                mounted.unwrap_or(false).then_some(Alias::MountPoint)
+            }
+        })
     }
 
     /// The stat of `name`, if it stands for the file `id`, whose content `recognise` accepts.

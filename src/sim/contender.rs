@@ -77,7 +77,7 @@ impl SimSys {
             Acquired::Cancelled => Err(AcquireError::Cancelled {
                 lock_path: place.lock_path().to_owned(),
             }),
-            Acquired::Aliased { .. } => unreachable!("aliases are not refused"),
+            Acquired::Aliased(_) => unreachable!("aliases are not refused"),
         }
     }
 

@@ -103,6 +103,11 @@ impl Sys for SimSys {
         }
     }
 
+    /// The simulated kernel has one mount.
+    fn is_mount_point(&self, _dir: &SimDir, _name: &OsStr) -> io::Result<bool> {
+        Ok(false)
+    }
+
     fn open(&self, _dir: &SimDir, name: &OsStr, access: Access) -> io::Result<SimFile> {
         self.file(Call::Open(name.into(), access))
     }

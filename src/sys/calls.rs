@@ -1,5 +1,5 @@
-//! What the system calls of several modules share: calls that a signal interrupted, and a rename
-//! that does not replace.
+//! What the system calls of several modules share: calls that a signal interrupted, a rename that
+//! does not replace, and mounts seen by their device.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -7,6 +7,7 @@ use std::io;
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
+use nix::sys::stat::{fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 /// The error number of a system call; 0 for an error that has none.
@@ -24,6 +25,12 @@ pub(super) fn retry<T, E: Into<io::Error>>(
             outcome => return outcome,
         }
     }
+}
+
+/// Whether `name` is on another file system than `dir`: a mount point of that file system.
+pub(super) fn is_of_another_device(dir: &File, name: &OsStr) -> io::Result<bool> {
+    let named = retry(|| fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW))?;
+    Ok(named.st_dev != retry(|| fstat(dir))?.st_dev)
 }
 
 /// Stands in for a rename that does not replace.

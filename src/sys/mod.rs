@@ -81,7 +81,7 @@ pub(crate) use unix::Host;
 #[cfg(any(not(unix), rvlf_unsupported))]
 pub(crate) use unsupported::{Host, close_spare_watch};
 
-/// The 28 calls of the protocol: files by directory handle, facts about hosts and processes, clocks
+/// The 29 calls of the protocol: files by directory handle, facts about hosts and processes, clocks
 /// and waiting.
 ///
 /// Calls on files fail with [`io::ErrorKind::Unsupported`] where the file system or the kernel does
@@ -97,6 +97,9 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     fn file_system(&self, dir: &Self::Dir) -> io::Result<FileSystem>;
     fn list(&self, dir: &Self::Dir) -> io::Result<Vec<OsString>>;
     fn stat_at(&self, dir: &Self::Dir, name: &OsStr) -> io::Result<Stat>;
+    /// Whether `name` is a mount point: where only the device shows it, a bind mount of the same
+    /// file system is not seen.
+    fn is_mount_point(&self, dir: &Self::Dir, name: &OsStr) -> io::Result<bool>;
     /// Opens what is there. Never waits for a FIFO; waits for a lease up to 500 ms.
     fn open(&self, dir: &Self::Dir, name: &OsStr, access: Access) -> io::Result<Self::File>;
     /// O_CREAT | O_EXCL, for reading and writing.

@@ -13,6 +13,7 @@ use nix::sys::signal::kill;
 use nix::sys::stat::Mode;
 use nix::time::ClockId;
 
+pub(super) use super::calls::is_of_another_device as is_mount_point;
 use super::calls::link_then_unlink;
 use super::{CancelToken, Identity, Liveness, Now, WakeReason};
 use crate::judge::FileSystem;

@@ -79,6 +79,10 @@ impl Sys for Host {
         Ok(to_stat(&stat))
     }
 
+    fn is_mount_point(&self, dir: &File, name: &OsStr) -> io::Result<bool> {
+        platform::is_mount_point(dir, name)
+    }
+
     fn open(&self, dir: &File, name: &OsStr, access: Access) -> io::Result<File> {
         let flags = match access {
             Access::Read => OFlag::O_RDONLY,

@@ -46,6 +46,10 @@ impl Sys for Host {
         match *dir {}
     }
 
+    fn is_mount_point(&self, dir: &Never, _name: &OsStr) -> io::Result<bool> {
+        match *dir {}
+    }
+
     fn open(&self, dir: &Never, _name: &OsStr, _access: Access) -> io::Result<Never> {
         match *dir {}
     }

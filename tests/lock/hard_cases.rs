@@ -22,12 +22,13 @@ use nix::unistd::{Gid, Uid, mkfifo, setgroups, setresgid, setresuid};
 use rvlf::judge::{Reason, Verdict};
 use rvlf::record::{Hostname, KernelStamp, Pid};
 use rvlf::{
-    AcquireError, BreakError, Durability, FileKind, Foreign, LockOptions, LockState, Record,
+    AcquireError, Alias, BreakError, Durability, FileKind, Foreign, LockOptions, LockState, Record,
     StalePolicy, WriterLock, inspect, lock_path_for,
 };
 use support::{Container, MIDDLE, OLD, Role, RoleEntry, VERY_OLD, YOUNG};
 
 pub const ROLES: &[RoleEntry] = &[
+    ("mount-points", mount_points),
     ("read-only", read_only),
     ("full disk", full_disk),
     ("ordinary user", ordinary_user),
@@ -625,7 +626,13 @@ fn a_data_file_with_two_names_is_refused_only_by_refuse_aliases() {
         .try_acquire(dir.path().join("symlink"))
         .expect_err("the path is a link");
     assert!(
-        matches!(error, AcquireError::Aliased { links: 1, .. }),
+        matches!(
+            error,
+            AcquireError::Aliased {
+                alias: Alias::Symlink,
+                ..
+            }
+        ),
         "{error:?}"
     );
     strict
@@ -639,7 +646,13 @@ fn a_data_file_with_two_names_is_refused_only_by_refuse_aliases() {
             .try_acquire(dir.path().join(name))
             .expect_err("the file has two names");
         assert!(
-            matches!(error, AcquireError::Aliased { links: 2, .. }),
+            matches!(
+                error,
+                AcquireError::Aliased {
+                    alias: Alias::HardLinks(2),
+                    ..
+                }
+            ),
             "{error:?}"
         );
         assert!(error.to_string().contains(name), "{error}");
@@ -652,6 +665,54 @@ fn a_data_file_with_two_names_is_refused_only_by_refuse_aliases() {
         3,
         "documented: the lock path follows from the name"
     );
+}
+
+/// In a mount namespace of its own: data that is reached by a bind mount, of the same file system.
+fn mount_points() {
+    let dir = PathBuf::from(support::arg("DIR"));
+    let none = None::<&str>;
+    let at = |name: &str| dir.join(name);
+    fs::create_dir_all(at("host/volume/part")).expect("the directory is writable");
+    fs::create_dir_all(at("container/volume")).expect("the directory is writable");
+    for name in ["host/data", "container/data"] {
+        fs::write(at(name), "").expect("the directory is writable");
+    }
+    for name in ["data", "volume"] {
+        let (from, to) = (at("host").join(name), at("container").join(name));
+        mount(Some(&from), &to, none, MsFlags::MS_BIND, none).expect("this user may mount here");
+    }
+
+    let strict = WriterLock::options().refuse_aliases(true);
+    for name in ["container/data", "container/volume"] {
+        let error = strict.try_acquire(at(name)).expect_err("it is a mount");
+        assert!(
+            matches!(
+                error,
+                AcquireError::Aliased {
+                    alias: Alias::MountPoint,
+                    ..
+                }
+            ),
+            "{error:?}"
+        );
+        assert!(!lock_path_for(at(name)).exists(), "nothing is left behind");
+    }
+    for name in ["host/data", "host/volume", "container/volume/part"] {
+        let lock = strict.try_acquire(at(name));
+        lock.map(drop)
+            .expect("neither a link nor a mount point, although it has a subdirectory");
+    }
+    WriterLock::try_acquire(at("container/data"))
+        .map(drop)
+        .expect("documented: the default permits mount points");
+    passed();
+}
+
+// Mounted alone into two containers, a data file has a lock file in each, and no name, link or
+// device number shows that.
+#[test]
+fn a_data_file_that_is_mounted_alone_is_refused_by_refuse_aliases() {
+    run_in_container("mount-points");
 }
 
 // ---------------------------------------------------------------- places

@@ -51,6 +51,13 @@ pub struct Run {
     #[arg(short = 'o', long)]
     close: bool,
 
+    /// Refuse a DATA that is a link or a mount point
+    ///
+    /// The lock goes by the path: under two names, or mounted alone into two containers, DATA has
+    /// two locks. Refused are a symbolic link, a file with several hard links, and a mount point.
+    #[arg(long)]
+    refuse_aliases: bool,
+
     /// What to do if the lock is lost while COMMAND runs
     #[arg(long, value_enum, value_name = "ACTION", default_value_t = OnLost::Kill)]
     on_lost: OnLost,
@@ -141,10 +148,12 @@ fn acquire(args: &Run, channel: &Events) -> Result<WriterLock, u8> {
 
 fn options(args: &Run, events: &Sender<Event>) -> LockOptions {
     let events = events.clone();
-    let options = LockOptions::new().on_lost(move |lost| {
-        // Fails if the main thread has dropped the receiver: it has released the lock.
-        let _ = events.send(Event::Lost(lost.clone()));
-    });
+    let options = LockOptions::new()
+        .refuse_aliases(args.refuse_aliases)
+        .on_lost(move |lost| {
+            // Fails if the main thread has dropped the receiver: it has released the lock.
+            let _ = events.send(Event::Lost(lost.clone()));
+        });
     if args.no_keepalive {
         options.keepalive(None)
     } else {

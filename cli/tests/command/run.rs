@@ -222,3 +222,22 @@ fn a_run_that_times_out_exits_with_75() {
     assert!(!dir.join("never").exists(), "the command did not run");
     holder.end();
 }
+
+// A job in each of two containers locks the same data under two paths, and both write.
+#[test]
+fn run_refuses_a_link_only_with_refuse_aliases() {
+    let dir = Directory::new();
+    std::fs::write(dir.join("d.rvf"), "").expect("the directory is writable");
+    std::os::unix::fs::symlink("d.rvf", dir.join("link")).expect("the directory is writable");
+
+    let refused = dir.rvlf(&["run", "--refuse-aliases", "link", "--", "touch", "ran"]);
+    assert_eq!(refused.code(), 125, "no usable data file");
+    let message = &refused.stderr;
+    assert!(message.contains("it is a symbolic link"), "why: {message}");
+    assert!(!dir.join("ran").exists(), "the command did not run");
+
+    let permitted = dir.rvlf(&["run", "link", "--", "touch", "ran"]);
+    assert_eq!(permitted.code(), 0, "the default: {}", permitted.stderr);
+    let only = dir.rvlf(&["run", "--refuse-aliases", "d.rvf", "--", "true"]);
+    assert_eq!(only.code(), 0, "its own name: {}", only.stderr);
+}

@@ -1,8 +1,9 @@
-//! Linux: unnamed files and their links, and the types of file systems. `procfs` and `identity`
-//! have the facts about processes, `inotify` has the waiting.
+//! Linux: unnamed files and their links, and the types of file systems. `mount` has the mount
+//! points, `procfs` and `identity` have the facts about processes, `inotify` has the waiting.
 
 mod identity;
 mod inotify;
+mod mount;
 mod procfs;
 
 use std::ffi::OsStr;
@@ -23,6 +24,7 @@ use crate::judge::FileSystem;
 pub(super) use identity::identity;
 pub(crate) use inotify::{Watch, close_spare_watch};
 pub(super) use inotify::{wait, watch, watches_process};
+pub(super) use mount::is_mount_point;
 pub(super) use procfs::{boot_id, process};
 
 /// Counts suspension, unlike CLOCK_MONOTONIC. clock_gettime(2)
