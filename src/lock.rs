@@ -393,7 +393,7 @@ impl WriterLock {
     /// As [`try_clone_descriptor`](WriterLock::try_clone_descriptor).
     #[cfg(unix)]
     pub fn lend_to(&self, command: &mut Command) -> io::Result<()> {
-        child::inherit(command, self.try_clone_descriptor()?);
+        self.held.lend_to(command)?;
         child::die_with_parent(command, DeathSignal::Terminate);
         Ok(())
     }

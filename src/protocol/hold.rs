@@ -4,6 +4,10 @@
 //! Source: `spec/protocol.md#refresh`.
 
 use std::io;
+#[cfg(unix)]
+use std::os::fd::OwnedFd;
+#[cfg(unix)]
+use std::process::Command;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,6 +25,10 @@ use crate::judge::StalePolicy;
 use crate::loss::{LossReason, Lost, OnLost};
 use crate::record::Record;
 use crate::sync::{lock, try_lock};
+#[cfg(all(unix, not(rvlf_unsupported)))]
+use crate::sys::child;
+#[cfg(all(unix, not(rvlf_unsupported)))]
+use crate::sys::descriptor::Descriptor;
 use crate::sys::hooks::sabotaged;
 
 use crate::sys::{Context, FileId, Host, Identity, IoError, SyncMode, Sys, thread};
@@ -397,8 +405,18 @@ impl<S: Sys> Refresh for Held<S> {
 
 #[cfg(all(unix, not(rvlf_unsupported)))]
 impl Held<Host> {
+    /// Lets the child of `command` inherit the open lock file.
+    pub(crate) fn lend_to(&self, command: &mut Command) -> io::Result<()> {
+        child::inherit(command, self.clone_descriptor()?);
+        Ok(())
+    }
+
     /// A second descriptor of the open lock file, close-on-exec.
-    pub(crate) fn try_clone_descriptor(&self) -> io::Result<std::os::fd::OwnedFd> {
+    pub(crate) fn try_clone_descriptor(&self) -> io::Result<OwnedFd> {
+        self.clone_descriptor()?.into_inner()
+    }
+
+    fn clone_descriptor(&self) -> io::Result<Descriptor<OwnedFd>> {
         let released = || io::Error::other("the lock is not held any more");
         // In a forked child the file may be locked by a thread that the child does not have.
         if self.known_loss().is_some() {
@@ -409,13 +427,17 @@ impl Held<Host> {
             .as_ref()
             .filter(|file| self.is_lock_file(file))
             .ok_or_else(released)?;
-        file.try_clone().map(Into::into)
+        file.try_clone()
     }
 }
 
 #[cfg(all(unix, rvlf_unsupported))]
 impl Held<Host> {
-    pub(crate) fn try_clone_descriptor(&self) -> io::Result<std::os::fd::OwnedFd> {
+    pub(crate) fn lend_to(&self, _command: &mut Command) -> io::Result<()> {
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
+    pub(crate) fn try_clone_descriptor(&self) -> io::Result<OwnedFd> {
         Err(io::ErrorKind::Unsupported.into())
     }
 }

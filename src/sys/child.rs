@@ -4,20 +4,26 @@
 #![allow(unsafe_code, reason = "pre_exec")]
 
 use std::io;
+#[cfg(not(rvlf_unsupported))]
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
+#[cfg(not(rvlf_unsupported))]
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
+#[cfg(not(rvlf_unsupported))]
+use super::descriptor::Descriptor;
+
 /// Lets the child of `command` inherit `descriptor`, and no other child: in this process it stays
-/// close-on-exec.
-pub(crate) fn inherit(command: &mut Command, descriptor: OwnedFd) {
+/// close-on-exec. The spawn fails if other code has closed the descriptor.
+#[cfg(not(rvlf_unsupported))]
+pub(crate) fn inherit(command: &mut Command, descriptor: Descriptor<OwnedFd>) {
     let keep_on_exec = move || {
-        fcntl(&descriptor, FcntlArg::F_SETFD(FdFlag::empty()))?;
+        fcntl(descriptor.get()?, FcntlArg::F_SETFD(FdFlag::empty()))?;
         Ok(())
     };
-    // SAFETY: the closure makes one system call on a descriptor that it owns, which is
+    // SAFETY: the closure makes system calls on a descriptor that it owns, which are
     // async-signal-safe; it neither allocates nor locks.
     unsafe { command.pre_exec(keep_on_exec) };
 }

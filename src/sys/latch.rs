@@ -49,8 +49,8 @@ impl Latch {
         self.set.load(Ordering::SeqCst)
     }
 
-    /// A descriptor that becomes readable when the latch is set. `None` in a forked child: the child
-    /// shares the pipe, not the flag.
+    /// A descriptor that becomes readable when the latch is set. `None` in a forked child, which
+    /// shares the pipe and not the flag, and if other code has closed the descriptor.
     #[cfg(all(unix, not(rvlf_unsupported)))]
     pub(super) fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         self.pipe.as_ref()?.reader()
@@ -72,13 +72,17 @@ pub(crate) fn wait_any(latches: &[&Latch], timeout: Duration) -> bool {
     }
 }
 
+/// How long one poll takes at the most: if other code closes the pipe during the poll, no event ends
+/// it.
+const LONGEST_POLL: Duration = Duration::from_secs(1);
+
 /// Sleeps for `timeout` at most; returns early if a latch may have been set.
 fn poll_any(latches: &[&Latch], timeout: Duration) {
     #[cfg(all(unix, not(rvlf_unsupported)))]
     {
         let descriptors: Option<Vec<_>> = latches.iter().map(|latch| latch.descriptor()).collect();
         if let Some(descriptors) = descriptors
-            && super::poll::poll_readable(&descriptors, timeout).is_ok()
+            && super::poll::poll_readable(&descriptors, timeout.min(LONGEST_POLL)).is_ok()
         {
             return;
         }
@@ -92,10 +96,12 @@ mod pipe {
     use std::io::{self, PipeReader, PipeWriter, Write};
     use std::os::fd::{AsFd, BorrowedFd};
 
+    use super::super::descriptor::Descriptor;
+
     #[derive(Debug)]
     pub(super) struct Pipe {
-        reader: PipeReader,
-        writer: PipeWriter,
+        reader: Descriptor<PipeReader>,
+        writer: Descriptor<PipeWriter>,
         process: u32,
     }
 
@@ -104,22 +110,25 @@ mod pipe {
             let (reader, writer) = io::pipe()?;
             let process = std::process::id();
             Ok(Pipe {
-                reader,
-                writer,
+                reader: Descriptor::new(reader)?,
+                writer: Descriptor::new(writer)?,
                 process,
             })
         }
 
         pub(super) fn reader(&self) -> Option<BorrowedFd<'_>> {
-            self.is_of_this_process().then(|| self.reader.as_fd())
+            let reader = self.reader.get().ok()?;
+            self.is_of_this_process().then(|| reader.as_fd())
         }
 
         /// Does nothing in a forked child: the parent's waiters would see a pipe that is readable and
         /// a latch that is not set, and would poll without a pause.
         pub(super) fn fill(&self) {
-            if self.is_of_this_process() {
+            if self.is_of_this_process()
+                && let Ok(mut writer) = self.writer.get()
+            {
                 // The pipe is empty and its reader is open: the write neither blocks nor fails.
-                let _ = (&self.writer).write(&[1]);
+                let _ = writer.write(&[1]);
             }
         }
 

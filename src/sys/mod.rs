@@ -25,6 +25,8 @@ mod calls;
 pub(crate) mod cancel;
 #[cfg(unix)]
 pub(crate) mod child;
+#[cfg(all(unix, not(rvlf_unsupported)))]
+pub(crate) mod descriptor;
 pub(crate) mod entry;
 mod facts;
 pub(crate) mod hooks;

@@ -5,6 +5,7 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -74,6 +75,15 @@ pub(super) fn watches_process(watch: &Watch) -> bool {
 }
 
 pub(crate) fn close_spare_watch() {}
+
+/// No number of an open file description is free for a mark everywhere.
+pub(super) fn mark(_descriptor: BorrowedFd<'_>) -> Option<u8> {
+    None
+}
+
+pub(super) fn is_marked(_descriptor: BorrowedFd<'_>, _mark: u8) -> bool {
+    false
+}
 
 pub(super) fn wait(watch: &mut Watch, _cancel: &[CancelToken], _timeout: Duration) -> WakeReason {
     match *watch {}

@@ -30,6 +30,7 @@ mod host {
     use std::path::Path;
 
     use super::super::Host;
+    use super::super::descriptor::Descriptor;
     use super::TableSys;
 
     impl TableSys for Host {
@@ -37,9 +38,10 @@ mod host {
             DirBuilder::new().recursive(true).mode(mode).create(path)
         }
 
-        fn read_all(&self, file: &File) -> io::Result<Vec<u8>> {
+        fn read_all(&self, file: &Descriptor<File>) -> io::Result<Vec<u8>> {
             // At given offsets: a forked child shares the position, and may read at the same time.
             const PIECE: usize = 64 * 1024;
+            let file = file.get()?;
             let mut bytes = Vec::new();
             loop {
                 let len = bytes.len();
@@ -58,11 +60,12 @@ mod host {
             }
         }
 
-        fn write_all(&self, file: &File, bytes: &[u8]) -> io::Result<()> {
-            file.write_all_at(bytes, 0)
+        fn write_all(&self, file: &Descriptor<File>, bytes: &[u8]) -> io::Result<()> {
+            file.get()?.write_all_at(bytes, 0)
         }
 
-        fn copy_access(&self, from: &File, to: &File) -> io::Result<()> {
+        fn copy_access(&self, from: &Descriptor<File>, to: &Descriptor<File>) -> io::Result<()> {
+            let (from, to) = (from.get()?, to.get()?);
             let (wanted, found) = (from.metadata()?, to.metadata()?);
             let (uid, gid) = (wanted.uid(), wanted.gid());
             if (uid, gid) != (found.uid(), found.gid()) {

@@ -20,6 +20,7 @@ use rand::rngs::SysRng;
 
 use super::calls::{errno, retry};
 use super::cancel::CancelToken;
+use super::descriptor::Descriptor;
 use super::latch::wait_any;
 use super::{
     Access, FileId, FileKind, Flock, FlockOutcome, Identity, Liveness, Now, OwnHolds, Prefix, Stat,
@@ -45,11 +46,11 @@ const LEASE_RETRIES: u32 = 50;
 const LEASE_PAUSE: Duration = Duration::from_millis(10);
 
 impl Sys for Host {
-    type Dir = File;
-    type File = File;
+    type Dir = Descriptor<File>;
+    type File = Descriptor<File>;
     type Watch = platform::Watch;
 
-    fn open_dir(&self, path: &Path) -> io::Result<File> {
+    fn open_dir(&self, path: &Path) -> io::Result<Descriptor<File>> {
         let open = |access| {
             let flags = access | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
             retry(|| nix::fcntl::open(path, flags, Mode::empty()))
@@ -59,39 +60,47 @@ impl Sys for Host {
             (Err(error), Some(search_only)) if errno(&error) == Errno::EACCES => open(search_only),
             (outcome, _) => outcome,
         };
-        dir.map(File::from)
+        Descriptor::new(dir?.into())
     }
 
-    fn file_system(&self, dir: &File) -> io::Result<FileSystem> {
-        platform::file_system(dir)
+    fn file_system(&self, dir: &Descriptor<File>) -> io::Result<FileSystem> {
+        platform::file_system(dir.get()?)
     }
 
-    fn list(&self, dir: &File) -> io::Result<Vec<OsString>> {
+    fn list(&self, dir: &Descriptor<File>) -> io::Result<Vec<OsString>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+        let dir = dir.get()?;
         let mut dir = retry(|| Dir::openat(dir, ".", flags, Mode::empty()))?;
         dir.iter()
             .map(|entry| Ok(os_string(entry?.file_name().to_bytes())))
             .collect()
     }
 
-    fn stat_at(&self, dir: &File, name: &OsStr) -> io::Result<Stat> {
+    fn stat_at(&self, dir: &Descriptor<File>, name: &OsStr) -> io::Result<Stat> {
+        let dir = dir.get()?;
         let stat = retry(|| fstatat(dir, name, AtFlags::AT_SYMLINK_NOFOLLOW))?;
         Ok(to_stat(&stat))
     }
 
-    fn is_mount_point(&self, dir: &File, name: &OsStr) -> io::Result<bool> {
-        platform::is_mount_point(dir, name)
+    fn is_mount_point(&self, dir: &Descriptor<File>, name: &OsStr) -> io::Result<bool> {
+        platform::is_mount_point(dir.get()?, name)
     }
 
-    fn open(&self, dir: &File, name: &OsStr, access: Access) -> io::Result<File> {
+    fn open(
+        &self,
+        dir: &Descriptor<File>,
+        name: &OsStr,
+        access: Access,
+    ) -> io::Result<Descriptor<File>> {
         let flags = match access {
             Access::Read => OFlag::O_RDONLY,
             Access::ReadWrite => OFlag::O_RDWR,
         };
+        let dir = dir.get()?;
         let mut retries = 0;
         loop {
             match openat(dir, name, flags | SAFE, Mode::empty()) {
-                Ok(file) => return Ok(file.into()),
+                Ok(file) => return Descriptor::new(file.into()),
                 Err(Errno::EINTR) => {}
                 Err(Errno::EWOULDBLOCK) if retries < LEASE_RETRIES => {
                     retries += 1;
@@ -102,40 +111,56 @@ impl Sys for Host {
         }
     }
 
-    fn create(&self, dir: &File, name: &OsStr, mode: u32) -> io::Result<File> {
+    fn create(
+        &self,
+        dir: &Descriptor<File>,
+        name: &OsStr,
+        mode: u32,
+    ) -> io::Result<Descriptor<File>> {
         let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | SAFE;
-        retry(|| openat(dir, name, flags, to_mode(mode))).map(File::from)
+        let dir = dir.get()?;
+        let created = retry(|| openat(dir, name, flags, to_mode(mode)));
+        Descriptor::new(created?.into())
     }
 
-    fn create_unnamed(&self, dir: &File, mode: u32) -> io::Result<File> {
-        platform::create_unnamed(dir, to_mode(mode))
+    fn create_unnamed(&self, dir: &Descriptor<File>, mode: u32) -> io::Result<Descriptor<File>> {
+        Descriptor::new(platform::create_unnamed(dir.get()?, to_mode(mode))?)
     }
 
-    fn link(&self, file: &File, dir: &File, name: &OsStr) -> io::Result<()> {
-        platform::link(file, dir, name)
+    fn link(
+        &self,
+        file: &Descriptor<File>,
+        dir: &Descriptor<File>,
+        name: &OsStr,
+    ) -> io::Result<()> {
+        platform::link(file.get()?, dir.get()?, name)
     }
 
-    fn rename(&self, dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
+    fn rename(&self, dir: &Descriptor<File>, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        let dir = dir.get()?;
         retry(|| renameat(dir, from, dir, to))
     }
 
-    fn rename_noreplace(&self, dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
-        platform::rename_noreplace(dir, from, to)
+    fn rename_noreplace(&self, dir: &Descriptor<File>, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        platform::rename_noreplace(dir.get()?, from, to)
     }
 
-    fn unlink(&self, dir: &File, name: &OsStr) -> io::Result<()> {
+    fn unlink(&self, dir: &Descriptor<File>, name: &OsStr) -> io::Result<()> {
+        let dir = dir.get()?;
         retry(|| unlinkat(dir, name, UnlinkatFlags::NoRemoveDir))
     }
 
-    fn sync_dir(&self, dir: &File) -> io::Result<()> {
+    fn sync_dir(&self, dir: &Descriptor<File>) -> io::Result<()> {
         // Some network file systems have nothing to sync in a directory and answer EINVAL. fsync(2)
+        let dir = dir.get()?;
         retry(|| dir.sync_all()).or_else(|error| match error.kind() {
             io::ErrorKind::InvalidInput => Ok(()),
             _ => Err(error),
         })
     }
 
-    fn stat(&self, file: &File) -> io::Result<Stat> {
+    fn stat(&self, file: &Descriptor<File>) -> io::Result<Stat> {
+        let file = file.get()?;
         // On a network mount any call may be interrupted, also a stat.
         let stat = retry(|| file.metadata())?;
         let born = stat
@@ -155,7 +180,8 @@ impl Sys for Host {
         })
     }
 
-    fn read(&self, file: &File) -> io::Result<Prefix> {
+    fn read(&self, file: &Descriptor<File>) -> io::Result<Prefix> {
+        let file = file.get()?;
         Prefix::read(|buffer| {
             let mut len = 0;
             // Stop once a whole record is read: trailing bytes are only reported, and another read
@@ -171,7 +197,8 @@ impl Sys for Host {
         })
     }
 
-    fn write(&self, file: &File, offset: u64, bytes: &[u8]) -> io::Result<()> {
+    fn write(&self, file: &Descriptor<File>, offset: u64, bytes: &[u8]) -> io::Result<()> {
+        let file = file.get()?;
         let written = retry(|| file.write_at(bytes, offset))?;
         if written == bytes.len() {
             Ok(())
@@ -184,7 +211,8 @@ impl Sys for Host {
         }
     }
 
-    fn flock(&self, file: &File, operation: Flock) -> io::Result<FlockOutcome> {
+    fn flock(&self, file: &Descriptor<File>, operation: Flock) -> io::Result<FlockOutcome> {
+        let file = file.get()?;
         loop {
             let outcome = match operation {
                 Flock::Shared => file.try_lock_shared(),
@@ -205,7 +233,8 @@ impl Sys for Host {
         }
     }
 
-    fn sync(&self, file: &File, mode: SyncMode) -> io::Result<()> {
+    fn sync(&self, file: &Descriptor<File>, mode: SyncMode) -> io::Result<()> {
+        let file = file.get()?;
         retry(|| match mode {
             SyncMode::All => file.sync_all(),
             SyncMode::Data => file.sync_data(),
@@ -266,8 +295,8 @@ impl Sys for Host {
         }
     }
 
-    fn watch(&self, file: &File, process: Option<Pid>) -> io::Result<platform::Watch> {
-        platform::watch(file, process)
+    fn watch(&self, file: &Descriptor<File>, process: Option<Pid>) -> io::Result<platform::Watch> {
+        platform::watch(file.get()?, process)
     }
 
     fn watches_process(&self, watch: &platform::Watch) -> bool {

@@ -281,6 +281,8 @@ impl<S: TableSys> TableFile<S> {
                 path: self.entry.path.clone(),
             });
         }
+        // Other code may have closed the descriptor, and with it freed the kernel lock.
+        self.sys().stat(&self.file).context("stat", self.path())?;
         // If the file was removed, another process may have created and locked a new one, which the
         // rename would destroy.
         if self.entry.stat_if_names(self.id)?.is_none() {

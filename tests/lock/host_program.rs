@@ -2,20 +2,30 @@
 //! is theirs.
 #![cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
 
+use std::fs::File;
 use std::future::Future;
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::process::Command;
 use std::sync::mpsc;
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
+use nix::sys::inotify::{InitFlags, Inotify};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::SignalFd;
-use rvlf::{CancelToken, LockOptions, WriterLock, lock_path_for};
+use nix::unistd::Pid;
+use rvlf::table::TableGuard;
+use rvlf::{CancelToken, LockFile, LockOptions, WriterLock, lock_path_for};
 use support::{Role, fork, join, scratch, thread_names, until};
 
-pub const ROLES: &[(&str, fn())] = &[("reads its signals", reads_its_signals)];
+pub const ROLES: &[(&str, fn())] = &[
+    ("reads its signals", reads_its_signals),
+    ("closes everything", closes_everything),
+    ("has no streams", has_no_streams),
+];
 
 /// Runs a role that makes its own assertions.
 fn run(role: Role) {
@@ -141,4 +151,258 @@ fn every_thread_of_the_library_is_started_in_one_place() {
             }
         }
     }
+}
+
+// ---------------------------------------------------------------- descriptors
+
+/// What the library may keep open: each is made, and then used and dropped.
+const KEPT: [&str; 8] = [
+    "lock",
+    "handle",
+    "spare watch",
+    "wait",
+    "token",
+    "used token",
+    "lent",
+    "table",
+];
+
+/// What the program opens under the numbers that were the library's.
+const PLANTED: [&str; 3] = ["files", "directories", "inotify instances"];
+
+/// A file of the program, under a number that was one of ours.
+struct Planted {
+    number: RawFd,
+    link: PathBuf,
+}
+
+fn link_of(number: RawFd) -> Option<PathBuf> {
+    std::fs::read_link(format!("/proc/self/fd/{number}")).ok()
+}
+
+/// Whether this process watches a lock file.
+fn watches_a_lock() -> bool {
+    let links: Vec<_> = (0..100).filter_map(link_of).collect();
+    // The watch of the file comes first, then the pidfd of its process.
+    let pidfd = |link: &PathBuf| link.display().to_string().contains("pidfd");
+    let inotify = |link: &PathBuf| link.display().to_string().contains("inotify");
+    links.iter().any(pidfd) && links.iter().any(inotify)
+}
+
+/// Closes every descriptor but the standard streams, as daemons do, and opens `what` under each
+/// number that was open.
+fn replace_all_descriptors(what: &str, dir: &Path) -> Vec<Planted> {
+    // What this process has inherited may have higher numbers.
+    let last = (3..64).rev().find(|number| link_of(*number).is_some());
+    let last = last.expect("the library has something open");
+    for number in 3..=last {
+        let _ = nix::unistd::close(number);
+    }
+    let mut planted = Vec::new();
+    loop {
+        let number = match what {
+            "files" => {
+                let path = dir.join(format!("database-{}", planted.len()));
+                std::fs::write(&path, [b'#'; 200]).expect("the directory is ours");
+                let file = File::options().read(true).write(true).open(path);
+                let file = file.expect("it is ours");
+                file.try_lock().expect("no other open file of it");
+                file.into_raw_fd()
+            }
+            "directories" => File::open(dir).expect("it is there").into_raw_fd(),
+            "inotify instances" => {
+                let instance = Inotify::init(InitFlags::empty()).expect("there is room");
+                let number = instance.as_fd().as_raw_fd();
+                std::mem::forget(instance);
+                number
+            }
+            what => panic!("no such file: {what}"),
+        };
+        let link = link_of(number).expect("it is open");
+        planted.push(Planted { number, link });
+        if number >= last {
+            return planted;
+        }
+    }
+}
+
+fn assert_untouched(planted: &[Planted], dir: &Path) {
+    for file in planted {
+        assert_eq!(
+            link_of(file.number).as_ref(),
+            Some(&file.link),
+            "still open"
+        );
+    }
+    let files = support::names_in(dir)
+        .into_iter()
+        .map(|name| dir.join(name));
+    for path in files.filter(|path| path.display().to_string().contains("database-")) {
+        let content = std::fs::read(&path).expect("it is there");
+        assert!(content == [b'#'; 200], "not a byte of it was written");
+        let other = File::open(&path).expect("it is there");
+        other
+            .try_lock()
+            .expect_err("the program still has its lock");
+    }
+}
+
+/// Another process that holds the lock until it is killed.
+fn other_holder(data: &Path) -> Pid {
+    let holder = fork(|| {
+        let _lock = WriterLock::try_acquire(data).expect("no other holder");
+        loop {
+            thread::park();
+        }
+    });
+    until("the other process holds it", || {
+        lock_path_for(data).exists()
+    });
+    holder
+}
+
+fn end(holder: Pid) {
+    kill(holder, Signal::SIGKILL).expect("it runs");
+    nix::sys::wait::waitpid(holder, None).expect("it is ours");
+}
+
+/// Lets the library open what `kind` names, replaces all descriptors, and has the library use and
+/// drop what it had opened.
+fn closes_everything() {
+    let (data, what) = (data_path(), support::arg_or("PLANTED", ""));
+    let dir = data.parent().expect("it has one").to_owned();
+    let replace = || replace_all_descriptors(&what, &dir);
+    let quiet = LockOptions::new().keepalive(None);
+    let held = || quiet.try_acquire(&data).expect("no other holder");
+    let planted = match support::arg_or("KEPT", "").as_str() {
+        "lock" => {
+            let lock = held();
+            let planted = replace();
+            lock.check().expect_err("the kernel lock is gone");
+            drop(lock);
+            planted
+        }
+        "handle" => {
+            let handle = LockFile::open(&data).expect("the directory is there");
+            let planted = replace();
+            handle
+                .try_acquire()
+                .expect_err("the directory is not open any more");
+            drop(handle);
+            let names = support::names_in(&dir);
+            assert!(!names.iter().any(|name| name == "data.lock"), "{names:?}");
+            planted
+        }
+        "spare watch" => {
+            let holder = other_holder(&data);
+            let waiter = thread::spawn({
+                let data = data.clone();
+                move || support::wait_until_free(data, Duration::MAX)
+            });
+            until("it waits", watches_a_lock);
+            end(holder);
+            waiter.join().expect("no panic").expect("it is free");
+            let planted = replace();
+            let outcome = support::wait_until_free(&data, Duration::from_millis(1));
+            outcome.expect("a wait with another watch");
+            planted
+        }
+        "wait" => {
+            let holder = other_holder(&data);
+            let waiter = thread::spawn({
+                let (options, data) = (quiet.clone(), data.clone());
+                move || options.acquire(&data, Duration::MAX)
+            });
+            until("it waits", watches_a_lock);
+            let planted = replace();
+            end(holder);
+            // Its directory is gone: the wait ends, with an error or with the lock.
+            let _ = waiter.join().expect("no panic");
+            planted
+        }
+        "token" => {
+            let token = CancelToken::new();
+            let planted = replace();
+            drop(token);
+            planted
+        }
+        "used token" => {
+            let token = CancelToken::new();
+            let planted = replace();
+            token.cancel();
+            let options = quiet.clone().cancel_token(&token);
+            let outcome = options.acquire(&data, Duration::MAX);
+            assert!(outcome.expect_err("it is cancelled").is_cancelled());
+            drop(token);
+            planted
+        }
+        "lent" => {
+            let lock = held();
+            let mut command = Command::new("true");
+            lock.lend_to(&mut command).expect("it is held");
+            let planted = replace();
+            command.status().expect_err("there is nothing to inherit");
+            drop((lock, command));
+            planted
+        }
+        "table" => {
+            let path = dir.join("table.json");
+            let mut guard = TableGuard::open(&path, Duration::ZERO).expect("no other process");
+            let planted = replace();
+            guard.save().expect_err("the table's lock is gone");
+            drop(guard);
+            planted
+        }
+        kind => panic!("nothing is called {kind}"),
+    };
+    assert_untouched(&planted, &dir);
+}
+
+// A daemon closes all descriptors but its standard streams, and the next files that it opens get the
+// numbers. The drop of a lock closed the program's file that had the number of the lock's directory,
+// the next wait closed two more, and the cancellation of a token wrote a byte into a third.
+#[test]
+fn a_file_of_the_program_under_a_number_of_ours_is_neither_used_nor_closed() {
+    for kept in KEPT {
+        for planted in PLANTED {
+            let role = Role::new("closes everything").with("KEPT", kept);
+            run(role.with("PLANTED", planted));
+        }
+    }
+}
+
+/// Closes its standard streams, and has the library open everything that it can keep open.
+fn has_no_streams() {
+    let data = data_path();
+    let child = fork(|| {
+        let holder = other_holder(&data);
+        for stream in 0..3 {
+            nix::unistd::close(stream).expect("it is open");
+        }
+        let token = CancelToken::new();
+        let waiter = thread::spawn({
+            let (options, data) = (LockOptions::new(), data.clone());
+            let options = options.cancel_token(&token);
+            move || options.acquire(&data, Duration::MAX)
+        });
+        until("it waits", watches_a_lock);
+        let watch_is_above = (0..3).all(|stream| link_of(stream).is_none());
+        end(holder);
+        let lock = waiter
+            .join()
+            .expect("no panic")
+            .expect("the holder is dead");
+        let all_are_above = (0..3).all(|stream| link_of(stream).is_none());
+        lock.check().expect("it is held");
+        watch_is_above && all_are_above
+    });
+    join(child, "the numbers of the standard streams stay free");
+}
+
+// In a program that has closed its standard output the lock file got number 1: one line that the
+// program printed overwrote the record, the holder noticed nothing, and others were advised to move
+// the file away.
+#[test]
+fn no_descriptor_of_ours_has_the_number_of_a_standard_stream() {
+    run(Role::new("has no streams"));
 }

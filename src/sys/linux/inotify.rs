@@ -4,7 +4,7 @@
 
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
@@ -13,6 +13,7 @@ use nix::libc;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 
 use crate::record::Pid;
+use crate::sys::descriptor::Descriptor;
 use crate::sys::latch::{Latch, SLICE};
 use crate::sys::poll::poll_readable;
 use crate::sys::{CancelToken, Identity, WakeReason, thread};
@@ -27,9 +28,9 @@ pub(crate) struct Watch {
 /// An inotify instance with its watch on one file, and perhaps a pidfd.
 #[derive(Debug)]
 struct Armed {
-    events: Inotify,
+    events: Descriptor<Inotify>,
     file: WatchDescriptor,
-    process: Option<OwnedFd>,
+    process: Option<Descriptor<OwnedFd>>,
 }
 
 /// IN_ATTRIB is the unlink of a release (the link count changes while a descriptor keeps the
@@ -43,12 +44,12 @@ const END_OF_HOLD: AddWatchFlags = AddWatchFlags::IN_ATTRIB
 pub(in crate::sys) fn watch(file: &File, process: Option<Pid>) -> io::Result<Watch> {
     let events = match take_spare() {
         Some(events) => events,
-        None => Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?,
+        None => new_instance()?,
     };
     // By descriptor: the name may belong to another file by now.
     let opened = format!("/proc/self/fd/{}", file.as_raw_fd());
     let armed = Armed {
-        file: events.add_watch(opened.as_str(), END_OF_HOLD)?,
+        file: events.get()?.add_watch(opened.as_str(), END_OF_HOLD)?,
         process: process.and_then(|pid| pidfd_open(pid).ok()),
         events,
     };
@@ -60,6 +61,14 @@ pub(in crate::sys) fn watches_process(watch: &Watch) -> bool {
     armed.process.is_some()
 }
 
+fn new_instance() -> io::Result<Descriptor<Inotify>> {
+    let instance = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK)?;
+    Descriptor::converted(instance, |copy| {
+        // SAFETY: the descriptor is a copy of an inotify instance, and no other code owns it.
+        unsafe { Inotify::from_raw_fd(copy.into_raw_fd()) }
+    })
+}
+
 /// The inotify instance of a watch that has ended, and the process that made it.
 ///
 /// Closing an inotify instance waits for a grace period of the kernel, 8 to 20 ms, and a watch ends
@@ -69,13 +78,13 @@ pub(in crate::sys) fn watches_process(watch: &Watch) -> bool {
 static SPARE: Mutex<Option<(Identity, Armed)>> = Mutex::new(None);
 
 /// `None` also if another thread has the mutex locked: in a forked child that thread may not exist.
-fn take_spare() -> Option<Inotify> {
+fn take_spare() -> Option<Descriptor<Inotify>> {
     let (process, armed) = SPARE.try_lock().ok()?.take()?;
     if super::identity().ok()? != process {
         return None;
     }
     // Most of the time the removal of the file has ended its watch already.
-    let _ = armed.events.rm_watch(armed.file);
+    let _ = armed.events.get().ok()?.rm_watch(armed.file);
     Some(armed.events)
 }
 
@@ -109,20 +118,21 @@ impl Armed {
         let ours = |event: &InotifyEvent| {
             event.wd == self.file || event.mask.contains(AddWatchFlags::IN_Q_OVERFLOW)
         };
-        let events = self.events.read_events();
+        let events = self.events.get().map(Inotify::read_events);
+        let events = events.and_then(|events| Ok(events?));
         events.is_ok_and(|events| events.iter().any(ours))
     }
 }
 
 /// pidfd_open(2), which nix does not have.
-fn pidfd_open(pid: Pid) -> io::Result<OwnedFd> {
+fn pidfd_open(pid: Pid) -> io::Result<Descriptor<OwnedFd>> {
     let flags: libc::c_uint = 0;
     // SAFETY: the call takes two integers and returns a new descriptor or -1; it touches no memory.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.get().cast_signed(), flags) };
     let fd = Errno::result(fd)?;
     let fd = fd.try_into().map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor, close-on-exec, and no other code owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    Descriptor::new(unsafe { OwnedFd::from_raw_fd(fd) })
 }
 
 pub(in crate::sys) fn wait(
@@ -139,8 +149,9 @@ pub(in crate::sys) fn wait(
         let left = timeout.saturating_sub(start.elapsed());
         let ready = match watch.poll(cancel, left) {
             Ok(ready) => ready,
-            Err(Errno::EINTR) => continue,
-            // No memory: sleep instead of spinning, and let the caller look again.
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+            // No memory, or other code has closed the descriptor: sleep instead of spinning, and let
+            // the caller look again.
             Err(_) => {
                 std::thread::sleep(left.min(Duration::from_millis(100)));
                 return WakeReason::Timeout;
@@ -169,15 +180,17 @@ struct Ready {
 }
 
 impl Armed {
-    fn poll(&self, cancel: &[CancelToken], timeout: Duration) -> nix::Result<Ready> {
+    fn poll(&self, cancel: &[CancelToken], timeout: Duration) -> io::Result<Ready> {
         let latches = cancel.iter().map(CancelToken::latch);
         let descriptors: Option<Vec<_>> = latches.map(Latch::descriptor).collect();
         let (cancel, timeout) = match descriptors {
             Some(descriptors) => (descriptors, timeout),
             None => (Vec::new(), timeout.min(SLICE)),
         };
-        let process = self.process.as_ref().map(AsFd::as_fd);
-        let all: Vec<_> = [self.events.as_fd()]
+        // A pidfd that other code has closed is not polled: the end of the process is not noticed.
+        let process = self.process.as_ref().and_then(|process| process.get().ok());
+        let process = process.map(AsFd::as_fd);
+        let all: Vec<_> = [self.events.get()?.as_fd()]
             .into_iter()
             .chain(process)
             .chain(cancel)

@@ -3,6 +3,7 @@
 
 mod identity;
 mod inotify;
+mod mark;
 mod mount;
 mod procfs;
 
@@ -24,6 +25,7 @@ use crate::judge::FileSystem;
 pub(super) use identity::identity;
 pub(crate) use inotify::{Watch, close_spare_watch};
 pub(super) use inotify::{wait, watch, watches_process};
+pub(super) use mark::{is_marked, mark};
 pub(super) use mount::is_mount_point;
 pub(super) use procfs::{boot_id, process};
 

@@ -1,0 +1,161 @@
+//! [`Descriptor`]: a file descriptor that is known again before it is used or closed.
+
+use std::fmt;
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use nix::errno::Errno;
+use nix::sys::stat::{SFlag, fstat};
+
+use super::platform::{is_marked, mark};
+
+/// The highest number of a standard stream.
+const LAST_STANDARD_STREAM: i32 = 2;
+
+/// A descriptor of ours, in a process whose other code may close it.
+///
+/// A daemon that closes "all descriptors above 2" closes ours, and the next file that the program
+/// opens gets the number. That file is neither written to, nor polled, nor closed: [`get`](Self::get)
+/// fails, and a drop does nothing. Other code that closes the descriptor between the check and the
+/// use is not noticed; no check can.
+///
+/// The number is above 2. In a program that has closed its standard streams, whatever it prints would
+/// be written to the file that has number 1.
+pub(crate) struct Descriptor<T: AsFd> {
+    /// Taken by drop alone.
+    inner: Option<T>,
+    witness: Witness,
+}
+
+/// What shows that a number still names our open file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Witness {
+    /// A mark on the open file description, which the program's own open of the same file does not
+    /// have. It needs no I/O, also on a mount that hangs, and not the inode number, which some file
+    /// systems invent and which all inotify instances share.
+    Mark(u8),
+    /// The inode, where a description cannot be marked: not on Linux, or opened with O_PATH.
+    Inode(Inode),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Inode {
+    dev: u64,
+    ino: u64,
+    kind: SFlag,
+}
+
+impl<T: AsFd> Descriptor<T> {
+    /// Takes over a descriptor that was just opened.
+    ///
+    /// # Errors
+    ///
+    /// There are too many open files, or fstat(2) fails.
+    pub(crate) fn new(opened: T) -> io::Result<Descriptor<T>>
+    where
+        T: From<OwnedFd>,
+    {
+        Descriptor::converted(opened, T::from)
+    }
+
+    /// The same for a type that `convert` makes of a descriptor.
+    pub(super) fn converted(
+        opened: T,
+        convert: impl FnOnce(OwnedFd) -> T,
+    ) -> io::Result<Descriptor<T>> {
+        let inner = if opened.as_fd().as_raw_fd() > LAST_STANDARD_STREAM {
+            opened
+        } else {
+            // The copy's number is 3 at the least: that is what std asks fcntl(2) for.
+            convert(opened.as_fd().try_clone_to_owned()?)
+        };
+        let witness = match mark(inner.as_fd()) {
+            Some(mark) => Witness::Mark(mark),
+            None => Witness::Inode(Inode::of(inner.as_fd())?),
+        };
+        Ok(Descriptor {
+            inner: Some(inner),
+            witness,
+        })
+    }
+
+    /// The open file.
+    ///
+    /// # Errors
+    ///
+    /// EBADF: other code has closed the descriptor. The number may belong to another file.
+    ///
+    /// Async-signal-safe.
+    pub(crate) fn get(&self) -> io::Result<&T> {
+        let inner = self
+            .inner
+            .as_ref()
+            .filter(|inner| self.witness.knows(inner.as_fd()));
+        inner.ok_or_else(|| Errno::EBADF.into())
+    }
+
+    /// The open file, whose number the caller closes.
+    ///
+    /// # Errors
+    ///
+    /// As [`get`](Self::get).
+    pub(crate) fn into_inner(mut self) -> io::Result<T> {
+        self.get()?;
+        self.inner.take().ok_or_else(|| Errno::EBADF.into())
+    }
+
+    /// A second descriptor of the same open file description, close-on-exec.
+    pub(crate) fn try_clone(&self) -> io::Result<Descriptor<OwnedFd>> {
+        let copy = self.get()?.as_fd().try_clone_to_owned()?;
+        Ok(Descriptor {
+            inner: Some(copy),
+            witness: self.witness,
+        })
+    }
+}
+
+impl Witness {
+    fn knows(self, descriptor: BorrowedFd<'_>) -> bool {
+        match self {
+            Witness::Mark(mark) => is_marked(descriptor, mark),
+            // An I/O error of a network mount proves nothing.
+            Witness::Inode(inode) => match Inode::of(descriptor) {
+                Ok(found) => found == inode,
+                Err(error) => error != Errno::EBADF,
+            },
+        }
+    }
+}
+
+impl Inode {
+    #[allow(
+        clippy::unnecessary_cast,
+        reason = "the fields' types differ between Unixes"
+    )]
+    fn of(file: BorrowedFd<'_>) -> nix::Result<Inode> {
+        let stat = fstat(file)?;
+        Ok(Inode {
+            dev: stat.st_dev as u64,
+            ino: stat.st_ino as u64,
+            kind: SFlag::from_bits_truncate(stat.st_mode) & SFlag::S_IFMT,
+        })
+    }
+}
+
+impl<T: AsFd> Drop for Descriptor<T> {
+    fn drop(&mut self) {
+        if self.get().is_err() {
+            // The number is another file's, and not ours to close.
+            mem::forget(self.inner.take());
+        }
+    }
+}
+
+impl<T: AsFd> fmt::Debug for Descriptor<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Descriptor")
+            .field(&self.inner.as_ref().map(|inner| inner.as_fd().as_raw_fd()))
+            .finish()
+    }
+}
