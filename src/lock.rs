@@ -244,8 +244,11 @@ impl WriterLock {
 
     /// Checks that this process still holds the lock: to be called right before committing data.
     ///
-    /// Two or three system calls; never waits for a refresh that hangs. On a file system that is
+    /// Four or five system calls; never waits for a refresh that hangs. On a file system that is
     /// not local it also reads the lock file.
+    ///
+    /// [`LossReason::Moved`](crate::LossReason::Moved) is a loss that leaves the lock file intact:
+    /// the path leads to another directory. The call sleeps for 10 ms before it reports that.
     ///
     /// `Ok` also means that the lock file could not be examined (an I/O error, or a refresh that is
     /// under way on a mount that hangs). That is sound: on a local file system the kernel lock

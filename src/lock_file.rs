@@ -20,9 +20,10 @@ use crate::task::{self, LockFuture};
 /// The lock of one data file, seen from outside: a handle to inspect it, wait for it, break it, and
 /// acquire it as often as needed.
 ///
-/// Opening it opens the directory, once. A later chdir(2), or a rename of the directory, does not
-/// change which lock file the handle means. The handle itself holds no lock; a forked child may use
-/// its copy.
+/// The handle stands for the path, as it was named in the working directory of the call that opened
+/// it: a later chdir(2) does not change that. Opening it opens the directory, which is opened anew by
+/// the first call after the path has come to lead to another one. The handle itself holds no lock; a
+/// forked child may use its copy.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -123,7 +124,8 @@ impl LockFile {
     /// The directory or the lock file cannot be examined. A file that this user may not read is no
     /// error but [`LockState::Held`].
     pub fn inspect(&self) -> Result<LockState, IoError> {
-        let state = self.examination(&[]).examine();
+        let place = self.place()?;
+        let state = self.examination(&place, &[]).examine();
         state_or_error(state.map(|state| match state {
             LockFileState::Absent => LockState::Free,
             LockFileState::Unreadable(contention) => LockState::Held(*contention.holder),
@@ -211,17 +213,21 @@ impl LockFile {
     }
 
     fn wait_here(&self, timeout: Duration, cancel: &[CancelToken]) -> Result<LockState, WaitError> {
-        // Kept between looks: a torn file from the future ages by this machine's clock alone.
-        let mut examination = self.examination(cancel);
-        let waited = Waiter::new(&self.place, timeout, cancel).until(|| {
-            Ok(match examination.examine()? {
-                LockFileState::Absent => Look::Done(LockState::Free),
-                LockFileState::Unreadable(contention) => Look::NotYet(contention),
-                LockFileState::Contended => Look::NotYet(Contention::changed_hands()),
-                LockFileState::Lock(lock) if lock.holder.verdict().is_stale() => {
-                    Look::Done(LockState::of(lock.holder))
-                }
-                LockFileState::Lock(lock) => Look::NotYet(lock.into_contention()),
+        let waited = Place::wait_at_the_path(&self.place()?, timeout, |place, left| {
+            // Kept between looks: a torn file from the future ages by this machine's clock alone.
+            let mut examination = self.examination(place, cancel);
+            Waiter::new(place, left, cancel).until(|| {
+                Ok(match examination.examine()? {
+                    // The last step: what is free may not be at the path any more.
+                    state if state.is_obtainable() && place.has_moved() => Look::Moved,
+                    LockFileState::Absent => Look::Done(LockState::Free),
+                    LockFileState::Unreadable(contention) => Look::NotYet(contention),
+                    LockFileState::Contended => Look::NotYet(Contention::changed_hands()),
+                    LockFileState::Lock(lock) if lock.holder.verdict().is_stale() => {
+                        Look::Done(LockState::of(lock.holder))
+                    }
+                    LockFileState::Lock(lock) => Look::NotYet(lock.into_contention()),
+                })
             })
         });
         let state = match waited {
@@ -237,8 +243,17 @@ impl LockFile {
         Ok(state_or_error(state)?)
     }
 
-    fn examination<'a>(&'a self, cancel: &'a [CancelToken]) -> Examination<'a, Host> {
-        Examination::new(&self.place, self.options.policy(), Purpose::Report).cancelled_by(cancel)
+    /// The place, with the directory that its path leads to now.
+    fn place(&self) -> Result<Arc<Place<Host>>, IoError> {
+        Place::current(&self.place)
+    }
+
+    fn examination<'a>(
+        &self,
+        place: &'a Place<Host>,
+        cancel: &'a [CancelToken],
+    ) -> Examination<'a, Host> {
+        Examination::new(place, self.options.policy(), Purpose::Report).cancelled_by(cancel)
     }
 
     /// Acquires the lock in one attempt; see [`WriterLock::try_acquire`].
@@ -277,7 +292,7 @@ impl LockFile {
             self.options.token(),
             cancel,
             self.lock_path(),
-            move |cancel| file.options.acquire_at(&file.place, timeout, cancel),
+            move |cancel| file.options.acquire_at(&file.place()?, timeout, cancel),
         )
     }
 
@@ -305,8 +320,9 @@ impl LockFile {
     ///
     /// See [`BreakError`].
     pub fn break_stale(&self) -> Result<Option<Holder>, BreakError> {
-        let outcome = self.place.break_stale(self.options.policy())?;
-        self.place.remove_leftovers();
+        let place = self.place()?;
+        let outcome = place.break_stale(self.options.policy())?;
+        place.remove_leftovers();
         self.broken_or_held(outcome)
     }
 
@@ -338,7 +354,7 @@ impl LockFile {
     ///
     /// See [`BreakError`].
     pub fn force_break(&self, writer_id: WriterId) -> Result<Option<Holder>, BreakError> {
-        self.broken_or_held(self.place.force_break(writer_id)?)
+        self.broken_or_held(self.place()?.force_break(writer_id)?)
     }
 
     /// Content that can never be a lock is a state to report, not an error.

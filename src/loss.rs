@@ -36,6 +36,17 @@ pub enum LossReason {
     Forked,
     /// Other code in this process closed the lock file's descriptor, which freed the kernel lock.
     DescriptorClosed,
+    /// The path leads to another directory now, in which contenders by this path do not see this
+    /// lock. The lock file itself is intact in its own directory, which was renamed or mounted over:
+    /// unlike after every other loss it is refreshed until the release, which removes it.
+    Moved,
+}
+
+impl LossReason {
+    /// Whether nothing at the lock path is the holder's any more.
+    pub(crate) fn is_final(&self) -> bool {
+        !matches!(self, LossReason::Moved)
+    }
 }
 
 impl fmt::Display for LossReason {
@@ -57,6 +68,9 @@ impl fmt::Display for LossReason {
             LossReason::DescriptorClosed => {
                 f.write_str("other code in this process closed the lock file's descriptor")
             }
+            LossReason::Moved => f.write_str(
+                "its path leads to another directory now, where other processes do not see it",
+            ),
         }
     }
 }

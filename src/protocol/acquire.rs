@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::breaking::{BreakStep, BrokenLock};
 use super::evidence::Purpose;
 use super::examine::{Examination, ExaminedLock, LockFileState};
-use super::publish::{PublishOptions, Published};
+use super::publish::{Publish, PublishOptions, Published};
 use super::{Contention, Place, ROUNDS, Result, jittered};
 use crate::judge::StalePolicy;
 use crate::loss::OnLost;
@@ -33,6 +33,8 @@ pub(crate) struct AcquireOptions {
 pub(super) enum Attempt<F> {
     Held(Box<Published<F>>),
     Refused(Contention),
+    /// The path leads to another directory by now.
+    Moved,
 }
 
 /// The attempts of one acquisition, and what outlives each of them.
@@ -98,15 +100,11 @@ impl<'a, S: Sys> Attempts<'a, S> {
 
     /// `None` if another contender was quicker: the attempt goes into another round.
     fn publish(&mut self) -> Result<Option<Attempt<S::File>>> {
-        let Some(published) = self.place.publish(&self.options, self.broken)? else {
-            return Ok(None);
-        };
-        // Not before the publish: to list a directory takes long enough for another contender to
-        // publish, who would not know that a holder had died.
-        if published.broken.is_some() {
-            self.place.remove_leftovers();
-        }
-        Ok(Some(Attempt::Held(published)))
+        Ok(match self.place.publish(&self.options, self.broken)? {
+            Publish::Done(published) => Some(Attempt::Held(published)),
+            Publish::LostRace => None,
+            Publish::Moved => Some(Attempt::Moved),
+        })
     }
 
     /// `None` where the attempt goes into another round.

@@ -23,6 +23,17 @@ pub(crate) enum LockFileState<S: Sys> {
     Lock(Box<ExaminedLock<S>>),
 }
 
+impl<S: Sys> LockFileState<S> {
+    /// Whether a contender could obtain the lock.
+    pub(crate) fn is_obtainable(&self) -> bool {
+        match self {
+            LockFileState::Absent => true,
+            LockFileState::Unreadable(_) | LockFileState::Contended => false,
+            LockFileState::Lock(lock) => lock.holder.verdict.is_stale(),
+        }
+    }
+}
+
 /// A lock file that was read and judged. The shared kernel lock is held until it is dropped.
 pub(crate) struct ExaminedLock<S: Sys> {
     pub(super) opened: OpenLockFile<S>,

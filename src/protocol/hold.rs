@@ -17,7 +17,7 @@ use super::keepalive::Refresh;
 use super::publish::{Published, Recorded};
 use super::release::PathOwner;
 use super::wait::{Look, Waited, Waiter};
-use super::{Place, Result};
+use super::{Place, Result, SETTLE};
 use crate::alias::Alias;
 use crate::error::HoldError;
 use crate::holder::Holder;
@@ -55,7 +55,7 @@ pub(crate) struct Held<S: Sys> {
 #[derive(Clone, Copy, Debug)]
 struct Status {
     last: Recorded,
-    /// Sticky: after it nothing at the path is ours.
+    /// Sticky; after a final one nothing at the path is ours.
     loss: Option<LossReason>,
 }
 
@@ -70,27 +70,40 @@ pub(crate) enum Acquired<S: Sys> {
 impl<S: Sys> Held<S> {
     /// Attempts until the timeout has passed; at least once.
     pub(crate) fn acquire(place: &Arc<Place<S>>, options: AcquireOptions) -> Result<Acquired<S>> {
+        let process = place.sys().identity();
+        let process = process.context("identify this process", place.lock_path())?;
+        let waited = Place::wait_at_the_path(place, options.timeout, |place, left| {
+            Held::acquire_there(place, left, process, &options)
+        })?;
+        Ok(match waited {
+            Waited::Done(acquired) => acquired,
+            Waited::TimedOut(contention) => Acquired::Refused(contention.holder),
+            Waited::Cancelled => Acquired::Cancelled,
+        })
+    }
+
+    /// Attempts in the directory that is open. `None` if the path leads to another one by now.
+    fn acquire_there(
+        place: &Arc<Place<S>>,
+        timeout: Duration,
+        process: Identity,
+        options: &AcquireOptions,
+    ) -> Result<Option<Waited<Acquired<S>>>> {
         if options.refuse_aliases
             && let Some(alias) = place.alias()?
         {
-            return Ok(Acquired::Aliased(alias));
+            return Ok(Some(Waited::Done(Acquired::Aliased(alias))));
         }
-        let process = place.sys().identity();
-        let process = process.context("identify this process", place.lock_path())?;
-        let mut attempts = Attempts::new(place, &options);
-        let waited = Waiter::new(place, options.timeout, &options.cancel).until(|| {
+        let mut attempts = Attempts::new(place, options);
+        Waiter::new(place, timeout, &options.cancel).until(|| {
             Ok(match attempts.attempt()? {
-                Attempt::Held(published) => Look::Done(published),
+                Attempt::Held(published) => {
+                    let held = Held::new(place.clone(), *published, process, options);
+                    Look::Done(Acquired::Held(Arc::new(held)))
+                }
                 Attempt::Refused(contention) => Look::NotYet(contention),
+                Attempt::Moved => Look::Moved,
             })
-        })?;
-        Ok(match waited {
-            Waited::TimedOut(contention) => Acquired::Refused(contention.holder),
-            Waited::Cancelled => Acquired::Cancelled,
-            Waited::Done(published) => {
-                let held = Held::new(place.clone(), *published, process, options);
-                Acquired::Held(Arc::new(held))
-            }
         })
     }
 
@@ -98,7 +111,7 @@ impl<S: Sys> Held<S> {
         place: Arc<Place<S>>,
         published: Published<S::File>,
         process: Identity,
-        options: AcquireOptions,
+        options: &AcquireOptions,
     ) -> Held<S> {
         let Published {
             file,
@@ -118,7 +131,7 @@ impl<S: Sys> Held<S> {
             published: recorded.record,
             broken,
             patience: stale_after / 2,
-            on_lost: options.on_lost,
+            on_lost: options.on_lost.clone(),
             file: Mutex::new(Some(file)),
             status: Mutex::new(Status {
                 last: recorded,
@@ -150,12 +163,19 @@ impl<S: Sys> Held<S> {
             return Some(LossReason::Forked);
         }
         let Status { last, loss } = *lock(&self.status);
-        if loss.is_some() || self.place.entry.is_local() {
+        if self.place.entry.is_local() || loss.is_some_and(|loss| loss.is_final()) {
             return loss;
         }
         let now = self.place.sys().now().since_boot;
-        let is_expired = now.saturating_sub(last.since_boot) > self.patience;
-        is_expired.then(|| self.lose(LossReason::RefreshFailed))
+        if now.saturating_sub(last.since_boot) > self.patience {
+            return Some(self.lose(LossReason::RefreshFailed));
+        }
+        loss
+    }
+
+    /// The same, if nothing at the path is ours any more.
+    fn known_final_loss(&self) -> Option<LossReason> {
+        self.known_loss().filter(LossReason::is_final)
     }
 
     fn is_forked(&self) -> bool {
@@ -167,14 +187,42 @@ impl<S: Sys> Held<S> {
 
     /// Checks whether the lock is still ours. An I/O error alone is no loss.
     pub(crate) fn check(&self) -> Result<(), LossReason> {
-        match self.known_loss() {
+        match self.known_final_loss() {
             Some(loss) => return Err(loss),
             None => self.check_descriptor()?,
         }
-        match self.path_owner() {
-            Ok(owner) => self.note(owner),
-            Err(_) => Ok(()),
+        let owner = self.path_owner().unwrap_or(PathOwner::Us);
+        self.note(owner)?;
+        self.check_directory()
+    }
+
+    /// Whether contenders by this path see the lock.
+    fn check_directory(&self) -> Result<(), LossReason> {
+        match self.known_loss() {
+            Some(loss) => Err(loss),
+            None if self.has_moved() => Err(self.lose(LossReason::Moved)),
+            None => Ok(()),
         }
+    }
+
+    /// Whether the path leads to another directory, in which our file is not. Twice, since a
+    /// directory is replaced in two renames; and a path that leads nowhere is no sign, since no
+    /// contender can acquire by it.
+    fn has_moved(&self) -> bool {
+        let leads_elsewhere = || matches!(self.place.entry.path_leads_here(), Ok(false));
+        if !leads_elsewhere() {
+            return false;
+        }
+        self.place.settle(SETTLE);
+        leads_elsewhere() && !self.is_ours_by_the_whole_path()
+    }
+
+    /// Also where the path leads to a copy of the directory made of hard links, and where inode
+    /// numbers of directories are made up. What cannot be examined is no sign.
+    fn is_ours_by_the_whole_path(&self) -> bool {
+        let anew = self.place.open_anew();
+        let owner = anew.and_then(|place| place.path_owner(self.id, self.record().writer_id()));
+        owner.map_or(true, |owner| owner == PathOwner::Us)
     }
 
     /// Foreign code may have closed our descriptor, and with it dropped the kernel lock.
@@ -214,7 +262,9 @@ impl<S: Sys> Held<S> {
     /// Makes a loss sticky, and reports it once.
     fn lose(&self, reason: LossReason) -> LossReason {
         let mut status = lock(&self.status);
-        if let Some(earlier) = status.loss {
+        if let Some(earlier) = status.loss
+            && (earlier.is_final() || !reason.is_final())
+        {
             return earlier;
         }
         status.loss = Some(reason);
@@ -245,7 +295,7 @@ impl<S: Sys> Held<S> {
 
     /// Writes the record with a new time, through the descriptor: it cannot touch a successor's file.
     pub(crate) fn refresh(&self) -> Result<(), HoldError> {
-        if let Some(loss) = self.known_loss() {
+        if let Some(loss) = self.known_final_loss() {
             return Err(self.lost_error(loss));
         }
         let file = lock(&self.file);
@@ -263,7 +313,8 @@ impl<S: Sys> Held<S> {
         self.write_record(file).map_err(HoldError::Io)?;
         // The path, too: what is refreshed may be a file that was renamed aside.
         let owner = self.path_owner().unwrap_or(PathOwner::Us);
-        self.note(owner).map_err(|loss| self.lost_error(loss))
+        let noted = self.note(owner).and_then(|()| self.check_directory());
+        noted.map_err(|loss| self.lost_error(loss))
     }
 
     /// A mount that goes by names may send a write through an old descriptor to the file that has the
@@ -309,9 +360,11 @@ impl<S: Sys> Held<S> {
         let outcome = match self.loss_before_unlink(file.as_ref()) {
             Some(loss) => Err(loss),
             None => {
+                // Before the unlink, after which the whole path shows our file no more.
+                let checked = self.check_directory();
                 let writer_id = self.record().writer_id();
                 let unlinked = self.place.unlink_own(self.id, writer_id);
-                self.note(unlinked.map_err(HoldError::Io)?)
+                self.note(unlinked.map_err(HoldError::Io)?).and(checked)
             }
         };
         if let Some(file) = file.take() {
@@ -329,7 +382,7 @@ impl<S: Sys> Held<S> {
     /// break the lock and publish between the check of the path and the unlink, and its file may
     /// even have the inode number of ours, which is free.
     fn loss_before_unlink(&self, file: Option<&S::File>) -> Option<LossReason> {
-        let loss = self.known_loss();
+        let loss = self.known_final_loss();
         if loss.is_some() || sabotaged!(self.place.entry.sys, UnlinkUnderLock) {
             return loss;
         }
@@ -393,7 +446,7 @@ impl<S: Sys> Refresh for Held<S> {
     fn refresh_in_background(&self) -> bool {
         match self.refresh() {
             Ok(()) => true,
-            Err(HoldError::Lost(_)) => false,
+            Err(HoldError::Lost(lost)) => !lost.reason.is_final(),
             Err(HoldError::Io(IoError { source, .. })) => {
                 // EIO, ESTALE and their like may pass: the next tick tries again.
                 trace::refresh_failed(self.place.lock_path(), &source);

@@ -15,7 +15,9 @@ const LEFTOVER_AGE: Duration = Duration::from_secs(60);
 
 /// Removes the leftovers in the directory at `path`. Returns how many were removed.
 pub(crate) fn remove_leftovers_at<S: Sys>(sys: &S, path: &Path) -> Result<usize, IoError> {
-    let dir = sys.open_dir(path).context("open the directory", path)?;
+    let dir = sys
+        .open_dir(None, path)
+        .context("open the directory", path)?;
     Ok(remove_leftovers(sys, &dir))
 }
 

@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::{DOUBTS, Result};
@@ -10,6 +11,7 @@ use crate::alias::Alias;
 use crate::judge::KernelLock;
 use crate::record::{DecodeError, Record};
 use crate::sys::entry::{Entry, present};
+use crate::sys::hooks::sabotaged;
 use crate::sys::{
     Access, Context, FileId, FileKind, Flock, FlockOutcome, IoError, Prefix, Stat, Sys,
 };
@@ -41,6 +43,35 @@ impl<S: Sys> Place<S> {
             data_path: data_path.to_owned(),
             doubts: &DOUBTS,
         })
+    }
+
+    /// The same lock path, with the directory that it leads to now.
+    pub(crate) fn open_anew(&self) -> Result<Place<S>, IoError> {
+        Ok(Place {
+            entry: self.entry.open_anew()?,
+            data_path: self.data_path.clone(),
+            doubts: self.doubts,
+        })
+    }
+
+    /// `place`, or the same lock path opened anew if it leads to another directory by now.
+    pub(crate) fn current(place: &Arc<Place<S>>) -> Result<Arc<Place<S>>, IoError> {
+        if matches!(place.entry.path_leads_here(), Ok(true)) {
+            Ok(Arc::clone(place))
+        } else {
+            place.open_anew().map(Arc::new)
+        }
+    }
+
+    /// Whether a wait has to go on in another directory. Where inode numbers are made up, two of one
+    /// directory may differ: then they prove nothing.
+    pub(crate) fn has_moved(&self) -> bool {
+        let leads_here = |entry: &Entry<S>| matches!(entry.path_leads_here(), Ok(true));
+        let proves_nothing = || {
+            let anew = self.entry.open_anew();
+            !self.entry.is_local() && anew.is_ok_and(|anew| !leads_here(&anew))
+        };
+        !sabotaged!(self.entry.sys, Path) && !leads_here(&self.entry) && !proves_nothing()
     }
 
     pub(crate) fn sys(&self) -> &S {

@@ -6,6 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use super::breaking::BrokenLock;
+use super::release::PathOwner;
 use super::unsettled::Unsettled;
 use super::{Place, Result, SETTLE, is_gone};
 use crate::judge::KernelLock;
@@ -47,6 +48,15 @@ pub(super) struct Recorded {
 /// A record at the lock path that is not a hold yet.
 type Made<'a, S> = (Unsettled<'a, S>, Recorded);
 
+/// How a publish ended without an error.
+pub(super) enum Publish<F> {
+    Done(Box<Published<F>>),
+    /// Another contender was first.
+    LostRace,
+    /// The path leads to another directory by now.
+    Moved,
+}
+
 /// How a linked publish ended without an error.
 enum Linked<'a, S: Sys> {
     Done(Made<'a, S>),
@@ -57,30 +67,63 @@ enum Linked<'a, S: Sys> {
 }
 
 impl<S: Sys> Place<S> {
-    /// Puts a record at the lock path, all of it at once. `None` if another contender was first.
+    /// Puts a record at the lock path, all of it at once.
     pub(super) fn publish(
         &self,
         options: &PublishOptions,
         broken: Option<BrokenLock>,
-    ) -> Result<Option<Box<Published<S::File>>>> {
+    ) -> Result<Publish<S::File>> {
+        if sabotaged!(self.entry.sys, PathLast) && self.has_moved() {
+            return Ok(Publish::Moved);
+        }
         let made = match self.publish_linked(options)? {
             Linked::Done(made) => Some(made),
             Linked::NameTaken => None,
             Linked::Unsupported => self.publish_exclusive(options)?,
         };
         let Some((unsettled, recorded)) = made else {
-            return Ok(None);
+            return Ok(Publish::LostRace);
         };
-        let id = unsettled.id();
-        let Some(file) = self.settle_published(unsettled, broken)? else {
-            return Ok(None);
+        let Some(unsettled) = self.settle_published(unsettled, broken)? else {
+            return Ok(Publish::LostRace);
         };
-        Ok(Some(Box::new(Published {
-            file,
-            id,
+        // Not before the publish: to list a directory takes long enough for another contender to
+        // publish, who would not know that a holder had died.
+        if broken.is_some() {
+            self.remove_leftovers();
+        }
+        // The last step: whatever comes after it would be time in which the directory at the path
+        // may be replaced, and another contender publish in the new one.
+        if !sabotaged!(self.entry.sys, PathLast) && !self.is_at_the_path(&unsettled)? {
+            if broken.is_some() {
+                // Left behind as a dead holder's: the next one there learns that a holder has died.
+                unsettled.abandon();
+            }
+            return Ok(Publish::Moved);
+        }
+        Ok(Publish::Done(Box::new(Published {
+            id: unsettled.id(),
+            file: unsettled.keep(),
             recorded,
             broken,
         })))
+    }
+
+    /// Whether the path leads to the directory in which our file is.
+    fn is_at_the_path(&self, unsettled: &Unsettled<'_, S>) -> Result<bool, IoError> {
+        match self.entry.path_leads_here() {
+            // The numbers may be made up: what the whole path shows decides.
+            Ok(false) if !self.entry.is_local() => {
+                let owner = |place: Place<S>| {
+                    let owner = place.path_owner(unsettled.id(), unsettled.writer_id());
+                    matches!(owner, Ok(PathOwner::Us))
+                };
+                Ok(self.open_anew().is_ok_and(owner))
+            }
+            // A directory is replaced in two renames, and this is the moment between them.
+            Err(error) if leads_nowhere(&error.source) => Ok(false),
+            leads_here => leads_here,
+        }
     }
 
     /// Linked publish: an unnamed file is locked, written, and only then given its name.
@@ -265,11 +308,11 @@ impl<S: Sys> Place<S> {
 
     /// Waits for those who may be about to remove what we published, or to create the same name on
     /// another mount. `None` if it is not there any more then.
-    fn settle_published(
-        &self,
-        unsettled: Unsettled<'_, S>,
+    fn settle_published<'a>(
+        &'a self,
+        unsettled: Unsettled<'a, S>,
         broken: Option<BrokenLock>,
-    ) -> Result<Option<S::File>> {
+    ) -> Result<Option<Unsettled<'a, S>>> {
         if broken.is_some_and(|broken| broken.stale_for_deployed) {
             self.settle(SETTLE);
             if self.entry.stat_if_names(unsettled.id())?.is_none() {
@@ -278,14 +321,14 @@ impl<S: Sys> Place<S> {
             }
         }
         if self.entry.is_local() {
-            return Ok(Some(unsettled.keep()));
+            return Ok(Some(unsettled));
         }
         self.read_back(unsettled)
     }
 
     /// Some network mounts let several creators of one name win: the record that is there in the
     /// end is the winner's.
-    fn read_back(&self, unsettled: Unsettled<'_, S>) -> Result<Option<S::File>> {
+    fn read_back<'a>(&'a self, unsettled: Unsettled<'a, S>) -> Result<Option<Unsettled<'a, S>>> {
         const OPERATION: &str = "read the lock file back";
         self.settle(READ_BACK_DELAY);
         let found = match self.read_name(&self.entry.name) {
@@ -297,7 +340,7 @@ impl<S: Sys> Place<S> {
             return Ok(None);
         };
         match Record::decode(prefix.bytes()) {
-            Ok(record) if record.writer_id() == unsettled.writer_id() => Ok(Some(unsettled.keep())),
+            Ok(record) if record.writer_id() == unsettled.writer_id() => Ok(Some(unsettled)),
             // Another creator's file; a short one has not been written yet, and ours has been.
             Ok(_) | Err(DecodeError::Short { .. }) => {
                 unsettled.abandon();
@@ -307,4 +350,11 @@ impl<S: Sys> Place<S> {
             Err(error) => Err(io::Error::other(error)).context(OPERATION, self.lock_path())?,
         }
     }
+}
+
+fn leads_nowhere(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+    )
 }

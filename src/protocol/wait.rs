@@ -3,11 +3,12 @@
 //! Source: `spec/protocol.md#wait`.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::contention::HoldId;
 use super::pace::Pace;
-use super::{Contention, Place, Result, jittered};
+use super::{Contention, Place, ROUNDS, Result, jittered};
 use crate::judge::Verdict;
 use crate::record::Record;
 use crate::sys::entry::present;
@@ -51,6 +52,8 @@ impl<'a, S: Sys> Pauses<'a, S> {
 pub(crate) enum Look<T> {
     Done(T),
     NotYet(Contention),
+    /// The path leads to another directory by now.
+    Moved,
 }
 
 /// How a wait ended without an error.
@@ -106,26 +109,31 @@ impl<'a, S: Sys> Waiter<'a, S> {
     }
 
     /// Looks until it is done, the timeout has passed, or the wait is cancelled; unless it was
-    /// cancelled before, at least once.
+    /// cancelled before, at least once. `None` if the path leads to another directory by now.
     pub(crate) fn until<T>(
         mut self,
         mut look: impl FnMut() -> Result<Look<T>>,
-    ) -> Result<Waited<T>> {
+    ) -> Result<Option<Waited<T>>> {
         loop {
             if self.pauses.are_cancelled() {
-                return Ok(Waited::Cancelled);
+                return Ok(Some(Waited::Cancelled));
             }
             let contention = match look()? {
-                Look::Done(value) => return Ok(Waited::Done(value)),
+                Look::Done(value) => return Ok(Some(Waited::Done(value))),
                 Look::NotYet(contention) => contention,
+                Look::Moved => return Ok(None),
             };
             let left = self.left();
             if left.is_zero() {
-                return Ok(Waited::TimedOut(contention));
+                return Ok(Some(Waited::TimedOut(contention)));
             }
             match self.follow(&contention, left) {
                 Next::LookAgain => {}
                 Next::Sleep => self.pause(&contention, left),
+            }
+            // No event reports that the directory was replaced: the next look is what notices.
+            if self.place.has_moved() {
+                return Ok(None);
             }
         }
     }
@@ -187,6 +195,33 @@ impl<'a, S: Sys> Waiter<'a, S> {
         match self.pauses.wait(self.watch.as_mut(), pause.min(left)) {
             WakeReason::FileEvent | WakeReason::ProcessEnded => self.pace.event(),
             WakeReason::Timeout | WakeReason::Cancelled => {}
+        }
+    }
+}
+
+impl<S: Sys> Place<S> {
+    /// Waits by `wait`, which receives the place and the time that is left, and again with the
+    /// directory opened anew where `wait` finds that the path leads to another one.
+    pub(crate) fn wait_at_the_path<T>(
+        place: &Arc<Place<S>>,
+        timeout: Duration,
+        mut wait: impl FnMut(&Arc<Place<S>>, Duration) -> Result<Option<Waited<T>>>,
+    ) -> Result<Waited<T>> {
+        let mut place = Arc::clone(place);
+        let since_boot = |place: &Place<S>| place.sys().now().since_boot;
+        let started = since_boot(&place);
+        let mut rounds = 0;
+        loop {
+            let waited = since_boot(&place).saturating_sub(started);
+            let left = timeout.saturating_sub(waited);
+            if let Some(waited) = wait(&place, left)? {
+                return Ok(waited);
+            }
+            rounds += 1;
+            if rounds >= ROUNDS && left.is_zero() {
+                return Ok(Waited::TimedOut(Contention::changed_hands()));
+            }
+            place = Arc::new(place.open_anew()?);
         }
     }
 }

@@ -1,7 +1,7 @@
 //! The calls of a process to the simulated kernel, and their replies. Both are values, so that the
 //! state of a process can be the list of the replies that it has received.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::sync::Arc;
@@ -16,8 +16,26 @@ use crate::sys::{
     WakeReason,
 };
 
-/// One component of a path, in the only directory of a world.
+/// One component of a path. In the second directory of a world it begins with [`SECOND_DIR`].
 pub(super) type Name = Arc<OsStr>;
+
+/// One of the two directories of a world, of which the path leads to one at a time.
+pub(super) type DirId = usize;
+
+/// What the names in the second directory begin with.
+pub(super) const SECOND_DIR: &str = "second/";
+
+/// The name `name` in the directory `dir`.
+pub(super) fn name_in(dir: DirId, name: &OsStr) -> Name {
+    match dir {
+        0 => name.into(),
+        _ => {
+            let mut in_second = OsString::from(SECOND_DIR);
+            in_second.push(name);
+            in_second.as_os_str().into()
+        }
+    }
+}
 
 /// A file descriptor, numbered in its process.
 pub(super) type Fd = usize;
@@ -29,8 +47,9 @@ pub(super) type WatchId = usize;
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) enum Call {
     OpenDir,
+    StatDir,
     FileSystem,
-    List,
+    List(DirId),
     StatAt(Name),
     Open(Name, Access),
     Create(Name),
@@ -83,6 +102,8 @@ pub(super) enum Reply {
     Done,
     /// An errno.
     Failed(i32),
+    /// The directory that the path leads to.
+    Dir(DirId),
     FileSystem(FileSystem),
     Names(Vec<Name>),
     Stat(Stat),

@@ -112,7 +112,7 @@ impl SimSys {
     ///
     /// If there is no lock file.
     pub fn overwrite_lock(&self, content: &[u8]) {
-        let dir = self.open_dir(Path::new("."));
+        let dir = self.open_dir(None, Path::new("."));
         let file = dir.and_then(|dir| self.open(&dir, LOCK.as_ref(), Access::ReadWrite));
         let written = file.and_then(|file| self.write(&file, 0, content));
         written.expect("the lock file is there");
@@ -145,7 +145,7 @@ impl SimSys {
     /// The names in the directory.
     #[must_use]
     pub fn names(&self) -> Vec<String> {
-        let dir = self.open_dir(Path::new("."));
+        let dir = self.open_dir(None, Path::new("."));
         let names = dir.and_then(|dir| self.list(&dir)).unwrap_or_default();
         names
             .iter()

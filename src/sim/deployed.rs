@@ -29,7 +29,7 @@ impl SimSys {
     /// `WouldBlock` if the lock is held, `AlreadyExists` if another process was quicker, or the
     /// error of the call that failed.
     pub fn try_acquire_deployed(&self) -> io::Result<DeployedLock> {
-        let dir = self.open_dir(Path::new("."))?;
+        let dir = self.open_dir(None, Path::new("."))?;
         let pid = self.identity()?.pid;
         let (hostname, now) = (self.hostname(), self.now().realtime_ns);
         let record = Record::new(

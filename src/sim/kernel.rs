@@ -1,6 +1,6 @@
 //! A kernel as a plain value: cloned, compared and hashed like a number.
 //!
-//! It has one directory, which is enough for a lock. Each call is one atomic step, but for those
+//! It has two directories, and the path leads to one of them. Each call is one atomic step, but for those
 //! that [`Kernel::apply`] names. Descriptors, descriptions and, in a coarse world, inodes are
 //! numbered per process: numbered globally, situations that differ only in which process came first
 //! would be different values.
@@ -25,7 +25,7 @@ use self::files::{Ino, Inode};
 use self::power::Disk;
 use self::processes::{Life, Process};
 use self::waiting::Watch;
-use super::call::Name;
+use super::call::{DirId, Name};
 use crate::record::{KernelStamp, Pid, Record, WriterId};
 use crate::sys::{FileKind, nanos};
 
@@ -58,6 +58,9 @@ pub(super) struct Kernel {
     now_ns: u64,
     /// When the machines were booted last.
     booted_ns: u64,
+    path_leads_to: DirId,
+    /// Whether the path ever led to the other directory, of which no watch is notified.
+    had_switch: bool,
     /// How often they have booted since the beginning.
     boots: u8,
     /// By how many seconds the wall clock of each kernel was set.
@@ -80,6 +83,8 @@ impl Kernel {
         Kernel {
             now_ns: START_NS,
             booted_ns: START_NS - UPTIME_NS,
+            path_leads_to: 0,
+            had_switch: false,
             boots: 0,
             clock_steps: BTreeMap::new(),
             budget: EventBudget::default(),
@@ -163,7 +168,9 @@ impl Kernel {
     /// dies while it examines or breaks the lock generates none, nor does one that gives up after a
     /// fault.
     pub(super) fn may_lack_event(&self, name: &str) -> bool {
-        self.had_silent_unlock || self.had_fault && self.names.contains_key(OsStr::new(name))
+        self.had_silent_unlock
+            || self.had_switch
+            || self.had_fault && self.names.contains_key(OsStr::new(name))
     }
 }
 

@@ -48,8 +48,8 @@ pub use self::sim_sys::{SimDir, SimFile, SimWatch};
 pub use self::world::World;
 pub use crate::sys::hooks::Safeguard;
 
-/// The data file of every world.
-const DATA_FILE: &str = "d";
+/// The data file of every world. Not relative to a working directory: its directory may be replaced.
+const DATA_FILE: &str = "/d";
 
 /// The lock path of the data file.
 const LOCK: &str = "d.lock";

@@ -6,15 +6,15 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
-use super::call::{Call, Cancel, Fd, Reply, WatchId};
+use super::call::{Call, Cancel, DirId, Fd, Name, Reply, WatchId, name_in};
 use super::fingerprint::fingerprint;
 use super::process::SimSys;
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
 use crate::sys::hooks::{Hooks, Safeguard};
 use crate::sys::{
-    Access, CancelToken, Flock, FlockOutcome, Identity, Liveness, Now, OwnHolds, Prefix, Stat,
-    SyncMode, Sys, WakeReason,
+    Access, CancelToken, FileId, Flock, FlockOutcome, Identity, Liveness, Now, OwnHolds, Prefix,
+    Stat, SyncMode, Sys, WakeReason,
 };
 
 impl fmt::Debug for SimSys {
@@ -31,6 +31,13 @@ impl SimSys {
         }
     }
 
+    fn dir(&self, call: Call) -> io::Result<DirId> {
+        match self.call(call) {
+            Reply::Dir(dir) => Ok(dir),
+            reply => Err(reply.into_error()),
+        }
+    }
+
     fn file(&self, call: Call) -> io::Result<SimFile> {
         match self.call(call) {
             Reply::File(fd) => Ok(SimFile {
@@ -42,9 +49,15 @@ impl SimSys {
     }
 }
 
-/// The only directory of a world.
+/// A directory of a world.
 #[derive(Debug)]
-pub struct SimDir(());
+pub struct SimDir(DirId);
+
+impl SimDir {
+    fn name(&self, name: &OsStr) -> Name {
+        name_in(self.0, name)
+    }
+}
 
 /// An open file of a simulated process.
 #[derive(Debug)]
@@ -78,8 +91,17 @@ impl Sys for SimSys {
     type File = SimFile;
     type Watch = SimWatch;
 
-    fn open_dir(&self, _path: &Path) -> io::Result<SimDir> {
-        self.done(Call::OpenDir).map(SimDir)
+    fn open_dir(&self, _base: Option<&SimDir>, _path: &Path) -> io::Result<SimDir> {
+        self.dir(Call::OpenDir).map(SimDir)
+    }
+
+    fn stat_dir(&self, base: Option<&SimDir>, _path: &Path) -> io::Result<FileId> {
+        let dir = match base {
+            Some(itself) => itself.0,
+            None => self.dir(Call::StatDir)?,
+        };
+        let ino = u64::try_from(dir).expect("a world has two directories");
+        Ok(FileId { dev: 0, ino })
     }
 
     fn file_system(&self, _dir: &SimDir) -> io::Result<FileSystem> {
@@ -89,15 +111,15 @@ impl Sys for SimSys {
         }
     }
 
-    fn list(&self, _dir: &SimDir) -> io::Result<Vec<OsString>> {
-        match self.call(Call::List) {
+    fn list(&self, dir: &SimDir) -> io::Result<Vec<OsString>> {
+        match self.call(Call::List(dir.0)) {
             Reply::Names(names) => Ok(names.iter().map(|name| OsString::from(&**name)).collect()),
             reply => Err(reply.into_error()),
         }
     }
 
-    fn stat_at(&self, _dir: &SimDir, name: &OsStr) -> io::Result<Stat> {
-        match self.call(Call::StatAt(name.into())) {
+    fn stat_at(&self, dir: &SimDir, name: &OsStr) -> io::Result<Stat> {
+        match self.call(Call::StatAt(dir.name(name))) {
             Reply::Stat(stat) => Ok(stat),
             reply => Err(reply.into_error()),
         }
@@ -108,32 +130,32 @@ impl Sys for SimSys {
         Ok(false)
     }
 
-    fn open(&self, _dir: &SimDir, name: &OsStr, access: Access) -> io::Result<SimFile> {
-        self.file(Call::Open(name.into(), access))
+    fn open(&self, dir: &SimDir, name: &OsStr, access: Access) -> io::Result<SimFile> {
+        self.file(Call::Open(dir.name(name), access))
     }
 
-    fn create(&self, _dir: &SimDir, name: &OsStr, _mode: u32) -> io::Result<SimFile> {
-        self.file(Call::Create(name.into()))
+    fn create(&self, dir: &SimDir, name: &OsStr, _mode: u32) -> io::Result<SimFile> {
+        self.file(Call::Create(dir.name(name)))
     }
 
     fn create_unnamed(&self, _dir: &SimDir, _mode: u32) -> io::Result<SimFile> {
         self.file(Call::CreateUnnamed)
     }
 
-    fn link(&self, file: &SimFile, _dir: &SimDir, name: &OsStr) -> io::Result<()> {
-        self.done(Call::Link(file.fd, name.into()))
+    fn link(&self, file: &SimFile, dir: &SimDir, name: &OsStr) -> io::Result<()> {
+        self.done(Call::Link(file.fd, dir.name(name)))
     }
 
-    fn rename(&self, _dir: &SimDir, from: &OsStr, to: &OsStr) -> io::Result<()> {
-        self.done(Call::Rename(from.into(), to.into()))
+    fn rename(&self, dir: &SimDir, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.done(Call::Rename(dir.name(from), dir.name(to)))
     }
 
-    fn rename_noreplace(&self, _dir: &SimDir, from: &OsStr, to: &OsStr) -> io::Result<()> {
-        self.done(Call::RenameNoreplace(from.into(), to.into()))
+    fn rename_noreplace(&self, dir: &SimDir, from: &OsStr, to: &OsStr) -> io::Result<()> {
+        self.done(Call::RenameNoreplace(dir.name(from), dir.name(to)))
     }
 
-    fn unlink(&self, _dir: &SimDir, name: &OsStr) -> io::Result<()> {
-        self.done(Call::Unlink(name.into()))
+    fn unlink(&self, dir: &SimDir, name: &OsStr) -> io::Result<()> {
+        self.done(Call::Unlink(dir.name(name)))
     }
 
     fn sync_dir(&self, _dir: &SimDir) -> io::Result<()> {

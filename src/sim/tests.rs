@@ -15,7 +15,8 @@ fn name(name: &str) -> &OsStr {
 }
 
 fn dir(os: &SimSys) -> SimDir {
-    os.open_dir(Path::new(".")).expect("there is a directory")
+    os.open_dir(None, Path::new("."))
+        .expect("there is a directory")
 }
 
 fn broken(world: &World, promise: &str) -> Violation {
@@ -211,7 +212,7 @@ struct Guard<'a>(&'a SimSys);
 
 impl Drop for Guard<'_> {
     fn drop(&mut self) {
-        if let Ok(dir) = self.0.open_dir(Path::new(".")) {
+        if let Ok(dir) = self.0.open_dir(None, Path::new(".")) {
             let _ = self.0.unlink(&dir, name(LOCK));
         }
     }

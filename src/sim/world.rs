@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::call::Name;
+use super::call::{Name, name_in};
 use super::kernel::{EventBudget, FlockScope, Kernel, Rules, System};
 use super::process::{Program, SimSys};
 use super::{LOCK, Safeguard};
@@ -259,6 +259,15 @@ impl World {
     #[must_use]
     pub fn lost_answers(mut self, answers: usize) -> World {
         self.budget.lost_answers = answers;
+        self
+    }
+
+    /// How often the path comes to lead to the other of two directories, at any moments at which no
+    /// process says that it holds the lock.
+    #[must_use]
+    pub fn switches(mut self, switches: usize) -> World {
+        self.budget.switches = switches;
+        self.expected.push(name_in(1, OsStr::new(LOCK)));
         self
     }
 

@@ -2,11 +2,13 @@
 //! common.
 //!
 //! The directory is opened once and everything is done relative to that descriptor, so that a later
-//! chdir(2) or a renamed parent cannot make a process miss its file.
+//! chdir(2) or a renamed parent cannot make a process miss its file. Whether the path still leads
+//! there is a question of its own.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::{Access, Context, FileId, FileKind, IoError, Stat, Sys};
 use crate::judge::FileSystem;
@@ -15,6 +17,10 @@ use crate::judge::FileSystem;
 #[derive(Debug)]
 pub(crate) struct Entry<S: Sys> {
     pub(crate) sys: S,
+    /// What a relative path is relative to: the working directory when the entry was opened, by a
+    /// handle. By its own path a chdir(2) of another thread, or a rename of the working directory
+    /// together with the data in it, would look like another directory.
+    base: Option<Arc<S::Dir>>,
     pub(crate) dir: S::Dir,
     pub(crate) name: OsString,
     pub(crate) path: PathBuf,
@@ -43,20 +49,53 @@ pub(crate) enum Opened<F> {
 impl<S: Sys> Entry<S> {
     /// Opens the directory of `path`; the file itself need not exist.
     pub(crate) fn open(sys: S, path: &Path) -> Result<Entry<S>, IoError> {
+        let base = if path.is_absolute() {
+            None
+        } else {
+            let opened = sys.open_dir(None, Path::new("."));
+            let opened = opened.context("open the working directory", path)?;
+            Some(Arc::new(opened))
+        };
+        Entry::open_from(sys, base, path)
+    }
+
+    /// The same path, from the same working directory, with the directory that it leads to now.
+    pub(crate) fn open_anew(&self) -> Result<Entry<S>, IoError> {
+        Entry::open_from(self.sys.clone(), self.base.clone(), &self.path)
+    }
+
+    fn open_from(sys: S, base: Option<Arc<S::Dir>>, path: &Path) -> Result<Entry<S>, IoError> {
         let name = file_name(path)?.to_owned();
         let dir = sys
-            .open_dir(parent(path))
+            .open_dir(base.as_deref(), parent(path))
             .context("open the directory", path)?;
         let file_system = sys
             .file_system(&dir)
             .context("identify the file system", path)?;
         Ok(Entry {
             sys,
+            base,
             dir,
             name,
             path: path.to_owned(),
             file_system,
         })
+    }
+
+    /// Whether the path leads to the directory that is open.
+    ///
+    /// Both numbers are read now: an overlay may show another number of a directory after it has
+    /// copied it up, and an open directory's number cannot be another directory's.
+    ///
+    /// # Errors
+    ///
+    /// The path leads nowhere, or cannot be followed.
+    pub(crate) fn path_leads_here(&self) -> Result<bool, IoError> {
+        let led_to = self.sys.stat_dir(self.base.as_deref(), parent(&self.path));
+        let led_to = led_to.context("follow the path", &self.path)?;
+        let open = self.sys.stat_dir(Some(&self.dir), Path::new("."));
+        let open = open.context("stat the directory", &self.path)?;
+        Ok(led_to == open)
     }
 
     pub(crate) fn is_local(&self) -> bool {

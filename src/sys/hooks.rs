@@ -122,6 +122,11 @@ mod simulated {
         LockedWithdraw,
         /// A process breaks the lock of a hold that it has lost only once the guard is dropped.
         GuardDropped,
+        /// A contender compares the directory that its path leads to with the one that it has open.
+        Path,
+        /// A publisher makes this comparison as the last step before it hands the lock out.
+        /// (Disabled: as the step before it publishes.)
+        PathLast,
         /// A waiter examines again whatever may have changed before its watch was armed.
         LookAfterWatch,
     }

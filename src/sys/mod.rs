@@ -95,7 +95,10 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
 
     // Files by directory handle. `name` is one component; links are never followed.
 
-    fn open_dir(&self, path: &Path) -> io::Result<Self::Dir>;
+    /// Opens the directory that `path` leads to, from `base` or from the working directory.
+    fn open_dir(&self, base: Option<&Self::Dir>, path: &Path) -> io::Result<Self::Dir>;
+    /// Which directory `path` leads to now; `.` is `base` itself. Opens nothing.
+    fn stat_dir(&self, base: Option<&Self::Dir>, path: &Path) -> io::Result<FileId>;
     fn file_system(&self, dir: &Self::Dir) -> io::Result<FileSystem>;
     fn list(&self, dir: &Self::Dir) -> io::Result<Vec<OsString>>;
     fn stat_at(&self, dir: &Self::Dir, name: &OsStr) -> io::Result<Stat>;

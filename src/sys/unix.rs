@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fs::{File, TryLockError};
 use std::io;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
@@ -11,7 +12,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag, openat, renameat};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
 use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{UnlinkatFlags, gethostname, unlinkat};
@@ -50,10 +51,15 @@ impl Sys for Host {
     type File = Descriptor<File>;
     type Watch = platform::Watch;
 
-    fn open_dir(&self, path: &Path) -> io::Result<Descriptor<File>> {
+    fn open_dir(
+        &self,
+        base: Option<&Descriptor<File>>,
+        path: &Path,
+    ) -> io::Result<Descriptor<File>> {
+        let base = base_or_working_dir(base)?;
         let open = |access| {
             let flags = access | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
-            retry(|| nix::fcntl::open(path, flags, Mode::empty()))
+            retry(|| openat(base, path, flags, Mode::empty()))
         };
         let dir = match (open(OFlag::O_RDONLY), platform::SEARCH_ONLY) {
             // In a directory that may not be listed (mode 1733) files can still be made and opened.
@@ -61,6 +67,12 @@ impl Sys for Host {
             (outcome, _) => outcome,
         };
         Descriptor::new(dir?.into())
+    }
+
+    fn stat_dir(&self, base: Option<&Descriptor<File>>, path: &Path) -> io::Result<FileId> {
+        let base = base_or_working_dir(base)?;
+        let stat = retry(|| fstatat(base, path, AtFlags::empty()))?;
+        Ok(to_stat(&stat).id)
     }
 
     fn file_system(&self, dir: &Descriptor<File>) -> io::Result<FileSystem> {
@@ -327,6 +339,10 @@ const DEPLOYED_HOSTNAME_LEN: usize = 62;
 fn clock(id: ClockId) -> Duration {
     let time = clock_gettime(id).map(Duration::from);
     time.expect("clock_gettime fails only for clocks that the kernel does not have")
+}
+
+fn base_or_working_dir(base: Option<&Descriptor<File>>) -> io::Result<BorrowedFd<'_>> {
+    base.map_or(Ok(AT_FDCWD), |base| base.get().map(AsFd::as_fd))
 }
 
 fn to_mode(mode: u32) -> Mode {

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{
-    Access, CancelToken, Flock, FlockOutcome, Identity, Liveness, Now, OwnHolds, Prefix, Stat,
-    SyncMode, Sys, WakeReason,
+    Access, CancelToken, FileId, Flock, FlockOutcome, Identity, Liveness, Now, OwnHolds, Prefix,
+    Stat, SyncMode, Sys, WakeReason,
 };
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
@@ -27,11 +27,15 @@ impl Sys for Host {
     type File = Never;
     type Watch = Never;
 
-    fn open_dir(&self, _path: &Path) -> io::Result<Never> {
+    fn open_dir(&self, _base: Option<&Never>, _path: &Path) -> io::Result<Never> {
         Err(io::Error::new(
             io::ErrorKind::Unsupported,
             "rvlf supports Unix systems only",
         ))
+    }
+
+    fn stat_dir(&self, _base: Option<&Never>, _path: &Path) -> io::Result<FileId> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 
     fn file_system(&self, dir: &Never) -> io::Result<FileSystem> {

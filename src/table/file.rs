@@ -86,31 +86,33 @@ fn read<S: TableSys>(entry: &Entry<S>, file: &S::File) -> Result<Vec<u8>> {
     Ok(entry.sys.read_all(file).context("read", &entry.path)?)
 }
 
-/// The result of one attempt to lock an opened file.
-enum Attempt {
-    Locked,
-    /// Another process holds the lock.
-    Busy,
+/// The result of the attempts to lock an opened file.
+enum Locking {
+    Done,
     /// The path does not name the file any more.
     Replaced,
+    /// The path leads to another directory by now.
+    Moved,
 }
 
 /// A wait for the kernel lock of a table.
-struct LockWait<'a, S: TableSys> {
-    entry: &'a Entry<S>,
+struct LockWait<S: TableSys> {
+    entry: Entry<S>,
     /// Time since boot.
     started: Duration,
     timeout: Duration,
 }
 
-impl<S: TableSys> LockWait<'_, S> {
+impl<S: TableSys> LockWait<S> {
     /// Opens and locks the file that the path names at the end of the wait.
-    fn lock(&self) -> Result<(S::File, FileId)> {
+    fn lock(&mut self) -> Result<(S::File, FileId)> {
         let mut rounds = 0;
         loop {
             let (file, id) = self.open_or_create()?;
-            if self.lock_opened(&file, id)? {
-                return Ok((file, id));
+            match self.lock_opened(&file, id)? {
+                Locking::Done => return Ok((file, id)),
+                Locking::Replaced => {}
+                Locking::Moved => self.entry = self.entry.open_anew()?,
             }
             rounds += 1;
             if rounds >= ROUNDS {
@@ -129,9 +131,9 @@ impl<S: TableSys> LockWait<'_, S> {
             name,
             path,
             ..
-        } = self.entry;
+        } = &self.entry;
         loop {
-            if let Some(opened) = open_existing(self.entry, Access::ReadWrite)? {
+            if let Some(opened) = open_existing(&self.entry, Access::ReadWrite)? {
                 return Ok(opened);
             }
             match sys.create(dir, name, FILE_MODE) {
@@ -146,12 +148,10 @@ impl<S: TableSys> LockWait<'_, S> {
         }
     }
 
-    /// Waits for the lock of `file`. False if the path does not name the file any more.
-    fn lock_opened(&self, file: &S::File, id: FileId) -> Result<bool> {
-        match self.try_lock(file, id)? {
-            Attempt::Locked => return Ok(true),
-            Attempt::Replaced => return Ok(false),
-            Attempt::Busy => {}
+    /// Waits for the lock of `file`.
+    fn lock_opened(&self, file: &S::File, id: FileId) -> Result<Locking> {
+        if let Some(ended) = self.try_lock(file, id)? {
+            return Ok(ended);
         }
         self.time_left()?;
         // The lock may have been released after that attempt and before the watch: the loop begins
@@ -160,34 +160,50 @@ impl<S: TableSys> LockWait<'_, S> {
         let mut pace = Pace::new();
         loop {
             match self.try_lock(file, id)? {
-                Attempt::Locked => return Ok(true),
-                Attempt::Replaced => return Ok(false),
-                Attempt::Busy => self.pause(&mut pace, watch.as_mut(), self.time_left()?),
+                Some(ended) => return Ok(ended),
+                None => self.pause(&mut pace, watch.as_mut(), self.time_left()?),
             }
         }
     }
 
-    fn try_lock(&self, file: &S::File, id: FileId) -> Result<Attempt> {
-        let Entry { sys, path, .. } = self.entry;
+    /// One attempt. `None` if another process holds the lock.
+    fn try_lock(&self, file: &S::File, id: FileId) -> Result<Option<Locking>> {
+        let Entry { sys, path, .. } = &self.entry;
         let flocked = sys.flock(file, Flock::Exclusive).context("lock", path)?;
-        // When A has saved and closed the old file that B waited for, B gets the lock of a file
-        // that the path does not name. The check is made while the lock is busy, too: A may hold
-        // the new file for long, and B must wait for that one.
-        if self.entry.stat_if_names(id)?.is_none() {
+        if let Some(ended) = self.lost_file(id)? {
             if flocked == FlockOutcome::Done {
                 // Closing is not enough: a child that was forked meanwhile has a copy.
                 let _ = sys.flock(file, Flock::Unlock);
             }
-            return Ok(Attempt::Replaced);
+            return Ok(Some(ended));
         }
         match flocked {
-            FlockOutcome::Done => Ok(Attempt::Locked),
-            FlockOutcome::WouldBlock => Ok(Attempt::Busy),
+            FlockOutcome::Done => Ok(Some(Locking::Done)),
+            FlockOutcome::WouldBlock => Ok(None),
             FlockOutcome::Unsupported => {
                 let unsupported = Err(io::ErrorKind::Unsupported.into());
                 Ok(unsupported.context("lock", path)?)
             }
         }
+    }
+
+    /// Why the lock of the file `id` is not the table's any more.
+    ///
+    /// When A has saved and closed the old file that B waited for, B gets the lock of a file that the
+    /// path does not name. The check is made while the lock is busy, too: A may hold the new file for
+    /// long, and B must wait for that one. The directory comes last: whatever came after it would be
+    /// time in which the directory at the path may be replaced.
+    fn lost_file(&self, id: FileId) -> Result<Option<Locking>> {
+        if self.entry.stat_if_names(id)?.is_none() {
+            return Ok(Some(Locking::Replaced));
+        }
+        if matches!(self.entry.path_leads_here(), Ok(true)) {
+            return Ok(None);
+        }
+        // The numbers may be made up: what the whole path names decides.
+        let is_named = |anew: Entry<S>| matches!(anew.stat_if_names(id), Ok(Some(_)));
+        let is_same = !self.entry.is_local() && self.entry.open_anew().is_ok_and(is_named);
+        Ok((!is_same).then_some(Locking::Moved))
     }
 
     /// Sleeps until an event or the next poll, at most for `limit`.
@@ -241,14 +257,14 @@ impl<S: TableSys> TableFile<S> {
         sys.create_dirs(entry::parent(path), DIR_MODE)
             .context("make the directory", path)?;
         let entry = Entry::open(sys, path)?;
-        let wait = LockWait {
-            entry: &entry,
+        let mut wait = LockWait {
             started: entry.sys.now().since_boot,
+            entry,
             timeout,
         };
         let (file, id) = wait.lock()?;
         Ok(TableFile {
-            entry,
+            entry: wait.entry,
             process,
             file,
             id,

@@ -576,10 +576,10 @@ fn changes_directories() {
     std::env::set_current_dir("/").expect("every user may");
     support::report("ready");
     support::next_command();
-    lock.check()
-        .expect("the file is still in its directory, whatever the path names");
-    lock.refresh().expect("the refresh uses the descriptor");
-    lock.release().expect("the lock is held");
+    let moved = |lost: rvlf::Lost| lost.reason == rvlf::LossReason::Moved;
+    assert!(lock.check().is_err_and(moved), "contenders do not see it");
+    lock.refresh().expect_err("the loss is reported again");
+    lock.release().expect_err("the loss is reported again");
     support::report("released");
 }
 

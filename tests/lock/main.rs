@@ -3,6 +3,7 @@
 mod auto_traits;
 mod cancel;
 mod crash;
+mod directories;
 mod hard_cases;
 mod host_program;
 mod keepalive;
@@ -15,6 +16,7 @@ mod waiting;
 fn child_role() {
     let roles = [
         crash::ROLES,
+        directories::ROLES,
         hard_cases::ROLES,
         host_program::ROLES,
         keepalive::ROLES,

@@ -12,6 +12,7 @@
 
 mod cancellation;
 mod clocks;
+mod directories;
 mod faults;
 mod power;
 mod refreshes;

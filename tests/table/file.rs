@@ -379,6 +379,34 @@ fn a_waiter_for_the_old_file_gets_the_new_one() {
     }
 }
 
+// `mv d d.old; mkdir d` while B waits for A: B must not save into the table that was moved away, next
+// to a process that has the one at the path.
+#[test]
+fn a_waiter_follows_the_path_into_the_directory_that_took_its_place() {
+    let (dir, _) = place();
+    let (parent, path) = (dir.path().join("d"), dir.path().join("d/table.json"));
+    let first = TableGuard::open(&path, PATIENCE).expect("the lock is free");
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| {
+            save(&path, |guard| {
+                let claimed = guard.register(&claim("b", "/b"), "b");
+                claimed.expect("the scope is free");
+            });
+        });
+        until("it waits with the old file open", || {
+            descriptors_of(&path) >= 2
+        });
+        fs::rename(&parent, dir.path().join("d.old")).expect("the directory is writable");
+        fs::create_dir(&parent).expect("the name is free");
+        let second = TableGuard::open(&path, PATIENCE).expect("the lock is free");
+        drop(first);
+        drop(second);
+        waiter.join().expect("it saves");
+    });
+    let table = snapshot(&path).expect("it is a table").table;
+    assert_eq!(table.entries.len(), 1, "it saved elsewhere: {table:?}");
+}
+
 // No program removes a table, but operators do.
 #[test]
 fn a_table_that_was_removed_while_locked_does_not_replace_its_successor() {

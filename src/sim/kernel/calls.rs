@@ -62,10 +62,10 @@ impl Kernel {
             {
                 Err(Errno::ESTALE)
             }
-            Call::OpenDir => Ok(Reply::Done),
+            Call::OpenDir | Call::StatDir => Ok(Reply::Dir(self.path_leads_to)),
             Call::SyncDir => Ok(self.sync_names()),
             Call::FileSystem => Ok(Reply::FileSystem(rules.file_system)),
-            Call::List => Ok(Reply::Names(self.names.keys().cloned().collect())),
+            Call::List(dir) => Ok(self.list(*dir)),
             Call::StatAt(name) => Ok(Reply::Stat(self.stat(self.find(name)?))),
             Call::Open(name, access) => self.open(pid_index, name, *access),
             Call::Create(name) => self.create(rules, pid_index, name),

@@ -17,6 +17,7 @@ pub(in crate::sim) struct EventBudget {
     pub(in crate::sim) faults: usize,
     pub(in crate::sim) lost_answers: usize,
     pub(in crate::sim) power_losses: usize,
+    pub(in crate::sim) switches: usize,
 }
 
 impl EventBudget {
@@ -35,6 +36,8 @@ pub(in crate::sim) enum WorldEvent {
     Suspend(u8),
     /// All machines boot again, with the writes that were not synced, or without them.
     LosePower { unsynced_is_lost: bool },
+    /// The path leads to the other directory from now on.
+    SwitchDirectory,
 }
 
 impl fmt::Display for WorldEvent {
@@ -50,6 +53,7 @@ impl fmt::Display for WorldEvent {
                 let unsynced = if *unsynced_is_lost { "lost" } else { "kept" };
                 write!(f, "power is lost; unsynced writes are {unsynced}")
             }
+            WorldEvent::SwitchDirectory => f.write_str("the path leads to the other directory"),
         }
     }
 }
@@ -80,6 +84,10 @@ impl Kernel {
                 events.push(WorldEvent::Suspend(*kernel));
             }
         }
+        // While a process holds the lock, a switch is its own matter: its next check reports it.
+        if self.budget.switches > 0 && self.holders() == 0 {
+            events.push(WorldEvent::SwitchDirectory);
+        }
         if self.may_lose_power() && !kernels.is_empty() {
             events.extend(
                 [false, true].map(|unsynced_is_lost| WorldEvent::LosePower { unsynced_is_lost }),
@@ -91,6 +99,11 @@ impl Kernel {
     pub(in crate::sim) fn apply_event(&mut self, event: WorldEvent) {
         match event {
             WorldEvent::LosePower { unsynced_is_lost } => self.lose_power(unsynced_is_lost),
+            WorldEvent::SwitchDirectory => {
+                self.budget.switches -= 1;
+                self.path_leads_to = 1 - self.path_leads_to;
+                self.had_switch = true;
+            }
             WorldEvent::StepClock(kernel, by) => {
                 self.budget.clock_steps -= 1;
                 *self.clock_steps.entry(kernel).or_default() += by;

@@ -104,7 +104,9 @@ fn local_faults(call: &Call) -> &'static [Errno] {
     match call {
         Call::OpenDir | Call::Open(..) => &[Errno::EIO, Errno::EMFILE],
         Call::Create(_) | Call::CreateUnnamed => &[Errno::EIO, Errno::ENOSPC, Errno::EMFILE],
-        Call::FileSystem | Call::List | Call::StatAt(_) | Call::Unlink(_) => &[Errno::EIO],
+        Call::StatDir | Call::FileSystem | Call::List(_) | Call::StatAt(_) | Call::Unlink(_) => {
+            &[Errno::EIO]
+        }
         Call::SyncDir | Call::Stat(_) | Call::Read(_) => &[Errno::EIO],
         Call::Link(..) | Call::Rename(..) | Call::RenameNoreplace(..) => {
             &[Errno::EIO, Errno::ENOSPC]

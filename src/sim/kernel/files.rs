@@ -1,12 +1,14 @@
 //! Names and inodes.
 
+use std::ffi::OsStr;
 use std::ops::Range;
+use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::time::Duration;
 
 use nix::errno::Errno;
 
-use super::super::call::{Fd, Name, Reply};
+use super::super::call::{DirId, Fd, Name, Reply, SECOND_DIR};
 use super::{DEV, Description, FIRST_INO, Kernel, Process, Rules};
 use crate::sys::hooks::Safeguard;
 use crate::sys::{Access, FileId, FileKind, Stat, nanos};
@@ -31,6 +33,18 @@ pub(super) struct Inode {
 impl Kernel {
     pub(super) fn find(&self, name: &Name) -> Result<Ino, Errno> {
         self.names.get(name).copied().ok_or(Errno::ENOENT)
+    }
+
+    pub(super) fn list(&self, dir: DirId) -> Reply {
+        let name_here = |name: &Name| {
+            let in_second = name.as_bytes().strip_prefix(SECOND_DIR.as_bytes());
+            match (dir, in_second) {
+                (0, None) => Some(Arc::clone(name)),
+                (1, Some(rest)) => Some(OsStr::from_bytes(rest).into()),
+                _ => None,
+            }
+        };
+        Reply::Names(self.names.keys().filter_map(name_here).collect())
     }
 
     /// The lowest free number; in a coarse world, a number that no other file ever has.

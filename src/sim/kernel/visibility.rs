@@ -31,8 +31,8 @@ impl Kernel {
             return false;
         }
         match call {
-            Call::OpenDir
-            | Call::FileSystem
+            Call::OpenDir | Call::StatDir => self.budget.switches == 0,
+            Call::FileSystem
             | Call::Hostname
             | Call::IsHostAlias(_)
             | Call::BootId
