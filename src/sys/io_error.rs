@@ -44,7 +44,7 @@ impl IoError {
 
 impl fmt::Display for IoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (path, step) = (self.path.display(), next_step(&self.source));
+        let (path, step) = (self.path.display(), next_step(self.operation, &self.source));
         write!(f, "{path}: could not {}; {step}", self.operation)
     }
 }
@@ -55,27 +55,140 @@ impl Error for IoError {
     }
 }
 
-/// What the user can do about `error`.
-fn next_step(error: &io::Error) -> &'static str {
+/// What an operation acts on, as far as the next step depends on it.
+#[derive(Clone, Copy)]
+enum Subject {
+    Thread,
+    Process,
+    Random,
+    Path,
+    Directory,
+    /// A name that is created in the directory.
+    NewName,
+    /// A name that is removed or changed.
+    OldName,
+    KernelLock,
+    Sync,
+    /// The file: stat, open, read and write.
+    File,
+}
+
+impl Subject {
+    fn of(operation: &str) -> Subject {
+        let verb = operation.split(' ').next().unwrap_or_default();
+        match (verb, operation) {
+            ("start", _) => Subject::Thread,
+            (_, "identify this process") => Subject::Process,
+            ("draw", _) | (_, "name an aside") => Subject::Random,
+            (_, "name the lock file" | "use this path") => Subject::Path,
+            (_, "open the directory" | "identify the file system") => Subject::Directory,
+            ("create" | "make", _) => Subject::NewName,
+            ("rename" | "unlink" | "put", _) => Subject::OldName,
+            ("flock" | "lock", _) => Subject::KernelLock,
+            ("sync", _) => Subject::Sync,
+            _ => Subject::File,
+        }
+    }
+}
+
+/// What the user can do about `source`, with which `operation` failed.
+///
+/// It depends on both: EAGAIN of a thread is a limit of processes, EINVAL of fsync(2) is not the
+/// fault of a file name, and EDQUOT of flock(2) does not go away with a deleted file.
+fn next_step(operation: &str, source: &io::Error) -> &'static str {
+    let (subject, kind) = (Subject::of(operation), source.kind());
+    if let Some(step) = step_for_shortage(source) {
+        return step;
+    }
+    match subject {
+        Subject::Thread => step_for_thread(kind),
+        Subject::Process => "check that /proc is mounted and that this process may read it",
+        Subject::Random => "permit this process to call getrandom(2)",
+        Subject::Path => "name a file: the path must not end in \"..\" or \"/\"",
+        Subject::KernelLock => step_for_kernel_lock(kind),
+        Subject::Sync => step_for_sync(kind),
+        Subject::Directory | Subject::NewName | Subject::OldName | Subject::File => {
+            step_for_file(subject, source)
+        }
+    }
+}
+
+/// What every call may lack.
+fn step_for_shortage(error: &io::Error) -> Option<&'static str> {
     // They have no [`io::ErrorKind`] of their own; the numbers are those of every Unix.
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
-    if let Some(ENFILE | EMFILE) = error.raw_os_error() {
-        return "close files, or raise the limit of open files";
-    }
-    match error.kind() {
-        io::ErrorKind::NotFound => "create the directory first",
-        io::ErrorKind::NotADirectory => "its parent must be a directory",
-        io::ErrorKind::PermissionDenied => "check the permissions of its directory",
-        io::ErrorKind::ReadOnlyFilesystem => {
-            "the file system is read-only: mount it read-write, or choose another directory"
+    match (error.raw_os_error(), error.kind()) {
+        (Some(EMFILE), _) => Some("close files of this process, or raise its limit of open files"),
+        (Some(ENFILE), _) => Some("close files, or raise the system's limit of open files"),
+        (_, io::ErrorKind::OutOfMemory) => Some("free memory, then try again"),
+        (_, io::ErrorKind::StaleNetworkFileHandle) => {
+            Some("check the network mount, then try again")
         }
+        _ => None,
+    }
+}
+
+fn step_for_thread(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        // clone(2), EINVAL
+        io::ErrorKind::InvalidInput => {
+            "after unshare(CLONE_NEWPID) a process cannot start threads: acquire the lock in a \
+             child process"
+        }
+        _ => "end processes or threads, or raise their limit",
+    }
+}
+
+fn step_for_kernel_lock(kind: io::ErrorKind) -> &'static str {
+    match kind {
+        io::ErrorKind::Unsupported => "use a file system that supports flock(2)",
+        io::ErrorKind::PermissionDenied => "permit flock(2) in the security policy of this process",
+        _ => "try again; if the problem persists, check that the file system supports flock(2)",
+    }
+}
+
+fn step_for_sync(kind: io::ErrorKind) -> &'static str {
+    match kind {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "free space on its file system"
         }
-        io::ErrorKind::InvalidInput | io::ErrorKind::InvalidFilename => "choose another file name",
-        io::ErrorKind::Unsupported => "use a file system that supports flock(2)",
-        io::ErrorKind::StaleNetworkFileHandle => "check the network mount, then try again",
+        io::ErrorKind::InvalidInput | io::ErrorKind::Unsupported => {
+            "its file system cannot sync it: use another one, or acquire without durability"
+        }
+        _ => "check the device of its file system, then try again",
+    }
+}
+
+fn step_for_file(subject: Subject, source: &io::Error) -> &'static str {
+    const EPERM: i32 = 1;
+    match (source.kind(), subject) {
+        (io::ErrorKind::NotFound, Subject::Directory) => "create the directory first",
+        (io::ErrorKind::NotFound, _) => "check that its directory still exists, then try again",
+        (io::ErrorKind::NotADirectory, _) => "its parent must be a directory",
+        // EACCES: the directory's mode. EPERM: the sticky bit, or an attribute. unlink(2)
+        (io::ErrorKind::PermissionDenied, Subject::OldName)
+            if source.raw_os_error() == Some(EPERM) =>
+        {
+            "in a sticky directory (/tmp) only the owner of the lock file may remove it; otherwise \
+             check the file's and the directory's attributes (lsattr)"
+        }
+        (io::ErrorKind::PermissionDenied, Subject::File) => {
+            "check the permissions of the file and of its directory"
+        }
+        (io::ErrorKind::PermissionDenied, _) => "check the permissions of its directory",
+        (io::ErrorKind::ReadOnlyFilesystem, _) => {
+            "the file system is read-only: mount it read-write, or choose another directory"
+        }
+        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => {
+            "free space on its file system"
+        }
+        (io::ErrorKind::InvalidFilename, _) => "choose another file name",
+        // open(2), EINVAL: the file system does not accept the name.
+        (io::ErrorKind::InvalidInput, Subject::NewName) => "choose another file name",
+        (io::ErrorKind::Unsupported, _) => {
+            "choose another file system, or permit this call in the security policy of this process"
+        }
         _ => "try again; if the problem persists, check the file system",
     }
 }
@@ -88,5 +201,188 @@ pub(crate) trait Context<T> {
 impl<T> Context<T> for io::Result<T> {
     fn context(self, operation: &'static str, path: &Path) -> Result<T, IoError> {
         self.map_err(|source| IoError::new(operation, path, source))
+    }
+}
+
+#[cfg(all(test, unix))]
+mod tests {
+    use nix::errno::Errno;
+
+    use super::*;
+
+    fn step(operation: &'static str, errno: Errno) -> String {
+        let error = IoError::new(operation, Path::new("d.lock"), errno.into());
+        let text = error.to_string();
+        let prefix = format!("d.lock: could not {operation}; ");
+        text.strip_prefix(&prefix).unwrap_or(&text).to_owned()
+    }
+
+    // One number, several meanings: advice by the number alone sends the user of a machine without
+    // a free process to the file system.
+    #[test]
+    fn the_next_step_goes_by_the_operation_and_its_error() {
+        let expected = [
+            ("start a thread", Errno::EAGAIN, "end processes or threads"),
+            (
+                "start the keepalive thread",
+                Errno::EAGAIN,
+                "end processes or threads",
+            ),
+            ("start a thread", Errno::EINVAL, "unshare(CLONE_NEWPID)"),
+            ("start a thread", Errno::ENOMEM, "free memory"),
+            ("identify this process", Errno::ENOENT, "/proc"),
+            ("identify this process", Errno::ENOSYS, "/proc"),
+            ("draw a writer id", Errno::ENOSYS, "getrandom(2)"),
+            ("name an aside", Errno::EPERM, "getrandom(2)"),
+            ("name the lock file", Errno::EINVAL, "name a file"),
+            (
+                "open the directory",
+                Errno::ENOENT,
+                "create the directory first",
+            ),
+            ("open the directory", Errno::ENOTDIR, "must be a directory"),
+            (
+                "open the directory",
+                Errno::EACCES,
+                "permissions of its directory",
+            ),
+            (
+                "open the directory",
+                Errno::EMFILE,
+                "close files of this process",
+            ),
+            (
+                "open the directory",
+                Errno::ENFILE,
+                "the system's limit of open files",
+            ),
+            (
+                "identify the file system",
+                Errno::ENOSYS,
+                "choose another file system",
+            ),
+            (
+                "create the lock file",
+                Errno::ENOENT,
+                "its directory still exists",
+            ),
+            (
+                "create the lock file",
+                Errno::EPERM,
+                "permissions of its directory",
+            ),
+            (
+                "create the lock file",
+                Errno::EACCES,
+                "permissions of its directory",
+            ),
+            (
+                "create the lock file",
+                Errno::EINVAL,
+                "choose another file name",
+            ),
+            (
+                "create the lock file",
+                Errno::ENAMETOOLONG,
+                "choose another file name",
+            ),
+            ("create the lock file", Errno::EROFS, "mount it read-write"),
+            ("create the lock file", Errno::EDQUOT, "free space"),
+            (
+                "create the lock file",
+                Errno::ENOSYS,
+                "choose another file system",
+            ),
+            (
+                "rename the lock file aside",
+                Errno::EPERM,
+                "in a sticky directory",
+            ),
+            (
+                "unlink the lock file",
+                Errno::EPERM,
+                "in a sticky directory",
+            ),
+            (
+                "unlink the lock file",
+                Errno::EACCES,
+                "permissions of its directory",
+            ),
+            ("open", Errno::EINVAL, "try again"),
+            ("open", Errno::EACCES, "permissions of the file"),
+            ("stat", Errno::EIO, "check the file system"),
+            ("read", Errno::ESTALE, "check the network mount"),
+            ("write the record", Errno::ENOSPC, "free space"),
+            ("refresh the record", Errno::EDQUOT, "free space"),
+            ("flock", Errno::EOPNOTSUPP, "supports flock(2)"),
+            (
+                "flock",
+                Errno::EDQUOT,
+                "check that the file system supports flock(2)",
+            ),
+            ("flock", Errno::EACCES, "security policy"),
+            (
+                "lock the new table",
+                Errno::EIO,
+                "check that the file system supports flock(2)",
+            ),
+            ("sync the record", Errno::EINVAL, "without durability"),
+            ("sync the directory", Errno::ENOSYS, "without durability"),
+            ("sync the lock file", Errno::ENOSPC, "free space"),
+            ("sync the lock file", Errno::EIO, "check the device"),
+        ];
+        for (operation, errno, part) in expected {
+            let step = step(operation, errno);
+            assert!(step.contains(part), "{operation}, {errno}: {step}");
+        }
+    }
+
+    // flock(2) is named where flock failed, and a name where a name was refused.
+    #[test]
+    fn no_step_speaks_of_what_the_operation_did_not_do() {
+        let operations = [
+            "start a thread",
+            "identify this process",
+            "draw a writer id",
+            "open the directory",
+            "create the lock file",
+            "open",
+            "read",
+            "sync the record",
+            "flock",
+        ];
+        for operation in operations {
+            for number in 1..=133 {
+                let step = step(operation, Errno::from_raw(number));
+                let names = [
+                    ("flock(2)", operation == "flock"),
+                    (
+                        "file name",
+                        matches!(
+                            operation,
+                            "create the lock file" | "open" | "open the directory" | "read"
+                        ),
+                    ),
+                    (
+                        "free space",
+                        matches!(
+                            operation,
+                            "create the lock file"
+                                | "open"
+                                | "open the directory"
+                                | "read"
+                                | "sync the record"
+                        ),
+                    ),
+                    ("threads", operation == "start a thread"),
+                ];
+                for (word, permitted) in names {
+                    assert!(
+                        permitted || !step.contains(word),
+                        "{operation}, {number}: {step}"
+                    );
+                }
+            }
+        }
     }
 }
