@@ -141,7 +141,11 @@ impl Walk<'_> {
             Ok(state) => {
                 self.highest = self.highest.max(exit::status_for_state(&state));
                 if self.args.json {
-                    writeln!(stdout(), "{}", json::lock_json(data, &state))
+                    writeln!(
+                        stdout(),
+                        "{}",
+                        json::to_text(&json::lock_json(data, &state))
+                    )
                 } else {
                     let line = render::line(&state);
                     writeln!(stdout(), "{}: {line}", escape::path(data))

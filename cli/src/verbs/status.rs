@@ -69,7 +69,11 @@ fn show(data: &Path, as_json: bool) -> io::Result<u8> {
         }
     };
     if as_json {
-        writeln!(stdout(), "{}", json::lock_json(data, &state))?;
+        writeln!(
+            stdout(),
+            "{}",
+            json::to_text(&json::lock_json(data, &state))
+        )?;
     } else {
         let block = Block {
             data,
@@ -125,7 +129,9 @@ fn show_change(
             messages::print_error(error);
             Ok(())
         }
-        Ok(state) if as_json => writeln!(stdout(), "{}", json::lock_json(data, state)),
+        Ok(state) if as_json => {
+            writeln!(stdout(), "{}", json::to_text(&json::lock_json(data, state)))
+        }
         Ok(state) => {
             let (now, data, line) = (
                 time::local_time_now(),

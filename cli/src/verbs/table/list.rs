@@ -9,6 +9,7 @@ use rvlf::table::{Entry, Liveness, Snapshot, snapshot};
 use serde_json::json;
 
 use super::Failure;
+use crate::json::to_text;
 use crate::{escape, exit};
 
 pub fn run(path: &Path, as_json: bool) -> Result<u8, Failure> {
@@ -30,7 +31,7 @@ fn print_json(snapshot: &Snapshot) -> io::Result<()> {
             "state": state(*liveness),
             "reason": liveness.to_string(),
         });
-        writeln!(stdout(), "{object}")?;
+        writeln!(stdout(), "{}", to_text(&object))?;
     }
     Ok(())
 }
