@@ -10,11 +10,13 @@ use std::ffi::OsString;
 use std::fmt;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::time::Duration;
 
-use rvlf::{AcquireError, BreakError, Holder, LockOptions, Record, WriterLock, lock_path_for};
+use rvlf::{
+    AcquireError, BreakError, Holder, LockOptions, Record, WriterId, WriterLock, lock_path_for,
+};
 use support::{ChildProcess, OLD, Role, RoleEntry, VERY_OLD};
 
 /// The calls that touch files and descriptors (flock, fsync and mmap included), and the other calls that
@@ -108,10 +110,9 @@ pub const ROLES: &[RoleEntry] = &[("victim", victim)];
 fn victim() {
     let data = PathBuf::from(support::arg("DATA"));
     let operation = support::arg_or("OPERATION", "");
-    let options = options();
     let mut held = None;
     if matches!(operation.as_str(), "Refresh" | "Release") {
-        held = Some(options.try_acquire(&data).expect("the lock is free"));
+        held = Some(options().try_acquire(&data).expect("the lock is free"));
     }
     let dead = fs::read(lock_path_for(&data)).unwrap_or_default();
     let dead = Record::decode(&dead).map_or(support::some_writer_id(), |record| record.writer_id());
@@ -120,34 +121,7 @@ fn victim() {
     support::report(format_args!("thread {}", nix::unistd::gettid()));
     let command = std::thread::spawn(support::next_command).join();
     command.expect("the test sends a command to begin");
-    let report = match (operation.as_str(), held.take()) {
-        ("Refresh", Some(lock)) => {
-            let outcome = lock.refresh().map_err(|error| error.to_string());
-            let outcome = outcome.and_then(|()| lock.check().map_err(|lost| lost.to_string()));
-            held = Some(lock);
-            outcome.map_or_else(|error| format!("error {error}"), |()| "refreshed".into())
-        }
-        ("Release", Some(lock)) => match lock.release() {
-            Ok(()) => "released".into(),
-            Err(error) => {
-                let text = format!("error {error}");
-                held = Some(error.lock);
-                text
-            }
-        },
-        ("Break" | "BreakLive", _) => describe_break(support::break_stale_with(options, &data)),
-        ("ForceBreak", _) => describe_break(support::force_break(&data, dead)),
-        ("Wait", _) => {
-            let outcome = options.acquire(&data, Duration::from_millis(20));
-            support::describe(&outcome)
-        }
-        _ => {
-            let outcome = options.try_acquire(&data);
-            let text = support::describe(&outcome);
-            held = outcome.ok();
-            text
-        }
-    };
+    let (report, held) = run(&operation, &data, dead, held);
     let _ = fs::symlink_metadata(END);
     support::report(report);
     support::next_command();
@@ -155,6 +129,41 @@ fn victim() {
         Some(Ok(())) => support::report("released"),
         Some(Err(error)) => support::report(format_args!("not released: {error}")),
         None => support::report("nothing held"),
+    }
+}
+
+/// Runs the operation. Returns its report, and the lock that is held after it.
+fn run(
+    operation: &str,
+    data: &Path,
+    dead: WriterId,
+    held: Option<WriterLock>,
+) -> (String, Option<WriterLock>) {
+    match (operation, held) {
+        ("Refresh", Some(lock)) => {
+            let outcome = lock.refresh().map_err(|error| error.to_string());
+            let outcome = outcome.and_then(|()| lock.check().map_err(|lost| lost.to_string()));
+            let report =
+                outcome.map_or_else(|error| format!("error {error}"), |()| "refreshed".into());
+            (report, Some(lock))
+        }
+        ("Release", Some(lock)) => match lock.release() {
+            Ok(()) => ("released".into(), None),
+            Err(error) => (format!("error {error}"), Some(error.lock)),
+        },
+        ("Break" | "BreakLive", _) => {
+            let broken = support::break_stale_with(options(), data);
+            (describe_break(broken), None)
+        }
+        ("ForceBreak", _) => (describe_break(support::force_break(data, dead)), None),
+        ("Wait", _) => {
+            let outcome = options().acquire(data, Duration::from_millis(20));
+            (support::describe(&outcome), None)
+        }
+        _ => {
+            let outcome = options().try_acquire(data);
+            (support::describe(&outcome), outcome.ok())
+        }
     }
 }
 

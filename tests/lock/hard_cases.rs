@@ -135,41 +135,32 @@ fn other_tools_files_are_refused_by_name_and_left_byte_for_byte() {
         // Older than every threshold: the age must not matter.
         support::age_mtime(&lock_path, VERY_OLD);
         let before = Snapshot::of(&lock_path);
-
-        let error =
-            WriterLock::try_acquire(&data).expect_err("the file is not a lock of this library");
-        let text = error.to_string();
-        assert!(matches!(error, AcquireError::Foreign { .. }), "{error:?}");
-        assert!(!error.is_held(), "a wait would not end");
-        assert!(
-            text.contains(&lock_path.display().to_string()),
-            "names the file: {text}"
-        );
-        assert!(text.contains(first_bytes), "shows its first bytes: {text}");
-        assert_eq!(io::Error::from(error).kind(), io::ErrorKind::InvalidData);
-        let state = inspect(&data).expect("the lock file can be inspected");
-        assert!(
-            matches!(state, LockState::Foreign(Foreign::Content(_))),
-            "{state:?}"
-        );
-        let error =
-            support::break_stale(&data).expect_err("the file is not a lock of this library");
-        assert!(matches!(error, BreakError::Foreign { .. }), "{error:?}");
-        let error = support::force_break(&data, support::some_writer_id())
-            .expect_err("the file is not a lock of this library");
-        assert!(matches!(error, BreakError::Foreign { .. }), "{error:?}");
-
-        assert_eq!(
-            Snapshot::of(&lock_path),
-            before,
-            "not a byte, not a time stamp changed"
-        );
-        assert_eq!(
-            support::names_in(dir.path()),
-            ["data.lock"],
-            "no other file was created"
-        );
+        assert_foreign(&data, first_bytes);
+        let after = Snapshot::of(&lock_path);
+        assert_eq!(after, before, "not a byte, not a time stamp changed");
+        let names = support::names_in(dir.path());
+        assert_eq!(names, ["data.lock"], "no other file was created");
     }
+}
+
+/// Every operation refuses the file at the lock path, and the refusal shows its first bytes.
+fn assert_foreign(data: &Path, first_bytes: &str) {
+    let error = WriterLock::try_acquire(data).expect_err("the file is foreign");
+    let text = error.to_string();
+    assert!(matches!(error, AcquireError::Foreign { .. }), "{error:?}");
+    assert!(!error.is_held(), "a wait would not end");
+    let lock_path = lock_path_for(data).display().to_string();
+    assert!(text.contains(&lock_path), "names the file: {text}");
+    assert!(text.contains(first_bytes), "shows its first bytes: {text}");
+    assert_eq!(io::Error::from(error).kind(), io::ErrorKind::InvalidData);
+    let state = inspect(data).expect("the lock file can be inspected");
+    let is_foreign = matches!(state, LockState::Foreign(Foreign::Content(_)));
+    assert!(is_foreign, "{state:?}");
+    let error = support::break_stale(data).expect_err("the file is foreign");
+    assert!(matches!(error, BreakError::Foreign { .. }), "{error:?}");
+    let forced = support::force_break(data, support::some_writer_id());
+    let error = forced.expect_err("the file is foreign");
+    assert!(matches!(error, BreakError::Foreign { .. }), "{error:?}");
 }
 
 // A lock of a newer version may be held by rules that this version does not know.
@@ -206,11 +197,17 @@ fn a_record_of_another_version_is_refused_and_left_alone() {
 #[test]
 fn links_directories_pipes_sockets_and_devices_are_refused_at_once() {
     let dir = support::scratch();
-    fs::set_permissions(dir.path(), Permissions::from_mode(0o1777))
-        .expect("the file belongs to this user");
-    let target = dir.path().join("victim");
+    let mode = Permissions::from_mode(0o1777);
+    fs::set_permissions(dir.path(), mode).expect("the directory belongs to this user");
+    let target = dir.path().join("target");
     fs::write(&target, "precious").expect("the directory is writable");
     let target_before = Snapshot::of(&target);
+    let at = |name: &str| dir.path().join(format!("{name}.lock"));
+    symlink(&target, at("link")).expect("the directory is writable");
+    symlink(dir.path().join("missing"), at("dangling")).expect("the directory is writable");
+    fs::create_dir(at("directory")).expect("the directory is writable");
+    mkfifo(&at("fifo"), Mode::S_IRWXU).expect("the directory is writable");
+    let _socket = UnixListener::bind(at("socket")).expect("the directory is writable");
     let mut planted = vec![
         ("link", FileKind::Symlink),
         ("dangling", FileKind::Symlink),
@@ -218,43 +215,33 @@ fn links_directories_pipes_sockets_and_devices_are_refused_at_once() {
         ("fifo", FileKind::Fifo),
         ("socket", FileKind::Socket),
     ];
-    let at = |name: &str| dir.path().join(format!("{name}.lock"));
-    symlink(&target, at("link")).expect("the directory is writable");
-    symlink(dir.path().join("nowhere"), at("dangling")).expect("the directory is writable");
-    fs::create_dir(at("directory")).expect("the directory is writable");
-    mkfifo(&at("fifo"), Mode::S_IRWXU).expect("the directory is writable");
-    let _socket = UnixListener::bind(at("socket")).expect("the directory is writable");
     let null = makedev(1, 3);
     match mknod(&at("device"), SFlag::S_IFCHR, Mode::S_IRWXU, null) {
         Ok(()) => planted.push(("device", FileKind::Device)),
         Err(error) => support::skip(&format!("no device at the lock path: mknod: {error}")),
     }
     let names = support::names_in(dir.path());
-
     for (name, kind) in planted {
-        // In a child process, which is killed if it hangs.
-        let mut worker = Role::worker(&dir.path().join(name)).ready();
-        for command in ["try", "acquire", "break"] {
-            let text = worker.expect(command, "error");
-            assert!(
-                text.contains(&kind.to_string()),
-                "{name}: the error names the kind of file: {text}"
-            );
-            assert!(
-                text.contains(&format!("{name}.lock")),
-                "{name}: the error names the path: {text}"
-            );
-        }
-        let state = worker.request("inspect");
-        assert_eq!(state, format!("Ok(Foreign(Kind({kind:?})))"), "{name}");
-        worker.close_input();
+        assert_irregular(&dir.path().join(name), kind);
     }
-    assert_eq!(
-        support::names_in(dir.path()),
-        names,
-        "no file was created or removed"
-    );
+    let after = support::names_in(dir.path());
+    assert_eq!(after, names, "no file was created or removed");
     assert_eq!(Snapshot::of(&target), target_before, "no link was followed");
+}
+
+/// Every operation names the kind of the file at the lock path, in a child process, which is killed if
+/// it hangs.
+fn assert_irregular(data: &Path, kind: FileKind) {
+    let mut worker = Role::worker(data).ready();
+    let lock_path = lock_path_for(data).display().to_string();
+    for command in ["try", "acquire", "break"] {
+        let text = worker.expect(command, "error");
+        assert!(text.contains(&kind.to_string()), "names the kind: {text}");
+        assert!(text.contains(&lock_path), "names the path: {text}");
+    }
+    let state = worker.request("inspect");
+    assert_eq!(state, format!("Ok(Foreign(Kind({kind:?})))"), "{lock_path}");
+    worker.close_input();
 }
 
 // Two names, one inode: the file at the lock path can be another program's file under a second name.
@@ -472,62 +459,35 @@ fn io_error(outcome: Result<WriterLock, AcquireError>) -> (io::ErrorKind, String
 
 #[test]
 fn paths_that_cannot_be_locked_fail_with_operation_path_and_kind() {
+    use io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
     let dir = support::scratch();
     let below = |name: &str| dir.path().join(name);
     fs::write(below("file"), "").expect("the directory is writable");
     let long = |len: usize| below(&"n".repeat(len));
     let cases: [(PathBuf, io::ErrorKind, &str); 9] = [
-        (
-            below("missing/data"),
-            io::ErrorKind::NotFound,
-            "open the directory",
-        ),
-        (
-            below("file/data"),
-            io::ErrorKind::NotADirectory,
-            "open the directory",
-        ),
+        (below("missing/data"), NotFound, "open the directory"),
+        (below("file/data"), NotADirectory, "open the directory"),
         // With ".lock" the name is one byte too long.
-        (long(251), io::ErrorKind::InvalidFilename, "stat"),
-        (long(5000), io::ErrorKind::InvalidFilename, "stat"),
-        (below("nul\0byte"), io::ErrorKind::InvalidInput, "stat"),
-        (
-            "/".into(),
-            io::ErrorKind::InvalidInput,
-            "name the lock file",
-        ),
-        (
-            "..".into(),
-            io::ErrorKind::InvalidInput,
-            "name the lock file",
-        ),
-        (
-            ".".into(),
-            io::ErrorKind::InvalidInput,
-            "name the lock file",
-        ),
-        ("".into(), io::ErrorKind::InvalidInput, "name the lock file"),
+        (long(251), InvalidFilename, "stat"),
+        (long(5000), InvalidFilename, "stat"),
+        (below("nul\0byte"), InvalidInput, "stat"),
+        ("/".into(), InvalidInput, "name the lock file"),
+        ("..".into(), InvalidInput, "name the lock file"),
+        (".".into(), InvalidInput, "name the lock file"),
+        ("".into(), InvalidInput, "name the lock file"),
     ];
     for (path, kind, operation) in cases {
         let (found, text) = io_error(WriterLock::try_acquire(&path));
         let shown = path.display().to_string();
         assert_eq!(found, kind, "{shown}: {text}");
-        assert!(
-            text.contains(operation),
-            "{shown}: the error names the operation: {text}"
-        );
         let lock_path = lock_path_for(&path).display().to_string();
-        assert!(
-            text.contains(&lock_path),
-            "{shown}: the error names the path: {text}"
-        );
+        for part in [operation, &lock_path] {
+            assert!(text.contains(part), "{shown}: names {part}: {text}");
+        }
         assert!(inspect(&path).is_err(), "{shown}: an inspection fails, too");
     }
-    assert_eq!(
-        support::names_in(dir.path()),
-        ["file"],
-        "no file was created"
-    );
+    let names = support::names_in(dir.path());
+    assert_eq!(names, ["file"], "no file was created");
     let lock = WriterLock::try_acquire(long(250)).expect("255 bytes are a file name");
     lock.release().expect("the lock is held");
 }
@@ -1243,40 +1203,29 @@ fn breaking_removes_leftovers_of_dead_breakers_and_no_similar_files() {
         return;
     }
     let dir = support::scratch();
-    let renamed = |digits: &str| dir.path().join(format!(".rvlf-{digits}"));
-    let record = stamped(
-        support::dead_pid(),
-        &support::this_host(),
-        Duration::ZERO,
-        1,
-    )
-    .encode();
-    let write = |path: &Path, bytes: &[u8], age| {
-        let mut file = File::create_new(path).expect("the directory is writable");
-        file.write_all(bytes).expect("the disk has room");
-        support::age_mtime(path, age);
-    };
+    let (dead, host) = (support::dead_pid(), support::this_host());
+    let record = stamped(dead, &host, Duration::ZERO, 1).encode();
     let (old, young) = (Duration::from_secs(61), Duration::from_secs(30));
-    write(&renamed("0123456789abcdef"), &record, old);
-    write(&renamed("1123456789abcdef"), &record, young);
-    write(&renamed("2123456789abcdef"), b"notes of a user", old);
-    write(&renamed("3123456789ABCDEF"), &record, old);
-    write(&renamed("4123"), &record, old);
-    write(&renamed("5123456789abcdef"), &record, old);
-    let alive = File::open(renamed("5123456789abcdef")).expect("the file exists");
-    alive
-        .try_lock()
-        .expect("a live lock that was renamed by mistake");
+    let plant = |name: &str, bytes: &[u8], age| {
+        let path = dir.path().join(name);
+        let mut file = File::create_new(&path).expect("the directory is writable");
+        file.write_all(bytes).expect("the disk has room");
+        support::age_mtime(&path, age);
+    };
+    plant(".rvlf-0123456789abcdef", &record, old);
+    plant(".rvlf-1123456789abcdef", &record, young);
+    plant(".rvlf-2123456789abcdef", b"notes of a user", old);
+    plant(".rvlf-3123456789ABCDEF", &record, old);
+    plant(".rvlf-4123", &record, old);
+    plant(".rvlf-5123456789abcdef", &record, old);
+    let live = File::open(dir.path().join(".rvlf-5123456789abcdef")).expect("the file exists");
+    let locked = live.try_lock();
+    locked.expect("a live lock that a breaker renamed by mistake");
 
     let data = dir.path().join("data");
     support::plant_left_behind(&data);
-    support::break_stale(&data)
-        .expect("the holder is dead")
-        .expect("the lock file existed");
-    assert!(
-        support::is_absent(&renamed("0123456789abcdef")),
-        "the leftover is removed"
-    );
+    let broken = support::break_stale(&data).expect("the holder is dead");
+    assert!(broken.is_some(), "the lock file existed");
     let kept = [
         ".rvlf-1123456789abcdef",
         ".rvlf-2123456789abcdef",
@@ -1284,11 +1233,8 @@ fn breaking_removes_leftovers_of_dead_breakers_and_no_similar_files() {
         ".rvlf-4123",
         ".rvlf-5123456789abcdef",
     ];
-    assert_eq!(
-        support::names_in(dir.path()),
-        kept,
-        "every other file stays"
-    );
+    let names = support::names_in(dir.path());
+    assert_eq!(names, kept, "only the old record is removed");
 }
 
 fn inspects() {

@@ -400,23 +400,15 @@ fn a_loss_is_reported_once_and_is_final() {
             let lock_path = lock_path_for(&data);
             fs::rename(&lock_path, &kept).expect("the directory is writable");
             damage(&lock_path);
-            let found = |error: Lost| error.reason;
-
+            let expected = expected_loss(&lock_path);
             if keepalive.is_none() {
-                let reason = lock
-                    .check()
-                    .map_err(found)
-                    .expect_err("the check detects the loss");
-                assert_eq!(reason, expected_loss(&lock_path), "{what}");
+                let lost = lock.check().expect_err("the check detects the loss");
+                assert_eq!(lost.reason, expected, "{what}");
             }
             let (lost, thread) = losses.recv_timeout(PATIENCE).expect("the loss is reported");
             // The keepalive may have checked between the removal and the replacement, or between the
             // creation of the replacement and its first byte.
-            let expected = [
-                expected_loss(&lock_path),
-                LossReason::Removed,
-                LossReason::Replaced(None),
-            ];
+            let expected = [expected, LossReason::Removed, LossReason::Replaced(None)];
             assert!(expected.contains(&lost.reason), "{what}: {lost:?}");
             assert_eq!(lost.lock_path, lock_path);
             assert_eq!(thread, "rvlf-on-lost", "not on the thread that refreshes");
@@ -427,32 +419,28 @@ fn a_loss_is_reported_once_and_is_final() {
                 false => drop(fs::remove_file(&lock_path)),
             }
             fs::rename(&kept, &lock_path).expect("the directory is writable");
-            let before = support::read_record(&data);
-            assert!(lock.is_lost(), "{what}: the loss is final");
-            assert_eq!(
-                lock.check().map_err(found),
-                Err(lost.reason),
-                "{what}: the loss is final"
-            );
-            let refreshed = lock.refresh();
-            assert!(
-                matches!(&refreshed, Err(HoldError::Lost(again)) if again.reason == lost.reason),
-                "{what}: no refresh after a loss: {refreshed:?}"
-            );
-            let error = lock.release().expect_err("the lock is lost");
-            assert!(
-                matches!(&error.error, HoldError::Lost(again) if again.reason == lost.reason),
-                "{what}: {error:?}"
-            );
-            drop(error);
-            assert_eq!(
-                support::read_record(&data),
-                before,
-                "{what}: the file is unchanged"
-            );
+            assert_stays_lost(lock, &lost.reason, &data, what);
             assert_eq!(losses.iter().count(), 0, "{what}: reported once");
         }
     }
+}
+
+/// Every method reports the loss, and none changes the file at the lock path.
+fn assert_stays_lost(lock: WriterLock, reason: &LossReason, data: &Path, what: &str) {
+    let before = support::read_record(data);
+    let is_same = |lost: &Lost| lost.reason == *reason;
+    assert!(lock.is_lost(), "{what}: the loss is final");
+    let checked = lock.check().expect_err("the loss is final");
+    assert!(is_same(&checked), "{what}: {checked:?}");
+    let refreshed = lock.refresh();
+    let lost = matches!(&refreshed, Err(HoldError::Lost(lost)) if is_same(lost));
+    assert!(lost, "{what}: no refresh after a loss: {refreshed:?}");
+    let error = lock.release().expect_err("the loss is final");
+    let lost = matches!(&error.error, HoldError::Lost(lost) if is_same(lost));
+    assert!(lost, "{what}: {error:?}");
+    drop(error);
+    let after = support::read_record(data);
+    assert_eq!(after, before, "{what}: the file is unchanged");
 }
 
 // After a loss the path belongs to a successor. A release or a drop that unlinks by name would remove the

@@ -305,40 +305,12 @@ fn hand_overs(holds: &mut [Hold]) -> usize {
 // in.
 #[test]
 fn writers_killed_at_random_lose_only_what_they_had_not_committed() {
+    const KILLS: u64 = 150;
     if !support::kernel_is_witness() {
         return;
     }
-    const WRITERS: usize = 4;
-    const KILLS: u64 = 150;
     let dir = support::scratch();
-    let mut rng = Rng::new();
-    let mut killed_at = Vec::new();
-    let mut running: Vec<(u64, ChildProcess)> = Vec::new();
-    for kill in 0..KILLS {
-        while running.len() < WRITERS {
-            let id = killed_at.len() as u64;
-            running.push((id, start_writer(dir.path(), id, u64::MAX)));
-            killed_at.push(None);
-        }
-        std::thread::sleep(rng.micros(20_000));
-        // Half of the time the holder: its record names it.
-        let holder = (kill % 4 < 2).then(|| holder_of(dir.path())).flatten();
-        let is_holder = |(_, writer): &(u64, ChildProcess)| Some(writer.pid()) == holder;
-        let victim = running.iter().position(is_holder);
-        let victim = victim.unwrap_or(rng.below(WRITERS as u64) as usize);
-        let (id, mut victim) = running.swap_remove(victim);
-        let slot = killed_at.get_mut(id as usize).expect("ids are numbered");
-        *slot = Some(support::monotonic_ns());
-        if kill % 2 == 0 {
-            victim.kill();
-        } else {
-            // The next writer starts while this one is still ending.
-            victim.kill_only();
-        }
-    }
-    File::create(dir.path().join("stop")).expect("the directory is writable");
-    running.into_iter().for_each(|(_, writer)| writer.finish());
-
+    let killed_at = kill_writers(dir.path(), KILLS);
     let mut holds = Vec::new();
     let mut committed = HashSet::new();
     let (mut torn, mut reclaimed) = (0, 0);
@@ -357,10 +329,7 @@ fn writers_killed_at_random_lose_only_what_they_had_not_committed() {
     last.release().expect("the lock is held");
     let entries = audit(&data);
     let missing: Vec<_> = committed.difference(&entries).collect();
-    assert!(
-        missing.is_empty(),
-        "committed entries that are not in the file: {missing:?}"
-    );
+    assert!(missing.is_empty(), "committed and missing: {missing:?}");
     assert!(
         entries.len() - committed.len() <= KILLS as usize,
         "each death leaves at most one entry that was written and not yet logged as committed"
@@ -371,6 +340,40 @@ fn writers_killed_at_random_lose_only_what_they_had_not_committed() {
          entries cut off",
         entries.len()
     );
+}
+
+/// Starts writers, kills and replaces `kills` of them, and lets the last ones end. Returns the time at
+/// which each writer was killed.
+fn kill_writers(dir: &Path, kills: u64) -> Vec<Option<u64>> {
+    const WRITERS: usize = 4;
+    let mut rng = Rng::new();
+    let mut killed_at = Vec::new();
+    let mut running: Vec<(u64, ChildProcess)> = Vec::new();
+    for kill in 0..kills {
+        while running.len() < WRITERS {
+            let id = killed_at.len() as u64;
+            running.push((id, start_writer(dir, id, u64::MAX)));
+            killed_at.push(None);
+        }
+        std::thread::sleep(rng.micros(20_000));
+        // Half of the time the holder: its record names it.
+        let holder = (kill % 4 < 2).then(|| holder_of(dir)).flatten();
+        let is_holder = |(_, writer): &(u64, ChildProcess)| Some(writer.pid()) == holder;
+        let victim = running.iter().position(is_holder);
+        let victim = victim.unwrap_or(rng.below(WRITERS as u64) as usize);
+        let (id, mut victim) = running.swap_remove(victim);
+        let slot = killed_at.get_mut(id as usize).expect("ids are numbered");
+        *slot = Some(support::monotonic_ns());
+        if kill % 2 == 0 {
+            victim.kill();
+        } else {
+            // The next writer starts while this one is still ending.
+            victim.kill_only();
+        }
+    }
+    File::create(dir.join("stop")).expect("the directory is writable");
+    running.into_iter().for_each(|(_, writer)| writer.finish());
+    killed_at
 }
 
 // ---------------------------------------------------------------- breaking

@@ -705,8 +705,8 @@ mod vectors {
     }
 
     fn read_evidence(evidence: &Value) -> Evidence {
-        let start_ticks = |of: &Value| of["start_ticks"].as_u64().expect("clock ticks");
         let timestamp_age_ms = number(&evidence["timestamp_age_ms"]);
+        let distance = duration_ms(timestamp_age_ms);
         Evidence {
             content: match word(&evidence["content"]) {
                 "valid" => Content::Valid,
@@ -727,37 +727,17 @@ mod vectors {
                 "not-local" => FileSystem::NotLocal,
                 other => panic!("file system {other}"),
             },
-            stamp: match &evidence["stamp"] {
-                Value::Null => Stamp::Absent,
-                stamp if stamp["inode"] == "same" => Stamp::Same {
-                    start_ticks: start_ticks(stamp),
-                },
-                stamp => {
-                    assert_eq!(stamp["inode"], "different");
-                    Stamp::Different {
-                        start_ticks: start_ticks(stamp),
-                    }
-                }
-            },
+            stamp: read_stamp(&evidence["stamp"]),
             host: match word(&evidence["host"]) {
                 "same" => HostMatch::Same,
                 "alias" => HostMatch::Alias,
                 "other" => HostMatch::Other,
                 other => panic!("host {other}"),
             },
-            process: match (word(&evidence["process"]["state"]), &evidence["process"]) {
-                ("dead", _) => Process::Dead,
-                ("unknown", _) => Process::Unknown,
-                ("alive", process) => Process::Alive {
-                    start_ticks: start_ticks(process),
-                    started_after_timestamp: process["started_after_timestamp"] == true,
-                },
-                (other, _) => panic!("process {other}"),
-            },
-            timestamp_age: if timestamp_age_ms < 0 {
-                Age::Ahead(duration_ms(timestamp_age_ms))
-            } else {
-                Age::Past(duration_ms(timestamp_age_ms))
+            process: read_process(&evidence["process"]),
+            timestamp_age: match timestamp_age_ms < 0 {
+                true => Age::Ahead(distance),
+                false => Age::Past(distance),
             },
             mtime_age: duration_ms(number(&evidence["mtime_age_ms"])),
             predates_boot: evidence["predates_boot"] == true,
@@ -770,6 +750,34 @@ mod vectors {
                 }
             },
         }
+    }
+
+    fn read_stamp(stamp: &Value) -> Stamp {
+        if stamp.is_null() {
+            return Stamp::Absent;
+        }
+        let start_ticks = ticks(stamp);
+        match word(&stamp["inode"]) {
+            "same" => Stamp::Same { start_ticks },
+            "different" => Stamp::Different { start_ticks },
+            other => panic!("inode {other}"),
+        }
+    }
+
+    fn read_process(process: &Value) -> Process {
+        match word(&process["state"]) {
+            "dead" => Process::Dead,
+            "unknown" => Process::Unknown,
+            "alive" => Process::Alive {
+                start_ticks: ticks(process),
+                started_after_timestamp: process["started_after_timestamp"] == true,
+            },
+            other => panic!("process {other}"),
+        }
+    }
+
+    fn ticks(of: &Value) -> u64 {
+        of["start_ticks"].as_u64().expect("clock ticks")
     }
 
     #[test]

@@ -204,59 +204,46 @@ fn an_independent_parser_agrees_on_the_files_of_deployed_clients() {
         if !beside.exists() {
             continue;
         }
-        let found = json_of(&beside);
-        let found = &found["expected"];
+        let found = &json_of(&beside)["expected"];
         let bytes = bytes_of(&file);
+        let outcome = Record::decode(&bytes);
         if found["magic"].is_null() {
-            let outcome = Record::decode(&bytes);
             assert!(outcome.is_err(), "{file} is no record, but decodes as one");
             continue;
         }
         compared += 1;
-        let magic = format!(
-            "0x{:08X}",
-            u32::from_le_bytes(bytes[..4].try_into().expect("four"))
-        );
+        let magic = u32::from_le_bytes(bytes[..4].try_into().expect("four"));
+        let magic = format!("0x{magic:08X}");
         assert_eq!(magic, text(found, "magic"), "{file}: its magic");
-        match Record::decode(&bytes) {
+        match outcome {
             Ok(record) => compare(&file, &record, found),
-            Err(DecodeError::Foreign { first }) => {
-                assert_ne!(text(found, "first4"), "FLVR", "{file} has the magic");
-                assert!(
-                    first
-                        .as_bytes()
-                        .starts_with(text(found, "first4").as_bytes()),
-                    "{file}"
-                );
-            }
-            Err(DecodeError::UnsupportedVersion { found: version }) => {
-                assert_eq!(
-                    Some(version.into()),
-                    found["lock_version"].as_u64(),
-                    "{file}"
-                );
-                assert_ne!(version, 1, "{file} is of the version that is supported");
-            }
-            Err(DecodeError::BadChecksum { stored, computed }) => {
-                assert_eq!(text(found, "crc_kind"), "neither", "{file}");
-                assert_eq!(
-                    format!("0x{stored:08X}"),
-                    text(found, "crc_stored"),
-                    "{file}"
-                );
-                assert_eq!(
-                    format!("0x{computed:08X}"),
-                    text(found, "crc32_ieee"),
-                    "{file}"
-                );
-            }
-            Err(error) => panic!("{file}: {error}"),
+            Err(error) => compare_error(&file, &error, found),
         }
     }
-    assert!(
-        compared >= 20,
-        "only {compared} files have a description beside them"
-    );
+    let descriptions = "files with a description beside them";
+    assert!(compared >= 20, "only {compared} {descriptions}");
+}
+
+fn compare_error(file: &str, error: &DecodeError, found: &Value) {
+    match error {
+        DecodeError::Foreign { first } => {
+            let other = text(found, "first4");
+            assert_ne!(other, "FLVR", "{file} has the magic");
+            assert!(first.as_bytes().starts_with(other.as_bytes()), "{file}");
+        }
+        DecodeError::UnsupportedVersion { found: version } => {
+            let other = found["lock_version"].as_u64();
+            assert_eq!(Some(u64::from(*version)), other, "{file}");
+            assert_ne!(*version, 1, "{file} is of the version that is supported");
+        }
+        DecodeError::BadChecksum { stored, computed } => {
+            assert_eq!(text(found, "crc_kind"), "neither", "{file}");
+            let hex = |checksum: &u32| format!("0x{checksum:08X}");
+            assert_eq!(hex(stored), text(found, "crc_stored"), "{file}");
+            assert_eq!(hex(computed), text(found, "crc32_ieee"), "{file}");
+        }
+        error => panic!("{file}: {error}"),
+    }
 }
 
 fn compare(file: &str, record: &Record, found: &Value) {

@@ -243,10 +243,6 @@ fn paths_of(rules: &[ScopeRule], universe: &[PathBuf]) -> BTreeSet<PathBuf> {
 
 /// Applies one step to both. Returns whether each accepted the step.
 fn apply(step: &Step, table: &mut Table, model: &mut Model, universe: &[PathBuf]) -> (bool, bool) {
-    let to_claim = |name: &str, rules: &[ScopeRule]| {
-        let rules = rules.iter().cloned();
-        rules.fold(Claim::new(name), Claim::allow)
-    };
     match step {
         Step::Register {
             name,
@@ -254,26 +250,9 @@ fn apply(step: &Step, table: &mut Table, model: &mut Model, universe: &[PathBuf]
             segment,
             pid,
         } => {
-            let (name, segment) = (new_name(*name), format!("s{segment}"));
             let base = Path::new(pick(&DIRECTORIES, *pid as u8));
-            let rules = to_rules(base, rules);
-            let own = paths_of(&rules, universe);
-            let done = table
-                .register(&to_claim(&name, &rules), &segment, &process(*pid))
-                .is_ok();
-            let may = !model.entries.contains_key(&name)
-                && model.segment_is_free(&segment, &name)
-                && model.is_free(&own, &BTreeSet::new());
-            if may {
-                let entry = ModelEntry {
-                    own,
-                    parent: None,
-                    segment: Some(segment),
-                    pid: *pid,
-                };
-                model.entries.insert(name, entry);
-            }
-            (done, may)
+            let claim = NewClaim::new(*name, base, rules, universe);
+            register(claim, format!("s{segment}"), *pid, table, model)
         }
         Step::Delegate {
             parent,
@@ -281,53 +260,23 @@ fn apply(step: &Step, table: &mut Table, model: &mut Model, universe: &[PathBuf]
             rules,
             pid,
         } => {
-            let (parent, name) = (known_name(model, *parent), new_name(*name));
-            let giver = table.find(&parent).and_then(|giver| giver.allow.first());
-            let base = giver.map_or(Path::new("/a"), |rule| &rule.target);
-            let rules = to_rules(base, rules);
-            let own = paths_of(&rules, universe);
-            let done = table
-                .delegate(&parent, &to_claim(&name, &rules), &process(*pid))
-                .is_ok();
-            let may = !model.entries.contains_key(&name)
-                && model.entries.contains_key(&parent)
-                && own.is_subset(&model.effective(&parent))
-                && model.is_free(&own, &model.lineage(&parent));
-            if may {
-                let entry = ModelEntry {
-                    own,
-                    parent: Some(parent),
-                    segment: None,
-                    pid: *pid,
-                };
-                model.entries.insert(name, entry);
-            }
-            (done, may)
+            let parent = known_name(model, *parent);
+            let delegating = table.find(&parent).and_then(|entry| entry.allow.first());
+            let base = delegating.map_or(PathBuf::from("/a"), |rule| rule.target.clone());
+            let claim = NewClaim::new(*name, &base, rules, universe);
+            delegate(claim, parent, *pid, table, model)
         }
         Step::Adopt { name, segment, pid } => {
             let (name, segment) = (known_name(model, *name), format!("s{segment}"));
-            let done = table.adopt(&name, &segment, &process(*pid)).is_ok();
-            let free = model.segment_is_free(&segment, &name);
-            let entry = model
-                .entries
-                .get_mut(&name)
-                .filter(|entry| free && entry.segment.is_none());
-            let may = entry.is_some();
-            if let Some(entry) = entry {
-                (entry.segment, entry.pid) = (Some(segment), *pid);
-            }
-            (done, may)
+            adopt(&name, segment, *pid, table, model)
         }
         Step::Segment { name, segment } => {
             let (name, segment) = (known_name(model, *name), format!("s{segment}"));
             let done = table.update_segment(&name, &segment).is_ok();
             let free = model.segment_is_free(&segment, &name);
             let entry = model.entries.get_mut(&name).filter(|_| free);
-            let may = entry.is_some();
-            if let Some(entry) = entry {
-                entry.segment = Some(segment);
-            }
-            (done, may)
+            let entry = entry.map(|entry| entry.segment = Some(segment));
+            (done, entry.is_some())
         }
         Step::Release { name } => {
             let name = known_name(model, *name);
@@ -342,18 +291,101 @@ fn apply(step: &Step, table: &mut Table, model: &mut Model, universe: &[PathBuf]
             }
             (done, may)
         }
-        Step::Die { pid } => {
-            let reclaimed = table.reclaim_stale_with(|entry| entry.pid == *pid).len();
-            let dead: Vec<String> = { model.entries.iter() }
-                .filter(|(_, entry)| entry.pid == *pid)
-                .map(|(name, _)| name.clone())
-                .collect();
-            for name in &dead {
-                model.remove(name);
-            }
-            (true, reclaimed == dead.len())
+        Step::Die { pid } => die(*pid, table, model),
+    }
+}
+
+/// A claim of a new entry, and the paths of its rules.
+struct NewClaim {
+    name: String,
+    claim: Claim,
+    own: BTreeSet<PathBuf>,
+}
+
+impl NewClaim {
+    fn new(name: u8, base: &Path, rules: &[(u8, bool)], universe: &[PathBuf]) -> NewClaim {
+        let name = new_name(name);
+        let rules = to_rules(base, rules);
+        let own = paths_of(&rules, universe);
+        let claim = rules.into_iter().fold(Claim::new(&name), Claim::allow);
+        NewClaim { name, claim, own }
+    }
+
+    fn entry(self, parent: Option<String>, segment: Option<String>, pid: u32) -> ModelEntry {
+        let own = self.own;
+        ModelEntry {
+            own,
+            parent,
+            segment,
+            pid,
         }
     }
+}
+
+fn register(
+    new: NewClaim,
+    segment: String,
+    pid: u32,
+    table: &mut Table,
+    model: &mut Model,
+) -> (bool, bool) {
+    let done = table.register(&new.claim, &segment, &process(pid)).is_ok();
+    let may = !model.entries.contains_key(&new.name)
+        && model.segment_is_free(&segment, &new.name)
+        && model.is_free(&new.own, &BTreeSet::new());
+    if may {
+        let name = new.name.clone();
+        let entry = new.entry(None, Some(segment), pid);
+        model.entries.insert(name, entry);
+    }
+    (done, may)
+}
+
+fn delegate(
+    new: NewClaim,
+    parent: String,
+    pid: u32,
+    table: &mut Table,
+    model: &mut Model,
+) -> (bool, bool) {
+    let done = table.delegate(&parent, &new.claim, &process(pid)).is_ok();
+    let may = !model.entries.contains_key(&new.name)
+        && model.entries.contains_key(&parent)
+        && new.own.is_subset(&model.effective(&parent))
+        && model.is_free(&new.own, &model.lineage(&parent));
+    if may {
+        let name = new.name.clone();
+        let entry = new.entry(Some(parent), None, pid);
+        model.entries.insert(name, entry);
+    }
+    (done, may)
+}
+
+fn adopt(
+    name: &str,
+    segment: String,
+    pid: u32,
+    table: &mut Table,
+    model: &mut Model,
+) -> (bool, bool) {
+    let done = table.adopt(name, &segment, &process(pid)).is_ok();
+    let free = model.segment_is_free(&segment, name);
+    let entry = model.entries.get_mut(name);
+    let entry = entry.filter(|entry| free && entry.segment.is_none());
+    let entry = entry.map(|entry| (entry.segment, entry.pid) = (Some(segment), pid));
+    (done, entry.is_some())
+}
+
+/// The process dies, and its entries are reclaimed.
+fn die(pid: u32, table: &mut Table, model: &mut Model) -> (bool, bool) {
+    let reclaimed = table.reclaim_stale_with(|entry| entry.pid == pid).len();
+    let entries = model.entries.iter();
+    let dead = entries.filter(|(_, entry)| entry.pid == pid);
+    let dead: Vec<String> = dead.map(|(name, _)| name.clone()).collect();
+    for name in &dead {
+        model.remove(name);
+    }
+    (true, reclaimed == dead.len())
 }
 
 fn assert_agreement(table: &Table, model: &Model, universe: &[PathBuf]) {

@@ -105,58 +105,53 @@ struct Call {
 /// The calls of an undisturbed save, and the one after them.
 fn calls(path: &Path, log: &Path) -> Vec<Call> {
     write_old(path);
-    let log_path = log
-        .to_str()
-        .expect("the names of temporary directories are ASCII");
-    let status = run_saver(path, &["-o", log_path]);
+    let ascii = "the names of temporary directories are ASCII";
+    let status = run_saver(path, &["-o", log.to_str().expect(ascii)]);
     assert_eq!(status.code(), Some(SAVED), "an undisturbed save succeeds");
     let log = fs::read_to_string(log).expect("strace has written the log");
+    let all: Vec<_> = log.lines().filter_map(LoggedCall::parse).collect();
     let marked = |mark: &str| {
-        log.lines()
-            .position(|line| line.contains(mark))
-            .expect("the saver marks the save")
+        let place = all.iter().position(|call| call.line.contains(mark));
+        place.expect("the saver marks the save")
     };
     let (begin, end) = (marked(BEGIN), marked(END));
-    let parse = |line: &str| -> Option<(String, String)> {
-        let (thread, call) = line.split_once(' ')?;
-        let (name, _) = call.trim_start().split_once('(')?;
-        Some((thread.to_owned(), name.to_owned()))
-    };
-    let all: Vec<_> = log.lines().map(parse).collect();
-    let thread_of = |index: usize| all.get(index).cloned().flatten().map(|(thread, _)| thread);
-    let saver = thread_of(begin).expect("a mark is a call");
-    let in_save = (begin + 1..=end).filter(|index| thread_of(*index).as_ref() == Some(&saver));
-    in_save
-        .map(|index| {
-            let (_, name) = all
-                .get(index)
-                .cloned()
-                .flatten()
-                .expect("the call is one of the saver's");
-            let same =
-                |call: &&Option<(String, String)>| **call == Some((saver.clone(), name.clone()));
+    let saver = all.get(begin).expect("the mark is a call").thread;
+    let in_save = all.iter().enumerate().take(end + 1).skip(begin + 1);
+    let calls = in_save.filter(|(_, call)| call.thread == saver);
+    calls
+        .map(|(index, call)| {
+            let same = |other: &&LoggedCall| other.thread == saver && other.name == call.name;
             let ordinal = all.iter().take(index + 1).filter(same).count();
-            let of_others = |call: &&Option<(String, String)>| {
-                call.as_ref()
-                    .is_some_and(|(thread, other)| *thread != saver && *other == name)
-            };
-            let others = all.iter().filter(of_others).count();
+            let foreign = |other: &&LoggedCall| other.thread != saver && other.name == call.name;
+            let others = all.iter().filter(foreign).count();
+            let name = call.name.to_owned();
             assert!(
                 others < ordinal,
                 "{name} number {ordinal} would hit two threads"
             );
-            let line = log
-                .lines()
-                .nth(index)
-                .expect("the line was parsed")
-                .to_owned();
             Call {
                 name,
                 ordinal,
-                line,
+                line: call.line.to_owned(),
             }
         })
         .collect()
+}
+
+/// A line of strace's log: the thread, the name of its call, and the whole line.
+struct LoggedCall<'a> {
+    thread: &'a str,
+    name: &'a str,
+    line: &'a str,
+}
+
+impl<'a> LoggedCall<'a> {
+    /// `None` for lines that are no calls.
+    fn parse(line: &'a str) -> Option<LoggedCall<'a>> {
+        let (thread, call) = line.split_once(' ')?;
+        let (name, _) = call.trim_start().split_once('(')?;
+        Some(LoggedCall { thread, name, line })
+    }
 }
 
 /// Whether the table is the new one, after `call` was disturbed.

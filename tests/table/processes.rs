@@ -286,74 +286,65 @@ fn killed_workers_never_leave_two_with_one_scope_or_segment() {
     let (locks, log) = (dir.path().join("locks"), dir.path().join("log"));
     fs::create_dir(&locks).expect("the disk has room");
     File::create(&log).expect("the disk has room");
-    let start = || start_worker(&table, &locks, &log);
-    let mut workers: Vec<_> = (0..WORKERS).map(|_| start()).collect();
     let stop = AtomicBool::new(false);
     let audits = std::thread::scope(|scope| {
-        let auditor = scope.spawn(|| {
-            let mut audits = 0;
-            while !stop.load(Ordering::Relaxed) {
-                let table = snapshot(&table)
-                    .expect("a table is whole at every moment")
-                    .table;
-                assert_eq!(
-                    table.problems(),
-                    [],
-                    "each scope, name and segment has one holder: {table:?}"
-                );
-                audits += 1;
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            audits
-        });
+        let auditor = scope.spawn(|| audit_until(&stop, &table));
         // Also if the test fails: the scope waits for the auditor.
         let stopped = AtEnd(|| stop.store(true, Ordering::Relaxed));
-        let begun = Instant::now();
-        let kinds = [
-            "register", "delegate", "adopt", "reclaim", "segment", "release", "refused",
-        ];
-        let mut rng = Rng::from_seed(7);
-        let mut kills = 0;
-        loop {
-            let done = counts(&log);
-            let all_kinds = kinds
-                .iter()
-                .all(|kind| done.get(*kind).is_some_and(|count| *count >= 20));
-            if kills >= KILLS && all_kinds {
-                break;
-            }
-            assert!(
-                begun.elapsed() < 2 * PATIENCE,
-                "the workers hang: {done:?} after {kills} kills"
-            );
-            std::thread::sleep(Duration::from_millis(10 + rng.below(30)));
-            let victim = usize::try_from(rng.below(WORKERS as u64)).expect("eight are few");
-            let victim = workers
-                .get_mut(victim)
-                .expect("a number below their number");
-            victim.kill();
-            *victim = start();
-            kills += 1;
-        }
+        kill_workers(&log, || start_worker(&table, &locks, &log));
         drop(stopped);
         auditor.join().expect("no audit found a problem")
     });
-    drop(workers);
     assert!(audits > 0);
     eprintln!("{:?}, {audits} audits", counts(&log));
 
-    let mut guard =
-        TableGuard::open(&table, PATIENCE).expect("every process that held the table is dead");
-    assert!(
-        guard.liveness().iter().all(|liveness| liveness.is_dead()),
-        "all holders are dead"
-    );
+    let guard = TableGuard::open(&table, PATIENCE);
+    let mut guard = guard.expect("every process that held the table is dead");
+    let dead = guard.liveness().iter().all(|liveness| liveness.is_dead());
+    assert!(dead, "all holders are dead");
     guard.reclaim_stale();
-    assert!(
-        guard.table().entries.is_empty(),
-        "nothing is left behind: {:?}",
-        guard.table()
-    );
+    let left = &guard.table().entries;
+    assert!(left.is_empty(), "nothing is left behind: {left:?}");
+}
+
+/// Reads the table again and again. Returns how many times.
+fn audit_until(stop: &AtomicBool, table: &Path) -> u64 {
+    let mut audits = 0;
+    while !stop.load(Ordering::Relaxed) {
+        let table = snapshot(table).expect("a table is whole at every moment");
+        let problems = table.table.problems();
+        let promise = "each scope, name and segment has one holder";
+        assert_eq!(problems, [], "{promise}: {table:?}");
+        audits += 1;
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    audits
+}
+
+/// Kills workers and starts others in their places, until each operation was done 20 times. In the end
+/// all are killed.
+fn kill_workers(log: &Path, start: impl Fn() -> ChildProcess) {
+    let kinds = [
+        "register", "delegate", "adopt", "reclaim", "segment", "release", "refused",
+    ];
+    let mut workers: Vec<_> = (0..WORKERS).map(|_| start()).collect();
+    let mut rng = Rng::from_seed(7);
+    let begun = Instant::now();
+    for kills in 0.. {
+        let done = counts(log);
+        let is_frequent = |kind: &&str| done.get(*kind).is_some_and(|count| *count >= 20);
+        if kills >= KILLS && kinds.iter().all(is_frequent) {
+            return;
+        }
+        let in_time = begun.elapsed() < 2 * PATIENCE;
+        assert!(in_time, "the workers hang: {done:?} after {kills} kills");
+        std::thread::sleep(Duration::from_millis(10 + rng.below(30)));
+        let victim = usize::try_from(rng.below(WORKERS as u64)).expect("eight are few");
+        let victim = workers.get_mut(victim);
+        let victim = victim.expect("a number below their number");
+        victim.kill();
+        *victim = start();
+    }
 }
 
 // ---------------------------------------------------------------- a parent and its child

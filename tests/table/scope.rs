@@ -116,56 +116,68 @@ fn scopes_with_denials_conflict_exactly_where_both_may_write() {
     for _ in 0..rounds {
         let [a, b, c, d, e, f]: [ScopeRule; 6] =
             std::array::from_fn(|_| pick(&rules, &mut generator));
-        let (one, one_deny) = ([a, b], [c]);
-        let (other, other_deny) = ([d, e], [f]);
-        let table = table(&[("one", &one, &one_deny), ("other", &other, &other_deny)]);
+        let (one, other) = (
+            Pair::new([a, b], c, &universe),
+            Pair::new([d, e], f, &universe),
+        );
+        let table = table(&[
+            ("one", &one.allow, std::slice::from_ref(&one.deny)),
+            ("other", &other.allow, std::slice::from_ref(&other.deny)),
+        ]);
         let scope = |name| table.find(name).expect("the entry is in the table").scope();
         let conflict = scope("one").conflict(&scope("other")).is_some();
-
-        // A denial of reading also denies writing: every denial counts.
-        let may_write = |allow: &[ScopeRule], deny: &ScopeRule| {
-            &writes(allow, &universe) - &paths(deny, &universe)
-        };
-        let [one_deny] = &one_deny;
-        let [other_deny] = &other_deny;
-        let one_paths = may_write(&one, one_deny);
-        let other_paths = may_write(&other, other_deny);
-        assert_eq!(
-            conflict,
-            !one_paths.is_disjoint(&other_paths),
-            "{one:?} less {one_deny}, {other:?} less {other_deny}"
-        );
+        let overlap = !one.writes.is_disjoint(&other.writes);
+        assert_eq!(conflict, overlap, "{one:?} and {other:?}");
         for path in &universe {
-            assert_eq!(
-                scope("one").permits(path, Permission::Write),
-                one_paths.contains(path),
-                "writing at {path:?}: {one:?} less {one_deny}"
-            );
+            let permitted = scope("one").permits(path, Permission::Write);
+            assert_eq!(permitted, one.writes.contains(path), "{one:?} at {path:?}");
         }
-
-        let may_read = |allow: &[ScopeRule], deny: &ScopeRule| {
-            let allowed: BTreeSet<_> = allow
-                .iter()
-                .flat_map(|rule| paths(rule, &universe))
-                .collect();
-            match deny.permission {
-                Permission::Read => &allowed - &paths(deny, &universe),
-                Permission::Write => allowed,
-            }
-        };
-        let covered = other_paths.is_subset(&one_paths)
-            && may_read(&other, other_deny).is_subset(&may_read(&one, one_deny));
-        assert_eq!(
-            scope("one").covers_scope(&scope("other")),
-            covered,
-            "does {one:?} less {one_deny} cover {other:?} less {other_deny}"
-        );
+        let covers = scope("one").covers_scope(&scope("other"));
+        let contains = other.writes.is_subset(&one.writes) && other.reads.is_subset(&one.reads);
+        assert_eq!(covers, contains, "does {one:?} cover {other:?}");
         conflicts += usize::from(conflict);
     }
+    let is_frequent = (rounds / 10..rounds * 9 / 10).contains(&conflicts);
     assert!(
-        (rounds / 10..rounds * 9 / 10).contains(&conflicts),
+        is_frequent,
         "both results are frequent: {conflicts} of {rounds}"
     );
+}
+
+/// Two rules and a denial, with the paths that they permit.
+struct Pair {
+    allow: [ScopeRule; 2],
+    deny: ScopeRule,
+    writes: BTreeSet<PathBuf>,
+    reads: BTreeSet<PathBuf>,
+}
+
+impl std::fmt::Debug for Pair {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{:?} less {}", self.allow, self.deny)
+    }
+}
+
+impl Pair {
+    fn new(allow: [ScopeRule; 2], deny: ScopeRule, universe: &[PathBuf]) -> Pair {
+        let denied = paths(&deny, universe);
+        // A denial of reading also denies writing: every denial counts.
+        let writes = &writes(&allow, universe) - &denied;
+        let allowed: BTreeSet<_> = allow
+            .iter()
+            .flat_map(|rule| paths(rule, universe))
+            .collect();
+        let reads = match deny.permission {
+            Permission::Read => &allowed - &denied,
+            Permission::Write => allowed,
+        };
+        Pair {
+            allow,
+            deny,
+            writes,
+            reads,
+        }
+    }
 }
 
 /// xorshift64, with the same sequence in every run.

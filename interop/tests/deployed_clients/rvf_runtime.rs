@@ -7,8 +7,8 @@ use std::time::{Duration, SystemTime};
 
 use crate::cases::{Process, Start};
 use rvlf::{
-    AcquireError, BreakError, Foreign, LockFile, LockOptions, LockState, StalePolicy, WriterId,
-    WriterLock, inspect, lock_path_for,
+    AcquireError, BreakError, Foreign, LockOptions, LockState, StalePolicy, WriterLock, inspect,
+    lock_path_for,
 };
 
 fn start() -> Option<Start> {
@@ -32,8 +32,7 @@ type Attempt = fn(&LockOptions, &Path) -> Result<WriterLock, AcquireError>;
 // deletes all of them at once.
 #[test]
 fn a_file_that_is_no_lock_is_refused_and_left_unchanged() {
-    let rvlite =
-        Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors/rvlite031-json-lock.bin");
+    let rvlite = support::repository().join("spec/vectors/rvlite031-json-lock.bin");
     let rvlite = fs::read(rvlite).expect("the vectors are part of the repository");
     let contents = [
         rvlite.as_slice(),
@@ -50,55 +49,52 @@ fn a_file_that_is_no_lock_is_refused_and_left_unchanged() {
         // Old enough for every rule about age.
         support::age_mtime(&lock_path, Duration::from_secs(100_000));
         let before = identity(&lock_path);
-        let first = &content.get(..16).unwrap_or(content);
-
-        let eager = StalePolicy::new()
-            .with_malformed_grace(Duration::ZERO)
-            .with_same_host_age(Duration::ZERO)
-            .with_cross_host_age(Duration::ZERO);
-        let eager = WriterLock::options().stale_policy(eager);
-        let attempts: [Attempt; 3] = [
-            |_, data| WriterLock::try_acquire(data),
-            |eager, data| eager.try_acquire(data),
-            // A wait for a file that no process releases would never end.
-            |eager, data| eager.acquire(data, Duration::from_secs(600)),
-        ];
-        for attempt in attempts {
-            let error = attempt(&eager, &data).expect_err("the file is no lock");
-            let AcquireError::Foreign { found, .. } = &error else {
-                panic!("foreign, not {error}");
-            };
-            assert!(matches!(found, Foreign::Content(found) if found.as_bytes() == *first));
-            let sentence = error.to_string();
-            let names_it = sentence.contains(&*lock_path.to_string_lossy());
-            assert!(names_it, "the error names the file: {sentence}");
-            let shows_it = sentence.contains(&first.escape_ascii().to_string());
-            assert!(shows_it, "the error shows its first bytes: {sentence}");
-        }
-        let state = inspect(&data).expect("the lock file can be read");
-        assert!(matches!(state, LockState::Foreign(_)), "{state:?}");
-        let error = LockFile::open(&data)
-            .expect("the directory exists")
-            .break_stale()
-            .expect_err("the file is no lock");
-        assert!(matches!(error, BreakError::Foreign { .. }), "{error}");
-        let unknown = WriterId::from_bytes([0; 16]);
-        let error = LockFile::open(&data)
-            .expect("the directory exists")
-            .force_break(unknown)
-            .expect_err("the file is no lock");
-        assert!(matches!(error, BreakError::Foreign { .. }), "{error}");
-
+        assert_refused(&data, content.get(..16).unwrap_or(content));
         let after = fs::read(&lock_path).expect("the file still exists");
         assert_eq!(after, content, "the content is unchanged");
-        assert_eq!(
-            identity(&lock_path),
-            before,
-            "the file was neither written nor replaced"
-        );
-        let names = fs::read_dir(directory.path())
-            .expect("the directory can be read")
-            .count();
-        assert_eq!(names, 1, "no other file was created");
+        let after = identity(&lock_path);
+        assert_eq!(after, before, "the file was neither written nor replaced");
+        let names = support::names_in(directory.path());
+        assert_eq!(names, ["data.rvf.lock"], "no other file was created");
+    }
+}
+
+/// Every operation refuses the file at the lock path, and the refusal shows its first bytes.
+fn assert_refused(data: &Path, first: &[u8]) {
+    let eager = StalePolicy::new()
+        .with_malformed_grace(Duration::ZERO)
+        .with_same_host_age(Duration::ZERO)
+        .with_cross_host_age(Duration::ZERO);
+    let eager = WriterLock::options().stale_policy(eager);
+    let attempts: [Attempt; 3] = [
+        |_, data| WriterLock::try_acquire(data),
+        |eager, data| eager.try_acquire(data),
+        // A wait for a file that no process releases would never end.
+        |eager, data| eager.acquire(data, Duration::from_secs(600)),
+    ];
+    let lock_path = lock_path_for(data).display().to_string();
+    for attempt in attempts {
+        let error = attempt(&eager, data).expect_err("the file is no lock");
+        let AcquireError::Foreign { found, .. } = &error else {
+            panic!("foreign, not {error}");
+        };
+        assert!(matches!(found, Foreign::Content(found) if found.as_bytes() == first));
+        let sentence = error.to_string();
+        for part in [lock_path.clone(), first.escape_ascii().to_string()] {
+            assert!(
+                sentence.contains(&part),
+                "the error shows {part}: {sentence}"
+            );
+        }
+    }
+    let state = inspect(data).expect("the lock file can be read");
+    assert!(matches!(state, LockState::Foreign(_)), "{state:?}");
+    let broken = [
+        support::break_stale(data),
+        support::force_break(data, support::some_writer_id()),
+    ];
+    for outcome in broken {
+        let error = outcome.expect_err("the file is no lock");
+        assert!(matches!(error, BreakError::Foreign { .. }), "{error}");
     }
 }
