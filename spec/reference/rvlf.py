@@ -165,8 +165,10 @@ def flock(fd, how):
         return "held-elsewhere" if isinstance(error, BlockingIOError) else "unsupported"
 
 def gather(fd, record, kernel_lock):
-    now, file = time.time_ns(), os.fstat(fd)
-    evidence = {"content": record["class"], "kernel_lock": kernel_lock,
+    now, file, content = time.time_ns(), os.fstat(fd), record["class"]
+    if kernel_lock == "held-elsewhere" and content in ("foreign", "unsupported"):
+        content = "corrupt"  # a live process has locked it: row 2 decides
+    evidence = {"content": content, "kernel_lock": kernel_lock,
                 "file_system": "local" if is_local(fd) else "not-local", "stamp": None,
                 "host": "other", "process": {"state": "unknown"}, "timestamp_age_ms": 0,
                 "mtime_age_ms": max(0, now - file.st_mtime_ns) // 10**6, "predates_boot": False}

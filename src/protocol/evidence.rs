@@ -92,9 +92,7 @@ impl<'a, S: Sys> Gatherer<'a, S> {
         let place = self.place;
         let now = place.sys().now();
         let malformed = Evidence {
-            content: record
-                .as_ref()
-                .map_or_else(Content::from, |_| Content::Valid),
+            content: content_class(record, sighting.kernel_lock),
             kernel_lock: sighting.kernel_lock,
             file_system: place.entry.file_system,
             stamp: Stamp::Absent,
@@ -176,6 +174,20 @@ impl<'a, S: Sys> Gatherer<'a, S> {
         }
         let clock = self.place.probe_server_clock()?;
         Ok(*self.memory.server_clock.insert(clock))
+    }
+}
+
+/// The class of the content. What a live process has locked is not another program's file: it may be
+/// a record that a stray write has damaged, so it counts as corrupt and row 2 decides.
+fn content_class(record: &Result<Record, DecodeError>, kernel_lock: KernelLock) -> Content {
+    match record
+        .as_ref()
+        .map_or_else(Content::from, |_| Content::Valid)
+    {
+        Content::Foreign | Content::Unsupported if kernel_lock == KernelLock::HeldElsewhere => {
+            Content::Corrupt
+        }
+        content => content,
     }
 }
 

@@ -197,10 +197,13 @@ impl<'a, S: Sys> Examination<'a, S> {
 
     /// Gathers the evidence of what was seen, and judges it.
     ///
-    /// An error for content that can never be a lock.
+    /// An error for content that can never be a lock, unless a process has locked the file.
     pub(super) fn judge(&mut self, sighting: &Sighting) -> Result<Holder> {
         let record = Record::decode(sighting.prefix.bytes());
-        self.ensure_known(&record)?;
+        // A live process that has locked the file keeps it, whatever a stray write has put there.
+        if sighting.kernel_lock != KernelLock::HeldElsewhere {
+            self.ensure_known(&record)?;
+        }
         let evidence = self.gatherer.gather(sighting, &record);
         let is_ours = |record| {
             evidence.own_hold != OwnHold::GivenUp

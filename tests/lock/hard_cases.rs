@@ -244,6 +244,38 @@ fn assert_irregular(data: &Path, kind: FileKind) {
     worker.close_input();
 }
 
+// One line that a program printed to a standard output that it had closed went into its own lock file.
+// Others were told that the file was another program's, and were advised to move it away: the lock of
+// a live holder.
+#[test]
+fn a_file_that_a_live_process_has_locked_is_held_whatever_it_contains() {
+    let newer = [b"FLVR".as_slice(), &[0xff; 100]].concat();
+    for content in [b"progress: 12 %\n".as_slice(), &newer] {
+        let dir = support::scratch();
+        let data = dir.path().join("data");
+        let path = lock_path_for(&data);
+        fs::write(&path, content).expect("the directory is writable");
+        let holder = File::open(&path).expect("the file is there");
+        holder.try_lock().expect("no other process has it open");
+
+        let error = WriterLock::try_acquire(&data).expect_err("a live process has locked it");
+        assert!(error.is_held(), "a wait can end: {error}");
+        let state = inspect(&data).expect("the lock file can be inspected");
+        let LockState::Held(found) = state else {
+            panic!("not held: {state:?}");
+        };
+        assert_eq!(found.verdict().reason(), Reason::KernelLock);
+        let error = support::break_stale(&data).expect_err("a live process has locked it");
+        assert!(matches!(error, BreakError::Held { .. }), "{error:?}");
+
+        holder.unlock().expect("it is locked");
+        let error = WriterLock::try_acquire(&data).expect_err("the content is no record");
+        assert!(!error.is_held(), "no process will ever release it: {error}");
+        let left = fs::read(&path).expect("the file is still there");
+        assert_eq!(left, content, "not a byte was changed");
+    }
+}
+
 // Two names, one inode: the file at the lock path can be another program's file under a second name.
 #[test]
 fn a_hard_link_to_a_foreign_file_at_the_lock_path_leaves_that_file_alone() {
