@@ -66,7 +66,10 @@ fn kill(mut writer: Child) -> Result<Vec<usize>> {
     let output = String::from_utf8(writer.wait_with_output()?.stdout)?;
     let numbers = output.lines().map(str::parse);
     let committed = numbers.collect::<std::result::Result<Vec<_>, _>>()?;
-    println!("pid {pid} was killed after {} entries", committed.len());
+    println!(
+        "pid {pid} was killed; entries that it committed: {}",
+        committed.len()
+    );
     Ok(committed)
 }
 

@@ -1,4 +1,4 @@
-//! Holds a lock, for playing with two terminals.
+//! Holds a lock, to try it in two terminals.
 //!
 //! ```sh
 //! cargo run --example hold                    # holds a lock in /tmp until Enter
@@ -6,8 +6,8 @@
 //! cargo run --example hold -- my.dat 5        # for five seconds
 //! ```
 //!
-//! Run it in a second terminal at the same time: it waits, and says for whom. End the first with
-//! Enter, with Ctrl-C, or with `kill -9`, and see what the second says.
+//! Run it in a second terminal at the same time: it prints the holder, and waits. End the first
+//! with Enter, with Ctrl-C, or with `kill -9`, and see what the second prints.
 
 use std::error::Error;
 use std::io::BufRead;
@@ -20,7 +20,7 @@ use rvlf::{AcquireError, LockOptions, WriterLock};
 fn main() -> Result<(), Box<dyn Error>> {
     let mut args = std::env::args_os().skip(1);
     let default = || std::env::temp_dir().join("rvlf-example.dat");
-    let resource = args.next().map_or_else(default, PathBuf::from);
+    let data_path = args.next().map_or_else(default, PathBuf::from);
     let seconds = args.next().map(|arg| arg.to_string_lossy().parse::<u64>());
     let time = seconds.transpose()?.map(Duration::from_secs);
 
@@ -28,7 +28,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = WriterLock::options()
         .keepalive(Some(Duration::from_secs(2)))
         .on_lost(|lost| eprintln!("{lost}"));
-    let lock = acquire(&options, &resource)?;
+    let lock = acquire(&options, &data_path)?;
     let record = lock.record();
     println!("holding    {}", lock.lock_path().display());
     println!("as         pid {} on {}", record.pid(), record.hostname());
@@ -51,12 +51,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn acquire(options: &LockOptions, resource: &PathBuf) -> Result<WriterLock, AcquireError> {
-    match options.try_acquire(resource) {
+fn acquire(options: &LockOptions, data_path: &PathBuf) -> Result<WriterLock, AcquireError> {
+    match options.try_acquire(data_path) {
         Err(error) if error.is_held() => {
             println!("{error}");
             println!("... waiting for it (Ctrl-C to give up)");
-            options.acquire(resource, Duration::from_secs(3600))
+            options.acquire(data_path, Duration::from_secs(3600))
         }
         outcome => outcome,
     }

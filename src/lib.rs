@@ -20,9 +20,10 @@
 //! - **Two paths to one data file.** The lock path follows from the name, so a link, or a bind
 //!   mount of the data file without its directory, has a lock of its own
 //!   ([`LockOptions::refuse_aliases`]).
-//! - **Deployed RVF clients** exclude this library as far as their own protocol goes: a client that
-//!   read a stale record before it was broken may remove its successor ([`WriterLock::check`]
-//!   reports the loss).
+//! - **Deployed RVF clients** (programs of the RVF vector store, whose lock files have this format)
+//!   respect this lock, and this lock respects theirs. But a client that read a stale record before
+//!   another process broke it may remove the next holder's lock file ([`WriterLock::check`] reports
+//!   the loss).
 //! - **A denial of service.** Any user who may read the lock file can keep a dead lock looking
 //!   held.
 //!

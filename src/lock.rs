@@ -293,9 +293,9 @@ impl WriterLock {
         self.held.known_loss().is_some()
     }
 
-    /// Writes the record again, with the time of now. The keepalive thread does this every 10 s by
-    /// default. On a local file system this restores a lock file that another program has truncated or
-    /// overwritten; elsewhere such a lock is lost.
+    /// Writes the record again, with the current time. The keepalive thread does this every 10 s by
+    /// default. On a local file system this restores a lock file that another program has truncated
+    /// or overwritten; elsewhere such a lock is lost.
     ///
     /// On a file system that is not local this waits for the server.
     ///
@@ -558,7 +558,8 @@ impl LockOptions {
     ///
     /// Without refreshes a deployed RVF client under another host name may break any lock older
     /// than 300 s, and on a file system that is not local every contender may; there the holder
-    /// counts its lock as lost after 150 s. Call [`WriterLock::refresh`] in that case.
+    /// counts its lock as lost after 150 s. With `None`, call [`WriterLock::refresh`] at least once
+    /// a minute.
     ///
     /// One thread refreshes all locks of the process. Intervals below one millisecond count as one.
     ///

@@ -119,7 +119,7 @@ impl<S: Sys> Held<S> {
             recorded,
             broken,
         } = published;
-        // A deployed client elsewhere goes by 300 s, whatever our policy says.
+        // A deployed client elsewhere breaks a lock after 300 s, whatever the policy of this process.
         let stale_after = options
             .policy
             .cross_host_age()
@@ -254,7 +254,7 @@ impl<S: Sys> Held<S> {
     fn note(&self, owner: PathOwner) -> Result<(), LossReason> {
         match owner {
             PathOwner::Us => Ok(()),
-            PathOwner::Nobody => Err(self.lose(LossReason::Removed)),
+            PathOwner::NoFile => Err(self.lose(LossReason::Removed)),
             PathOwner::Other(record) => Err(self.lose(LossReason::Replaced(record))),
         }
     }

@@ -110,7 +110,7 @@ impl<S: Sys> Place<S> {
 
     /// The stat of `name`, if it stands for the file `id`, whose content `recognise` accepts.
     ///
-    /// On a local file system the inode number says so. Others make numbers up: sshfs has one for
+    /// On a local file system the inode number decides. Others invent numbers: sshfs has one for
     /// each name on each mount, and a successor's file has its predecessor's. There the content
     /// decides.
     pub(super) fn stat_if_same(

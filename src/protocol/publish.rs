@@ -306,8 +306,8 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// Waits for those who may be about to remove what we published, or to create the same name on
-    /// another mount. `None` if it is not there any more then.
+    /// Waits for contenders that may be about to remove what this process published, or to create
+    /// the same name on another mount. `None` if the published file is gone after the wait.
     fn settle_published<'a>(
         &'a self,
         unsettled: Unsettled<'a, S>,

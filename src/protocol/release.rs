@@ -1,4 +1,4 @@
-//! Release: remove our own file, and notice when it is not ours any more.
+//! Release: remove the holder's own file, and detect that the path names another one.
 //!
 //! Source: `spec/protocol.md#refresh`.
 
@@ -15,7 +15,7 @@ use crate::sys::{Context, FileId, FileKind, IoError, Sys};
 pub(crate) enum PathOwner {
     Us,
     /// No file is there.
-    Nobody,
+    NoFile,
     /// Another file; its record, if it has a valid one.
     Other(Option<Record>),
 }
@@ -31,7 +31,7 @@ impl<S: Sys> Place<S> {
         let unlinked = present(self.sys().unlink(&self.entry.dir, &self.entry.name));
         match unlinked.context("unlink the lock file", self.lock_path())? {
             Some(()) => Ok(PathOwner::Us),
-            None => Ok(PathOwner::Nobody),
+            None => Ok(PathOwner::NoFile),
         }
     }
 
@@ -44,7 +44,7 @@ impl<S: Sys> Place<S> {
             named = self.entry.stat()?;
         }
         let Some(stat) = named else {
-            return Ok(PathOwner::Nobody);
+            return Ok(PathOwner::NoFile);
         };
         if self.entry.is_local() && stat.id == id {
             return Ok(PathOwner::Us);
@@ -56,7 +56,7 @@ impl<S: Sys> Place<S> {
         let record = read.map(|prefix| prefix.map(|prefix| Record::decode(prefix.bytes())));
         if self.entry.is_local() {
             return Ok(match record {
-                Ok(None) => PathOwner::Nobody,
+                Ok(None) => PathOwner::NoFile,
                 Ok(Some(record)) => PathOwner::Other(record.ok()),
                 Err(_) => PathOwner::Other(None),
             });
@@ -73,7 +73,7 @@ impl<S: Sys> Place<S> {
         writer_id: WriterId,
     ) -> Result<PathOwner, IoError> {
         match record.context("read", self.lock_path())? {
-            None => Ok(PathOwner::Nobody),
+            None => Ok(PathOwner::NoFile),
             Some(Ok(record)) if record.writer_id() == writer_id => Ok(PathOwner::Us),
             Some(Ok(record)) => Ok(PathOwner::Other(Some(record))),
             // Perhaps half of a write of ours: neither a loss nor a file to unlink.

@@ -272,8 +272,8 @@ impl<S: Sys> Place<S> {
 }
 
 /// How often other contenders were quicker. Each release wakes all waiters, and the process that
-/// has just released comes first most of the time: those who lose again and again would only keep
-/// it from its work.
+/// has just released comes first most of the time: waiters that lose again and again would only
+/// slow that process down.
 #[derive(Debug, Default)]
 struct Crowd {
     lost_races: u32,
