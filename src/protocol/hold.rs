@@ -119,7 +119,7 @@ impl<S: Sys> Held<S> {
             recorded,
             broken,
         } = published;
-        // A deployed client elsewhere breaks a lock after 300 s, whatever the policy of this process.
+        // A deployed client elsewhere breaks after 300 s, whatever this process has as its policy.
         let stale_after = options
             .policy
             .cross_host_age()

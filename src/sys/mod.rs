@@ -83,8 +83,8 @@ pub(crate) use unix::Host;
 #[cfg(any(not(unix), rvlf_unsupported))]
 pub(crate) use unsupported::{Host, close_spare_watch};
 
-/// The 29 calls of the protocol: files by directory handle, facts about hosts and processes, clocks
-/// and waiting.
+/// The calls of the protocol: files by directory handle, facts about hosts and processes, clocks and
+/// waiting.
 ///
 /// Calls on files fail with [`io::ErrorKind::Unsupported`] where the file system or the kernel does
 /// not have them; EINTR never comes through. Dropping a file closes it.
