@@ -9,10 +9,11 @@ use std::path::{Path, PathBuf};
 const LISTED: [&str; 2] = ["src", "cli/src"];
 
 /// The modules of the library, in the order of ARCHITECTURE.md: each imports only those before it.
-const ORDER: [&str; 16] = [
+const ORDER: [&str; 17] = [
     "record",
     "judge",
     "sys",
+    "alias",
     "loss",
     "holder",
     "trace",
