@@ -10,7 +10,8 @@ use std::hash::Hash;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use rvlf::judge::{
-    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, Stamp, Verdict,
+    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, OwnHold, Process, Reason, Stamp,
+    Verdict,
 };
 use rvlf::record::{
     Checksum, DecodeError, Field, FirstBytes, Hostname, KernelStamp, ParseWriterIdError, Pid,
@@ -38,11 +39,12 @@ macro_rules! each {
 #[test]
 fn every_public_type_is_send_sync_unpin_and_debug() {
     each!(common:
-        AcquireError, Age, BreakError, CancelToken, Checksum, Content, DecodeError, Durability, Evidence, Field,
-        FileKind, FileSystem, FirstBytes, Foreign, Holder, HostMatch, Hostname, IoError,
-        KernelLock, KernelStamp, LockOptions, LockState, LossReason, Lost, ParseWriterIdError, Pid,
-        LockFile, LockFuture, PidOutOfRange, Process, Reason, Reclaimed, Record, HoldError, ReleaseError,
-        StalePolicy, Stamp, Verdict, WaitError, WriterId, WriterLock,
+        AcquireError, Age, BreakError, CancelToken, Checksum, Content, DecodeError, Durability,
+        Evidence, Field, FileKind, FileSystem, FirstBytes, Foreign, HoldError, Holder, HostMatch,
+        Hostname, IoError, KernelLock, KernelStamp, LockFile, LockFuture, LockOptions, LockState,
+        LossReason, Lost, OwnHold, ParseWriterIdError, Pid, PidOutOfRange, Process, Reason,
+        Reclaimed, Record, ReleaseError, StalePolicy, Stamp, Verdict, WaitError, WriterId,
+        WriterLock,
     );
 }
 
@@ -50,7 +52,7 @@ fn every_public_type_is_send_sync_unpin_and_debug() {
 fn what_the_judgement_and_the_record_are_made_of_are_plain_values() {
     each!(value:
         Age, Checksum, Content, Durability, Evidence, FileKind, FileSystem, FirstBytes, HostMatch,
-        Hostname, KernelLock, KernelStamp, Pid, Process, Reason, Record, StalePolicy, Stamp,
+        Hostname, KernelLock, KernelStamp, OwnHold, Pid, Process, Reason, Record, StalePolicy, Stamp,
         Verdict, WriterId,
     );
 }
