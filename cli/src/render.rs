@@ -4,7 +4,7 @@ use std::fmt::{self, Display};
 use std::path::Path;
 
 use clap::builder::styling::{AnsiColor, Style};
-use rvlf::judge::{Reason, Verdict};
+use rvlf::judge::{Age, Reason, Verdict};
 use rvlf::{Holder, LockState, lock_path_for};
 
 use crate::escape::{self, shell_word};
@@ -138,7 +138,16 @@ fn write_holder(f: &mut fmt::Formatter<'_>, holder: &Holder) -> fmt::Result {
     } = holder.verdict()
     {
         let rest = time::in_words(rest);
-        write_label(f, "stale in", format_args!("{rest}, unless refreshed"))?;
+        // Its time comes only when this machine's clock has caught up, or a waiter has watched it.
+        let condition = match holder.timestamp_age() {
+            Some(Age::Ahead(_)) => " to a process that waits for it",
+            _ => "",
+        };
+        write_label(
+            f,
+            "stale in",
+            format_args!("{rest}{condition}, unless refreshed"),
+        )?;
     }
     if let Some(record) = holder.record() {
         write_label(f, "writer id", record.writer_id())?;

@@ -24,9 +24,11 @@ pub struct Evidence {
     pub host: HostMatch,
     /// Whether the recorded process is alive.
     pub process: Process,
-    /// Age of the record's timestamp by this machine's clock.
+    /// Age of the record's timestamp by this machine's clock, or the time for which the file was
+    /// watched unchanged if that is more.
     pub timestamp_age: Age,
-    /// Age of the file's modification time by the file server's clock.
+    /// Age of the file's modification time by the file server's clock, or the time for which the file
+    /// was watched unchanged if that is more.
     pub mtime_age: Duration,
     /// Whether the record's timestamp is older than this machine's boot.
     pub predates_boot: bool,

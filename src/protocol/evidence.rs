@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Place;
 use super::aside::aside_name;
-use super::torn::TornTimer;
+use super::unchanged::UnchangedTimer;
 use crate::judge::{
     Age, Content, Evidence, HostMatch, KernelLock, OwnHold, Process, StalePolicy, Stamp, Verdict,
 };
@@ -36,14 +36,16 @@ pub(super) struct Sighting {
 pub(super) struct Gatherer<'a, S: Sys> {
     place: &'a Place<S>,
     purpose: Purpose,
+    /// How far a timestamp may lie ahead to be trusted.
+    trusted_ahead: Duration,
     memory: Memory,
 }
 
 /// What an operation remembers of its earlier looks.
 #[derive(Debug, Default)]
 struct Memory {
-    /// Outlives an attempt, since a torn file may have to be watched for longer than one.
-    torn: TornTimer,
+    /// Outlives an attempt, since a file may have to be watched for longer than one.
+    unchanged: UnchangedTimer,
     server_clock: Option<ServerClock>,
 }
 
@@ -55,10 +57,11 @@ struct ServerClock {
 }
 
 impl<'a, S: Sys> Gatherer<'a, S> {
-    pub(super) fn new(place: &'a Place<S>, purpose: Purpose) -> Self {
+    pub(super) fn new(place: &'a Place<S>, purpose: Purpose, policy: &StalePolicy) -> Self {
         Gatherer {
             place,
             purpose,
+            trusted_ahead: policy.cross_host_age(),
             memory: Memory::default(),
         }
     }
@@ -70,12 +73,17 @@ impl<'a, S: Sys> Gatherer<'a, S> {
 
     /// Begins an attempt, with new patience for torn files.
     pub(super) fn begin_attempt(&mut self) {
-        self.memory.torn.begin_attempt();
+        self.memory.unchanged.begin_attempt();
     }
 
-    /// How long to wait until a write that is under way may be done; see [`TornTimer::pause`].
+    /// The file at the path is opened anew.
+    pub(super) fn begin_look(&mut self) {
+        self.memory.unchanged.begin_look();
+    }
+
+    /// How long to wait until a write that is under way may be done; see [`UnchangedTimer::pause`].
     pub(super) fn pause(&mut self, verdict: &Verdict, policy: &StalePolicy) -> Option<Duration> {
-        self.memory.torn.pause(verdict, policy)
+        self.memory.unchanged.pause(verdict, policy)
     }
 
     /// Forgets the reading of the server's clock: a breaker relies on no earlier one.
@@ -91,6 +99,7 @@ impl<'a, S: Sys> Gatherer<'a, S> {
     ) -> Evidence {
         let place = self.place;
         let now = place.sys().now();
+        let watched = self.watched(sighting, record, &now);
         let malformed = Evidence {
             content: content_class(record, sighting.kernel_lock),
             kernel_lock: sighting.kernel_lock,
@@ -99,7 +108,7 @@ impl<'a, S: Sys> Gatherer<'a, S> {
             host: HostMatch::Other,
             process: Process::Unknown,
             timestamp_age: Age::Past(Duration::ZERO),
-            mtime_age: self.mtime_age(sighting, record, &now),
+            mtime_age: self.mtime_age(sighting, record, &now).max(watched),
             predates_boot: false,
             own_hold: OwnHold::None,
         };
@@ -114,16 +123,16 @@ impl<'a, S: Sys> Gatherer<'a, S> {
                 (Stamp::Different { .. } | Stamp::Absent, HostMatch::Other) => Process::Unknown,
                 _ => place.process(record),
             },
-            timestamp_age: Age::at(now.realtime_ns, record.timestamp_ns()),
+            timestamp_age: self.timestamp_age(record, &now, watched),
             predates_boot: record.timestamp_ns() < now.booted_ns(),
             own_hold: place.own_hold(record),
             ..malformed
         }
     }
 
-    /// Age of the file's modification time by the clock that set it; for malformed content, the
-    /// time that it was seen unchanged if that is more.
-    fn mtime_age(
+    /// How long the file has been watched unchanged: malformed content, and a record whose times lie
+    /// ahead of this machine's clock. Other ages grow with that clock.
+    fn watched(
         &mut self,
         sighting: &Sighting,
         record: &Result<Record, DecodeError>,
@@ -138,17 +147,49 @@ impl<'a, S: Sys> Gatherer<'a, S> {
         if *kernel_lock == KernelLock::HeldElsewhere {
             return Duration::ZERO;
         }
+        let unchanged = &mut self.memory.unchanged;
+        let is_ahead = |record: &Record| record.timestamp_ns().max(stat.mtime_ns) > now.realtime_ns;
+        if record.as_ref().is_ok_and(|record| !is_ahead(record))
+            && !unchanged.is_watching(stat, prefix)
+        {
+            return Duration::ZERO;
+        }
+        unchanged.unchanged_for(stat, prefix, now.since_boot)
+    }
+
+    /// Age of the timestamp by this machine's clock, or the time that the record was watched if that
+    /// is more. Where a timestamp is not trusted the judge reads the mtime age, which has that time in
+    /// it.
+    fn timestamp_age(&self, record: &Record, now: &Now, watched: Duration) -> Age {
+        match Age::at(now.realtime_ns, record.timestamp_ns()) {
+            Age::Past(age) => Age::Past(age.max(watched)),
+            Age::Ahead(ahead) if ahead <= self.trusted_ahead && !watched.is_zero() => {
+                Age::Past(watched)
+            }
+            ahead @ Age::Ahead(_) => ahead,
+        }
+    }
+
+    /// Age of the file's modification time by the clock that set it.
+    fn mtime_age(
+        &mut self,
+        sighting: &Sighting,
+        record: &Result<Record, DecodeError>,
+        now: &Now,
+    ) -> Duration {
+        let Sighting {
+            stat, kernel_lock, ..
+        } = sighting;
+        // Row 2 decides, which reads no age.
+        if *kernel_lock == KernelLock::HeldElsewhere {
+            return Duration::ZERO;
+        }
         match record {
             // Rows 10 to 13 read it only in place of a timestamp that lies ahead.
             Ok(record) if record.stamp().is_none() && record.timestamp_ns() <= now.realtime_ns => {
                 Age::at(now.realtime_ns, stat.mtime_ns).or_zero()
             }
-            Ok(_) => self.age_by_file_clock(stat.mtime_ns, now),
-            Err(_) => {
-                let unchanged_for = self.memory.torn.unchanged_for(stat, prefix, now.since_boot);
-                let age = self.age_by_file_clock(stat.mtime_ns, now);
-                age.max(unchanged_for)
-            }
+            _ => self.age_by_file_clock(stat.mtime_ns, now),
         }
     }
 

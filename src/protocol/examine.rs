@@ -87,7 +87,7 @@ impl<'a, S: Sys> Examination<'a, S> {
         Examination {
             place,
             policy,
-            gatherer: Gatherer::new(place, purpose),
+            gatherer: Gatherer::new(place, purpose, &policy),
             pauses: Pauses::new(place.sys(), &[]),
         }
     }
@@ -136,6 +136,7 @@ impl<'a, S: Sys> Examination<'a, S> {
     /// `None` if the path names another file by now.
     fn look(&mut self) -> Result<Option<LockFileState<S>>> {
         let place = self.place;
+        self.gatherer.begin_look();
         match place.entry.open_existing(|| place.open_for_flock())? {
             Opened::Absent => Ok(Some(LockFileState::Absent)),
             Opened::Irregular(kind) => Err(Error::foreign(place.lock_path(), Foreign::Kind(kind))),

@@ -15,7 +15,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `place` | the lock path of one data file, opened |
-//! | `examine`, `evidence`, `torn` | a look at the lock file, what it gathers for the judge, and the wait for a write |
+//! | `examine`, `evidence`, `unchanged` | a look at the lock file, what it gathers for the judge, and for how long nothing has changed |
 //! | `contention` | the holder that was in the way |
 //! | `breaking`, `by_hand`, `aside`, `leftovers` | a break, for a contender and for a user, and what a dead breaker leaves |
 //! | `publish`, `unsettled` | a record at the lock path, and what takes it back |
@@ -38,7 +38,7 @@ mod place;
 mod publish;
 mod release;
 mod schedule;
-mod torn;
+mod unchanged;
 mod unsettled;
 pub(crate) mod wait;
 

@@ -381,6 +381,47 @@ fn a_torn_file_from_the_future_is_recovered_by_a_wait_of_several_attempts() {
     lock.release().expect("the lock is held");
 }
 
+// A board without a battery boots in 1970 after a loss of power, and what the dead holder wrote lies in
+// the future until the clock has caught up. "Stale in 5 min", said the report, again and again.
+#[test]
+fn a_record_from_the_future_is_recovered_by_a_wait_that_watches_it() {
+    let here = support::this_host();
+    let elsewhere = Hostname::new(b"rvlf-elsewhere").expect("the name is short enough");
+    let second = Duration::from_secs(1);
+    let policies = [
+        (
+            here,
+            Duration::from_secs(200),
+            StalePolicy::new().with_same_host_age(second),
+        ),
+        (
+            elsewhere,
+            1000 * support::PATIENCE,
+            StalePolicy::new().with_cross_host_age(second),
+        ),
+    ];
+    for (host, ahead, policy) in policies {
+        let dir = support::scratch();
+        let data = dir.path().join("data");
+        let record = support::unstamped(support::dead_pid(), &host, Duration::ZERO);
+        let record = record.refreshed(record.timestamp_ns() + support::ns(ahead));
+        let path = lock_path_for(&data);
+        fs::write(&path, record.encode()).expect("the directory is writable");
+        support::set_mtime(&path, SystemTime::now() + ahead);
+
+        let options = WriterLock::options().stale_policy(policy);
+        let refused = options
+            .try_acquire(&data)
+            .expect_err("one look shows no age");
+        assert!(refused.is_held(), "{refused}");
+        let lock = options.acquire(&data, support::PATIENCE);
+        let lock = lock.expect("nothing has refreshed the record for a second");
+        let reclaimed = lock.reclaimed().and_then(|reclaimed| reclaimed.record);
+        assert_eq!(reclaimed, Some(record), "{ahead:?} ahead");
+        lock.release().expect("the lock is held");
+    }
+}
+
 // `rvlf break` examined the file once, found it young and refused, in each run: by its mtime the file
 // stayed young for a day.
 #[test]
