@@ -626,8 +626,8 @@ impl LockOptions {
     /// The thread blocks all signals, as every thread of this library does: the program's handlers
     /// run on the program's threads. A child process that the callback starts inherits the mask.
     ///
-    /// If no thread can be started the callback is not called; [`WriterLock::is_lost`] still
-    /// reports the loss.
+    /// If no thread can be started at that moment, the callback is called on a thread that was
+    /// started when the lock was acquired and that all locks of the process share.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -797,6 +797,8 @@ impl LockOptions {
     }
 
     fn keep(&self, held: Arc<Held<Host>>) -> Result<WriterLock, AcquireError> {
+        let reserved = held.reserve_callback_thread();
+        reserved.context("start the thread for on_lost", held.place.lock_path())?;
         let [phase, ..] = *held.record().writer_id().as_bytes();
         let device = held.device_that_may_hang();
         let register = |interval| keepalive::register(&held, interval, phase, device);

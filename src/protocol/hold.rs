@@ -8,11 +8,12 @@ use std::io;
 use std::os::fd::OwnedFd;
 #[cfg(unix)]
 use std::process::Command;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::acquire::{AcquireOptions, Attempt, Attempts};
 use super::breaking::BrokenLock;
+use super::callback::ReservedThread;
 use super::keepalive::Refresh;
 use super::publish::{Published, Recorded};
 use super::release::PathOwner;
@@ -31,7 +32,7 @@ use crate::sys::child;
 use crate::sys::descriptor::Descriptor;
 use crate::sys::hooks::sabotaged;
 
-use crate::sys::{Context, FileId, Host, Identity, IoError, SyncMode, Sys, thread};
+use crate::sys::{Context, FileId, Host, Identity, IoError, SyncMode, Sys};
 use crate::trace;
 
 /// A held lock.
@@ -46,6 +47,8 @@ pub(crate) struct Held<S: Sys> {
     /// After how long without a refresh a lock that no kernel witnesses counts as lost.
     patience: Duration,
     on_lost: Option<OnLost>,
+    /// Where `on_lost` is called if no thread can be started for it.
+    reserved: OnceLock<Arc<ReservedThread>>,
     /// The descriptor that carries the kernel lock; `None` once it is closed. Locked during I/O.
     file: Mutex<Option<S::File>>,
     /// Never locked during I/O.
@@ -132,6 +135,7 @@ impl<S: Sys> Held<S> {
             broken,
             patience: stale_after / 2,
             on_lost: options.on_lost.clone(),
+            reserved: OnceLock::new(),
             file: Mutex::new(Some(file)),
             status: Mutex::new(Status {
                 last: recorded,
@@ -145,6 +149,19 @@ impl<S: Sys> Held<S> {
             return self.published;
         }
         lock(&self.status).last.record
+    }
+
+    /// Makes sure that a loss can be reported to the callback, if there is one.
+    ///
+    /// # Errors
+    ///
+    /// No thread can be started.
+    pub(crate) fn reserve_callback_thread(&self) -> io::Result<()> {
+        if self.on_lost.is_some() {
+            // A second call would keep the first thread.
+            let _ = self.reserved.set(ReservedThread::of(self.process)?);
+        }
+        Ok(())
     }
 
     pub(crate) fn broken(&self) -> Option<&BrokenLock> {
@@ -272,12 +289,10 @@ impl<S: Sys> Held<S> {
         drop(status);
         self.place.sys().own_holds().lost(id);
         trace::lost(self.place.lock_path(), &reason);
-        if let Some(on_lost) = self.on_lost.clone() {
-            let lost = self.lost(reason);
-            // Off the scheduling thread, where a callback that blocks would stop the refreshes of
-            // other locks, and never under our mutexes, which it would wait for if it drops the
-            // lock. If no thread can be started, only `check` and `is_lost` report the loss.
-            let _ = thread::spawn("rvlf-on-lost", move || on_lost(&lost));
+        // Off the scheduling thread, where a callback that blocks would stop the refreshes of other
+        // locks, and never under our mutexes, which it would wait for if it drops the lock.
+        if let (Some(on_lost), Some(reserved)) = (&self.on_lost, self.reserved.get()) {
+            reserved.call(on_lost, self.lost(reason));
         }
         reason
     }

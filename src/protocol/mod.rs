@@ -27,6 +27,7 @@ mod acquire;
 mod aside;
 mod breaking;
 mod by_hand;
+mod callback;
 mod contention;
 mod evidence;
 mod examine;

@@ -8,23 +8,29 @@ use std::os::fd::{AsFd, AsRawFd, IntoRawFd, RawFd};
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Command;
-use std::sync::mpsc;
+use std::sync::{Arc, Mutex, mpsc};
 use std::task::{Context, Waker};
 use std::thread;
 use std::time::Duration;
 
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::inotify::{InitFlags, Inotify};
+use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 use rvlf::table::TableGuard;
-use rvlf::{CancelToken, LockFile, LockOptions, WriterLock, lock_path_for};
+use rvlf::{CancelToken, LockFile, LockOptions, LossReason, WriterLock, lock_path_for};
 use support::{Role, fork, join, scratch, thread_names, until};
 
 pub const ROLES: &[(&str, fn())] = &[
     ("reads its signals", reads_its_signals),
     ("closes everything", closes_everything),
     ("has no streams", has_no_streams),
+    (
+        "loses its lock without threads",
+        loses_its_lock_without_threads,
+    ),
 ];
 
 /// Runs a role that makes its own assertions.
@@ -58,7 +64,7 @@ fn with_thread(kind: &str, data: &Path, body: impl FnOnce()) {
         }
         "on-lost" => {
             let (ends, end) = mpsc::channel::<()>();
-            let end = std::sync::Mutex::new(end);
+            let end = Mutex::new(end);
             let options = every_moment.on_lost(move |_| {
                 let _ = end.lock().expect("no panic").recv();
             });
@@ -405,4 +411,44 @@ fn has_no_streams() {
 #[test]
 fn no_descriptor_of_ours_has_the_number_of_a_standard_stream() {
     run(Role::new("has no streams"));
+}
+
+// ---------------------------------------------------------------- threads
+
+/// From now on this process can start no thread.
+fn refuse_threads() {
+    if nix::unistd::geteuid().is_root() {
+        // The kernel refuses threads to a process whose children will be in another pid namespace.
+        unshare(CloneFlags::CLONE_NEWPID).expect("root may make namespaces");
+    } else {
+        setrlimit(Resource::RLIMIT_NPROC, 0, 0).expect("a limit may be lowered");
+    }
+    let refused = thread::Builder::new().spawn(|| ());
+    refused.expect_err("no thread can be started");
+}
+
+fn loses_its_lock_without_threads() {
+    let data = data_path();
+    let (sender, reports) = mpsc::channel();
+    let holder: Arc<Mutex<Option<WriterLock>>> = Arc::default();
+    let dropped = holder.clone();
+    let options = LockOptions::new().keepalive(None).on_lost(move |lost| {
+        // A callback may drop the lock.
+        drop(dropped.lock().expect("no panic").take());
+        let _ = sender.send(lost.reason);
+    });
+    let lock = options.try_acquire(&data).expect("no other holder");
+    refuse_threads();
+    std::fs::remove_file(lock.lock_path()).expect("it is there");
+    lock.check().expect_err("the file is gone");
+    *holder.lock().expect("no panic") = Some(lock);
+    let reason = reports.recv_timeout(support::PATIENCE);
+    assert_eq!(reason, Ok(LossReason::Removed), "the callback is called");
+}
+
+// A process at its limit of threads lost its lock, and went on writing: its callback, which would have
+// stopped it, was not called.
+#[test]
+fn a_loss_is_reported_although_no_thread_can_be_started() {
+    run(Role::new("loses its lock without threads"));
 }
