@@ -299,7 +299,9 @@ fn write_not_broken(f: &mut fmt::Formatter<'_>, path: &Path, holder: &Holder) ->
             _ => "; try again",
         });
     };
-    if holder.process_lives() {
+    if holder.is_this_process() {
+        write!(f, "; {}", step_for_contender(holder))?;
+    } else if holder.process_lives() {
         write!(f, "; end process {} first", record.pid())?;
     }
     let id = record.writer_id();
@@ -549,6 +551,10 @@ pub(crate) fn unambiguous(kind: io::ErrorKind) -> io::ErrorKind {
 mod tests {
     use super::*;
     use crate::holder::FileFacts;
+    use crate::judge::{
+        Age, Content, Evidence, FileSystem, HostMatch, KernelLock, OwnHold, Process, Stamp,
+    };
+    use crate::record::{Hostname, Pid, Record, WriterId};
 
     fn io_error(kind: io::ErrorKind) -> IoError {
         IoError::new("start a thread", Path::new("store.rvf.lock"), kind.into())
@@ -599,5 +605,78 @@ mod tests {
         assert_eq!(kind(held), io::ErrorKind::WouldBlock);
         assert_eq!(kind(timeout), io::ErrorKind::TimedOut);
         assert_eq!(kind(cancelled), io::ErrorKind::Interrupted);
+    }
+
+    fn holder(stamp: Stamp, process: Process, host: HostMatch) -> Box<Holder> {
+        let evidence = Evidence {
+            content: Content::Valid,
+            kernel_lock: KernelLock::HeldElsewhere,
+            file_system: FileSystem::Local,
+            stamp,
+            host,
+            own_hold: OwnHold::None,
+            process,
+            timestamp_age: Age::Past(Duration::from_secs(5)),
+            mtime_age: Duration::from_secs(5),
+            predates_boot: false,
+        };
+        let pid = Pid::new(1).expect("a pid");
+        let id = WriterId::from_random([1; 16]);
+        Box::new(Holder {
+            record: Ok(Record::new(pid, &Hostname::truncated(b"vm"), 1, id, None)),
+            evidence: Some(evidence),
+            ..Holder::unseen(Reason::KernelLock, FileFacts::UNKNOWN)
+        })
+    }
+
+    fn refusal(holder: Box<Holder>) -> String {
+        let lock_path = PathBuf::from("store.rvf.lock");
+        BreakError::Held { lock_path, holder }.to_string()
+    }
+
+    // In a container, pid 1 of a record from another container is the reader's own init process.
+    #[test]
+    fn only_the_process_that_wrote_the_record_is_to_be_ended() {
+        let alive = |start_ticks, started_after_timestamp| Process::Alive {
+            start_ticks,
+            started_after_timestamp,
+        };
+        let same = Stamp::Same { start_ticks: 7 };
+        let different = Stamp::Different { start_ticks: 7 };
+        let cases = [
+            (same, alive(7, false), HostMatch::Same, true),
+            (same, alive(8, false), HostMatch::Same, false),
+            (same, Process::Dead, HostMatch::Same, false),
+            (same, Process::Unknown, HostMatch::Same, false),
+            (different, alive(7, false), HostMatch::Same, false),
+            (Stamp::Absent, alive(7, false), HostMatch::Same, true),
+            (Stamp::Absent, alive(7, true), HostMatch::Same, false),
+            (Stamp::Absent, alive(7, false), HostMatch::Alias, false),
+            (Stamp::Absent, alive(7, false), HostMatch::Other, false),
+        ];
+        for (stamp, process, host, expected) in cases {
+            let text = refusal(holder(stamp, process, host));
+            assert_eq!(text.contains("end process 1 first"), expected, "{text}");
+        }
+        let mut own = holder(same, alive(7, false), HostMatch::Same);
+        own.is_this_process = true;
+        let text = refusal(own);
+        assert!(text.contains("release it there first"), "{text}");
+        assert!(!text.contains("end process"), "{text}");
+    }
+
+    // "held by pid 1 on vm" sends a reader to a process that has nothing to do with the lock.
+    #[test]
+    fn a_pid_that_is_another_process_here_is_reported_as_such() {
+        let stamp = Stamp::Same { start_ticks: 7 };
+        for (ticks, expected) in [(7, false), (8, true)] {
+            let process = Process::Alive {
+                start_ticks: ticks,
+                started_after_timestamp: false,
+            };
+            let text = holder(stamp, process, HostMatch::Same).to_string();
+            let note = "held by pid 1 on vm, but here this pid is another process";
+            assert_eq!(text.contains(note), expected, "{text}");
+        }
     }
 }

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::judge::{Age, Content, Evidence, KernelLock, OwnHold, Process, Reason, Stamp, Verdict};
+use crate::judge::{
+    Age, Content, Evidence, HostMatch, KernelLock, OwnHold, Process, Reason, Stamp, Verdict,
+};
 use crate::record::{DecodeError, FirstBytes, Record};
 use crate::sys::FileKind;
 
@@ -151,12 +153,42 @@ impl Holder {
         self.is_this_process
     }
 
+    /// Whether a process of this pid namespace has the recorded pid, and certainly is not the one
+    /// that wrote the record: the holder has ended, or runs in another container.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// let state = rvlf::inspect(&path)?;
+    /// let holder = state.holder().expect("this process holds the lock");
+    /// assert!(!holder.pid_is_another_process());
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn pid_is_another_process(&self) -> bool {
+        matches!(
+            self.evidence,
+            Some(Evidence {
+                process: Process::Alive { start_ticks, .. },
+                stamp: Stamp::Same { start_ticks: recorded },
+                ..
+            }) if start_ticks != recorded
+        )
+    }
+
     /// Whether the recorded process is alive in this pid namespace, and is the one that wrote the
-    /// record.
+    /// record: a user may be told to end it.
     pub(crate) fn process_lives(&self) -> bool {
         let Some(Evidence {
-            process: Process::Alive { start_ticks, .. },
+            process:
+                Process::Alive {
+                    start_ticks,
+                    started_after_timestamp,
+                },
             stamp,
+            host,
             ..
         }) = self.evidence
         else {
@@ -167,7 +199,9 @@ impl Holder {
                 start_ticks: recorded,
             } => start_ticks == recorded,
             Stamp::Different { .. } => false,
-            Stamp::Absent => true,
+            // A pid of another host says nothing, and one that began later was reused: in a
+            // container it may be the init process.
+            Stamp::Absent => host == HostMatch::Same && !started_after_timestamp,
         }
     }
 
@@ -202,10 +236,13 @@ impl fmt::Display for Holder {
             Ok(record) => {
                 let (pid, host) = (record.pid(), record.hostname());
                 write!(f, "{} by pid {pid} on {host}", self.state())?;
+                if self.pid_is_another_process() {
+                    f.write_str(", but here this pid is another process,")?;
+                }
             }
             Err(Some(error)) => write!(f, "{}: {error}", self.state())?,
             Err(None) => match self.facts.uid {
-                Some(uid) => write!(f, "held by a process of user {uid}")?,
+                Some(uid) => write!(f, "held or left behind by a process of user {uid}")?,
                 None => f.write_str("held")?,
             },
         }

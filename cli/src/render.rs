@@ -42,9 +42,16 @@ pub fn summary(state: &LockState) -> String {
 
 fn held_by(holder: &Holder) -> String {
     let held = match (holder.record(), holder.decode_error(), holder.uid()) {
-        (Some(record), ..) => format!("held by pid {} on {}", record.pid(), record.hostname()),
+        (Some(record), ..) => {
+            let (pid, host) = (record.pid(), record.hostname());
+            let note = match holder.pid_is_another_process() {
+                true => ", but here this pid is another process,",
+                false => "",
+            };
+            format!("held by pid {pid} on {host}{note}")
+        }
         (None, Some(error), _) => format!("held, {error}"),
-        (None, None, Some(uid)) => format!("held by a process of user {uid}"),
+        (None, None, Some(uid)) => format!("held or left behind by a process of user {uid}"),
         (None, None, None) => "held".into(),
     };
     match holder.held_for() {
@@ -80,6 +87,10 @@ pub fn next_step(state: &LockState, data: &Path) -> Option<String> {
                      rvlf break --force --writer-id {id} {data}"
                 )
             }
+            (Reason::Unreadable, _) => format!(
+                "as a user who may read the lock file, see whether its holder is alive: rvlf \
+                 status {data}"
+            ),
             _ => format!("wait until it is free: rvlf wait {data}"),
         },
         LockState::Malformed(holder) if !holder.verdict().is_stale() => {
@@ -87,8 +98,8 @@ pub fn next_step(state: &LockState, data: &Path) -> Option<String> {
         }
         LockState::Stale(_) | LockState::Malformed(_) => {
             format!(
-                "none needed, the next writer recovers the lock; to remove it now: \
-                 rvlf break {data}"
+                "none needed, the next writer that may remove the file recovers the lock; to remove \
+                 it now: rvlf break {data}"
             )
         }
         LockState::UnsupportedVersion(_) => {

@@ -214,10 +214,11 @@ impl Reason {
         match self {
             Reason::Foreign => "the file is not an RVLF lock, so it is never removed",
             Reason::Unsupported => "the record is of another version, so it is never removed",
-            Reason::KernelLock => "the kernel reports that a process on this machine holds it",
+            Reason::KernelLock => "the kernel reports that a process holds it",
             Reason::KernelLockOutlivesProcess => {
                 "the recorded process is not visible here, but the kernel lock is still held: by a \
-                 child it forked, by a process in another container, or by an unknown process"
+                 child it forked, by a process in another container or on another machine, or by an \
+                 unknown process"
             }
             Reason::BeingWritten => {
                 "the record is incomplete and young: a process may still be writing it"

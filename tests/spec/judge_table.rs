@@ -575,8 +575,8 @@ fn the_documented_defaults_are_the_defaults() {
 const SENTENCES: [(Reason, u8, &str); 21] = [
     (Reason::Foreign, 1, "the file is not an RVLF lock, so it is never removed"),
     (Reason::Unsupported, 1, "the record is of another version, so it is never removed"),
-    (Reason::KernelLock, 2, "the kernel reports that a process on this machine holds it"),
-    (Reason::KernelLockOutlivesProcess, 2, "the recorded process is not visible here, but the kernel lock is still held: by a child it forked, by a process in another container, or by an unknown process"),
+    (Reason::KernelLock, 2, "the kernel reports that a process holds it"),
+    (Reason::KernelLockOutlivesProcess, 2, "the recorded process is not visible here, but the kernel lock is still held: by a child it forked, by a process in another container or on another machine, or by an unknown process"),
     (Reason::BeingWritten, 3, "the record is incomplete and young: a process may still be writing it"),
     (Reason::Malformed, 4, "the record is incomplete or damaged, and no process is writing it"),
     (Reason::GivenUp, 14, "this process lost it or could not release it, and has given it up"),

@@ -169,8 +169,8 @@ fn report_reclaimed(lock: &WriterLock) {
     };
     match reclaimed.record {
         Some(record) => messages::print(format_args!(
-            "{path}: reclaimed from pid {} on {}, which ended without releasing it (last refreshed \
-             {}, writer id {}): {advice}",
+            "{path}: reclaimed from pid {} on {}, which did not release it (last refreshed {}, writer \
+             id {}): {advice}",
             record.pid(),
             record.hostname(),
             time::local_time_of(record.timestamp_ns()),

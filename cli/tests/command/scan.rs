@@ -54,7 +54,7 @@ fn scan_lists_every_lock_and_removes_nothing() {
     assert_reads(
         scanned.stdout,
         str![[r#"
-./d.rvf: held by pid [..] on [..] for [..] s: the kernel reports that a process on this machine holds it
+./d.rvf: held by pid [..] on [..] for [..] s: the kernel reports that a process holds it
 ./a/b/stale.rvf: left behind by pid 1073741822 on elsewhere, last refreshed [..] ago: it names another host: only its age decides
 
 "#]],

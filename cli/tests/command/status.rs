@@ -32,7 +32,7 @@ fn the_status_of_a_held_lock_reads_like_this() {
         status(&dir, "d.rvf"),
         str![[r#"
 d.rvf: held by pid [..] on [..] for [..] s
-  reason     the kernel reports that a process on this machine holds it
+  reason     the kernel reports that a process holds it
   since      [..]-[..]-[..] [..]:[..]:[..] +00:00
   refreshed  [..] s ago
   writer id  [..]-[..]-4[..]-[..]-[..]
@@ -77,7 +77,7 @@ it's stale: left behind by pid 1073741822 on build7, last refreshed [..] d [..] 
   refreshed  [..] d [..] ago
   writer id  73697874-6565-6e20-6279-746573206964
   lock file  it's stale.lock
-  next step  none needed, the next writer recovers the lock; to remove it now: rvlf break 'it'\''s stale'
+  next step  none needed, the next writer that may remove the file recovers the lock; to remove it now: rvlf break 'it'\''s stale'
 
 "#]],
     );
@@ -111,7 +111,7 @@ torn: malformed: torn record: 8 of 104 bytes, or zeros
   reason     the record is incomplete or damaged, and no process is writing it
   since      [..]
   lock file  torn.lock
-  next step  none needed, the next writer recovers the lock; to remove it now: rvlf break torn
+  next step  none needed, the next writer that may remove the file recovers the lock; to remove it now: rvlf break torn
 
 "#]],
     );
