@@ -399,15 +399,7 @@ impl fmt::Display for HoldError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             HoldError::Lost(lost) => lost.fmt(f),
-            HoldError::Io(IoError {
-                operation, path, ..
-            }) => {
-                let path = path.display();
-                write!(
-                    f,
-                    "{path}: could not {operation}; the lock is still held, try again"
-                )
-            }
+            HoldError::Io(error) => write!(f, "{error}; the lock is still held"),
         }
     }
 }

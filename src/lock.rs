@@ -35,8 +35,9 @@ use crate::task::{self, LockFuture};
 /// **Fork**: the lock stays with the process that acquired it. In a forked child every method
 /// reports [`LossReason::Forked`](crate::LossReason::Forked), and dropping the copy only closes it;
 /// the kernel counts the lock as held as long as the child lives and has not closed it. **Exec**
-/// closes the descriptor without a release: other processes recover the lock within 30 s. **A
-/// crash**: other processes recover the lock at once on a local file system, and by age elsewhere
+/// closes the descriptor without a release: processes that see this one by its pid recover the lock
+/// within 30 s, those in another container (pid namespace) at once, although the executed program
+/// runs on. **A crash**: other processes recover the lock at once on a local file system, and by age elsewhere
 /// (`spec/protocol.md#judge`).
 ///
 /// ```
@@ -318,6 +319,11 @@ impl WriterLock {
     }
 
     /// Releases the lock: unlinks the lock file, then closes it.
+    ///
+    /// The unlink needs the rights of the acquisition. A process that acquires as root and then
+    /// gives up its user (setuid(2)) can never release in a directory that its new user may not
+    /// write to, or whose sticky bit protects the file: the next writer is told that it has
+    /// reclaimed the lock. Such a process acquires after setuid(2).
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

@@ -32,6 +32,7 @@ pub const ROLES: &[RoleEntry] = &[
     ("read-only", read_only),
     ("full disk", full_disk),
     ("ordinary user", ordinary_user),
+    ("gives up root", gives_up_root),
     ("no descriptors", no_descriptors),
     ("changes directories", changes_directories),
     ("inspects", inspects),
@@ -866,6 +867,49 @@ fn ordinary_user() {
     lock.check().expect("the lock is held");
     lock.release().expect("the lock is held");
     passed();
+}
+
+/// Acquires as root in DIR, which only root may write to, and becomes an ordinary user.
+fn gives_up_root() {
+    let data = PathBuf::from(support::arg("DIR")).join("data");
+    let lock = WriterLock::try_acquire(data).expect("root may write here");
+    setgroups(&[]).expect("root may change its user");
+    setresgid(NOBODY.1, NOBODY.1, NOBODY.1).expect("root may change its user");
+    setresuid(NOBODY.0, NOBODY.0, NOBODY.0).expect("root may change its user");
+
+    lock.refresh().expect("the descriptor is still writable");
+    let error = lock
+        .release()
+        .expect_err("this user may not unlink in the directory");
+    let text = error.to_string();
+    assert!(
+        text.contains("check the permissions of its directory"),
+        "{text}"
+    );
+    assert!(text.contains("the lock is still held"), "{text}");
+    error.lock.check().expect("the lock is still held");
+    passed();
+}
+
+// A server that acquires as root and then gives up root never releases. Told to try again, it would
+// do so until it is killed.
+#[test]
+fn after_setuid_a_release_fails_with_a_step_that_works_and_the_next_writer_is_told() {
+    if !support::kernel_is_witness() {
+        return;
+    }
+    if !nix::unistd::geteuid().is_root() {
+        return support::skip("only root can become another user");
+    }
+    let dir = support::scratch();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o755))
+        .expect("the file is this user's");
+    let mut user = Role::new("gives up root").with("DIR", dir.path()).ready();
+    user.send("end");
+    user.finish();
+    let lock = WriterLock::try_acquire(dir.path().join("data")).expect("the holder has ended");
+    assert!(lock.reclaimed().is_some(), "the holder could not release");
+    lock.release().expect("the lock is held");
 }
 
 const NOBODY: (Uid, Gid) = (Uid::from_raw(65534), Gid::from_raw(65534));

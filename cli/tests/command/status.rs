@@ -1,12 +1,16 @@
 //! `rvlf status`: the text that people read, and `--watch`.
 
+use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 use snapbox::str;
 
-use crate::support::{Directory, Holder, LONG_AGO, assert_reads, now_ns};
+use crate::support::{Directory, Holder, LONG_AGO, RVLF, assert_reads, finish, now_ns, skip};
 
 fn status(dir: &Directory, data: &str) -> String {
     dir.rvlf(&["status", data]).stdout
@@ -165,4 +169,38 @@ fn a_watched_status_reports_every_change() {
     assert_eq!(states.next().as_deref(), Some("free"));
     watching.kill().expect("it watches until it is killed");
     watching.wait().expect("rvlf has not been reaped");
+}
+
+// Told to wait, the user waits for a holder that died long ago, in a file of mode 600.
+#[test]
+fn a_lock_file_that_this_user_may_not_read_is_not_something_to_wait_for() {
+    let dir = Directory::new();
+    dir.plant("d.rvf.lock", b"elsewhere", LONG_AGO);
+    let set_mode = |name: &str, mode| {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(dir.join(name), mode).expect("the file has our uid");
+    };
+    set_mode("", 0o755);
+    set_mode("d.rvf.lock", 0);
+    let mut command = dir.command(["status", "d.rvf"]);
+    if nix::unistd::geteuid().is_root() {
+        const NOBODY: u32 = 65534;
+        command.uid(NOBODY).gid(NOBODY);
+        let mut probe = Command::new(RVLF);
+        probe.arg("--version").uid(NOBODY).gid(NOBODY);
+        if probe.output().is_err() {
+            return skip("root can read every file, and nobody cannot run this program");
+        }
+    }
+    let status = finish(command);
+    assert_eq!(status.code(), 1, "doubt reads as held: {}", status.stderr);
+    let text = &status.stdout;
+    let uid = nix::unistd::geteuid();
+    let holder = format!("held or left behind by a process of user {uid}");
+    assert!(text.contains(&holder), "{text}");
+    assert!(
+        text.contains("as a user who may read the lock file"),
+        "{text}"
+    );
+    assert!(!text.contains("rvlf wait"), "{text}");
 }
