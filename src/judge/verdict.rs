@@ -132,11 +132,13 @@ pub enum Reason {
     Contended,
     /// No row: this user may not read the lock file.
     Unreadable,
+    /// No row: another process has a lease on the lock file, fcntl(2).
+    Leased,
 }
 
 impl Reason {
     /// Every reason, in the order of the table's rows.
-    pub const ALL: [Reason; 21] = [
+    pub const ALL: [Reason; 22] = [
         Reason::Foreign,
         Reason::Unsupported,
         Reason::KernelLock,
@@ -158,6 +160,7 @@ impl Reason {
         Reason::OtherHost,
         Reason::Contended,
         Reason::Unreadable,
+        Reason::Leased,
     ];
 
     /// A stable name for programs: it does not change when sentences or row numbers do.
@@ -185,6 +188,7 @@ impl Reason {
             Reason::OtherHost => "other-host",
             Reason::Contended => "contended",
             Reason::Unreadable => "unreadable",
+            Reason::Leased => "leased",
         }
     }
 
@@ -192,7 +196,7 @@ impl Reason {
     #[must_use]
     pub const fn row(self) -> u8 {
         match self {
-            Reason::Contended | Reason::Unreadable => 0,
+            Reason::Contended | Reason::Unreadable | Reason::Leased => 0,
             Reason::Foreign | Reason::Unsupported => 1,
             Reason::KernelLock | Reason::KernelLockOutlivesProcess => 2,
             Reason::BeingWritten => 3,
@@ -257,6 +261,7 @@ impl Reason {
             Reason::OtherHost => "it names another host: only its age decides",
             Reason::Contended => "the lock changed hands during every look at it",
             Reason::Unreadable => "this user may not read the lock file",
+            Reason::Leased => "another process has a lease on the lock file and does not yield it",
         }
     }
 }

@@ -52,15 +52,15 @@ impl<S: Sys> ExaminedLock<S> {
 impl<S: Sys> Examination<'_, S> {
     /// Removes the examined lock if, checked again under the exclusive kernel lock, it is still the
     /// file that was judged, and still stale.
-    pub(super) fn break_lock(&mut self, lock: ExaminedLock<S>) -> Result<BreakStep> {
-        match self.break_examined(&lock) {
+    pub(super) fn break_lock(&mut self, mut lock: ExaminedLock<S>) -> Result<BreakStep> {
+        match self.break_examined(&mut lock) {
             // A breaker on another host was quicker.
             Err(error) if error.is_gone() => Ok(BreakStep::Changed),
             outcome => outcome,
         }
     }
 
-    fn break_examined(&mut self, lock: &ExaminedLock<S>) -> Result<BreakStep> {
+    fn break_examined(&mut self, lock: &mut ExaminedLock<S>) -> Result<BreakStep> {
         let place = self.place;
         // Breakers A and B both judged it stale. A breaks it and publishes. B, without this lock or
         // the checks that follow, would rename A's live lock aside, and C could publish meanwhile.
@@ -68,6 +68,7 @@ impl<S: Sys> Examination<'_, S> {
         if kernel_lock == KernelLock::HeldElsewhere {
             return Ok(BreakStep::Busy);
         }
+        lock.opened.locked = kernel_lock == KernelLock::Free;
         if !sabotaged!(place.entry.sys, Identity) && !self.is_still_stale(lock, kernel_lock)? {
             return Ok(BreakStep::Changed);
         }

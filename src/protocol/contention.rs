@@ -38,6 +38,15 @@ impl Contention {
         }
     }
 
+    /// Another process has a lease on the lock file, and does not yield it.
+    pub(super) fn leased() -> Contention {
+        let holder = Holder::unseen(Reason::Leased, FileFacts::UNKNOWN);
+        Contention {
+            holder: Box::new(holder),
+            id: None,
+        }
+    }
+
     /// The stale lock of `holder` could not be broken, because another process kept its kernel lock
     /// all the time.
     pub(super) fn busy(holder: Holder, id: FileId) -> Contention {

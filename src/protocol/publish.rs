@@ -250,7 +250,9 @@ impl<S: Sys> Place<S> {
         let written = sys.write(file, 0, &record.encode());
         written.context("write the record", path)?;
         if options.sync {
-            let synced = sys.sync(file, SyncMode::Data);
+            // With its names where the file system journals them: a directory that this user may not
+            // read cannot be synced.
+            let synced = sys.sync(file, SyncMode::All);
             synced.context("sync the record", path)?;
             let synced = sys.sync_dir(&self.entry.dir);
             synced.context("sync the directory", path)?;

@@ -165,8 +165,11 @@ impl Sys for Host {
     fn sync_dir(&self, dir: &Descriptor<File>) -> io::Result<()> {
         // Some network file systems have nothing to sync in a directory and answer EINVAL. fsync(2)
         let dir = dir.get()?;
-        retry(|| dir.sync_all()).or_else(|error| match error.kind() {
-            io::ErrorKind::InvalidInput => Ok(()),
+        retry(|| dir.sync_all()).or_else(|error| match errno(&error) {
+            Errno::EINVAL => Ok(()),
+            // The descriptor is ours, but fsync(2) does not accept it: a directory that may be written
+            // and not listed (mode 1733) can be opened in no other way.
+            Errno::EBADF => Ok(()),
             _ => Err(error),
         })
     }

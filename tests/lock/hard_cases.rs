@@ -33,6 +33,8 @@ pub const ROLES: &[RoleEntry] = &[
     ("full disk", full_disk),
     ("ordinary user", ordinary_user),
     ("gives up root", gives_up_root),
+    ("writes where it may not list", writes_where_it_may_not_list),
+    ("leases", leases),
     ("no descriptors", no_descriptors),
     ("changes directories", changes_directories),
     ("inspects", inspects),
@@ -820,12 +822,94 @@ fn a_full_disk_is_an_error_and_leaves_no_lock_file() {
     run_in_container("full disk");
 }
 
-/// As an ordinary user, in the directories that root has prepared in DIR.
-fn ordinary_user() {
-    let dir = PathBuf::from(support::arg("DIR"));
+fn become_nobody() {
     setgroups(&[]).expect("root may change its user");
     setresgid(NOBODY.1, NOBODY.1, NOBODY.1).expect("root may change its user");
     setresuid(NOBODY.0, NOBODY.0, NOBODY.0).expect("root may change its user");
+}
+
+/// As an ordinary user, in the directory DIR.
+fn writes_where_it_may_not_list() {
+    let dir = PathBuf::from(support::arg("DIR"));
+    become_nobody();
+    fs::read_dir(&dir).expect_err("this user may not list the directory");
+    let lock = WriterLock::try_acquire(dir.join("data")).expect("this user may create files");
+    lock.check().expect("the lock is held");
+    lock.release().expect("the lock is held");
+    passed();
+}
+
+// A spool directory (mode 1733) on a file system that cannot link: its descriptor is one that fsync(2)
+// refuses with EBADF. strace makes every link fail as such a file system does.
+#[test]
+fn a_directory_that_may_be_written_but_not_listed_needs_no_links() {
+    if !Uid::effective().is_root() || Command::new("strace").arg("-V").output().is_err() {
+        return support::skip("only root can become another user, under strace");
+    }
+    let dir = support::scratch();
+    fs::set_permissions(dir.path(), Permissions::from_mode(0o1733)).expect("root may");
+    let mut strace = Command::new("strace");
+    strace.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=linkat"]);
+    strace.args(["-e", "inject=linkat:error=EPERM"]);
+    let role = Role::new("writes where it may not list").with("DIR", dir.path());
+    role.under(strace).ready().close_input();
+    assert!(support::names_in(dir.path()).is_empty());
+}
+
+/// Takes a lease on the lock file of DATA, and keeps it until it is told to yield it.
+#[allow(unsafe_code, reason = "fcntl(2) and signal(2)")]
+fn leases() {
+    // SAFETY: SIG_IGN is no handler; the signal would end the process when the lease is broken.
+    unsafe { nix::sys::signal::signal(Signal::SIGIO, nix::sys::signal::SigHandler::SigIgn) }
+        .expect("SIGIO can be ignored");
+    let lock_path = lock_path_for(PathBuf::from(support::arg("DATA")));
+    let file = File::options().read(true).write(true).open(lock_path);
+    let file = file.expect("the file exists");
+    let lease = |kind: i32| {
+        // SAFETY: F_SETLEASE takes an int, and the descriptor is open.
+        let outcome = unsafe { nix::libc::fcntl(file.as_raw_fd(), nix::libc::F_SETLEASE, kind) };
+        nix::errno::Errno::result(outcome)
+    };
+    match lease(nix::libc::F_WRLCK) {
+        Ok(_) => support::report("leased"),
+        Err(error) => return support::report(format_args!("cannot: {error}")),
+    }
+    support::next_command();
+    lease(nix::libc::F_UNLCK).expect("the lease is this process's");
+    support::report("yielded");
+}
+
+// A backup program or a file server (Samba, with kernel oplocks) may lease any file. While it does not
+// yield the lease, no process can open the lock file: that is a reason to wait, and no I/O error.
+#[test]
+fn a_lease_that_is_not_yielded_is_contention() {
+    let dir = support::scratch();
+    let data = dir.path().join("data");
+    support::plant_left_behind(&data);
+    let mut lessee = Role::new("leases").with("DATA", &data).start();
+    match lessee.receive().as_str() {
+        "leased" => {}
+        refusal => return support::skip(&format!("leases: {refusal}")),
+    }
+    let error = WriterLock::try_acquire(&data).expect_err("the file cannot be opened");
+    let holder = error.holder().expect("a lease is contention");
+    assert_eq!(holder.verdict().reason(), Reason::Leased);
+    let state = inspect(&data).expect("a lease is no error");
+    assert!(matches!(state, LockState::Held(_)), "{state:?}");
+    let waiter = {
+        let data = data.clone();
+        std::thread::spawn(move || WriterLock::acquire(&data, support::PATIENCE))
+    };
+    assert_eq!(lessee.request("yield"), "yielded");
+    lessee.finish();
+    let lock = waiter.join().expect("no panic");
+    drop(lock.expect("the lock of a dead holder is recovered"));
+}
+
+/// As an ordinary user, in the directories that root has prepared in DIR.
+fn ordinary_user() {
+    let dir = PathBuf::from(support::arg("DIR"));
+    become_nobody();
 
     let denied = |name: &str| {
         let (kind, text) = io_error(WriterLock::try_acquire(dir.join(name)));

@@ -572,7 +572,7 @@ fn the_documented_defaults_are_the_defaults() {
 
 /// The sentences for persons. They are part of the interface.
 #[rustfmt::skip]
-const SENTENCES: [(Reason, u8, &str); 21] = [
+const SENTENCES: [(Reason, u8, &str); 22] = [
     (Reason::Foreign, 1, "the file is not an RVLF lock, so it is never removed"),
     (Reason::Unsupported, 1, "the record is of another version, so it is never removed"),
     (Reason::KernelLock, 2, "the kernel reports that a process holds it"),
@@ -594,6 +594,7 @@ const SENTENCES: [(Reason, u8, &str); 21] = [
     (Reason::OtherHost, 13, "it names another host: only its age decides"),
     (Reason::Contended, 0, "the lock changed hands during every look at it"),
     (Reason::Unreadable, 0, "this user may not read the lock file"),
+    (Reason::Leased, 0, "another process has a lease on the lock file and does not yield it"),
 ];
 
 #[test]
