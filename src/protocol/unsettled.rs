@@ -3,98 +3,119 @@
 //! Source: `spec/protocol.md#publish`, P12.
 
 use super::Place;
-use super::release::PathOwner;
-use crate::record::{DecodeError, Record, WriterId};
+use crate::record::WriterId;
 use crate::sys::hooks::sabotaged;
-use crate::sys::{FileId, Prefix, Sys};
+use crate::sys::{FileId, Sys};
 
-/// A file of ours at the lock path that is not a hold yet. Dropping it removes the file from the
-/// path, so that a publish that fails leaves nothing behind.
+/// A file of ours at the lock path that is not a hold yet. Dropping it takes the publish back, so that
+/// a publish that fails leaves no record behind.
 ///
 /// The file's kernel lock must be ours, where there is flock: a file that could not be locked must
 /// stay (R21).
 pub(super) struct Unsettled<'a, S: Sys> {
-    /// Dropped first: the file is removed before its close gives the kernel lock up.
-    withdrawal: Withdrawal<'a, S>,
-    file: S::File,
-}
-
-/// Removes our file from the lock path when it is dropped, unless it is disarmed.
-struct Withdrawal<'a, S: Sys> {
     place: &'a Place<S>,
     id: FileId,
     writer_id: WriterId,
-    is_armed: bool,
+    /// `None` once the publish is settled.
+    file: Option<S::File>,
 }
 
 impl<'a, S: Sys> Unsettled<'a, S> {
     pub(super) fn new(place: &'a Place<S>, file: S::File, id: FileId, writer_id: WriterId) -> Self {
-        let withdrawal = Withdrawal {
+        Unsettled {
             place,
             id,
             writer_id,
-            is_armed: true,
-        };
-        Unsettled { withdrawal, file }
+            file: Some(file),
+        }
     }
 
     pub(super) fn file(&self) -> &S::File {
-        &self.file
+        let file = self.file.as_ref();
+        file.expect("only `keep` takes the file, and consumes this")
     }
 
     pub(super) fn id(&self) -> FileId {
-        self.withdrawal.id
+        self.id
     }
 
     pub(super) fn writer_id(&self) -> WriterId {
-        self.withdrawal.writer_id
+        self.writer_id
     }
 
     /// The file is a hold.
-    pub(super) fn keep(self) -> S::File {
-        let Unsettled {
-            mut withdrawal,
-            file,
-        } = self;
-        withdrawal.is_armed = false;
-        file
+    pub(super) fn keep(mut self) -> S::File {
+        let file = self.file.take();
+        file.expect("only `keep` takes the file, and consumes this")
     }
 
-    /// The path names another contender's file.
+    /// Leaves what is at the path as it is: another contender's file, or a record of ours as a holder
+    /// that has died would leave it.
     pub(super) fn abandon(self) {
+        self.place.sys().own_holds().given_up(self.writer_id);
         drop(self.keep());
     }
 }
 
-impl<S: Sys> Drop for Withdrawal<'_, S> {
+impl<S: Sys> Drop for Unsettled<'_, S> {
     fn drop(&mut self) {
-        let sys = self.place.sys();
-        let entry = &self.place.entry;
-        if self.is_armed && !sabotaged!(entry.sys, Withdraw) && self.path_names_our_file() {
-            // The error that led here is the one to report, not a second one.
-            let _ = sys.unlink(&entry.dir, &entry.name);
+        // Before the file is closed, which gives the kernel lock up.
+        if let Some(file) = &self.file
+            && !sabotaged!(self.place.entry.sys, Withdraw)
+        {
+            self.withdraw(file);
         }
     }
 }
 
-impl<S: Sys> Withdrawal<'_, S> {
-    fn path_names_our_file(&self) -> bool {
-        let Withdrawal {
-            place,
-            id,
-            writer_id,
-            ..
-        } = *self;
-        let is_torn = |prefix: &Prefix| {
-            let record = Record::decode(prefix.bytes());
-            matches!(record, Err(DecodeError::Short { .. }))
-        };
-        // A torn file has no writer id: there the inode number has to do on every file system.
-        let named = place.stat_if_same(&place.entry.name, id, is_torn);
-        if matches!(named, Ok(Some(_))) {
-            return true;
+impl<S: Sys> Unsettled<'_, S> {
+    /// Removes our file from the path on a local file system, where the inode number shows that it is
+    /// ours. Elsewhere makes it short through our own descriptor, and the next contender removes it:
+    /// where numbers go by names (sshfs), the path and our descriptor have one number when a deployed
+    /// client has put its own file there. Shortened in one step: zeros that are written and cut short
+    /// by a full disk would make it foreign for good.
+    ///
+    /// The error that led here is the one to report, not a second one.
+    fn withdraw(&self, file: &S::File) {
+        let entry = &self.place.entry;
+        // Where this fails as well, our next attempt does not take the record for a hold.
+        entry.sys.own_holds().given_up(self.writer_id);
+        if !entry.is_local() && !sabotaged!(entry.sys, WithdrawByDescriptor) {
+            let _ = entry.sys.truncate(file);
+        } else if matches!(entry.stat_if_names(self.id), Ok(Some(_))) {
+            let _ = entry.sys.unlink(&entry.dir, &entry.name);
         }
-        let owner = || place.path_owner(id, writer_id);
-        !place.entry.is_local() && matches!(owner(), Ok(PathOwner::Us))
+    }
+}
+
+#[cfg(all(test, unix, not(rvlf_unsupported)))]
+mod tests {
+    use std::ffi::OsStr;
+
+    use super::*;
+    use crate::sys::Host;
+
+    // Where numbers go by names, a deployed client's new file has the number of ours: the number does
+    // not show whose file an unlink would remove.
+    #[test]
+    fn a_publish_is_taken_back_by_name_only_where_the_inode_number_proves_whose_file_it_is() {
+        let dir = tempfile::tempdir().expect("there is room");
+        let data = dir.path().join("data");
+        let place = Place::open(Host, &data).expect("the directory is there");
+        let lock = super::super::lock_path_for(&data);
+        let name = lock.file_name().unwrap_or(OsStr::new(""));
+        let file = Host.create(&place.entry.dir, name, 0o600);
+        let file = file.expect("the name is free");
+        Host.write(&file, 0, &[7; 104]).expect("there is room");
+        let id = Host.stat(&file).expect("it is open").id;
+        drop(Unsettled::new(
+            &place,
+            file,
+            id,
+            WriterId::from_bytes([7; 16]),
+        ));
+        let left = std::fs::read(&lock).ok();
+        let expected = (!place.entry.is_local()).then(Vec::new);
+        assert_eq!(left, expected);
     }
 }

@@ -62,6 +62,7 @@ pub(super) enum Call {
     Stat(Fd),
     Read(Fd),
     Write(Fd, u64, Vec<u8>),
+    Truncate(Fd),
     Flock(Fd, Flock),
     Sync(Fd, SyncMode),
     Close(Fd),
@@ -195,6 +196,7 @@ impl fmt::Display for Call {
             Call::Write(fd, offset, bytes) => {
                 write!(f, "write(fd {fd}, {} bytes at {offset})", bytes.len())
             }
+            Call::Truncate(fd) => write!(f, "truncate(fd {fd})"),
             Call::Flock(fd, operation) => write!(f, "flock(fd {fd}, {operation:?})"),
             Call::Sync(fd, mode) => write!(f, "sync(fd {fd}, {mode:?})"),
             Call::Close(fd) => write!(f, "close(fd {fd})"),

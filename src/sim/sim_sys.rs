@@ -180,6 +180,10 @@ impl Sys for SimSys {
         self.done(Call::Write(file.fd, offset, bytes.to_vec()))
     }
 
+    fn truncate(&self, file: &SimFile) -> io::Result<()> {
+        self.done(Call::Truncate(file.fd))
+    }
+
     fn flock(&self, file: &SimFile, operation: Flock) -> io::Result<FlockOutcome> {
         match self.call(Call::Flock(file.fd, operation)) {
             Reply::Flocked(flocked) => Ok(flocked),

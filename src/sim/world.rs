@@ -84,6 +84,14 @@ impl World {
         self
     }
 
+    /// A mount that gives one inode number to each name, so that a successor's file has its
+    /// predecessor's (sshfs).
+    #[must_use]
+    pub fn where_numbers_go_by_names(mut self) -> World {
+        self.rules.numbers_by_name = true;
+        self
+    }
+
     /// A file system without flock.
     #[must_use]
     pub fn without_flock(mut self) -> World {

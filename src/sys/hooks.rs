@@ -118,6 +118,9 @@ mod simulated {
         UnlinkUnderLock,
         /// A publish that fails removes the file that it made.
         Withdraw,
+        /// Off local file systems it makes that file short through its descriptor. (Disabled: unlinks
+        /// the name if it has the file's inode number.)
+        WithdrawByDescriptor,
         /// A publisher that could not lock its file does not remove that file.
         LockedWithdraw,
         /// A process breaks the lock of a hold that it has lost only once the guard is dropped.

@@ -122,6 +122,8 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     fn read(&self, file: &Self::File) -> io::Result<Prefix>;
     /// One write of all `bytes` at `offset`.
     fn write(&self, file: &Self::File, offset: u64, bytes: &[u8]) -> io::Result<()>;
+    /// ftruncate(2) to nothing.
+    fn truncate(&self, file: &Self::File) -> io::Result<()>;
     fn flock(&self, file: &Self::File, operation: Flock) -> io::Result<FlockOutcome>;
     fn sync(&self, file: &Self::File, mode: SyncMode) -> io::Result<()>;
 

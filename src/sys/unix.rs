@@ -226,6 +226,11 @@ impl Sys for Host {
         }
     }
 
+    fn truncate(&self, file: &Descriptor<File>) -> io::Result<()> {
+        let file = file.get()?;
+        retry(|| file.set_len(0))
+    }
+
     fn flock(&self, file: &Descriptor<File>, operation: Flock) -> io::Result<FlockOutcome> {
         let file = file.get()?;
         loop {

@@ -98,6 +98,10 @@ impl Sys for Host {
         match *file {}
     }
 
+    fn truncate(&self, file: &Never) -> io::Result<()> {
+        match *file {}
+    }
+
     fn flock(&self, file: &Never, _operation: Flock) -> io::Result<FlockOutcome> {
         match *file {}
     }

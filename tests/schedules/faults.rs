@@ -231,3 +231,59 @@ fn random_schedules_with_lost_answers() {
         &mount.finally(LATER, come_later),
     );
 }
+
+// A creates the lock file; D, a deployed client, sees it empty, deletes it and creates its own, which has
+// the inode number of A's, since numbers go by names there. A then takes its publish back.
+fn acquire_and_die(os: &SimSys) {
+    if let Ok(lock) = os.try_acquire() {
+        std::mem::forget(lock);
+    }
+}
+
+fn hold_deployed(os: &SimSys) {
+    if let Ok(lock) = os.try_acquire_deployed() {
+        os.sleep(Duration::from_millis(1));
+        let is_there = || os.names().iter().any(|name| name == "d.lock");
+        // A breaker may have renamed it aside for a moment.
+        assert!((0..4).any(|_| is_there()), "a live lock was removed");
+        lock.release(os);
+    }
+}
+
+fn beside_a_deployed_client() -> World {
+    let world = World::network().flock_not_shared().coarse();
+    let world = world.where_numbers_go_by_names();
+    let world = world.process("A", 1, acquire_and_die).on(ELSEWHERE);
+    world.process("D", 1, hold_deployed)
+}
+
+#[test]
+fn a_publish_that_is_taken_back_removes_no_other_clients_file() {
+    prove(
+        "a deployed client's file stays",
+        &beside_a_deployed_client().faults(1),
+    );
+    find_harm(
+        "a publish that is taken back by the inode number",
+        &beside_a_deployed_client().without(Safeguard::WithdrawByDescriptor),
+        "a live lock was removed",
+    );
+}
+
+// The read-back fails, say: no record may stay that looks alive.
+#[test]
+fn after_a_publish_that_failed_the_next_attempt_obtains_the_lock() {
+    let fail_once = |os: &SimSys| {
+        if os.try_acquire().is_err() {
+            // What is left is a short file, which counts as being written for 2 s.
+            os.sleep(Duration::from_secs(3));
+            let lock = os.try_acquire();
+            drop(lock.expect("the first attempt left no record"));
+        }
+    };
+    let world = World::network().flock_not_shared().coarse();
+    prove(
+        "2 attempts, 1 fault",
+        &world.process("A", 1, fail_once).faults(1),
+    );
+}

@@ -57,7 +57,11 @@ impl Kernel {
         call: &Call,
     ) -> Result<Reply, Errno> {
         match call {
-            Call::Stat(fd) | Call::Read(fd) | Call::Write(fd, ..) | Call::Flock(fd, _)
+            Call::Stat(fd)
+            | Call::Read(fd)
+            | Call::Write(fd, ..)
+            | Call::Truncate(fd)
+            | Call::Flock(fd, _)
                 if rules.forgets_removed_files && self.is_removed(pid_index, *fd) =>
             {
                 Err(Errno::ESTALE)
@@ -66,7 +70,7 @@ impl Kernel {
             Call::SyncDir => Ok(self.sync_names()),
             Call::FileSystem => Ok(Reply::FileSystem(rules.file_system)),
             Call::List(dir) => Ok(self.list(*dir)),
-            Call::StatAt(name) => Ok(Reply::Stat(self.stat(self.find(name)?))),
+            Call::StatAt(name) => Ok(Reply::Stat(self.stat(rules, self.find(name)?))),
             Call::Open(name, access) => self.open(pid_index, name, *access),
             Call::Create(name) => self.create(rules, pid_index, name),
             Call::CreateUnnamed => self.create_unnamed(rules, pid_index),
@@ -77,6 +81,7 @@ impl Kernel {
             Call::Stat(fd) => self.stat_open(rules, pid_index, *fd),
             Call::Read(fd) => self.read(pid_index, *fd),
             Call::Write(fd, offset, bytes) => self.write(rules, pid_index, *fd, *offset, bytes),
+            Call::Truncate(fd) => self.truncate(rules, pid_index, *fd),
             Call::Flock(..) if rules.flock == FlockScope::Nowhere => {
                 Ok(Reply::Flocked(FlockOutcome::Unsupported))
             }

@@ -1,5 +1,7 @@
 //! Descriptors, open file descriptions and their locks.
 
+use std::sync::Arc;
+
 use nix::errno::Errno;
 
 use super::super::call::{Fd, Name, Reply};
@@ -185,6 +187,23 @@ impl Kernel {
         let written = written.expect("the content was resized");
         written.copy_from_slice(bytes);
         inode.content = content.into();
+        inode.mtime_ns = now_ns;
+        Ok(Reply::Done)
+    }
+
+    pub(super) fn truncate(
+        &mut self,
+        rules: &Rules,
+        pid_index: usize,
+        fd: Fd,
+    ) -> Result<Reply, Errno> {
+        let (_, description) = self.description(pid_index, fd)?;
+        if !description.writable {
+            return Err(Errno::EINVAL);
+        }
+        let now_ns = self.file_time_ns(rules);
+        let inode = self.inode_mut(description.ino);
+        inode.content = Arc::new([]);
         inode.mtime_ns = now_ns;
         Ok(Reply::Done)
     }

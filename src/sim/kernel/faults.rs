@@ -107,7 +107,7 @@ fn local_faults(call: &Call) -> &'static [Errno] {
         Call::StatDir | Call::FileSystem | Call::List(_) | Call::StatAt(_) | Call::Unlink(_) => {
             &[Errno::EIO]
         }
-        Call::SyncDir | Call::Stat(_) | Call::Read(_) => &[Errno::EIO],
+        Call::SyncDir | Call::Stat(_) | Call::Read(_) | Call::Truncate(_) => &[Errno::EIO],
         Call::Link(..) | Call::Rename(..) | Call::RenameNoreplace(..) => {
             &[Errno::EIO, Errno::ENOSPC]
         }

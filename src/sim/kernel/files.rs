@@ -102,7 +102,7 @@ impl Kernel {
         fd: Fd,
     ) -> Result<Reply, Errno> {
         let (_, Description { ino, .. }) = self.description(pid_index, fd)?;
-        let stat = self.stat(ino);
+        let stat = self.stat(rules, ino);
         Ok(Reply::Stat(Stat {
             born_ns: Some(self.inode(ino).born_ns),
             links: if rules.coarse { 1 } else { stat.links },
@@ -110,10 +110,19 @@ impl Kernel {
         }))
     }
 
-    pub(super) fn stat(&self, ino: Ino) -> Stat {
+    pub(super) fn stat(&self, rules: &Rules, ino: Ino) -> Stat {
         let inode = self.inode(ino);
+        // Each lock file has the number of the last one.
+        let shown = if rules.numbers_by_name {
+            FIRST_INO
+        } else {
+            ino
+        };
         Stat {
-            id: FileId { dev: DEV, ino },
+            id: FileId {
+                dev: DEV,
+                ino: shown,
+            },
             kind: inode.kind,
             links: inode.links,
             uid: 1000,

@@ -22,6 +22,8 @@ pub(in crate::sim) struct Rules {
     pub(in crate::sim) exclusive_create_lies: bool,
     /// Whether an open file becomes unusable when its last name is removed.
     pub(in crate::sim) forgets_removed_files: bool,
+    /// Whether a file's inode number goes by its name.
+    pub(in crate::sim) numbers_by_name: bool,
     pub(in crate::sim) disabled: BTreeSet<Safeguard>,
     /// See [`World::coarse`](crate::sim::World::coarse).
     pub(in crate::sim) coarse: bool,
@@ -54,6 +56,7 @@ impl Rules {
             flock: FlockScope::Everywhere,
             exclusive_create_lies: false,
             forgets_removed_files: false,
+            numbers_by_name: false,
             disabled: BTreeSet::new(),
             coarse: false,
             shortest_sleep: SHORTEST_SLEEP,

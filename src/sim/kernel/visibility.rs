@@ -60,12 +60,12 @@ impl Kernel {
 
     /// Whether `call` writes to a file that other processes can read.
     pub(in crate::sim) fn is_named_write(&self, pid_index: usize, call: &Call) -> bool {
-        matches!(call, Call::Write(fd, ..) if !self.is_hidden(pid_index, *fd))
+        matches!(call, Call::Write(fd, ..) | Call::Truncate(fd) if !self.is_hidden(pid_index, *fd))
     }
 
     /// Whether `call` writes into a file that this process did not create.
     pub(in crate::sim) fn is_write_to_another(&self, pid_index: usize, call: &Call) -> bool {
-        matches!(call, Call::Write(fd, ..) if self.is_of_another(pid_index, *fd))
+        matches!(call, Call::Write(fd, ..) | Call::Truncate(fd) if self.is_of_another(pid_index, *fd))
     }
 
     /// Whether the file is open and this process did not create it.
