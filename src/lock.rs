@@ -806,8 +806,7 @@ impl LockOptions {
         let reserved = held.reserve_callback_thread();
         reserved.context("start the thread for on_lost", held.place.lock_path())?;
         let [phase, ..] = *held.record().writer_id().as_bytes();
-        let device = held.device_that_may_hang();
-        let register = |interval| keepalive::register(&held, interval, phase, device);
+        let register = |interval| keepalive::register(&held, interval, phase, held.id.dev);
         let registration = self.keepalive.map(register).transpose();
         let registration =
             registration.context("start the keepalive thread", held.place.lock_path())?;

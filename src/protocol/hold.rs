@@ -168,11 +168,6 @@ impl<S: Sys> Held<S> {
         self.broken.as_ref()
     }
 
-    /// The device of the lock file where calls on it may hang.
-    pub(crate) fn device_that_may_hang(&self) -> Option<u64> {
-        (!self.place.entry.is_local()).then_some(self.id.dev)
-    }
-
     /// What is known without I/O. In a forked child: without locks, which a thread that the child
     /// does not have may hold.
     pub(crate) fn known_loss(&self) -> Option<LossReason> {
