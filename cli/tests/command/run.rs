@@ -6,7 +6,7 @@ use std::process::Child;
 use nix::sys::signal::{Signal, kill};
 use rvlf::WriterId;
 
-use crate::support::{Directory, Holder, STUBBORN, output_of, vector};
+use crate::support::{Directory, Holder, LONG_AGO, STUBBORN, output_of, vector};
 
 // A script checks for a writer before it copies a file. A status of 0 for a held lock makes it copy a
 // file that is half written.
@@ -240,4 +240,20 @@ fn run_refuses_a_link_only_with_refuse_aliases() {
     assert_eq!(permitted.code(), 0, "the default: {}", permitted.stderr);
     let only = dir.rvlf(&["run", "--refuse-aliases", "d.rvf", "--", "true"]);
     assert_eq!(only.code(), 0, "its own name: {}", only.stderr);
+}
+
+// A holder on another host that was silent for 300 s may be alive: a message that it has ended sends
+// the operator to recover a file that it still writes.
+#[test]
+fn a_lock_that_was_reclaimed_by_age_is_not_reported_as_that_of_a_dead_process() {
+    let dir = Directory::new();
+    dir.plant("d.rvf.lock", b"elsewhere", LONG_AGO);
+    let next = dir.rvlf(&["run", "d.rvf", "--", "true"]);
+    let message = &next.stderr;
+    assert_eq!(next.code(), 0, "{message}");
+    assert!(
+        message.contains("on elsewhere, which did not release it"),
+        "{message}"
+    );
+    assert!(!message.contains("ended"), "{message}");
 }
