@@ -123,6 +123,10 @@ impl<'a, S: Sys> Waiter<'a, S> {
                 Look::NotYet(contention) => contention,
                 Look::Moved => return Ok(None),
             };
+            // An attempt that is cancelled ends before its time: what it saw is no answer.
+            if self.pauses.are_cancelled() {
+                return Ok(Some(Waited::Cancelled));
+            }
             let left = self.left();
             if left.is_zero() {
                 return Ok(Some(Waited::TimedOut(contention)));

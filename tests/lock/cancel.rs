@@ -101,6 +101,33 @@ fn a_wait_for_a_torn_file_is_cancelled() {
     );
 }
 
+// The attempt ends early when it is cancelled. The file that it saw then is no holder: "held" would
+// send the caller of a cancelled call to wait for a process that does not exist.
+#[test]
+fn an_attempt_that_is_cancelled_in_the_grace_of_a_torn_file_reports_no_holder() {
+    let dir = scratch();
+    let data = dir.path().join("data");
+    fs::write(rvlf::lock_path_for(&data), b"FLVR").expect("the directory is writable");
+    let policy = rvlf::StalePolicy::new().with_malformed_grace(Duration::MAX);
+    for timeout in [None, Some(Duration::ZERO)] {
+        let token = CancelToken::new();
+        let (options, path) = (cancellable(&token).stale_policy(policy), data.clone());
+        let contender = thread::spawn(move || match timeout {
+            None => options.try_acquire(&path),
+            Some(timeout) => options.acquire(&path, timeout),
+        });
+        until("the attempt pauses", || {
+            thread_names().iter().any(|name| name == WAITER)
+        });
+        token.cancel();
+        let error = contender
+            .join()
+            .expect("no panic")
+            .expect_err("the file is torn");
+        assert!(error.is_cancelled(), "{error}");
+    }
+}
+
 // One token stops all waits of a program.
 #[test]
 fn clones_of_a_token_cancel_every_wait_together() {
