@@ -117,9 +117,15 @@ fn victim() {
     let dead = fs::read(lock_path_for(&data)).unwrap_or_default();
     let dead = Record::decode(&dead).map_or(support::some_writer_id(), |record| record.writer_id());
     // strace follows this thread alone. Another thread waits for the command: a call of this thread
-    // that is in progress when strace attaches would be counted in one run and not in the next.
-    support::report(format_args!("thread {}", nix::unistd::gettid()));
-    let command = std::thread::spawn(support::next_command).join();
+    // that is in progress when strace attaches would be counted in one run and not in the next. That
+    // thread also reports this one, since the start of a thread is an mmap(2) of its stack, which
+    // strace would count if it attached before.
+    let thread = nix::unistd::gettid();
+    let wait_for_command = move || {
+        support::report(format_args!("thread {thread}"));
+        support::next_command()
+    };
+    let command = std::thread::spawn(wait_for_command).join();
     command.expect("the test sends a command to begin");
     let (report, held) = run(&operation, &data, dead, held);
     let _ = fs::symlink_metadata(END);
