@@ -56,7 +56,8 @@ pub enum AcquireError {
         holder: Box<Holder>,
     },
     /// The wait was cancelled by its [`CancelToken`](crate::CancelToken). No lock file was left
-    /// behind.
+    /// behind, unless a system call took longer than 250 ms: then a thread of its own releases the
+    /// lock when that call returns.
     Cancelled {
         /// The lock file.
         lock_path: PathBuf,

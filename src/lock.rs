@@ -696,6 +696,9 @@ impl LockOptions {
     /// mount hangs: with a token the work is done on a thread of its own, which stays behind until
     /// the mount answers, and releases a lock that it acquires then.
     ///
+    /// [`LockFile`](crate::LockFile) opens its directory, inspects and breaks without the token: on a
+    /// mount that hangs these calls hang.
+    ///
     /// Example: [`CancelToken`].
     pub fn cancel_token(mut self, token: &CancelToken) -> LockOptions {
         self.cancel_token = Some(token.clone());

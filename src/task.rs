@@ -83,6 +83,13 @@ fn run<T: Send + 'static>(
 /// the thread hangs with its mount it is left behind, and a lock that it acquires later is
 /// released.
 ///
+/// A future that has been polled may acquire the lock at any moment, and holds it until it is polled
+/// again or dropped. Of two futures for one lock, await both at once or drop one: the one that is not
+/// polled may hold what the other one waits for. A relative path is resolved at the first poll.
+///
+/// **Fork**: the thread stays in the parent. In a child a future that was polled before the fork
+/// never finishes; dropping it there is harmless.
+///
 /// Made by [`WriterLock::acquire_async`](crate::WriterLock::acquire_async) and
 /// [`LockFile::wait_until_free_async`](crate::LockFile::wait_until_free_async).
 #[must_use = "futures do nothing until they are polled"]
@@ -119,24 +126,33 @@ impl<T: Send + 'static, E: From<IoError> + Send + 'static> Future for LockFuture
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, E>> {
-        let slot = match mem::replace(&mut self.state, Progress::Finished) {
-            Progress::Started(slot) => slot,
-            Progress::Ready(work) => match start(work) {
-                Ok(slot) => slot,
-                Err(source) => {
-                    let error = IoError::new("start a thread", &self.lock_path, source);
-                    return Poll::Ready(Err(error.into()));
-                }
-            },
-            Progress::Finished => panic!("the future was polled after it had finished"),
-        };
-        match slot.poll(context.waker()) {
-            Some(result) => Poll::Ready(result),
-            None => {
-                self.state = Progress::Started(slot);
-                Poll::Pending
-            }
+        if let Progress::Ready(_) = &self.state
+            && let Err(source) = self.start()
+        {
+            let error = IoError::new("start a thread", &self.lock_path, source);
+            return Poll::Ready(Err(error.into()));
         }
+        let Progress::Started(slot) = &self.state else {
+            panic!("the future was polled after it had finished");
+        };
+        // The state stays as it is until there is a result: a waker may panic, and the drop of the
+        // future has to cancel the work then, too.
+        let Some(result) = slot.poll(context.waker()) else {
+            return Poll::Pending;
+        };
+        self.state = Progress::Finished;
+        Poll::Ready(result.unwrap_or_else(|panic| resume_unwind(panic)))
+    }
+}
+
+impl<T: Send + 'static, E: Send + 'static> LockFuture<T, E> {
+    /// Starts the thread of a future that has not been polled. If no thread can be started the future is
+    /// finished.
+    fn start(&mut self) -> io::Result<()> {
+        if let Progress::Ready(work) = mem::replace(&mut self.state, Progress::Finished) {
+            self.state = Progress::Started(start(work)?);
+        }
+        Ok(())
     }
 }
 
@@ -199,20 +215,26 @@ impl<T> Slot<T> {
     }
 
     /// The result, or `None` and `waker` is woken when there is one.
-    fn poll(&self, waker: &Waker) -> Option<T> {
+    ///
+    /// A waker's clone and drop are code of the runtime: neither runs under the mutex.
+    fn poll(&self, waker: &Waker) -> Option<std::thread::Result<T>> {
+        let waker = waker.clone();
         let mut state = lock(&self.0);
-        if let State::Running(earlier) = &mut *state {
-            *earlier = Some(waker.clone());
+        if let State::Running(registered) = &mut *state {
+            let earlier = registered.replace(waker);
+            drop(state);
+            drop(earlier);
             return None;
         }
-        let done = mem::replace(&mut *state, State::Closed);
+        let ended = mem::replace(&mut *state, State::Closed);
         drop(state);
-        done.into_result()
+        ended.into_result()
     }
 
     /// The result; if there is none yet, the result is dropped when it comes.
     fn take_or_abandon(&self) -> Option<T> {
-        self.close().into_result()
+        let result = self.close().into_result()?;
+        Some(result.unwrap_or_else(|panic| resume_unwind(panic)))
     }
 
     fn close(&self) -> State<T> {
@@ -221,10 +243,9 @@ impl<T> Slot<T> {
 }
 
 impl<T> State<T> {
-    fn into_result(self) -> Option<T> {
+    fn into_result(self) -> Option<std::thread::Result<T>> {
         match self {
-            State::Done(Ok(result)) => Some(result),
-            State::Done(Err(panic)) => resume_unwind(panic),
+            State::Done(result) => Some(result),
             State::Running(_) | State::Closed => None,
         }
     }
@@ -234,6 +255,7 @@ impl<T> State<T> {
 mod tests {
     use super::*;
     use std::sync::mpsc;
+    use std::task::Wake;
 
     /// Reports its drop, as the drop of a lock releases the lock.
     struct Lock(mpsc::Sender<()>);
@@ -300,5 +322,76 @@ mod tests {
         assert!(Pin::new(&mut future).poll(&mut context).is_pending());
         drop(future);
         assert_eq!(ended.recv(), Ok(true), "the work ends by its token");
+    }
+
+    /// Wakes no task. Its drop does what the test says, as the drop of a runtime's waker may drop a
+    /// whole task.
+    struct Dropping<F: FnMut() + Send + Sync>(F);
+
+    impl<F: FnMut() + Send + Sync + 'static> Wake for Dropping<F> {
+        fn wake(self: Arc<Self>) {}
+    }
+
+    impl<F: FnMut() + Send + Sync> Drop for Dropping<F> {
+        fn drop(&mut self) {
+            (self.0)();
+        }
+    }
+
+    // A runtime that panics in its waker and then drops the task would leave the thread behind: it
+    // would wait indefinitely, and take the lock for no caller.
+    #[test]
+    fn a_future_whose_waker_panics_still_cancels_its_work_when_it_is_dropped() {
+        let mut future = LockFuture::<(), IoError>::new(Path::new("store.lock"), |token| {
+            let _ = wait_any(&[token.latch()], Duration::from_secs(600));
+            Ok(())
+        });
+        let token = future.token.clone();
+        let panics = || -> () { panic!("as a waker of a runtime may") };
+        let waker = Waker::from(Arc::new(Dropping(panics)));
+        let mut context = Context::from_waker(&waker);
+        assert!(Pin::new(&mut future).poll(&mut context).is_pending());
+        let replaced = catch_unwind(AssertUnwindSafe(|| {
+            drop(waker);
+            let mut context = Context::from_waker(Waker::noop());
+            Pin::new(&mut future).poll(&mut context).is_pending()
+        }));
+        assert!(
+            replaced.is_err(),
+            "the first waker panics when it is replaced"
+        );
+        drop(future);
+        assert!(token.is_cancelled(), "the work ends by its token");
+    }
+
+    // The waker's drop is code of the runtime: it may come back to this very wait.
+    #[test]
+    fn a_waker_is_dropped_without_the_mutex_of_the_result() {
+        let slot = Arc::new(Slot::<()>::new());
+        let (sender, was_free) = mpsc::channel();
+        let seen = slot.clone();
+        let look = move || {
+            let _ = sender.send(seen.0.try_lock().is_ok());
+        };
+        assert!(slot.poll(&Arc::new(Dropping(look)).into()).is_none());
+        assert!(slot.poll(Waker::noop()).is_none());
+        assert_eq!(was_free.recv(), Ok(true));
+    }
+
+    // `Pending` would be a task that no thread ever wakes.
+    #[test]
+    #[should_panic(expected = "polled after it had finished")]
+    fn a_future_whose_work_panicked_is_finished() {
+        let mut future = LockFuture::<(), IoError>::new(Path::new("store.lock"), |_| {
+            panic!("as a subscriber to trace events may")
+        });
+        let mut poll = || {
+            let mut context = Context::from_waker(Waker::noop());
+            Pin::new(&mut future).poll(&mut context)
+        };
+        while let Ok(poll) = catch_unwind(AssertUnwindSafe(&mut poll)) {
+            assert!(poll.is_pending(), "the work has no result");
+        }
+        let _ = poll();
     }
 }
