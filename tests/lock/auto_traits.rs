@@ -18,7 +18,7 @@ use rvlf::record::{
     PidOutOfRange,
 };
 use rvlf::{
-    AcquireError, BreakError, CancelToken, Durability, FileKind, Foreign, HoldError, Holder,
+    AcquireError, Alias, BreakError, CancelToken, Durability, FileKind, Foreign, HoldError, Holder,
     IoError, LockFile, LockOptions, LockState, LossReason, Lost, Reclaimed, Record, ReleaseError,
     StalePolicy, WaitError, WriterId, WriterLock,
 };
@@ -39,7 +39,7 @@ macro_rules! each {
 #[test]
 fn every_public_type_is_send_sync_unpin_and_debug() {
     each!(common:
-        AcquireError, Age, BreakError, CancelToken, Checksum, Content, DecodeError, Durability,
+        AcquireError, Age, Alias, BreakError, CancelToken, Checksum, Content, DecodeError, Durability,
         Evidence, Field, FileKind, FileSystem, FirstBytes, Foreign, HoldError, Holder, HostMatch,
         Hostname, IoError, KernelLock, KernelStamp, LockFile, LockFuture, LockOptions, LockState,
         LossReason, Lost, OwnHold, ParseWriterIdError, Pid, PidOutOfRange, Process, Reason,
