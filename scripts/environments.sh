@@ -72,11 +72,12 @@ environment() {
         # shellcheck disable=SC2086
         if ! "$@" timeout 900 "$binary" --show-output $filters >"$log" 2>&1 </dev/null; then
             status=FAILED
-            failed+=("$name")
-            cat "$log"
+            echo "$name: $binary"
+            sed -n '/^failures:$/,$p' "$log"
         fi
         sed -n 's/^skipped: /    skipped: /p' "$log" >>"$work/$name.skips"
     done <"$work/tests"
+    [[ $status == passed ]] || failed+=("$name")
     echo "$name: $status ($((SECONDS - start)) s)"
     sort "$work/$name.skips" | uniq -c
 }

@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+mod clock;
 #[cfg(target_os = "linux")]
 mod container;
 #[cfg(target_os = "linux")]
@@ -25,6 +26,11 @@ pub mod table_model;
 #[cfg(target_os = "linux")]
 mod threads;
 
+pub use self::{
+    clock::{monotonic_ns, now_ns, ns},
+    rng::{Rng, summary},
+    sealed::{SEALED_LEN, sealed, unsealed},
+};
 #[cfg(target_os = "linux")]
 pub use self::{
     container::{Container, no_containers, no_time_namespaces},
@@ -33,18 +39,14 @@ pub use self::{
     process::{ChildProcess, Role},
     records::{
         MIDDLE, OLD, VERY_OLD, YOUNG, backdate, break_stale, break_stale_with, dead_pid,
-        force_break, kernel_is_witness, monotonic_ns, now_ns, ns, plant_left_behind, read_record,
-        some_writer_id, this_host, this_process, unstamped, wait_until_free,
+        force_break, kernel_is_witness, plant_left_behind, read_record, some_writer_id, this_host,
+        this_process, unstamped, wait_until_free,
     },
     role::{
         RoleEntry, arg, arg_or, describe, die_with_the_parent, next_command, number, report,
         run_role,
     },
     threads::{thread_names, voluntary_switches},
-};
-pub use self::{
-    rng::{Rng, summary},
-    sealed::{SEALED_LEN, sealed, unsealed},
 };
 
 /// The limit for every operation that is not measured; an operation that takes longer hangs. None here

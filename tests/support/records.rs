@@ -1,20 +1,19 @@
-//! Records that tests plant, clocks, and operations on the lock of a data file.
+//! Records that tests plant, and operations on the lock of a data file.
 
 use std::fs::{self, File};
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use rvlf::record::{Hostname, KernelStamp, Pid};
 use rvlf::{
     BreakError, Holder, LockFile, LockOptions, LockState, Record, WaitError, WriterId,
     lock_path_for,
 };
 
-use crate::skip;
+use crate::{monotonic_ns, now_ns, ns, skip};
 
 /// Ages on both sides of the published thresholds, 30 s and 300 s. A record that is older stays
 /// older. The younger ones are 20 s and 100 s below, which outlast the stalls of a loaded machine.
@@ -22,21 +21,6 @@ pub const YOUNG: Duration = Duration::from_secs(10);
 pub const OLD: Duration = Duration::from_secs(31);
 pub const MIDDLE: Duration = Duration::from_secs(200);
 pub const VERY_OLD: Duration = Duration::from_secs(301);
-
-pub fn now_ns() -> u64 {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    ns(now.expect("the clock is later than 1970"))
-}
-
-pub fn ns(time: Duration) -> u64 {
-    u64::try_from(time.as_nanos()).expect("a time below 584 years")
-}
-
-/// The clock that all processes of this machine share, in nanoseconds.
-pub fn monotonic_ns() -> u64 {
-    let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux has this clock");
-    ns(now.into())
-}
 
 pub fn this_host() -> Hostname {
     let name = nix::unistd::gethostname().expect("the buffer is long enough");

@@ -6,7 +6,7 @@ use std::process::Child;
 use nix::sys::signal::{Signal, kill};
 use rvlf::WriterId;
 
-use crate::support::{Directory, Holder, LONG_AGO, STUBBORN, output_of, vector};
+use crate::support::{Directory, Holder, LONG_AGO, STUBBORN, kernel_is_witness, output_of, vector};
 
 // A script checks for a writer before it copies a file. A status of 0 for a held lock makes it copy a
 // file that is half written.
@@ -55,6 +55,9 @@ fn while_run_holds_the_lock_status_names_the_holder() {
 // the file may be half written.
 #[test]
 fn after_both_are_killed_the_next_run_succeeds_and_names_the_dead_holder() {
+    if !kernel_is_witness() {
+        return;
+    }
     let dir = Directory::new();
     let script = ["sh", "-c", "echo ready; echo $$; read line"];
     let mut holder = Holder::running(&dir, &[], &script);

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Directory, Holder, RVLF};
+use crate::support::{Directory, Holder, RVLF, kernel_is_witness};
 
 // `docker stop` and systemd send SIGTERM to the process that they know. If rvlf ended at once, its
 // command would be an orphan; if it ignored the signal, the service would not stop.
@@ -70,6 +70,9 @@ fn the_command_gets_sigterm_when_rvlf_is_killed() {
 // ignores SIGTERM, would write beside the next holder.
 #[test]
 fn with_close_the_command_itself_is_killed_with_rvlf() {
+    if !kernel_is_witness() {
+        return;
+    }
     let dir = Directory::new();
     let script = "trap '' TERM; echo ready; for i in 1 2 3 4 5; do sleep 1; done; echo wrote on";
     for option in ["-o", "--close"] {

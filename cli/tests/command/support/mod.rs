@@ -27,6 +27,7 @@ use signal_hook::flag;
 use snapbox::IntoData;
 use tempfile::TempDir;
 
+pub use ::support::{kernel_is_witness, now_ns, skip};
 pub use holder::{Holder, STUBBORN};
 pub use terminal::on_a_terminal;
 
@@ -213,12 +214,6 @@ impl Watchdog {
     }
 }
 
-pub fn now_ns() -> u64 {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    let now = now.expect("the clock is past 1970").as_nanos();
-    u64::try_from(now).expect("the year is before 2554")
-}
-
 /// A file of spec/vectors.
 pub fn vector(name: &str) -> Vec<u8> {
     let vectors = Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors");
@@ -233,11 +228,4 @@ pub fn assert_reads(text: String, expected: impl IntoData) {
     assert
         .action_env(snapbox::assert::DEFAULT_ACTION_ENV)
         .eq(text, expected);
-}
-
-/// Prints why a test cannot run here. With RVLF_REQUIRE=all that is a failure.
-pub fn skip(reason: &str) {
-    let required = std::env::var_os("RVLF_REQUIRE").is_some_and(|value| value == "all");
-    assert!(!required, "RVLF_REQUIRE=all, but {reason}");
-    eprintln!("skipped: {reason}");
 }

@@ -14,9 +14,11 @@ pub fn on_a_terminal(
     type_keys: impl FnOnce(&mut Terminal),
 ) -> Option<String> {
     allow_signals();
+    // Wide enough for the longest host name.
+    let wide = format!("stty rows 24 columns 200; {line}");
     let mut command = Command::new("script");
     command
-        .args(["-qec", line, "/dev/null"])
+        .args(["-qec", &wide, "/dev/null"])
         .process_group(0)
         .current_dir(dir.path())
         .env("RVLF", RVLF)
