@@ -12,8 +12,6 @@
 use std::borrow::Cow;
 use std::path::{Component, Path, PathBuf};
 
-use super::rule::ScopeRule;
-
 /// The paths of a rule, or of the intersection of two rules.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Region<'a> {
@@ -26,9 +24,9 @@ pub(super) enum Region<'a> {
 }
 
 impl Region<'_> {
-    pub(super) fn of(rule: &ScopeRule) -> Region<'_> {
-        let target = resolve_parent_dirs(&rule.target);
-        if rule.recursive {
+    pub(super) fn new(target: &Path, recursive: bool) -> Region<'_> {
+        let target = resolve_parent_dirs(target);
+        if recursive {
             Region::Tree(target)
         } else {
             Region::Shallow(target)

@@ -72,6 +72,10 @@ const fn recursive_by_default() -> bool {
 }
 
 impl ScopeRule {
+    pub(super) fn region(&self) -> Region<'_> {
+        Region::new(&self.target, self.recursive)
+    }
+
     /// A rule for `target` and everything below it.
     ///
     /// ```
@@ -135,7 +139,7 @@ impl ScopeRule {
     /// ```
     #[must_use]
     pub fn contains(&self, path: &Path) -> bool {
-        Region::of(self).contains(&resolve_parent_dirs(path))
+        self.region().contains(&resolve_parent_dirs(path))
     }
 
     /// Whether this rule, as a grant, includes everything that `other` grants.
@@ -149,7 +153,7 @@ impl ScopeRule {
     /// ```
     #[must_use]
     pub fn covers(&self, other: &ScopeRule) -> bool {
-        self.permission >= other.permission && Region::of(self).covers(&Region::of(other))
+        self.permission >= other.permission && self.region().covers(&other.region())
     }
 
     /// Whether both rules apply to some path, whatever their permissions.
@@ -163,8 +167,8 @@ impl ScopeRule {
     /// ```
     #[must_use]
     pub fn overlaps(&self, other: &ScopeRule) -> bool {
-        let other = Region::of(other);
-        Region::of(self).intersection(&other).is_some()
+        let other = other.region();
+        self.region().intersection(&other).is_some()
     }
 
     /// Whether both rules grant writing to some path, which two live holders must never have.

@@ -74,7 +74,7 @@ impl<'a> Scope<'a> {
     #[must_use]
     pub fn permits(&self, path: &Path, permission: Permission) -> bool {
         let path = resolve_parent_dirs(path);
-        let applies = |rule: &&ScopeRule| Region::of(rule).contains(&path);
+        let applies = |rule: &&ScopeRule| rule.region().contains(&path);
         self.grants(permission).any(|rule| applies(&rule))
             && !self.denials(permission).any(|rule| applies(&rule))
     }
@@ -100,7 +100,7 @@ impl<'a> Scope<'a> {
         [Permission::Read, Permission::Write]
             .into_iter()
             .filter(|permission| *permission <= rule.permission)
-            .all(|permission| self.covers_region(permission, &Region::of(rule), except))
+            .all(|permission| self.covers_region(permission, &rule.region(), except))
     }
 
     fn covers_region(
@@ -111,15 +111,15 @@ impl<'a> Scope<'a> {
     ) -> bool {
         let is_excepted = |part: &Region<'_>| {
             let mut except = except.iter().filter(|rule| rule.denies(permission));
-            except.any(|rule| Region::of(rule).covers(part))
+            except.any(|rule| rule.region().covers(part))
         };
         let is_granted = || {
             self.grants(permission)
-                .any(|rule| Region::of(rule).covers(region))
+                .any(|rule| rule.region().covers(region))
         };
         let mut denied = self
             .denials(permission)
-            .filter_map(|rule| Region::of(rule).intersection(region));
+            .filter_map(|rule| rule.region().intersection(region));
         is_excepted(region) || is_granted() && denied.all(|part| is_excepted(&part))
     }
 
@@ -165,12 +165,12 @@ impl<'a> Scope<'a> {
         let is_denied = |part: &Region<'_>| {
             // Every denial counts: a path that may not be read may not be written either.
             let mut denials = self.deny.iter().chain(&other.deny);
-            denials.any(|rule| Region::of(rule).covers(part))
+            denials.any(|rule| rule.region().covers(part))
         };
         self.grants(Permission::Write).find_map(|ours| {
-            let region = Region::of(ours);
+            let region = ours.region();
             let conflicts = |theirs: &&ScopeRule| {
-                let shared = region.intersection(&Region::of(theirs));
+                let shared = region.intersection(&theirs.region());
                 shared.is_some_and(|part| !is_denied(&part))
             };
             let theirs = other.grants(Permission::Write).find(conflicts)?;

@@ -7,8 +7,7 @@ use rvlf_benches::Samples;
 
 use crate::contender::{monotonic_ns, read_tally};
 use crate::kind::LockKind;
-use crate::throughput::Competition;
-use crate::waiting::Idle;
+use crate::outcome::{Competition, Idle};
 use crate::worker::{Worker, first_reply};
 
 pub struct Group {

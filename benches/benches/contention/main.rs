@@ -11,6 +11,7 @@ mod figure;
 mod group;
 mod hand_over;
 mod kind;
+mod outcome;
 mod recovery;
 mod throughput;
 mod waiting;

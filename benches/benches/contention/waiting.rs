@@ -7,15 +7,8 @@ use rvlf_benches::{Goal, show_time};
 use crate::figure::Axis;
 use crate::group;
 use crate::kind::LockKind;
+use crate::outcome::Idle;
 use crate::{Bench, Point, find};
-
-#[derive(Clone, Copy, Debug)]
-pub struct Idle {
-    /// Voluntary context switches of each waiter, a minute.
-    pub wake_ups: f64,
-    /// CPU time of all waiters together, a second.
-    pub cpu: Duration,
-}
 
 pub fn run(bench: &Bench) {
     let (shortest, time) = (Duration::from_millis(200), Duration::from_secs(10));
