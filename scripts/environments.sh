@@ -147,10 +147,12 @@ environment long_host_name with_long_host_name
 environment tmpfs on_tmpfs
 environment overlay on_overlay
 environment ordinary_user as_ordinary_user
-environment first_run env
-environment second_run env
-environment third_run env
 environment load under_load
+if [[ $whole == yes ]]; then
+    environment first_run env
+    environment second_run env
+    environment third_run env
+fi
 
 if ((${#failed[@]})); then
     echo "FAILED in: ${failed[*]}"

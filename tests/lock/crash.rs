@@ -116,16 +116,15 @@ fn victim() {
     }
     let dead = fs::read(lock_path_for(&data)).unwrap_or_default();
     let dead = Record::decode(&dead).map_or(support::some_writer_id(), |record| record.writer_id());
-    // strace follows this thread alone. Another thread waits for the command: a call of this thread
-    // that is in progress when strace attaches would be counted in one run and not in the next. That
-    // thread also reports this one, since the start of a thread is an mmap(2) of its stack, which
-    // strace would count if it attached before.
+    // strace follows this thread alone. Another thread reports that strace may attach and waits for the
+    // command: a call of this thread that is in progress then, such as one that starts a thread, would be
+    // counted in one run and not in the next.
     let thread = nix::unistd::gettid();
-    let wait_for_command = move || {
+    let wait_for_strace = move || {
         support::report(format_args!("thread {thread}"));
         support::next_command()
     };
-    let command = std::thread::spawn(wait_for_command).join();
+    let command = std::thread::spawn(wait_for_strace).join();
     command.expect("the test sends a command to begin");
     let (report, held) = run(&operation, &data, dead, held);
     let _ = fs::symlink_metadata(END);

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::fs::{self, File};
 use std::io::Write;
 use std::os::fd::{AsRawFd, RawFd};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -223,7 +223,7 @@ fn acquires_again() {
     let reclaimed = again.reclaimed().and_then(|reclaimed| reclaimed.record);
     assert_eq!(reclaimed.map(|record| record.writer_id()), Some(lost));
     again.check().expect("it is held");
-    again.release().expect("it is held");
+    again.release().expect("the lock is held");
 }
 
 /// Cannot release its lock, because it has become a user that may not change the directory.
@@ -231,18 +231,23 @@ fn acquires_after_a_failed_release() {
     let data = directory().join("data");
     let options = WriterLock::options().keepalive(None);
     let lock = options.try_acquire(&data).expect("the lock is free");
-    let nobody = nix::unistd::Uid::from_raw(65534);
-    nix::unistd::seteuid(nobody).expect("root may become anyone");
+    // The other user may read the lock file, whatever the umask is.
+    let mode = fs::Permissions::from_mode(0o644);
+    fs::set_permissions(lock.lock_path(), mode).expect("the file belongs to root");
+    let other_user = nix::unistd::Uid::from_raw(65534);
+    nix::unistd::seteuid(other_user).expect("root may become any user");
     let error = lock.release().expect_err("the directory is root's");
     assert!(matches!(error.error, HoldError::Io(_)), "{error}");
-    let refused = options.try_acquire(&data).expect_err("it is still held");
+    let refused = options
+        .try_acquire(&data)
+        .expect_err("the lock is still held");
     assert!(refused.to_string().contains("already held by this process"));
     drop(error);
     nix::unistd::seteuid(nix::unistd::Uid::from_raw(0)).expect("the real user is root");
     let again = options
         .try_acquire(&data)
         .expect("this process holds nothing");
-    again.release().expect("it is held");
+    again.release().expect("the lock is held");
 }
 
 // "Already held by this process, release it there first": for 30 s that was the answer to a process

@@ -2,13 +2,17 @@
 
 use std::ffi::OsString;
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-/// A new directory, removed when dropped.
+/// A new directory, which other users may read whatever the umask is. Removed when dropped.
 pub fn scratch() -> tempfile::TempDir {
     let directory = tempfile::Builder::new().prefix("rvlf-test-").tempdir();
-    directory.expect("the directory for temporary files is writable")
+    let directory = directory.expect("the directory for temporary files is writable");
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(directory.path(), mode).expect("the directory belongs to this user");
+    directory
 }
 
 /// Sets the modification time of `path` to `age` ago.

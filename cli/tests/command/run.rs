@@ -116,6 +116,9 @@ fn the_lock_outlives_a_killed_rvlf_until_its_command_has_ended() {
 // its dead parents indefinitely: that is what --close is for.
 #[test]
 fn with_close_a_daemon_of_the_command_does_not_keep_the_lock() {
+    if !kernel_is_witness() {
+        return;
+    }
     let dir = Directory::new();
     let command = ["sh", "-c", "sleep 120 & echo ready; echo $!; wait"];
     for (options, keeps_lock) in [(&["-o"][..], false), (&["--close"], false), (&[], true)] {
