@@ -53,7 +53,8 @@ list_tests() {
         yes:*) echo "$PWD/$binary" ;;
         no:lock) echo "$PWD/$binary hard_cases:: keepalive:: --skip ten_thousand" ;;
         no:table) echo "$PWD/$binary file::" ;;
-        no:command | no:rvlf) echo "$PWD/$binary" ;;
+        no:command) echo "$PWD/$binary --skip run_loss::" ;;
+        no:rvlf) echo "$PWD/$binary" ;;
         no:deployed_clients) echo "$PWD/$binary rvf_runtime::" ;;
         esac
     done <"$work/binaries"
