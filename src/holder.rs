@@ -69,6 +69,17 @@ impl Holder {
     }
 
     /// The record, if the file holds a valid one.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// let state = rvlf::inspect(&path)?;
+    /// let record = state.holder().and_then(|holder| holder.record()).expect("it is held");
+    /// assert_eq!(record.writer_id(), lock.writer_id());
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn record(&self) -> Option<&Record> {
         self.record.as_ref().ok()
@@ -93,6 +104,17 @@ impl Holder {
     }
 
     /// Held or stale, and why.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// let state = rvlf::inspect(&path)?;
+    /// let verdict = state.holder().expect("it is held").verdict();
+    /// assert!(!verdict.is_stale());
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn verdict(&self) -> Verdict {
         self.verdict
@@ -119,6 +141,17 @@ impl Holder {
     }
 
     /// Age of the record's timestamp by this machine's clock: time since the last refresh.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// let state = rvlf::inspect(&path)?;
+    /// let age = state.holder().and_then(|holder| holder.timestamp_age()).expect("it has a record");
+    /// assert!(age.or_zero() < std::time::Duration::from_secs(300));
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn timestamp_age(&self) -> Option<Age> {
         self.record()
@@ -127,6 +160,17 @@ impl Holder {
 
     /// Time since the lock file was created, if the file system records it; else the age of the
     /// timestamp. By this machine's clock.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// let state = rvlf::inspect(&path)?;
+    /// let time = state.holder().and_then(|holder| holder.held_for()).expect("it has a record");
+    /// println!("held for {} s", time.as_secs());
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn held_for(&self) -> Option<Duration> {
         self.facts
@@ -135,12 +179,34 @@ impl Holder {
     }
 
     /// The user id of the lock file's owner, if the file existed long enough to be examined.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// let state = rvlf::inspect(&path)?;
+    /// if let Some(uid) = state.holder().and_then(|holder| holder.uid()) {
+    ///     println!("a process of user {uid} made the lock file");
+    /// }
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn uid(&self) -> Option<u32> {
         self.facts.uid
     }
 
     /// Whether bytes follow the record. They are ignored, as deployed clients ignore them.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// let state = rvlf::inspect(&path)?;
+    /// assert!(!state.holder().expect("it is held").has_trailing_bytes());
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn has_trailing_bytes(&self) -> bool {
         self.facts.has_trailing_bytes
@@ -148,6 +214,16 @@ impl Holder {
 
     /// Whether this very process holds the lock, or has lost it and not dropped its guard yet: another
     /// thread, or another handle.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// let state = rvlf::inspect(&path)?;
+    /// assert!(state.holder().expect("it is held").is_this_process());
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn is_this_process(&self) -> bool {
         self.is_this_process
@@ -316,6 +392,13 @@ impl LockState {
     }
 
     /// The holder, dead or alive, if the lock file is one.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// assert_eq!(rvlf::inspect(&path)?.holder(), None, "it is free");
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn holder(&self) -> Option<&Holder> {
         match self {

@@ -166,6 +166,14 @@ impl WriterLock {
     }
 
     /// The default options, to be changed: [`LockOptions::new`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// let lock = rvlf::WriterLock::options().keepalive(None).try_acquire(&path)?;
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn options() -> LockOptions {
         LockOptions::new()
     }
@@ -203,12 +211,30 @@ impl WriterLock {
     }
 
     /// The data file, as it was named when the lock was acquired.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// assert_eq!(lock.data_path(), path);
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn data_path(&self) -> &Path {
         self.held.place.data_path()
     }
 
     /// The lock file.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// assert_eq!(lock.lock_path(), rvlf::lock_path_for(&path));
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn lock_path(&self) -> &Path {
         self.held.place.lock_path()
@@ -531,6 +557,16 @@ impl LockOptions {
     pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(10);
 
     /// The defaults, as each method documents them.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// use rvlf::LockOptions;
+    ///
+    /// let lock = LockOptions::new().try_acquire(&path)?;
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn new() -> LockOptions {
         LockOptions {
             stale_policy: StalePolicy::new(),

@@ -50,6 +50,17 @@ impl LockFile {
     /// Opens the directory of the data file `data_path`, for the default [`LockOptions`]. Neither
     /// the data file nor its lock file need exist.
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// use rvlf::LockFile;
+    ///
+    /// let file = LockFile::open(&path)?;
+    /// assert!(LockFile::open("no-such-directory/store.rvf").is_err());
+    /// # let _ = file;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// The directory cannot be opened, or the path has no file name.
@@ -84,12 +95,28 @@ impl LockFile {
     }
 
     /// The data file, as it was named when the handle was opened.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// let file = rvlf::LockFile::open(&path)?;
+    /// assert_eq!(file.data_path(), path);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn data_path(&self) -> &Path {
         self.place.data_path()
     }
 
     /// The lock file.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// let file = rvlf::LockFile::open(&path)?;
+    /// assert_eq!(file.lock_path(), rvlf::lock_path_for(&path));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     #[must_use]
     pub fn lock_path(&self) -> &Path {
         self.place.lock_path()
@@ -258,6 +285,16 @@ impl LockFile {
 
     /// Acquires the lock in one attempt; see [`WriterLock::try_acquire`].
     ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// let file = rvlf::LockFile::open(&path)?;
+    /// let lock = file.try_acquire()?;
+    /// assert!(file.try_acquire().is_err_and(|error| error.is_held()));
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
     /// # Errors
     ///
     /// See [`AcquireError`].
@@ -266,6 +303,17 @@ impl LockFile {
     }
 
     /// Acquires the lock, waiting up to `timeout` for it; see [`WriterLock::acquire`].
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// use std::time::Duration;
+    ///
+    /// let file = rvlf::LockFile::open(&path)?;
+    /// let lock = file.acquire(Duration::from_secs(10))?;
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     ///

@@ -188,6 +188,13 @@ impl Age {
     }
 
     /// The age as a length of time: zero for a timestamp in the future.
+    ///
+    /// ```
+    /// use rvlf::judge::Age;
+    /// use std::time::Duration;
+    ///
+    /// assert_eq!(Age::Ahead(Duration::from_secs(5)).or_zero(), Duration::ZERO);
+    /// ```
     #[must_use]
     pub const fn or_zero(self) -> Duration {
         match self {

@@ -119,18 +119,30 @@ impl StalePolicy {
     }
 
     /// The age at which a malformed file is stale.
+    ///
+    /// ```
+    /// assert_eq!(rvlf::StalePolicy::new().malformed_grace().as_secs(), 2);
+    /// ```
     #[must_use]
     pub const fn malformed_grace(&self) -> Duration {
         self.malformed_grace
     }
 
     /// The age at which a dead process's record of the same host is stale.
+    ///
+    /// ```
+    /// assert_eq!(rvlf::StalePolicy::new().same_host_age().as_secs(), 30);
+    /// ```
     #[must_use]
     pub const fn same_host_age(&self) -> Duration {
         self.same_host_age
     }
 
     /// The age at which a record is stale that this machine cannot check.
+    ///
+    /// ```
+    /// assert_eq!(rvlf::StalePolicy::new().cross_host_age().as_secs(), 300);
+    /// ```
     #[must_use]
     pub const fn cross_host_age(&self) -> Duration {
         self.cross_host_age

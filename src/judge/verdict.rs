@@ -31,12 +31,25 @@ pub enum Verdict {
 
 impl Verdict {
     /// Whether the lock may be broken.
+    ///
+    /// ```
+    /// use rvlf::judge::{Reason, Verdict};
+    ///
+    /// assert!(Verdict::Stale { reason: Reason::ProcessDead }.is_stale());
+    /// ```
     #[must_use]
     pub const fn is_stale(&self) -> bool {
         matches!(self, Verdict::Stale { .. })
     }
 
     /// The reason for the verdict.
+    ///
+    /// ```
+    /// use rvlf::judge::{Reason, Verdict};
+    ///
+    /// let verdict = Verdict::Stale { reason: Reason::ProcessDead };
+    /// assert_eq!(verdict.reason(), Reason::ProcessDead);
+    /// ```
     #[must_use]
     pub const fn reason(&self) -> Reason {
         match self {
@@ -164,6 +177,12 @@ impl Reason {
     ];
 
     /// A stable name for programs: it does not change when sentences or row numbers do.
+    ///
+    /// ```
+    /// use rvlf::judge::Reason;
+    ///
+    /// assert_eq!(Reason::KernelLock.code(), "kernel-lock");
+    /// ```
     #[must_use]
     pub const fn code(self) -> &'static str {
         match self {
@@ -193,6 +212,12 @@ impl Reason {
     }
 
     /// The row of the table in `spec/protocol.md#judge` that matched; 0 for none.
+    ///
+    /// ```
+    /// use rvlf::judge::Reason;
+    ///
+    /// assert_eq!(Reason::KernelLock.row(), 2);
+    /// ```
     #[must_use]
     pub const fn row(self) -> u8 {
         match self {

@@ -22,6 +22,12 @@ pub enum Checksum {
 
 impl Checksum {
     /// The checksum of `bytes`.
+    ///
+    /// ```
+    /// use rvlf::record::Checksum;
+    ///
+    /// assert_eq!(Checksum::IsoHdlc.of(b"123456789"), 0xcbf4_3926);
+    /// ```
     #[must_use]
     pub fn of(self, bytes: &[u8]) -> u32 {
         match self {
@@ -31,6 +37,12 @@ impl Checksum {
     }
 
     /// The name in JSON and in the specification: `iso-hdlc` or `crc-32c`.
+    ///
+    /// ```
+    /// use rvlf::record::Checksum;
+    ///
+    /// assert_eq!(Checksum::Crc32c.name(), "crc-32c");
+    /// ```
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

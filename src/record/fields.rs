@@ -32,6 +32,12 @@ impl Pid {
     }
 
     /// The pid as a number.
+    ///
+    /// ```
+    /// use rvlf::record::Pid;
+    ///
+    /// assert_eq!(Pid::new(7).map(Pid::get), Some(7));
+    /// ```
     #[must_use]
     pub const fn get(self) -> u32 {
         self.0.get()
@@ -105,6 +111,12 @@ impl Hostname {
     }
 
     /// As much of the name as fits: up to the first NUL, and at most 63 bytes of it.
+    ///
+    /// ```
+    /// use rvlf::record::Hostname;
+    ///
+    /// assert_eq!(Hostname::truncated(&[b'x'; 100]).as_bytes().len(), 63);
+    /// ```
     #[must_use]
     pub fn truncated(name: &[u8]) -> Hostname {
         let mut bytes = [0; Hostname::MAX_LEN];
@@ -187,12 +199,25 @@ pub struct WriterId([u8; 16]);
 
 impl WriterId {
     /// The id with exactly these bytes, as a record holds it.
+    ///
+    /// ```
+    /// use rvlf::WriterId;
+    ///
+    /// assert_eq!(WriterId::from_bytes([7; 16]).as_bytes(), &[7; 16]);
+    /// ```
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 16]) -> WriterId {
         WriterId(bytes)
     }
 
     /// A version 4 id made of random bytes: six of the 128 bits are set as RFC 9562 requires.
+    ///
+    /// ```
+    /// use rvlf::WriterId;
+    ///
+    /// let id = WriterId::from_random([0; 16]);
+    /// assert_eq!(id.to_string(), "00000000-0000-4000-8000-000000000000");
+    /// ```
     #[must_use]
     pub const fn from_random(mut random: [u8; 16]) -> WriterId {
         random[6] = random[6] & 0x0f | 0x40;

@@ -43,6 +43,13 @@ impl Field {
     }
 
     /// The bytes that the field occupies in a record.
+    ///
+    /// ```
+    /// use rvlf::record::FIELDS;
+    ///
+    /// let [.., checksum] = FIELDS;
+    /// assert_eq!(checksum.range(), 100..104);
+    /// ```
     #[must_use]
     pub const fn range(self) -> Range<usize> {
         self.offset..self.offset + self.size

@@ -56,6 +56,14 @@ impl KernelStamp {
 
     /// FNV-1a-64 over the 16 raw bytes of the boot id (`/proc/sys/kernel/random/boot_id`), the
     /// inode's `st_dev` and its `st_ino`, both as eight little-endian bytes.
+    ///
+    /// ```
+    /// use rvlf::record::KernelStamp;
+    ///
+    /// let before_reboot = KernelStamp::inode_key(&[1; 16], 0xfd00, 1234);
+    /// let after_reboot = KernelStamp::inode_key(&[2; 16], 0xfd00, 1234);
+    /// assert_ne!(before_reboot, after_reboot);
+    /// ```
     #[must_use]
     pub fn inode_key(boot_id: &[u8; 16], dev: u64, ino: u64) -> u64 {
         const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;

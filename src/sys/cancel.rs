@@ -39,17 +39,33 @@ pub struct CancelToken(Arc<Latch>);
 
 impl CancelToken {
     /// A token that is not cancelled.
+    ///
+    /// ```
+    /// assert!(!rvlf::CancelToken::new().is_cancelled());
+    /// ```
     #[must_use]
     pub fn new() -> CancelToken {
         CancelToken(Arc::new(Latch::new()))
     }
 
     /// Wakes and ends every wait that was started with this token or a clone of it. Does not block.
+    ///
+    /// ```
+    /// let token = rvlf::CancelToken::new();
+    /// token.clone().cancel();
+    /// assert!(token.is_cancelled(), "clones share one state");
+    /// ```
     pub fn cancel(&self) {
         self.0.set();
     }
 
     /// Whether the token is cancelled.
+    ///
+    /// ```
+    /// let token = rvlf::CancelToken::new();
+    /// token.cancel();
+    /// assert!(token.is_cancelled());
+    /// ```
     #[must_use]
     pub fn is_cancelled(&self) -> bool {
         self.0.is_set()
