@@ -255,7 +255,7 @@ impl Holder {
     }
 
     /// Whether the recorded process is alive in this pid namespace, and is the one that wrote the
-    /// record: a user may be told to end it.
+    /// record: the advice to a user may be to end it.
     pub(crate) fn process_lives(&self) -> bool {
         let Some(Evidence {
             process:

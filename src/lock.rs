@@ -348,8 +348,8 @@ impl WriterLock {
     ///
     /// The unlink needs the rights of the acquisition. A process that acquires as root and then
     /// gives up its user (setuid(2)) can never release in a directory that its new user may not
-    /// write to, or whose sticky bit protects the file: the next writer is told that it has
-    /// reclaimed the lock. Such a process acquires after setuid(2).
+    /// write to, or whose sticky bit protects the file: [`reclaimed`](WriterLock::reclaimed) reports
+    /// a dead holder to the next writer. Such a process acquires after setuid(2).
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

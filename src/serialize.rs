@@ -174,38 +174,34 @@ impl Display for Hex<'_> {
 
 #[cfg(feature = "std")]
 mod reports {
-    use super::{Serialize, SerializeStruct, Serializer, Text, Verdict, millis};
+    use super::{Reason, Serialize, SerializeStruct, Serializer, Text, Verdict, millis};
     use crate::holder::{Foreign, Holder, LockState};
 
     /// The holder of a lock without the lock's state; [`LockState`] has both.
     impl Serialize for Holder {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             let mut report = serializer.serialize_struct("Holder", 9)?;
-            verdict_fields(&mut report, self.verdict())?;
+            reason_fields(&mut report, Some(self.verdict().reason()))?;
             holder_fields(&mut report, Some(self))?;
             report.end()
         }
     }
 
-    fn verdict_fields<R: SerializeStruct>(
+    fn reason_fields<R: SerializeStruct>(
         report: &mut R,
-        verdict: Verdict,
+        reason: Option<Reason>,
     ) -> Result<(), R::Error> {
-        let reason = verdict.reason();
-        report.serialize_field("row", &Some(reason.row()).filter(|row| *row > 0))?;
+        let row = reason.map(Reason::row).filter(|row| *row > 0);
+        report.serialize_field("row", &row)?;
         report.serialize_field("reason_code", &reason)?;
-        report.serialize_field("reason", &Text(reason))
+        report.serialize_field("reason", &reason.map(Text))
     }
 
     impl Serialize for LockState {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let reason = self.reason();
-            let row = reason.map(|reason| reason.row()).filter(|row| *row > 0);
             let mut report = serializer.serialize_struct("LockState", 12)?;
             report.serialize_field("state", self.code())?;
-            report.serialize_field("row", &row)?;
-            report.serialize_field("reason_code", &reason)?;
-            report.serialize_field("reason", &reason.map(Text))?;
+            reason_fields(&mut report, self.reason())?;
             report.serialize_field("found", &found(self))?;
             holder_fields(&mut report, self.holder())?;
             report.end()

@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex};
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use crate::error::{Cancelled, IoError};
@@ -64,16 +64,21 @@ fn run<T: Send + 'static>(
     token: &CancelToken,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Option<T>> {
+    let slot = start(work)?;
     let done = Arc::new(Latch::new());
-    let result = Arc::new(Slot::new());
-    let (setter, filled) = (done.clone(), result.clone());
-    thread::spawn(NAME, move || {
-        filled.fill(work);
-        setter.set();
-    })?;
-    wait_any(&[&done, token.latch()], Duration::MAX);
-    wait_any(&[&done], GRACE);
-    Ok(result.take_or_abandon())
+    let result = slot.poll(&Waker::from(done.clone())).or_else(|| {
+        wait_any(&[&done, token.latch()], Duration::MAX);
+        wait_any(&[&done], GRACE);
+        slot.close().into_result()
+    });
+    Ok(result.map(|result| result.unwrap_or_else(|panic| resume_unwind(panic))))
+}
+
+/// The work of a thread sets the latch when it has a result.
+impl Wake for Latch {
+    fn wake(self: Arc<Self>) {
+        self.set();
+    }
 }
 
 /// The future of an operation that waits for a lock. It works with every runtime.
@@ -231,12 +236,7 @@ impl<T> Slot<T> {
         ended.into_result()
     }
 
-    /// The result; if there is none yet, the result is dropped when it comes.
-    fn take_or_abandon(&self) -> Option<T> {
-        let result = self.close().into_result()?;
-        Some(result.unwrap_or_else(|panic| resume_unwind(panic)))
-    }
-
+    /// What the slot has. If it has no result yet, the result is dropped when it comes.
     fn close(&self) -> State<T> {
         mem::replace(&mut *lock(&self.0), State::Closed)
     }
@@ -255,7 +255,6 @@ impl<T> State<T> {
 mod tests {
     use super::*;
     use std::sync::mpsc;
-    use std::task::Wake;
 
     /// Reports its drop, as the drop of a lock releases the lock.
     struct Lock(mpsc::Sender<()>);

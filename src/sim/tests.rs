@@ -19,6 +19,7 @@ fn dir(os: &SimSys) -> SimDir {
         .expect("there is a directory")
 }
 
+/// The violation that the search finds in `world`.
 fn broken(world: &World, promise: &str) -> Violation {
     let violation = world.explore().expect_err(promise);
     assert_eq!(
@@ -26,6 +27,13 @@ fn broken(world: &World, promise: &str) -> Violation {
         violation.trace(),
         "the search is repeatable"
     );
+    violation
+}
+
+/// The same, whose message contains `message`.
+fn broken_by(world: &World, promise: &str, message: &str) -> Violation {
+    let violation = broken(world, promise);
+    assert!(violation.message().contains(message), "{violation}");
     violation
 }
 
@@ -60,8 +68,7 @@ fn a_reader_between_create_and_write_is_found() {
     let world = world
         .process("W", 1, publish_in_two_steps)
         .process("R", 1, sees_nothing_or_all);
-    let violation = broken(&world, "the file can be seen empty");
-    assert!(violation.message().contains("half-written"), "{violation}");
+    let violation = broken_by(&world, "the file can be seen empty", "half-written");
     let trace = ["W: create(d.lock) -> fd 0", "R: open(d.lock, Read) -> fd 0"];
     let shared: Vec<_> = violation
         .trace()
@@ -101,10 +108,10 @@ fn two_winners_of_one_stale_file_are_found() {
     let world = World::local().file(LOCK, b"stale", MINUTE);
     let alone = world.process("A", 1, break_by_path);
     alone.explore().expect("a single process excludes itself");
-    let violation = broken(&alone.process("B", 1, break_by_path), "both can win");
-    assert!(
-        violation.message().contains("two processes hold"),
-        "{violation}"
+    broken_by(
+        &alone.process("B", 1, break_by_path),
+        "both can win",
+        "two processes hold",
     );
 }
 
@@ -166,11 +173,7 @@ fn flock_on_a_file_that_lost_its_name_is_found() {
     let two = world
         .process("A", 2, flock_and_unlink)
         .process("B", 1, flock_and_unlink);
-    let violation = broken(&two, "one can hold the unlinked file");
-    assert!(
-        violation.message().contains("two processes hold"),
-        "{violation}"
-    );
+    broken_by(&two, "one can hold the unlinked file", "two processes hold");
 }
 
 // A child shares its parent's open file description: if the child unlocks it, the parent loses the
@@ -333,11 +336,7 @@ fn a_waiter_is_woken_by_the_event_it_waits_for() {
         .process("W", 1, |os| {
             wait_for_removal(os, Duration::MAX);
         });
-    let violation = broken(&world, "no process removes the file");
-    assert!(
-        violation.message().contains("waits indefinitely"),
-        "{violation}"
-    );
+    broken_by(&world, "no process removes the file", "waits indefinitely");
     world
         .process("R", 1, remove)
         .explore()
@@ -357,11 +356,7 @@ fn a_lost_wake_up_is_found() {
         let mut watch = os.watch(&file, None).expect("there are events");
         os.wait(Some(&mut watch), &[], Duration::MAX);
     });
-    let violation = broken(&world, "the event can be missed");
-    assert!(
-        violation.message().contains("W waits indefinitely"),
-        "{violation}"
-    );
+    broken_by(&world, "the event can be missed", "W waits indefinitely");
 }
 
 // With a timeout the removal would be noticed, but too late.
@@ -377,11 +372,7 @@ fn sleeping_through_a_release_is_found() {
         let mut watch = os.watch(&file, None).expect("there are events");
         os.wait(Some(&mut watch), &[], MINUTE);
     });
-    let violation = broken(&world, "the event can be missed");
-    assert!(
-        violation.message().contains("W sleeps although"),
-        "{violation}"
-    );
+    broken_by(&world, "the event can be missed", "W sleeps although");
 }
 
 // flock(2): a conversion drops the old lock before it requests the new one. In between another
@@ -466,11 +457,7 @@ fn a_foreign_file_that_is_renamed_is_found() {
         .process("A", 1, |os| {
             let _: io::Result<()> = os.rename(&dir(os), name("notes.txt"), name("gone"));
         });
-    let violation = broken(&world, "it was renamed");
-    assert!(
-        violation.message().contains("foreign file notes.txt"),
-        "{violation}"
-    );
+    broken_by(&world, "it was renamed", "foreign file notes.txt");
 }
 
 #[test]

@@ -248,7 +248,7 @@ fn assert_irregular(data: &Path, kind: FileKind) {
 }
 
 // One line that a program printed to a standard output that it had closed went into its own lock file.
-// Others were told that the file was another program's, and were advised to move it away: the lock of
+// Contenders reported the file as another program's and advised to move it away: the lock of
 // a live holder.
 #[test]
 fn a_file_that_a_live_process_has_locked_is_held_whatever_it_contains() {
@@ -856,7 +856,7 @@ fn a_directory_that_may_be_written_but_not_listed_needs_no_links() {
     assert!(support::names_in(dir.path()).is_empty());
 }
 
-/// Takes a lease on the lock file of DATA, and keeps it until it is told to yield it.
+/// Takes a lease on the lock file of DATA, and keeps it until the test commands it to yield.
 #[allow(unsafe_code, reason = "fcntl(2) and signal(2)")]
 fn leases() {
     // SAFETY: SIG_IGN is no handler; the signal would end the process when the lease is broken.

@@ -3,14 +3,14 @@
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::process::Command;
 use std::time::Duration;
 
 use serde_json::Value;
 use snapbox::str;
 
-use crate::support::{Directory, Holder, LONG_AGO, RVLF, assert_reads, finish, now_ns, skip};
+use crate::support::{
+    Directory, Holder, LONG_AGO, assert_reads, finish, now_ns, run_as_ordinary_user,
+};
 
 fn status(dir: &Directory, data: &str) -> String {
     dir.rvlf(&["status", data]).stdout
@@ -183,14 +183,8 @@ fn a_lock_file_that_this_user_may_not_read_is_not_something_to_wait_for() {
     set_mode("", 0o755);
     set_mode("d.rvf.lock", 0);
     let mut command = dir.command(["status", "d.rvf"]);
-    if nix::unistd::geteuid().is_root() {
-        const NOBODY: u32 = 65534;
-        command.uid(NOBODY).gid(NOBODY);
-        let mut probe = Command::new(RVLF);
-        probe.arg("--version").uid(NOBODY).gid(NOBODY);
-        if probe.output().is_err() {
-            return skip("root can read every file, and nobody cannot run this program");
-        }
+    if !run_as_ordinary_user(&mut command) {
+        return;
     }
     let status = finish(command);
     assert_eq!(status.code(), 1, "doubt reads as held: {}", status.stderr);

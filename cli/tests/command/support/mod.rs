@@ -164,6 +164,24 @@ impl Output {
     }
 }
 
+/// Lets `command`, which runs this package's program, run as a user whom permissions bind. False, with a
+/// skip that has been reported, if the tests run as root and no other user can run the program.
+pub fn run_as_ordinary_user(command: &mut Command) -> bool {
+    // The user `nobody` of every distribution.
+    const ORDINARY: u32 = 65534;
+    if !nix::unistd::geteuid().is_root() {
+        return true;
+    }
+    command.uid(ORDINARY).gid(ORDINARY);
+    let mut probe = Command::new(RVLF);
+    probe.arg("--version").uid(ORDINARY).gid(ORDINARY);
+    let can_run = probe.output().is_ok();
+    if !can_run {
+        skip("permissions do not bind root, and the user 65534 cannot run this program");
+    }
+    can_run
+}
+
 /// Runs a command until it ends. A command that hangs fails the test.
 pub fn finish(mut command: Command) -> Output {
     let shown = format!("{command:?}");
