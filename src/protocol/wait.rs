@@ -151,11 +151,14 @@ impl<'a, S: Sys> Waiter<'a, S> {
     /// Goes over to the hold that was in the way, if it is another one than before.
     fn follow(&mut self, contention: &Contention, left: Duration) -> Next {
         let hold = contention.hold();
-        if hold.is_some() && hold == self.hold {
+        // Also `None` twice: a lock file that may not be read, or that was another one at every
+        // look. A new pace at each of them would look every 10 ms, indefinitely.
+        if hold == self.hold {
             return Next::Sleep;
         }
         // Before the next watch is made, which can then take what this one leaves.
         self.watch = None;
+        self.pace = Pace::new();
         // The hold that was waited for has ended, and another contender has the lock.
         if self.hold.take().is_some()
             && let Some(pause) = self.crowd.lost_race()
@@ -164,7 +167,6 @@ impl<'a, S: Sys> Waiter<'a, S> {
             self.pauses.sleep(pause.min(left));
             return Next::LookAgain;
         }
-        self.pace = Pace::new();
         self.arm(contention)
     }
 

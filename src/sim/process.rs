@@ -13,9 +13,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use nix::errno::Errno;
 
-use super::SPIN_LIMIT;
 use super::call::{Call, Fork, Reply};
 use super::kernel::{Kernel, Rules};
+use super::{LOCK, SPIN_LIMIT};
 use crate::sys::{FileId, OwnHolds};
 
 /// What a simulated process executes.
@@ -136,6 +136,16 @@ impl SimSys {
     /// Whether the file has any name. The protocol has no such call.
     pub(super) fn has_name(&self, id: FileId) -> bool {
         self.call(Call::HasName(id)) == Reply::HasName(true)
+    }
+
+    /// How often this run has examined what is at the lock path. Meaningful only where histories are
+    /// not merged ([`World::without_merging`](crate::sim::World::without_merging)).
+    #[must_use]
+    pub fn looks(&self) -> usize {
+        let tape = self.tape();
+        let made = tape.history.iter().take(tape.played);
+        let is_look = |exchange: &&Arc<Exchange>| matches!(&exchange.call, Call::Open(name, _) if **name == *LOCK);
+        made.filter(is_look).count()
     }
 
     /// How many calls this run has made.

@@ -92,6 +92,13 @@ impl World {
         self
     }
 
+    /// The files that are there from the beginning belong to another user and may not be opened.
+    #[must_use]
+    pub fn where_planted_files_are_unreadable(mut self) -> World {
+        self.rules.unreadable = true;
+        self
+    }
+
     /// A file system without flock.
     #[must_use]
     pub fn without_flock(mut self) -> World {

@@ -21,6 +21,7 @@ mod systems;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use rvlf_simulated::AcquireError;
+use rvlf_simulated::judge::Reason;
 use rvlf_simulated::sim::{Fork, Report, Safeguard, SimSys, Violation, World};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -379,6 +380,25 @@ fn a_waiter_that_does_not_check_after_arming_its_watch_sleeps_through_a_release(
     let violation = world.without(Safeguard::LookAfterWatch).explore();
     let violation = violation.expect_err("the moment comes in some schedule");
     assert_eq!(violation.message(), "W sleeps although the lock is free");
+}
+
+// The lock file of another user, whose umask is 077: no event can be watched for, and the next look
+// may come 500 ms later. A waiter that began its pauses anew at each look would look every 10 ms, a
+// thousand times in this wait.
+#[test]
+fn a_waiter_at_a_lock_file_that_it_may_not_read_examines_it_ever_more_rarely() {
+    let world = World::local().where_planted_files_are_unreadable();
+    let world = world.dead_lock(Duration::from_secs(1)).without_merging();
+    let wait = |os: &SimSys| {
+        let refused = os.acquire(Duration::from_secs(10));
+        let holder = refused.expect_err("it may not be read");
+        let reason = holder.holder().map(|holder| holder.verdict().reason());
+        assert_eq!(reason, Some(Reason::Unreadable));
+        // 10, 20, 40 .. 320 ms, and then 500 ms.
+        let looks = os.looks();
+        assert!(looks < 35, "{looks} looks in 10 s");
+    };
+    prove("1 waiter, unreadable", &world.process("W", 1, wait));
 }
 
 // A file system without O_TMPFILE: the file has its name before it is locked and written. Other

@@ -71,7 +71,7 @@ impl Kernel {
             Call::FileSystem => Ok(Reply::FileSystem(rules.file_system)),
             Call::List(dir) => Ok(self.list(*dir)),
             Call::StatAt(name) => Ok(Reply::Stat(self.stat(rules, self.find(name)?))),
-            Call::Open(name, access) => self.open(pid_index, name, *access),
+            Call::Open(name, access) => self.open(rules, pid_index, name, *access),
             Call::Create(name) => self.create(rules, pid_index, name),
             Call::CreateUnnamed => self.create_unnamed(rules, pid_index),
             Call::Link(fd, name) => self.link(rules, pid_index, *fd, name),

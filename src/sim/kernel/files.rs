@@ -133,12 +133,16 @@ impl Kernel {
 
     pub(super) fn open(
         &mut self,
+        rules: &Rules,
         pid_index: usize,
         name: &Name,
         access: Access,
     ) -> Result<Reply, Errno> {
         let ino = self.find(name)?;
         let writable = access == Access::ReadWrite;
+        if rules.unreadable && self.inode(ino).creator.is_none() {
+            return Err(Errno::EACCES);
+        }
         match self.inode(ino).kind {
             FileKind::Symlink => Err(Errno::ELOOP),
             FileKind::Socket => Err(Errno::ENXIO),

@@ -24,6 +24,8 @@ pub(in crate::sim) struct Rules {
     pub(in crate::sim) forgets_removed_files: bool,
     /// Whether a file's inode number goes by its name.
     pub(in crate::sim) numbers_by_name: bool,
+    /// Whether processes may not open the files that were there from the beginning.
+    pub(in crate::sim) unreadable: bool,
     pub(in crate::sim) disabled: BTreeSet<Safeguard>,
     /// See [`World::coarse`](crate::sim::World::coarse).
     pub(in crate::sim) coarse: bool,
@@ -57,6 +59,7 @@ impl Rules {
             exclusive_create_lies: false,
             forgets_removed_files: false,
             numbers_by_name: false,
+            unreadable: false,
             disabled: BTreeSet::new(),
             coarse: false,
             shortest_sleep: SHORTEST_SLEEP,
