@@ -16,7 +16,7 @@ if [[ ${1:-} == all ]]; then
 fi
 wanted=("$@")
 
-work=$(mktemp -d /tmp/rvlf-test-XXXXXX)
+work=$(mktemp -d -t rvlf-test-XXXXXX)
 chmod 755 "$work"
 started=()
 failed=()

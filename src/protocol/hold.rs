@@ -249,12 +249,14 @@ impl<S: Sys> Held<S> {
         }
     }
 
-    /// Whether the descriptor still is our lock file: its number may have been given to another
-    /// file.
+    /// Whether the descriptor still is the holder's lock file: its number may have been given to
+    /// another file.
     fn is_lock_file(&self, file: &S::File) -> bool {
-        // An I/O error of a network mount proves nothing; EBADF proves a closed descriptor.
         match self.place.sys().stat(file) {
-            Ok(stat) => stat.id == self.id,
+            // Off local file systems an inode number proves nothing: `weed mount` gives an open file
+            // another one when the file has been stored.
+            Ok(stat) => !self.place.entry.is_local() || stat.id == self.id,
+            // An I/O error of a network mount proves nothing; EBADF proves a closed descriptor.
             Err(error) => !is_bad_descriptor(&error),
         }
     }

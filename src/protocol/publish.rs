@@ -212,9 +212,9 @@ impl<S: Sys> Place<S> {
         let unsettled = Unsettled::new(self, file, id, writer_id);
         let recorded = self.new_record(id, writer_id, has_flock)?;
         self.write_named(unsettled.file(), &recorded.record, options)?;
-        // A deployed client deletes what it takes for a short file: is it still there?
-        let named = self.entry.stat_if_names(id)?;
-        Ok(named.map(|_| (unsettled, recorded)))
+        // A deployed client deletes what it takes for a short file.
+        let made = (unsettled, recorded);
+        Ok(self.may_name(id)?.then_some(made))
     }
 
     /// Takes the kernel lock of our file that has its name already; false where there is no flock.
@@ -317,7 +317,7 @@ impl<S: Sys> Place<S> {
     ) -> Result<Option<Unsettled<'a, S>>> {
         if broken.is_some_and(|broken| broken.stale_for_deployed) {
             self.settle(SETTLE);
-            if self.entry.stat_if_names(unsettled.id())?.is_none() {
+            if !self.may_name(unsettled.id())? {
                 unsettled.abandon();
                 return Ok(None);
             }
@@ -326,6 +326,13 @@ impl<S: Sys> Place<S> {
             return Ok(Some(unsettled));
         }
         self.read_back(unsettled)
+    }
+
+    /// Whether the path names the file `id`, as far as an inode number shows it: off local file systems
+    /// a number can change while the file is open (`weed mount`), and the read-back decides.
+    fn may_name(&self, id: FileId) -> Result<bool, IoError> {
+        let named = self.entry.stat()?;
+        Ok(named.is_some_and(|stat| !self.entry.is_local() || stat.id == id))
     }
 
     /// Some network mounts let several creators of one name win: the record that is there in the

@@ -99,6 +99,14 @@ impl World {
         self
     }
 
+    /// A mount that gives a file another inode number while the file is open, once it has stored what
+    /// was written (`weed mount`).
+    #[must_use]
+    pub fn where_numbers_change(mut self) -> World {
+        self.rules.numbers_change = true;
+        self
+    }
+
     /// A file system without flock.
     #[must_use]
     pub fn without_flock(mut self) -> World {

@@ -270,6 +270,26 @@ fn a_publish_that_is_taken_back_removes_no_other_clients_file() {
     );
 }
 
+// `weed mount` gives an open file another number once it has stored the content. A holder that
+// compares the numbers takes its own file for another one, and its release reports a loss.
+#[test]
+fn a_holder_whose_file_receives_another_inode_number_keeps_its_lock() {
+    let world = World::network().flock_not_shared().coarse();
+    let world = world.where_numbers_change();
+    let keep = |os: &SimSys| {
+        if let Some(lock) = attempt(os.try_acquire()) {
+            os.entered();
+            lock.refresh().expect("the lock file is the holder's");
+            lock.check().expect("the lock file is the holder's");
+            os.left();
+            lock.release().expect("the lock file is the holder's");
+        }
+    };
+    let world = world.process("A", 1, keep);
+    let world = world.process("B", 1, keep).on(ELSEWHERE);
+    prove("2 holders where numbers change", &world);
+}
+
 // The read-back fails, say: no record may stay that looks alive.
 #[test]
 fn after_a_publish_that_failed_the_next_attempt_obtains_the_lock() {

@@ -16,6 +16,10 @@ use crate::sys::{Access, FileId, FileKind, Stat, nanos};
 /// How long a file is invisible to other kernels on a mount whose exclusive create lies.
 const CREATE_WINDOW: Duration = Duration::from_millis(50);
 
+/// Between the number of an empty file and the number of the same file with content, where numbers
+/// change.
+const STORED: Ino = 1 << 32;
+
 /// An inode number. The lowest free number is given out first, as on ext4.
 pub(super) type Ino = u64;
 
@@ -115,6 +119,8 @@ impl Kernel {
         // Each lock file has the number of the last one.
         let shown = if rules.numbers_by_name {
             FIRST_INO
+        } else if rules.numbers_change && !inode.content.is_empty() {
+            ino + STORED
         } else {
             ino
         };

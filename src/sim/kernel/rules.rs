@@ -26,6 +26,8 @@ pub(in crate::sim) struct Rules {
     pub(in crate::sim) numbers_by_name: bool,
     /// Whether processes may not open the files that were there from the beginning.
     pub(in crate::sim) unreadable: bool,
+    /// Whether a file has another inode number once something was written to it.
+    pub(in crate::sim) numbers_change: bool,
     pub(in crate::sim) disabled: BTreeSet<Safeguard>,
     /// See [`World::coarse`](crate::sim::World::coarse).
     pub(in crate::sim) coarse: bool,
@@ -60,6 +62,7 @@ impl Rules {
             forgets_removed_files: false,
             numbers_by_name: false,
             unreadable: false,
+            numbers_change: false,
             disabled: BTreeSet::new(),
             coarse: false,
             shortest_sleep: SHORTEST_SLEEP,
