@@ -62,8 +62,8 @@ enum Linked<'a, S: Sys> {
     Done(Made<'a, S>),
     /// Another contender was first.
     NameTaken,
-    /// There are no unnamed files here, or no links.
-    Unsupported,
+    /// There are no unnamed files here, or no links, or a security policy refuses them.
+    Unavailable,
 }
 
 impl<S: Sys> Place<S> {
@@ -79,7 +79,7 @@ impl<S: Sys> Place<S> {
         let made = match self.publish_linked(options)? {
             Linked::Done(made) => Some(made),
             Linked::NameTaken => None,
-            Linked::Unsupported => self.publish_exclusive(options)?,
+            Linked::Unavailable => self.publish_exclusive(options)?,
         };
         let Some((unsettled, recorded)) = made else {
             return Ok(Publish::LostRace);
@@ -130,7 +130,7 @@ impl<S: Sys> Place<S> {
     fn publish_linked(&self, options: &PublishOptions) -> Result<Linked<'_, S>> {
         let (sys, path) = (self.sys(), self.lock_path());
         let Some(file) = self.create_unnamed(options.mode)? else {
-            return Ok(Linked::Unsupported);
+            return Ok(Linked::Unavailable);
         };
         let id = sys.stat(&file).context("stat", path)?.id;
         // No other process can have opened a file without a name.
@@ -141,13 +141,11 @@ impl<S: Sys> Place<S> {
         written.context("write the record", path)?;
         match sys.link(&file, &self.entry.dir, &self.entry.name) {
             Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
-                return Ok(Linked::Unsupported);
-            }
-            Err(error) => {
-                self.ensure_lost_race(error, "link the lock file")?;
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 return Ok(Linked::NameTaken);
             }
+            Err(error) if is_unavailable(&error) => return Ok(Linked::Unavailable),
+            Err(error) => return Err(error).context("link the lock file", path)?,
         }
         let unsettled = Unsettled::new(self, file, id, writer_id);
         if options.sync {
@@ -168,7 +166,7 @@ impl<S: Sys> Place<S> {
         }
         match self.sys().create_unnamed(&self.entry.dir, mode) {
             Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(None),
+            Err(error) if is_unavailable(&error) => Ok(None),
             Err(error) => Err(error).context("create the lock file", self.lock_path()),
         }
     }
@@ -180,7 +178,7 @@ impl<S: Sys> Place<S> {
         let file = match sys.create(dir, name, options.mode) {
             Ok(file) => file,
             Err(error) => {
-                self.ensure_lost_race(error, "create the lock file")?;
+                self.ensure_lost_race(error)?;
                 return Ok(None);
             }
         };
@@ -293,9 +291,9 @@ impl<S: Sys> Place<S> {
         })
     }
 
-    /// `Ok` if the error means that another contender was first: EEXIST, and on some network mounts
-    /// EPERM or EACCES with the file there.
-    fn ensure_lost_race(&self, error: io::Error, operation: &'static str) -> Result<(), IoError> {
+    /// `Ok` if the error of an exclusive create means that another contender was first: EEXIST, and on
+    /// some network mounts EPERM or EACCES with the file there.
+    fn ensure_lost_race(&self, error: io::Error) -> Result<(), IoError> {
         let exists = || {
             self.sys()
                 .stat_at(&self.entry.dir, &self.entry.name)
@@ -303,8 +301,10 @@ impl<S: Sys> Place<S> {
         };
         match error.kind() {
             io::ErrorKind::AlreadyExists => Ok(()),
-            io::ErrorKind::PermissionDenied if exists() => Ok(()),
-            _ => Err(error).context(operation, self.lock_path()),
+            // On a local file system a security policy has refused to open what this call has just made:
+            // the file may be there because of that, and stays as a torn one.
+            io::ErrorKind::PermissionDenied if !self.entry.is_local() && exists() => Ok(()),
+            _ => Err(error).context("create the lock file", self.lock_path()),
         }
     }
 
@@ -359,6 +359,16 @@ impl<S: Sys> Place<S> {
             Err(error) => Err(io::Error::other(error)).context(OPERATION, self.lock_path())?,
         }
     }
+}
+
+/// Whether the file system does not have the call, or a security policy refuses it: a profile of
+/// AppArmor without the rule `l` permits a file to be created and not to be linked. Exclusive create
+/// may work there, and where nothing may be created, its error is the one to report.
+fn is_unavailable(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
+    )
 }
 
 fn leads_nowhere(error: &io::Error) -> bool {

@@ -5,6 +5,8 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use super::call::{Name, name_in};
 use super::kernel::{EventBudget, FlockScope, Kernel, Rules, System};
 use super::process::{Program, SimSys};
@@ -117,7 +119,7 @@ impl World {
     /// Files cannot be made without a name.
     #[must_use]
     pub fn without_unnamed(mut self) -> World {
-        self.rules.unnamed = false;
+        self.rules.unnamed = Err(Errno::ENOTSUP);
         self
     }
 
@@ -125,7 +127,21 @@ impl World {
     /// them, and the kernel is old.
     #[must_use]
     pub fn without_links(mut self) -> World {
-        self.rules.links = false;
+        self.rules.links = Err(Errno::ENOTSUP);
+        self
+    }
+
+    /// A security policy refuses files without a name to all processes.
+    #[must_use]
+    pub fn refusing_unnamed(mut self) -> World {
+        self.rules.unnamed = Err(Errno::EACCES);
+        self
+    }
+
+    /// A security policy refuses links to all processes.
+    #[must_use]
+    pub fn refusing_links(mut self) -> World {
+        self.rules.links = Err(Errno::EACCES);
         self
     }
 

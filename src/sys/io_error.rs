@@ -174,9 +174,12 @@ fn step_for_file(subject: Subject, source: &io::Error) -> &'static str {
              check the file's and the directory's attributes (lsattr)"
         }
         (io::ErrorKind::PermissionDenied, Subject::File) => {
-            "check the permissions of the file and of its directory"
+            "check the permissions of the file and of its directory, and the security policy of \
+             this process"
         }
-        (io::ErrorKind::PermissionDenied, _) => "check the permissions of its directory",
+        (io::ErrorKind::PermissionDenied, _) => {
+            "check the permissions of its directory, and the security policy of this process"
+        }
         (io::ErrorKind::ReadOnlyFilesystem, _) => {
             "the file system is read-only: mount it read-write, or choose another directory"
         }

@@ -2,6 +2,7 @@
 
 mod auto_traits;
 mod cancel;
+mod confinement;
 mod crash;
 mod directories;
 mod hard_cases;
@@ -15,6 +16,7 @@ mod waiting;
 #[test]
 fn child_role() {
     let roles = [
+        confinement::ROLES,
         crash::ROLES,
         directories::ROLES,
         hard_cases::ROLES,

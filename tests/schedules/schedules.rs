@@ -417,6 +417,22 @@ fn contenders_that_create_and_then_write_exclude_each_other() {
     );
 }
 
+// A security policy permits to create files, and refuses files without a name, or links. A lock that
+// reported this as an error would be useless where a deployed client works.
+#[test]
+fn where_a_policy_refuses_the_linked_publish_contenders_create_and_then_write() {
+    for (what, world) in [
+        (
+            "unnamed files are refused",
+            World::local().refusing_unnamed(),
+        ),
+        ("links are refused", World::local().refusing_links()),
+    ] {
+        let world = world.coarse().finally(LATER, come_later);
+        prove(what, &with(world, 2, 1, contend).crashes(1));
+    }
+}
+
 // Minutes, and two gigabytes: `cargo test --release -p rvlf-schedules -- --ignored`.
 #[test]
 #[ignore = "takes minutes and 2 GB of memory"]

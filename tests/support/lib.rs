@@ -44,7 +44,7 @@ pub use self::{
     },
     role::{
         RoleEntry, arg, arg_or, describe, die_with_the_parent, next_command, number, report,
-        run_role,
+        run_role, worker,
     },
     threads::{thread_names, voluntary_switches},
 };

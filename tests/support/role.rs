@@ -88,7 +88,7 @@ pub(crate) fn variable(key: &str) -> String {
 }
 
 /// A holder or contender of the lock of the data file `DATA` that does what its test commands.
-fn worker() {
+pub fn worker() {
     let data = PathBuf::from(arg("DATA"));
     let mut held = None;
     report("ready");

@@ -103,14 +103,15 @@ impl Kernel {
 fn local_faults(call: &Call) -> &'static [Errno] {
     match call {
         Call::OpenDir | Call::Open(..) => &[Errno::EIO, Errno::EMFILE],
-        Call::Create(_) | Call::CreateUnnamed => &[Errno::EIO, Errno::ENOSPC, Errno::EMFILE],
+        Call::Create(_) => &[Errno::EIO, Errno::ENOSPC, Errno::EMFILE],
+        // EACCES: a security policy refuses what exclusive create does not need.
+        Call::CreateUnnamed => &[Errno::EIO, Errno::ENOSPC, Errno::EMFILE, Errno::EACCES],
         Call::StatDir | Call::FileSystem | Call::List(_) | Call::StatAt(_) | Call::Unlink(_) => {
             &[Errno::EIO]
         }
         Call::SyncDir | Call::Stat(_) | Call::Read(_) | Call::Truncate(_) => &[Errno::EIO],
-        Call::Link(..) | Call::Rename(..) | Call::RenameNoreplace(..) => {
-            &[Errno::EIO, Errno::ENOSPC]
-        }
+        Call::Link(..) => &[Errno::EIO, Errno::ENOSPC, Errno::EACCES],
+        Call::Rename(..) | Call::RenameNoreplace(..) => &[Errno::EIO, Errno::ENOSPC],
         Call::Write(..) | Call::Sync(..) => &[Errno::EIO, Errno::ENOSPC],
         Call::Flock(..) => &[Errno::ENOLCK],
         // The former opens files of procfs, the latter an inotify instance.

@@ -185,9 +185,7 @@ impl Kernel {
         rules: &Rules,
         pid_index: usize,
     ) -> Result<Reply, Errno> {
-        if !rules.unnamed {
-            return Err(Errno::ENOTSUP);
-        }
+        rules.unnamed?;
         let ino = self.make_inode(rules, pid_index);
         Ok(Reply::File(self.add_descriptor(pid_index, ino, true)))
     }
@@ -209,13 +207,11 @@ impl Kernel {
         fd: Fd,
         name: &Name,
     ) -> Result<Reply, Errno> {
-        if !rules.links {
-            return Err(Errno::ENOTSUP);
-        }
         let ino = self.description(pid_index, fd)?.1.ino;
         if self.names.contains_key(name) {
             return Err(Errno::EEXIST);
         }
+        rules.links?;
         self.names.insert(name.clone(), ino);
         self.inode_mut(ino).links += 1;
         self.notify_watches(ino);

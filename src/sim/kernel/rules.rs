@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use crate::judge::FileSystem;
 use crate::protocol::{READ_BACK_DELAY, SETTLE};
 use crate::sys::hooks::Safeguard;
@@ -13,10 +15,10 @@ const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(in crate::sim) struct Rules {
     pub(in crate::sim) file_system: FileSystem,
-    /// Whether files can be made without a name (O_TMPFILE).
-    pub(in crate::sim) unnamed: bool,
-    /// Whether such files can be given a name.
-    pub(in crate::sim) links: bool,
+    /// Whether files can be made without a name (O_TMPFILE), or the error.
+    pub(in crate::sim) unnamed: Result<(), Errno>,
+    /// Whether such files can be given a name, or the error.
+    pub(in crate::sim) links: Result<(), Errno>,
     pub(in crate::sim) flock: FlockScope,
     /// Whether two kernels can both create one name, the last of them with success.
     pub(in crate::sim) exclusive_create_lies: bool,
@@ -55,8 +57,8 @@ impl Rules {
     pub(in crate::sim) fn local() -> Rules {
         Rules {
             file_system: FileSystem::Local,
-            unnamed: true,
-            links: true,
+            unnamed: Ok(()),
+            links: Ok(()),
             flock: FlockScope::Everywhere,
             exclusive_create_lies: false,
             forgets_removed_files: false,
