@@ -46,6 +46,11 @@ pub(super) fn boot_id() -> io::Result<Option<[u8; 16]>> {
     Ok(None)
 }
 
+#[cfg(feature = "table")]
+pub(super) fn kernel_boot_id() -> Option<[u8; 16]> {
+    None
+}
+
 pub(super) fn identity() -> io::Result<Identity> {
     let pid = Pid::new(std::process::id()).expect("pids are positive numbers below 2^31");
     Ok(Identity {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Sys;
 
-/// Six more calls.
+/// Seven more calls.
 pub(crate) trait TableSys: Sys {
     /// Makes `path` and its missing parents, with permission bits `mode` less the umask. Leaves
     /// existing directories alone.
@@ -16,6 +16,9 @@ pub(crate) trait TableSys: Sys {
     fn write_all(&self, file: &Self::File, bytes: &[u8]) -> io::Result<()>;
     /// Gives `to` the permission bits and the user and group of `from`.
     fn copy_access(&self, from: &Self::File, to: &Self::File) -> io::Result<()>;
+    /// Names this boot of this kernel, also where a container shows a boot id of its own:
+    /// [`boot_id`](Sys::boot_id) reports that one, and this reports nothing.
+    fn kernel_boot_id(&self) -> Option<[u8; 16]>;
     /// Names the pid namespace of this process on this boot of this kernel.
     fn pid_namespace(&self) -> Option<u64>;
     /// Names the time namespace of this process: what starts are counted from.
@@ -29,8 +32,8 @@ mod host {
     use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, fchown};
     use std::path::Path;
 
-    use super::super::Host;
     use super::super::descriptor::Descriptor;
+    use super::super::{Host, platform};
     use super::TableSys;
 
     impl TableSys for Host {
@@ -76,6 +79,10 @@ mod host {
             to.set_permissions(wanted.permissions())
         }
 
+        fn kernel_boot_id(&self) -> Option<[u8; 16]> {
+            platform::kernel_boot_id()
+        }
+
         fn pid_namespace(&self) -> Option<u64> {
             namespace("pid")
         }
@@ -116,6 +123,10 @@ mod host {
 
         fn copy_access(&self, from: &Never, _to: &Never) -> io::Result<()> {
             match *from {}
+        }
+
+        fn kernel_boot_id(&self) -> Option<[u8; 16]> {
+            None
         }
 
         fn pid_namespace(&self) -> Option<u64> {

@@ -196,7 +196,8 @@ impl EntryHolder {
 pub struct HolderId {
     /// The host name by gethostname(2), control characters escaped.
     pub hostname: String,
-    /// The content of `/proc/sys/kernel/random/boot_id`. `None`: the system has none.
+    /// The content of `/proc/sys/kernel/random/boot_id`. `None`: the system has none, or shows one
+    /// that is not the kernel's (a container of LXC, Incus or systemd-nspawn).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub boot_id: Option<String>,
     /// The inode number of `/proc/self/ns/pid`. `None`: the system has none. In another pid

@@ -13,7 +13,7 @@ use super::contents::Table;
 use super::entry::{Entry, EntryHolder, HolderId};
 use crate::judge::FileSystem;
 use crate::record::{Pid, WriterId};
-use crate::sys::{self, Sys, TableSys};
+use crate::sys::{self, TableSys};
 
 /// Whether the process of an entry is alive, and how this is known. `Display` gives a sentence.
 ///
@@ -31,7 +31,7 @@ pub enum Liveness {
     /// Dead: the pid is not a process id.
     NoProcess,
     /// Dead: the entry was written before the last boot of this machine, on a file system that no
-    /// other machine writes.
+    /// other machine writes. Known where writer and reader both see the kernel's own boot id.
     BeforeBoot,
     /// Dead: no such process exists, or only its exit status is left.
     ProcessGone,
@@ -45,8 +45,8 @@ pub enum Liveness {
     /// Counts as alive: a process with this pid exists, but the system shows nothing else of it to
     /// this process.
     ProcessHidden,
-    /// Unknown, so not dead: the process belongs to another host, another boot or another pid
-    /// namespace.
+    /// Unknown, so not dead: the process belongs to another host or another pid namespace, or may do
+    /// so.
     Elsewhere,
 }
 
@@ -103,7 +103,7 @@ impl fmt::Display for Liveness {
             Liveness::Elsewhere => {
                 "its process belongs to another host, another boot or another container, and \
                  cannot be checked from here; if you are sure that it is dead, release the entry \
-                 by hand"
+                 by hand (rvlf table release)"
             }
         })
     }
@@ -122,7 +122,7 @@ struct Facts {
 /// Where an entry was written, compared with this machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Origin {
-    /// `None` if the boot id is unknown on either side.
+    /// `None` if the kernel's boot id is unknown on either side.
     same_boot: Option<bool>,
     /// `None` if the pid namespace is unknown on either side.
     same_namespace: Option<bool>,
@@ -150,11 +150,14 @@ fn judge(pid: Option<Pid>, facts: &Facts) -> Liveness {
     let rebooted = origin.same_boot == Some(false);
     let local = facts.file_system == FileSystem::Local;
     let here = match (origin.same_boot, origin.same_namespace) {
-        (Some(false), _)               => false,
-        (Some(true), Some(same))       => same,
+        (Some(false), _) | (_, Some(false)) => false,
+        (Some(true), Some(true))            => true,
+        // The writer's kernel is this one, or has ended. No two pid namespaces that exist in one
+        // kernel have the same number: either the process is here or it is dead.
+        (None, Some(true)) if local         => true,
         // A container usually has a host name of its own. Where boot id or namespace are unknown,
         // no better fact is available.
-        (Some(true), None) | (None, _) => origin.same_hostname,
+        (_, None) | (None, Some(true))      => origin.same_hostname,
     };
     let other_clock = origin.same_clock == Some(false);
     let unknown_start = |ticks| ticks == 0 || origin.start_ticks == 0 || other_clock;
@@ -189,7 +192,7 @@ impl<'a, S: TableSys> LivenessProbe<'a, S> {
             sys,
             file_system,
             hostname: sys.hostname().to_string(),
-            boot_id: boot_id(sys),
+            boot_id: kernel_boot_id(sys),
             pid_namespace: sys.pid_namespace(),
             time_namespace: sys.time_namespace(),
             processes: HashMap::new(),
@@ -240,15 +243,15 @@ pub(super) fn this_process<S: TableSys>(sys: &S) -> io::Result<(EntryHolder, Wri
     let identity = sys.identity()?;
     let writer_id = WriterId::from_random(sys.random()?);
     let mut id = HolderId::new(sys.hostname().to_string(), identity.start_ticks, writer_id);
-    id.boot_id = boot_id(sys);
+    id.boot_id = kernel_boot_id(sys);
     id.pid_namespace = sys.pid_namespace();
     id.time_namespace = sys.time_namespace();
     Ok((EntryHolder::new(identity.pid.get(), id), writer_id))
 }
 
 /// The boot id in the form in which the kernel writes it, that of a UUID.
-fn boot_id<S: Sys>(sys: &S) -> Option<String> {
-    let bytes = sys.boot_id()?;
+fn kernel_boot_id<S: TableSys>(sys: &S) -> Option<String> {
+    let bytes = sys.kernel_boot_id()?;
     Some(WriterId::from_bytes(bytes).to_string())
 }
 
@@ -317,10 +320,14 @@ mod tests {
         let liveness = judge(Pid::new(4121), facts);
         let rebooted = origin.same_boot == Some(false);
         let local = facts.file_system == FileSystem::Local;
+        // Numbers of namespaces are compared within one kernel only: that of one boot, or the one
+        // that writes a local file system.
+        let one_kernel = local || origin.same_boot == Some(true);
         let visible = !rebooted
             && match origin.same_namespace {
-                Some(same) if origin.same_boot == Some(true) => same,
-                _ => origin.same_hostname,
+                Some(false) => false,
+                Some(true) if one_kernel => true,
+                Some(true) | None => origin.same_hostname,
             };
         let known_start = origin.start_ticks != 0 && origin.same_clock != Some(false);
         let gone =

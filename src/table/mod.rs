@@ -65,7 +65,8 @@
 //!   more.
 //! - **Links.** Scopes are compared as text: two names of one directory are two scopes.
 //! - **Deaths that cannot be observed.** An entry of another host, or of another pid namespace of
-//!   this host, counts as alive until a person releases it; see [`Liveness`].
+//!   this host, counts as alive until a person releases it (`rvlf table release`); see
+//!   [`Liveness`].
 //! - **A local directory that other kernels reach** (exported, or shared with virtual machines):
 //!   entries of those kernels look like entries from before a reboot.
 //! - **Removal by hand.** `rvlf table release` and a parent's reclaim take an entry from a live

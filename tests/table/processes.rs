@@ -18,7 +18,9 @@ use std::time::{Duration, Instant};
 
 use rvlf::table::{Allocation, Claim, Liveness, ScopeRule, TableError, TableGuard, snapshot};
 use support::table::{claim, place};
-use support::{ChildProcess, PATIENCE, Rng, Role, RoleEntry, arg, skip, until};
+use support::{
+    ChildProcess, PATIENCE, Rng, Role, RoleEntry, arg, next_command, report, skip, until,
+};
 
 /// The data set: this many directories with this many parts each, and its segments.
 const DIRS: u64 = 3;
@@ -34,6 +36,8 @@ pub const ROLES: &[RoleEntry] = &[
     ("child", child),
     ("rival", rival),
     ("first of a namespace", first_of_a_namespace),
+    ("holder", holder),
+    ("successor", successor),
 ];
 
 /// What a worker holds, with a kernel lock for each piece.
@@ -442,6 +446,31 @@ fn first_of_a_namespace() {
     holder.check().expect("no process took the scope away");
 }
 
+/// Holds what a rival claims, until the test ends it.
+fn holder() {
+    let holder = Allocation::register(
+        arg("TABLE"),
+        &claim("holder", "/data"),
+        "s-holder",
+        PATIENCE,
+    );
+    let holder = holder.expect("the scope is free");
+    report("ready");
+    while next_command() == "check" {
+        holder.check().expect("no process took the scope away");
+        report("held");
+    }
+    // Ends without a release: no destructor runs.
+    std::process::exit(0);
+}
+
+/// Claims what a dead process held.
+fn successor() {
+    let claim = claim("successor", "/data");
+    let successor = Allocation::register(arg("TABLE"), &claim, "s-successor", PATIENCE);
+    drop(successor.expect("the holder is dead"));
+}
+
 /// A command that runs another one in new namespaces.
 fn unshare(options: &[&str]) -> Command {
     let mut command = Command::new("unshare");
@@ -480,4 +509,105 @@ fn another_time_namespace_shows_no_process_dead() {
     let rival = Role::new("rival").with("TABLE", &path);
     rival.under(unshare(&options)).start().finish();
     holder.check().expect("no process took the scope away");
+}
+
+/// Where a holder or its rival runs.
+struct Place {
+    name: &'static str,
+    /// Options of unshare(1); none: beside the test.
+    namespaces: &'static [&'static str],
+    /// A shell command that changes what /proc shows there.
+    prepare: &'static str,
+}
+
+impl Place {
+    fn run(&self, role: Role) -> Role {
+        if self.namespaces.is_empty() {
+            return role;
+        }
+        let mut command = unshare(self.namespaces);
+        let script = format!("set -e\n{}\nexec \"$@\"", self.prepare);
+        command.args(["sh", "-c", &script, "sh"]);
+        role.under(command)
+    }
+}
+
+const CONTAINER: &[&str] = &["--mount", "--uts", "--pid", "--mount-proc"];
+
+/// As LXC, Incus and systemd-nspawn do: a file of the container's own over that of the kernel.
+const OWN_BOOT_ID: &str = "\
+    mount -t tmpfs none /mnt\n\
+    cat /proc/sys/kernel/random/uuid > /mnt/boot_id\n\
+    mount --bind /mnt/boot_id /proc/sys/kernel/random/boot_id";
+
+/// Those with a pid namespace of their own come last.
+const PLACES: [Place; 5] = [
+    Place {
+        name: "the host",
+        namespaces: &[],
+        prepare: "",
+    },
+    Place {
+        name: "a boot id of its own in the pid namespace of the host",
+        namespaces: &["--mount"],
+        prepare: OWN_BOOT_ID,
+    },
+    Place {
+        name: "a boot id that is another at each read",
+        namespaces: &["--mount"],
+        prepare: "mount --bind /proc/sys/kernel/random/uuid /proc/sys/kernel/random/boot_id",
+    },
+    Place {
+        name: "a container with a boot id of its own",
+        namespaces: CONTAINER,
+        prepare: OWN_BOOT_ID,
+    },
+    // As a unit with ProcSubset=pid and PrivatePIDs=yes.
+    Place {
+        name: "a pid namespace without /proc/sys, under the host name of the host",
+        namespaces: &["--mount", "--pid", "--mount-proc"],
+        prepare: "mount -t proc -o subset=pid none /proc",
+    },
+];
+
+// A boot id that differs was taken for a reboot, and a boot id that is not known for this kernel's own:
+// the rival got the scope of a live holder.
+#[test]
+fn no_place_of_the_same_kernel_takes_a_live_holder_of_another_for_dead() {
+    if !can_unshare(CONTAINER) {
+        return skip("this user may not make a container");
+    }
+    for holders in &PLACES {
+        for rivals in &PLACES {
+            eprintln!(
+                "the holder in {}, the rival in {}",
+                holders.name, rivals.name
+            );
+            let (_dir, path) = place();
+            let role = |name| Role::new(name).with("TABLE", &path);
+            let mut holder = holders.run(role("holder")).ready();
+            rivals.run(role("rival")).start().finish();
+            assert_eq!(holder.request("check"), "held");
+        }
+    }
+}
+
+// The boot id is not known on one side at least: the pid, which both sides see, decides.
+#[test]
+fn places_with_one_pid_namespace_reclaim_from_each_other() {
+    if !can_unshare(CONTAINER) {
+        return skip("this user may not make a container");
+    }
+    let sees_pids_of_host = |place: &&Place| !place.namespaces.contains(&"--pid");
+    for holders in PLACES.iter().filter(sees_pids_of_host) {
+        for rivals in PLACES.iter().filter(sees_pids_of_host) {
+            let (_dir, path) = place();
+            let role = |name| Role::new(name).with("TABLE", &path);
+            let mut holder = holders.run(role("holder")).ready();
+            holder.send("end");
+            holder.wait();
+            eprintln!("the dead in {}, the next in {}", holders.name, rivals.name);
+            rivals.run(role("successor")).start().finish();
+        }
+    }
 }

@@ -27,6 +27,8 @@ pub(crate) use inotify::{Watch, close_spare_watch};
 pub(super) use inotify::{wait, watch, watches_process};
 pub(super) use mark::{is_marked, mark};
 pub(super) use mount::is_mount_point;
+#[cfg(feature = "table")]
+pub(super) use procfs::kernel_boot_id;
 pub(super) use procfs::{boot_id, process};
 
 /// Counts suspension, unlike CLOCK_MONOTONIC. clock_gettime(2)

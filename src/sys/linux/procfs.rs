@@ -2,14 +2,22 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+#[cfg(feature = "table")]
+use std::path::Path;
 use std::sync::OnceLock;
 use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::sys::signal::kill;
+#[cfg(feature = "table")]
+use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 
+#[cfg(feature = "table")]
+use super::is_mount_point;
 use crate::record::{Pid, WriterId};
 use crate::sys::{Liveness, Now, nanos};
+
+const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The boot id; `None` where there is no procfs. A value that was read once is remembered, since it
 /// cannot change while this process lives. A failure is not: it may pass.
@@ -18,15 +26,36 @@ pub(in crate::sys) fn boot_id() -> io::Result<Option<[u8; 16]>> {
     if let Some(known) = BOOT_ID.get() {
         return Ok(Some(*known));
     }
-    let text = in_procfs(std::fs::read("/proc/sys/kernel/random/boot_id"))?;
-    let text = text.and_then(|text| String::from_utf8(text).ok());
-    let id = text.and_then(|text| text.trim_ascii_end().parse::<WriterId>().ok());
+    let text = in_procfs(std::fs::read(BOOT_ID_FILE))?;
     // `set`, not `get_or_init`: a child that is forked while another thread runs an initialiser
     // would wait for that thread indefinitely.
-    Ok(id.map(|id| {
-        let _ = BOOT_ID.set(*id.as_bytes());
-        *id.as_bytes()
+    Ok(text.as_deref().and_then(parse_uuid).inspect(|id| {
+        let _ = BOOT_ID.set(*id);
     }))
+}
+
+fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
+    let text = std::str::from_utf8(text.trim_ascii_end()).ok()?;
+    Some(*text.parse::<WriterId>().ok()?.as_bytes())
+}
+
+/// The boot id, unless another file is mounted over that of the kernel: container runtimes (LXC,
+/// Incus, systemd-nspawn) do so, and each container then shows an id of its own.
+///
+/// Read at each call: what this process remembers may be from before it entered a container, or was
+/// restored from a checkpoint.
+#[cfg(feature = "table")]
+pub(in crate::sys) fn kernel_boot_id() -> Option<[u8; 16]> {
+    let path = Path::new(BOOT_ID_FILE);
+    let dir = File::open(path.parent()?).ok()?;
+    let mut file = File::open(path).ok()?;
+    let is_in_procfs = fstatfs(&file).ok()?.filesystem_type() == PROC_SUPER_MAGIC;
+    if !is_in_procfs || is_mount_point(&dir, path.file_name()?).ok()? {
+        return None;
+    }
+    let mut text = Vec::new();
+    file.read_to_end(&mut text).ok()?;
+    parse_uuid(&text)
 }
 
 /// When this process started, in clock ticks since boot; 0 where there is no procfs.
