@@ -1,7 +1,11 @@
 //! [`serde::Serialize`] for records and reports: the JSON of the command `rvlf` is made here.
 //!
 //! Keys and codes are stable; sentences and row numbers may change. Lengths of time are integers in
-//! milliseconds. Numbers of 64 bits that JavaScript cannot hold exactly are strings.
+//! milliseconds.
+//!
+//! Many readers (JavaScript, jq) hold every number as a double, which is exact below 2^53 only. What
+//! needs 64 bits is a string. A number that makes sense below 2^53 alone is null from there on: 2^53
+//! ms are 285,000 years, and no process has started 2^53 clock ticks after boot.
 
 use core::fmt::{self, Display};
 use core::time::Duration;
@@ -9,7 +13,7 @@ use core::time::Duration;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::judge::{Age, Evidence, Reason, Stamp, Verdict};
+use crate::judge::{Age, Evidence, Process, Reason, Stamp, Verdict};
 use crate::record::{Hostname, KernelStamp, LOCK_VERSION, Pid, Record, WriterId};
 
 impl Serialize for Pid {
@@ -53,7 +57,7 @@ impl Serialize for KernelStamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut stamp = serializer.serialize_struct("KernelStamp", 2)?;
         stamp.serialize_field("inode_key", &Text(format_args!("{:016x}", self.inode_key)))?;
-        stamp.serialize_field("start_ticks", &self.start_ticks)?;
+        stamp.serialize_field("start_ticks", &exact(self.start_ticks))?;
         stamp.end()
     }
 }
@@ -87,20 +91,20 @@ impl Serialize for Verdict {
         let state = if self.is_stale() { "stale" } else { "held" };
         verdict.serialize_field("state", state)?;
         verdict.serialize_field("reason_code", &self.reason())?;
-        verdict.serialize_field("stale_in_ms", &self.stale_in().map(millis))?;
+        verdict.serialize_field("stale_in_ms", &self.stale_in().and_then(millis))?;
         verdict.end()
     }
 }
 
-/// As milliseconds, negative for a timestamp in the future.
+/// As milliseconds, negative for a timestamp in the future; `null` for 2^53 ms or more.
 impl Serialize for Age {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let (time, sign) = match self {
             Age::Past(time) => (time, 1),
             Age::Ahead(time) => (time, -1),
         };
-        let millis = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        serializer.serialize_i64(sign * millis)
+        let millis = millis(*time).and_then(|millis| i64::try_from(millis).ok());
+        millis.map(|millis| sign * millis).serialize(serializer)
     }
 }
 
@@ -114,8 +118,30 @@ impl Serialize for Stamp {
         };
         let mut stamp = serializer.serialize_struct("Stamp", 2)?;
         stamp.serialize_field("inode", inode)?;
-        stamp.serialize_field("start_ticks", start_ticks)?;
+        stamp.serialize_field("start_ticks", &exact(*start_ticks))?;
         stamp.end()
+    }
+}
+
+/// With its state; if alive, with its start.
+impl Serialize for Process {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (state, len) = match self {
+            Process::Alive { .. } => ("alive", 3),
+            Process::Dead => ("dead", 1),
+            Process::Unknown => ("unknown", 1),
+        };
+        let mut process = serializer.serialize_struct("Process", len)?;
+        process.serialize_field("state", state)?;
+        if let Process::Alive {
+            start_ticks,
+            started_after_timestamp,
+        } = self
+        {
+            process.serialize_field("start_ticks", &exact(*start_ticks))?;
+            process.serialize_field("started_after_timestamp", started_after_timestamp)?;
+        }
+        process.end()
     }
 }
 
@@ -136,8 +162,13 @@ impl Serialize for Evidence {
     }
 }
 
-fn millis(time: Duration) -> u64 {
-    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+fn millis(time: Duration) -> Option<u64> {
+    u64::try_from(time.as_millis()).ok().and_then(exact)
+}
+
+/// The number, if a double holds it exactly.
+fn exact(number: u64) -> Option<u64> {
+    (number < 1 << f64::MANTISSA_DIGITS).then_some(number)
 }
 
 /// A value as its `Display` text.
@@ -218,8 +249,8 @@ mod reports {
         });
         let held_for = holder.and_then(Holder::held_for);
         report.serialize_field("record", &holder.and_then(Holder::record))?;
-        report.serialize_field("stale_in_ms", &stale_in.map(millis))?;
-        report.serialize_field("held_for_ms", &held_for.map(millis))?;
+        report.serialize_field("stale_in_ms", &stale_in.and_then(millis))?;
+        report.serialize_field("held_for_ms", &held_for.and_then(millis))?;
         report.serialize_field("timestamp_age_ms", &holder.and_then(Holder::timestamp_age))?;
         report.serialize_field("uid", &holder.and_then(Holder::uid))?;
         report.serialize_field("trailing_bytes", &holder.map(Holder::has_trailing_bytes))?;
@@ -239,6 +270,48 @@ mod reports {
     impl Serialize for Foreign {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
             serializer.collect_str(self)
+        }
+    }
+}
+
+#[cfg(all(test, feature = "table"))]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    // JavaScript reads 2^53 + 1 as 2^53, and u64::MAX ms as a time that it then adds to a date.
+    #[test]
+    fn no_number_is_too_large_for_a_double() {
+        const LARGEST: u64 = (1 << 53) - 1;
+        let verdict = |stale_in| Verdict::Held {
+            reason: Reason::OtherHost,
+            stale_in: Some(stale_in),
+        };
+        let stale_in = |time| json!(verdict(time)).get("stale_in_ms").cloned();
+        let millis = |millis| stale_in(Duration::from_millis(millis));
+        assert_eq!(millis(LARGEST), Some(json!(LARGEST)));
+        assert_eq!(millis(LARGEST + 1), Some(Value::Null));
+        assert_eq!(stale_in(Duration::MAX), Some(Value::Null), "never");
+        assert_eq!(json!(Age::Ahead(Duration::MAX)), Value::Null);
+
+        for (start_ticks, expected) in [(LARGEST, json!(LARGEST)), (u64::MAX, Value::Null)] {
+            let alive = Process::Alive {
+                start_ticks,
+                started_after_timestamp: false,
+            };
+            let stamp = KernelStamp {
+                inode_key: u64::MAX,
+                start_ticks,
+            };
+            for object in [
+                json!(stamp),
+                json!(Stamp::Same { start_ticks }),
+                json!(Stamp::Different { start_ticks }),
+                json!(alive),
+            ] {
+                assert_eq!(object.get("start_ticks"), Some(&expected), "{object}");
+            }
         }
     }
 }

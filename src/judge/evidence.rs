@@ -135,8 +135,6 @@ pub enum HostMatch {
 
 /// The recorded process, looked up by its pid in this pid namespace.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[cfg_attr(feature = "serde", serde(tag = "state", rename_all = "kebab-case"))]
 pub enum Process {
     /// A process with this pid is running.
     Alive {
