@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::alias::Alias;
+use crate::escape::Escaped;
 use crate::holder::{Foreign, Holder};
 use crate::judge::Reason;
 use crate::loss::Lost;
@@ -153,19 +154,19 @@ impl fmt::Display for AcquireError {
         match self {
             AcquireError::Held { lock_path, holder } => {
                 let step = step_for_contender(holder);
-                write!(f, "{}: {holder}; {step}", lock_path.display())
+                write!(f, "{}: {holder}; {step}", Escaped::path(lock_path))
             }
             AcquireError::Timeout {
                 lock_path,
                 timeout,
                 holder,
             } => {
-                let (path, time) = (lock_path.display(), timeout.as_secs_f64());
+                let (path, time) = (Escaped::path(lock_path), timeout.as_secs_f64());
                 let step = step_for_contender(holder);
                 write!(f, "{path}: timed out after {time} s: {holder}; {step}")
             }
             AcquireError::Cancelled { lock_path } => {
-                write!(f, "{}: the wait was cancelled", lock_path.display())
+                write!(f, "{}: the wait was cancelled", Escaped::path(lock_path))
             }
             AcquireError::Foreign { lock_path, found } => write_foreign(f, lock_path, found),
             AcquireError::UnsupportedVersion { lock_path, found } => {
@@ -173,7 +174,7 @@ impl fmt::Display for AcquireError {
                 write_version(f, lock_path, *found, step)
             }
             AcquireError::Aliased { data_path, alias } => {
-                let (path, step) = (data_path.display(), step_for_alias(*alias));
+                let (path, step) = (Escaped::path(data_path), step_for_alias(*alias));
                 write!(
                     f,
                     "{path}: the data file may have a second path with a lock of its own: {alias}; \
@@ -219,12 +220,12 @@ fn write_foreign(f: &mut fmt::Formatter<'_>, path: &Path, found: &Foreign) -> fm
         f,
         "{}: not an RVLF lock but {found}: another program may own it; if no program needs it, \
          move it away",
-        path.display()
+        Escaped::path(path)
     )
 }
 
 fn write_version(f: &mut fmt::Formatter<'_>, path: &Path, found: u32, step: &str) -> fmt::Result {
-    let path = path.display();
+    let path = Escaped::path(path);
     write!(
         f,
         "{path}: RVLF lock of unsupported version {found}: {step}"
@@ -293,7 +294,7 @@ impl fmt::Display for BreakError {
 }
 
 fn write_not_broken(f: &mut fmt::Formatter<'_>, path: &Path, holder: &Holder) -> fmt::Result {
-    write!(f, "{}: not broken: {holder}", path.display())?;
+    write!(f, "{}: not broken: {holder}", Escaped::path(path))?;
     let Some(record) = holder.record() else {
         return f.write_str(match holder.verdict().reason() {
             Reason::Unreadable => "; try again as a user who may read it",
@@ -353,7 +354,7 @@ impl fmt::Display for WaitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             WaitError::Cancelled { lock_path } => {
-                write!(f, "{}: the wait was cancelled", lock_path.display())
+                write!(f, "{}: the wait was cancelled", Escaped::path(lock_path))
             }
             WaitError::Io(error) => error.fmt(f),
         }

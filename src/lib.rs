@@ -61,6 +61,7 @@
 //! | read and write records without I/O | [`Record`], [`record`] |
 //! | judge a lock by facts that you gathered | [`judge`](mod@judge) |
 //! | start a child process that must not outlive the holder | `WriterLock::lend_to`, `process` |
+//! | print a path or a host name that another program has chosen | [`Escaped`] |
 //! | remove what a breaker left that was killed | [`remove_leftovers`] |
 //! | let many writers share one data set | `table`, with the feature `table` |
 //!
@@ -99,6 +100,7 @@
 mod alias;
 #[cfg(feature = "std")]
 mod error;
+mod escape;
 #[cfg(feature = "std")]
 mod holder;
 pub mod judge;
@@ -129,6 +131,7 @@ mod task;
 #[cfg(feature = "std")]
 mod trace;
 
+pub use escape::Escaped;
 pub use judge::StalePolicy;
 pub use record::{Record, WriterId};
 

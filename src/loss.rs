@@ -5,6 +5,7 @@ use std::fmt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::escape::Escaped;
 use crate::record::Record;
 
 /// How a lock was lost.
@@ -90,7 +91,7 @@ pub struct Lost {
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let path = self.lock_path.display();
+        let path = Escaped::path(&self.lock_path);
         write!(
             f,
             "{path}: lock lost: {}; stop writing and acquire it again",

@@ -5,21 +5,23 @@
 use std::error::Error;
 use std::path::Path;
 
+#[cfg(feature = "tracing")]
+use crate::escape::Escaped;
 use crate::holder::Holder;
 
 #[cfg(feature = "tracing")]
 pub(crate) fn broken(lock_path: &Path, holder: &Holder) {
-    tracing::warn!(lock_path = %lock_path.display(), %holder, "broke a lock");
+    tracing::warn!(lock_path = %Escaped::path(lock_path), %holder, "broke a lock");
 }
 
 #[cfg(feature = "tracing")]
 pub(crate) fn lost(lock_path: &Path, reason: &dyn std::fmt::Display) {
-    tracing::error!(lock_path = %lock_path.display(), %reason, "lost a lock");
+    tracing::error!(lock_path = %Escaped::path(lock_path), %reason, "lost a lock");
 }
 
 #[cfg(feature = "tracing")]
 pub(crate) fn refresh_failed(lock_path: &Path, error: &dyn Error) {
-    tracing::warn!(lock_path = %lock_path.display(), %error, "could not refresh a lock");
+    tracing::warn!(lock_path = %Escaped::path(lock_path), %error, "could not refresh a lock");
 }
 
 #[cfg(not(feature = "tracing"))]

@@ -1,43 +1,11 @@
-//! Text that is safe to print on a terminal and to paste into a shell.
+//! Names that other programs have chosen, as [`Escaped`] shows them, in other forms: a word to paste
+//! into a shell, JSON, and a usage error.
 
-use std::borrow::Cow;
 use std::ffi::OsStr;
-use std::fmt::{self, Display, Write};
-use std::path::Path;
 
-/// Displays text with its control characters and its characters without a shape escaped, so that no
-/// file name can control a terminal, start a second line, or pass for another name (by a character
-/// that reverses the direction of text).
-pub struct Escaped<'a>(pub Cow<'a, str>);
-
-impl Display for Escaped<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for c in self.0.chars() {
-            if is_visible(c) {
-                f.write_char(c)?;
-            } else {
-                write!(f, "{}", c.escape_default())?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// Whether the standard library's `Debug` of a text shows `c` as it is. It escapes Unicode's control
-/// and format characters and its separators but the space; and quotes and the backslash, which can
-/// do no harm. Behind another character, it shows combining marks.
-pub fn is_visible(c: char) -> bool {
-    let text = format!("x{c}");
-    matches!(c, '"' | '\'' | '\\') || text.escape_debug().eq(text.chars())
-}
-
-pub fn text(text: &str) -> Escaped<'_> {
-    Escaped(text.into())
-}
-
-pub fn path(path: &Path) -> Escaped<'_> {
-    Escaped(path.to_string_lossy())
-}
+use clap::error::{ContextKind, ContextValue};
+use rvlf::Escaped;
+use serde_json::Value;
 
 /// One word of a shell command, quoted if necessary.
 pub fn shell_word(word: impl AsRef<OsStr>) -> String {
@@ -46,12 +14,63 @@ pub fn shell_word(word: impl AsRef<OsStr>) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || HARMLESS.contains(c);
     match std::str::from_utf8(bytes) {
         Ok(text) if !text.is_empty() && text.chars().all(is_plain) => text.to_owned(),
-        Ok(text) if text.chars().all(is_visible) => {
+        Ok(text) if is_safe(text) => {
             format!("'{}'", text.replace('\'', r"'\''"))
         }
         // No other form can name bytes that are not UTF-8. POSIX 2024, sh, dollar-single-quotes
         _ => format!("$'{}'", bytes.escape_ascii()),
     }
+}
+
+/// JSON as text in which every character that [`Escaped`] escapes is `\u....`. Such characters are in
+/// strings only.
+pub fn json_text(object: &Value) -> String {
+    let mut text = String::new();
+    for c in object.to_string().chars() {
+        if is_safe(c.encode_utf8(&mut [0; 4])) {
+            text.push(c);
+        } else {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                text.push_str(&format!("\\u{unit:04x}"));
+            }
+        }
+    }
+    text
+}
+
+/// Escapes the arguments that a usage error quotes.
+pub fn usage_error(mut error: clap::Error) -> clap::Error {
+    let context: Vec<_> = error
+        .context()
+        .map(|(kind, value)| (kind, value.clone()))
+        .collect();
+    for (kind, value) in context {
+        if let Some(escaped) = escaped_context(kind, value) {
+            error.insert(kind, escaped);
+        }
+    }
+    error
+}
+
+/// `None` for what quotes no argument.
+fn escaped_context(kind: ContextKind, value: ContextValue) -> Option<ContextValue> {
+    let escaped = |text: &str| Escaped::text(text).to_string();
+    Some(match value {
+        ContextValue::String(text) => ContextValue::String(escaped(&text)),
+        ContextValue::Strings(texts) => {
+            ContextValue::Strings(texts.iter().map(|text| escaped(text)).collect())
+        }
+        // "to pass '--x' as a value, use '-- --x'". Its `Display` leaves the colours out.
+        ContextValue::StyledStrs(texts) if kind == ContextKind::Suggested => {
+            let plain = texts.iter().map(|text| escaped(&text.to_string()).into());
+            ContextValue::StyledStrs(plain.collect())
+        }
+        _ => return None,
+    })
+}
+
+fn is_safe(text: &str) -> bool {
+    Escaped::text(text).to_string() == text
 }
 
 #[cfg(test)]
@@ -76,36 +95,12 @@ mod tests {
         }
     }
 
-    // The status of a file named "\x1b[2J" must not clear the screen.
+    // `status --json` on a terminal, of a file whose name reverses the text behind it.
     #[test]
-    fn file_names_cannot_control_a_terminal() {
-        let shown = path(Path::new("a\u{1b}[2J\nb\u{9b}")).to_string();
-        assert_eq!(shown, "a\\u{1b}[2J\\nb\\u{9b}");
-    }
-
-    // A name that reverses the text behind it makes a message name another file, and a character
-    // without a shape makes two names look the same.
-    #[test]
-    fn no_format_character_of_a_file_name_is_printed() {
-        let escaped = ['\u{ad}', '\u{61c}', '\u{200b}', '\u{feff}']
-            .into_iter()
-            .chain('\u{200c}'..='\u{200f}')
-            .chain('\u{2028}'..='\u{202e}')
-            .chain('\u{2060}'..='\u{206f}');
-        for c in escaped {
-            assert_eq!(
-                text(&c.to_string()).to_string(),
-                c.escape_unicode().to_string()
-            );
-        }
-        for name in [
-            "b\u{fc}ro",
-            "bu\u{308}ro",
-            "\u{65e5}\u{672c}",
-            r#"a"b'c\d"#,
-            "a b",
-        ] {
-            assert_eq!(text(name).to_string(), name);
-        }
+    fn no_format_character_is_printed_as_json() {
+        let object = serde_json::json!({ "data_path": "a\u{202e}b\u{e0001}\n\u{fc}" });
+        let text = json_text(&object);
+        assert_eq!(text, "{\"data_path\":\"a\\u202eb\\udb40\\udc01\\n\u{fc}\"}");
+        assert_eq!(serde_json::from_str::<Value>(&text).ok(), Some(object));
     }
 }

@@ -70,6 +70,7 @@ fn main() -> ExitCode {
     let status = match Cli::try_parse() {
         Ok(cli) => status_of(dispatch(cli.verb)),
         Err(error) => {
+            let error = escape::usage_error(error);
             // If the help cannot be written, no other way is left to report that.
             let _ = error.print();
             status_for_usage_error(&error)

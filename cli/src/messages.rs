@@ -1,27 +1,15 @@
 //! Messages on standard error: one line each, which begins with `rvlf: `.
 
-use std::error::Error;
 use std::fmt::Display;
 use std::io::Write;
 
-use crate::escape;
+use rvlf::Escaped;
 
 pub fn print(message: impl Display) {
-    let line = format!("rvlf: {}\n", escape::text(&message.to_string()));
+    let line = format!("rvlf: {}\n", Escaped::text(&message.to_string()));
     // One write, so that the lines of several processes do not mix. If it fails, no other way is
     // left to report that.
     let _ = std::io::stderr().write_all(line.as_bytes());
-}
-
-/// Prints an error and its chain of causes.
-pub fn print_error(error: &dyn Error) {
-    let mut message = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        message = format!("{message}: {error}");
-        cause = error.source();
-    }
-    print(message);
 }
 
 /// `1 file`, `2 files`.

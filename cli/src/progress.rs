@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::signal::Signal;
-use rvlf::{CancelToken, LockState};
+use rvlf::{CancelToken, Escaped, LockState};
 
 use crate::signals::{Event, Events};
-use crate::{escape, messages, render};
+use crate::{messages, render};
 
 /// A shorter wait is not announced.
 const DELAY: Duration = Duration::from_millis(200);
@@ -159,7 +159,7 @@ impl Display {
         if holder.is_this_process() {
             return;
         }
-        let (data, held) = (escape::path(data), render::line(state));
+        let (data, held) = (Escaped::path(data), render::line(state));
         let message = format!("waiting for {data}: {held}");
         match self {
             Display::Live(bar) => {

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use clap::builder::styling::{AnsiColor, Style};
 use rvlf::judge::{Age, Reason, Verdict};
-use rvlf::{Holder, LockState, lock_path_for};
+use rvlf::{Escaped, Holder, LockState, lock_path_for};
 
-use crate::escape::{self, shell_word};
+use crate::escape::shell_word;
 use crate::{exit, time};
 
 /// The state, its reason and the holder, in one line.
@@ -117,7 +117,7 @@ pub struct Block<'a> {
 
 impl Display for Block<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (data, style) = (escape::path(self.data), style(self.state));
+        let (data, style) = (Escaped::path(self.data), style(self.state));
         writeln!(f, "{data}: {style}{}{style:#}", summary(self.state))?;
         if matches!(self.state, LockState::Free) {
             return Ok(());
@@ -128,7 +128,7 @@ impl Display for Block<'_> {
         if let Some(holder) = self.state.holder() {
             write_holder(f, holder)?;
         }
-        write_label(f, "lock file", escape::path(&lock_path_for(self.data)))?;
+        write_label(f, "lock file", Escaped::path(&lock_path_for(self.data)))?;
         match next_step(self.state, self.data) {
             Some(step) => write_label(f, "next step", step),
             None => Ok(()),
@@ -149,9 +149,10 @@ fn write_holder(f: &mut fmt::Formatter<'_>, holder: &Holder) -> fmt::Result {
     } = holder.verdict()
     {
         let rest = time::in_words(rest);
-        // Its time comes only when this machine's clock has caught up, or a waiter has watched it.
+        // A status that is repeated gives the same time until this machine's clock has caught up. A
+        // process that waits counts the time for which it has watched the record, which may be less.
         let condition = match holder.timestamp_age() {
-            Some(Age::Ahead(_)) => " to a process that waits for it",
+            Some(Age::Ahead(_)) => " at the latest to a process that waits for it",
             _ => "",
         };
         write_label(

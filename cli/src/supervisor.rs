@@ -78,7 +78,7 @@ impl Supervisor {
     }
 
     fn report_loss(&mut self, lost: &Lost) {
-        messages::print_error(lost);
+        messages::print(lost);
         if self.kills_on_loss {
             let pid = self.child.id();
             messages::print(format_args!("sending SIGTERM to the command (pid {pid})"));

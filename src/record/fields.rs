@@ -5,6 +5,7 @@ use core::num::NonZeroU32;
 use core::str::FromStr;
 
 use super::layout::HOSTNAME_FIELD;
+use crate::escape::Escaped;
 
 /// A process id that may stand in a record: 1 to `i32::MAX`.
 ///
@@ -79,9 +80,7 @@ impl From<Pid> for u32 {
 
 /// A host name as the record can hold it: at most 63 bytes, none of them NUL, any encoding.
 ///
-/// `Display` replaces bytes that are not UTF-8 and escapes control characters and characters without
-/// a shape (such as those that reverse the direction of text), so that a hostile name can neither
-/// control a terminal nor pass for another name.
+/// `Display` is safe on a terminal, whatever the name is: see [`Escaped`](crate::Escaped).
 ///
 /// ```
 /// use rvlf::record::Hostname;
@@ -146,34 +145,8 @@ impl AsRef<[u8]> for Hostname {
 
 impl fmt::Display for Hostname {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for chunk in self.as_bytes().utf8_chunks() {
-            for c in chunk.valid().chars() {
-                if is_visible(c) {
-                    write!(f, "{c}")?
-                } else {
-                    write!(f, "{}", c.escape_unicode())?
-                }
-            }
-            if !chunk.invalid().is_empty() {
-                f.write_str("\u{fffd}")?;
-            }
-        }
-        Ok(())
+        Escaped::bytes(self.as_bytes()).fmt(f)
     }
-}
-
-/// Whether the standard library's `Debug` of a text shows `c` as it is. It escapes Unicode's control
-/// and format characters and its separators but the space; and quotes and the backslash, which can
-/// do no harm. Behind another character, it shows combining marks.
-fn is_visible(c: char) -> bool {
-    if matches!(c, '"' | '\'' | '\\') {
-        return true;
-    }
-    let mut buffer = [b'x'; 5];
-    let (_, rest) = buffer.split_at_mut(1);
-    let len = 1 + c.encode_utf8(rest).len();
-    let text = buffer.get(..len).map(core::str::from_utf8);
-    matches!(text, Some(Ok(text)) if text.escape_debug().eq(text.chars()))
 }
 
 impl fmt::Debug for Hostname {
@@ -290,41 +263,6 @@ impl FromStr for WriterId {
         match digits.next() {
             None => Ok(WriterId(bytes)),
             Some(_) => Err(ParseWriterIdError),
-        }
-    }
-}
-
-#[cfg(all(test, feature = "std"))]
-mod tests {
-    use super::*;
-
-    // A name that reverses the text behind it makes a message name another holder, and a character
-    // without a shape makes two names look the same.
-    #[test]
-    fn no_control_or_format_character_of_a_host_name_is_displayed() {
-        let escaped = [
-            '\u{1b}', '\n', '\u{9b}', '\u{ad}', '\u{61c}', '\u{200b}', '\u{feff}',
-        ]
-        .into_iter()
-        .chain('\u{200c}'..='\u{200f}')
-        .chain('\u{2028}'..='\u{202e}')
-        .chain('\u{2060}'..='\u{206f}')
-        .chain('\u{fff9}'..='\u{fffb}')
-        .chain(['\u{e0001}', '\u{e007f}']);
-        for c in escaped {
-            let mut utf8 = [0; 4];
-            let shown = Hostname::truncated(c.encode_utf8(&mut utf8).as_bytes()).to_string();
-            assert_eq!(shown, c.escape_unicode().to_string());
-        }
-        for name in [
-            "db-3",
-            "b\u{fc}ro",
-            "bu\u{308}ro",
-            "\u{65e5}\u{672c}",
-            r#"a"b'c\d"#,
-            "a b",
-        ] {
-            assert_eq!(Hostname::truncated(name.as_bytes()).to_string(), name);
         }
     }
 }

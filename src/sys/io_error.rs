@@ -5,10 +5,12 @@ use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::escape::Escaped;
+
 /// A failed call to the operating system: the operation, the file and the error.
 ///
-/// `Display` names the path, the operation and a next step; [`source`](Error::source) is the error
-/// of the operating system.
+/// `Display` names the path, the operation, the error of the operating system and a next step. Since
+/// that error is in the text, it is not the [`source`](Error::source) of this one.
 ///
 /// Converts into [`io::Error`] with the kind of its source, except for kinds that mean something
 /// else in this crate: `WouldBlock`, `TimedOut`, `Interrupted` and `InvalidData` become `Other`.
@@ -18,7 +20,8 @@ use std::path::{Path, PathBuf};
 ///
 /// let error = WriterLock::try_acquire("no-such-directory/store.rvf").unwrap_err();
 /// let text = error.to_string();
-/// assert!(text.starts_with("no-such-directory/store.rvf.lock: could not open the directory"));
+/// assert!(text.starts_with("no-such-directory/store.rvf.lock: could not open the directory: "));
+/// assert!(text.ends_with("; create the directory first"));
 /// assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
 /// ```
 #[derive(Debug)]
@@ -44,14 +47,19 @@ impl IoError {
 
 impl fmt::Display for IoError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (path, step) = (self.path.display(), next_step(self.operation, &self.source));
-        write!(f, "{path}: could not {}; {step}", self.operation)
+        let IoError {
+            operation,
+            path,
+            source,
+        } = self;
+        let (path, step) = (Escaped::path(path), next_step(operation, source));
+        write!(f, "{path}: could not {operation}: {source}; {step}")
     }
 }
 
 impl Error for IoError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
-        Some(&self.source)
+        self.source.source()
     }
 }
 
@@ -216,7 +224,8 @@ mod tests {
     fn step(operation: &'static str, errno: Errno) -> String {
         let error = IoError::new(operation, Path::new("d.lock"), errno.into());
         let text = error.to_string();
-        let prefix = format!("d.lock: could not {operation}; ");
+        let cause = std::io::Error::from(errno);
+        let prefix = format!("d.lock: could not {operation}: {cause}; ");
         text.strip_prefix(&prefix).unwrap_or(&text).to_owned()
     }
 

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::rule::ScopeRule;
 use super::scope::Scope;
+use crate::escape::Escaped;
 use crate::record::WriterId;
 
 /// One entry of a table: a process and the part of the data set that it holds.
@@ -144,7 +145,7 @@ impl Entry {
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "\"{}\" (pid {})", self.name, self.pid)
+        write!(f, "\"{}\" (pid {})", Escaped::text(&self.name), self.pid)
     }
 }
 

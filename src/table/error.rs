@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::rule::ScopeRule;
 use crate::error::{IoError, unambiguous};
+use crate::escape::Escaped;
 use crate::sys::FileKind;
 
 /// The result of an operation on a table.
@@ -248,7 +249,9 @@ impl fmt::Display for TableError {
                 name,
                 delegated_from,
             } => write_not_a_child(f, parent, name, delegated_from.as_deref()),
-            TableError::InvalidPath { path, problem } => write!(f, "{}: {problem}", path.display()),
+            TableError::InvalidPath { path, problem } => {
+                write!(f, "{}: {problem}", Escaped::path(path))
+            }
             TableError::Lost {
                 name,
                 path,
@@ -256,8 +259,18 @@ impl fmt::Display for TableError {
             } => write_lost(f, name, path, *held_by),
             TableError::Forked { path } => write_at(f, path, FORKED),
             TableError::Parse {
-                path, line, column, ..
-            } => write!(f, "{}:{line}:{column}: {NOT_A_TABLE}", path.display()),
+                path,
+                line,
+                column,
+                source,
+            } => {
+                let (path, cause) = (Escaped::path(path), source.to_string());
+                let cause = Escaped::text(&cause);
+                write!(
+                    f,
+                    "{path}:{line}:{column}: not an allocation table: {cause}; {REPAIR}"
+                )
+            }
             TableError::NotRegular { path, found } => write_not_regular(f, path, *found),
             TableError::Timeout { path, timeout } => write_timeout(f, path, *timeout),
             TableError::Replaced { path } => write_at(f, path, REPLACED),
@@ -269,14 +282,14 @@ impl fmt::Display for TableError {
 
 const FORKED: &str = "this process is a forked child, and its parent process opened the table; \
                       open the table in the child";
-const NOT_A_TABLE: &str = "not an allocation table; repair the file, or move it away";
+const REPAIR: &str = "repair the file, or move it away";
 const REPLACED: &str = "the table was removed or replaced while it was locked; open it again and \
                         repeat the operation";
 const NO_PATH: &str = "no path for the allocation table; pass one, set RVLF_TABLE, or set \
                        XDG_RUNTIME_DIR to an absolute path";
 
 fn write_at(f: &mut fmt::Formatter<'_>, path: &Path, message: &str) -> fmt::Result {
-    write!(f, "{}: {message}", path.display())
+    write!(f, "{}: {message}", Escaped::path(path))
 }
 
 fn write_duplicate_name(f: &mut fmt::Formatter<'_>, name: &str, pid: u32) -> fmt::Result {
@@ -355,7 +368,7 @@ fn write_lost(
     path: &Path,
     held_by: Option<u32>,
 ) -> fmt::Result {
-    write!(f, "{}: allocation {name:?} lost: ", path.display())?;
+    write!(f, "{}: allocation {name:?} lost: ", Escaped::path(path))?;
     match held_by {
         Some(pid) => write!(f, "pid {pid} holds an entry of that name now")?,
         None => f.write_str("its entry was removed")?,
@@ -364,7 +377,7 @@ fn write_lost(
 }
 
 fn write_not_regular(f: &mut fmt::Formatter<'_>, path: &Path, found: FileKind) -> fmt::Result {
-    let path = path.display();
+    let path = Escaped::path(path);
     write!(
         f,
         "{path}: {found}, not a regular file; choose another path for the table"
@@ -376,7 +389,7 @@ fn write_timeout(f: &mut fmt::Formatter<'_>, path: &Path, timeout: Duration) -> 
         f,
         "{}: still locked after {} s, by another process or by another guard of this process; \
          try again",
-        path.display(),
+        Escaped::path(path),
         timeout.as_secs_f64()
     )
 }
@@ -384,7 +397,8 @@ fn write_timeout(f: &mut fmt::Formatter<'_>, path: &Path, timeout: Duration) -> 
 impl Error for TableError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            TableError::Parse { source, .. } => Some(source),
+            // The text of a parse error is in this one's.
+            TableError::Parse { source, .. } => source.source(),
             TableError::Io(error) => error.source(),
             _ => None,
         }
@@ -436,13 +450,11 @@ mod tests {
         ] {
             let error = io::Error::from(io_error("lock", ambiguous));
             assert_eq!(error.kind(), io::ErrorKind::Other, "{error}");
-            let inner = error.get_ref().and_then(|inner| inner.source());
-            let source = inner.and_then(|source| source.downcast_ref::<io::Error>());
-            assert_eq!(
-                source.map(io::Error::kind),
-                Some(ambiguous),
-                "the source is kept"
-            );
+            let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
+            let Some(TableError::Io(inner)) = inner else {
+                panic!("the error of the system is kept: {error}");
+            };
+            assert_eq!(inner.source.kind(), ambiguous);
         }
         let denied = io_error("open", io::ErrorKind::PermissionDenied);
         assert_eq!(kind(denied), io::ErrorKind::PermissionDenied);

@@ -8,6 +8,7 @@ use super::contents::{Table, lineage};
 use super::entry::Entry;
 use super::region::normalize;
 use super::rule::ScopeRule;
+use crate::escape::Escaped;
 
 /// A contradiction in a table. `Display` gives a sentence.
 ///
@@ -82,7 +83,7 @@ impl fmt::Display for Problem {
                 write!(
                     f,
                     "entry {name:?} has a rule for a relative path: {}",
-                    target.display()
+                    Escaped::path(target)
                 )
             }
         }

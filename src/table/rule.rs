@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::region::{Region, resolve_parent_dirs};
+use crate::escape::Escaped;
 
 /// What a rule grants or denies. Write is the greater permission: a process that may write may
 /// read.
@@ -200,7 +201,8 @@ impl fmt::Display for ScopeRule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let permission = self.permission;
         let target = self.target.to_string_lossy();
+        let target = Escaped::text(target.trim_end_matches('/'));
         let extent = if self.recursive { "/**" } else { "/*" };
-        write!(f, "{permission} {}{extent}", target.trim_end_matches('/'))
+        write!(f, "{permission} {target}{extent}")
     }
 }

@@ -72,8 +72,7 @@ fn attempt(path: &Path) -> ExitCode {
             ExitCode::SUCCESS
         }
         Err(error) => {
-            let source = error.source().map(|source| format!(": {source}"));
-            println!("{error}{}", source.unwrap_or_default());
+            println!("{error}");
             ExitCode::from(match error {
                 _ if error.is_held() => 1,
                 AcquireError::Foreign { .. } | AcquireError::UnsupportedVersion { .. } => 4,

@@ -18,9 +18,9 @@ use rvlf::record::{
     PidOutOfRange,
 };
 use rvlf::{
-    AcquireError, Alias, BreakError, CancelToken, Durability, FileKind, Foreign, HoldError, Holder,
-    IoError, LockFile, LockOptions, LockState, LossReason, Lost, Reclaimed, Record, ReleaseError,
-    StalePolicy, WaitError, WriterId, WriterLock,
+    AcquireError, Alias, BreakError, CancelToken, Durability, Escaped, FileKind, Foreign,
+    HoldError, Holder, IoError, LockFile, LockOptions, LockState, LossReason, Lost, Reclaimed,
+    Record, ReleaseError, StalePolicy, WaitError, WriterId, WriterLock,
 };
 
 /// The future of a wait, whose parameters the list leaves out.
@@ -40,8 +40,8 @@ macro_rules! each {
 fn every_public_type_is_send_sync_unpin_and_debug() {
     each!(common:
         AcquireError, Age, Alias, BreakError, CancelToken, Checksum, Content, DecodeError, Durability,
-        Evidence, Field, FileKind, FileSystem, FirstBytes, Foreign, HoldError, Holder, HostMatch,
-        Hostname, IoError, KernelLock, KernelStamp, LockFile, LockFuture, LockOptions, LockState,
+        Escaped, Evidence, Field, FileKind, FileSystem, FirstBytes, Foreign, HoldError, Holder,
+        HostMatch, Hostname, IoError, KernelLock, KernelStamp, LockFile, LockFuture, LockOptions, LockState,
         LossReason, Lost, OwnHold, ParseWriterIdError, Pid, PidOutOfRange, Process, Reason,
         Reclaimed, Record, ReleaseError, StalePolicy, Stamp, Verdict, WaitError, WriterId,
         WriterLock,
@@ -60,8 +60,8 @@ fn what_the_judgement_and_the_record_are_made_of_are_plain_values() {
 #[test]
 fn what_a_person_reads_is_displayed() {
     each!(shown:
-        AcquireError, BreakError, DecodeError, FileKind, FirstBytes, Foreign, Holder, Hostname,
-        IoError, LockState, LossReason, Lost, ParseWriterIdError, Pid, PidOutOfRange, Reason,
+        AcquireError, BreakError, DecodeError, Escaped, FileKind, FirstBytes, Foreign, Holder,
+        Hostname, IoError, LockState, LossReason, Lost, ParseWriterIdError, Pid, PidOutOfRange, Reason,
         Reclaimed, HoldError, ReleaseError, WaitError, WriterId,
     );
 }

@@ -2,7 +2,6 @@
 //! of another program is removed.
 #![cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
 
-use std::error::Error;
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, Permissions};
 use std::io::{self, Write};
@@ -20,10 +19,10 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{Gid, Uid, mkfifo, setgroups, setresgid, setresuid};
 use rvlf::judge::{Reason, Verdict};
-use rvlf::record::{Hostname, KernelStamp, Pid};
+use rvlf::record::{Hostname, KernelStamp, Pid, RECORD_LEN};
 use rvlf::{
-    AcquireError, Alias, BreakError, Durability, FileKind, Foreign, LockOptions, LockState, Record,
-    StalePolicy, WriterLock, inspect, lock_path_for,
+    AcquireError, Alias, BreakError, CancelToken, Durability, Escaped, FileKind, Foreign, LockFile,
+    LockOptions, LockState, Record, StalePolicy, WriterLock, inspect, lock_path_for,
 };
 use support::{Container, MIDDLE, OLD, Role, RoleEntry, VERY_OLD, YOUNG};
 
@@ -166,18 +165,22 @@ fn assert_foreign(data: &Path, first_bytes: &str) {
     assert!(matches!(error, BreakError::Foreign { .. }), "{error:?}");
 }
 
+fn record_of_version_2() -> [u8; RECORD_LEN] {
+    let host = support::this_host();
+    let mut bytes = support::unstamped(support::dead_pid(), &host, VERY_OLD).encode();
+    if let Some(version) = bytes.get_mut(0x60) {
+        *version = 2;
+    }
+    bytes
+}
+
 // A lock of a newer version may be held by rules that this version does not know.
 #[test]
 fn a_record_of_another_version_is_refused_and_left_alone() {
     let dir = support::scratch();
     let data = dir.path().join("data");
     let lock_path = lock_path_for(&data);
-    let host = support::this_host();
-    let mut bytes = support::unstamped(support::dead_pid(), &host, VERY_OLD).encode();
-    if let Some(version) = bytes.get_mut(0x60) {
-        *version = 2;
-    }
-    fs::write(&lock_path, bytes).expect("the directory is writable");
+    fs::write(&lock_path, record_of_version_2()).expect("the directory is writable");
     support::age_mtime(&lock_path, VERY_OLD);
     let before = Snapshot::of(&lock_path);
     let error = WriterLock::try_acquire(&data).expect_err("the lock may be held");
@@ -521,11 +524,12 @@ fn a_file_that_is_being_written_is_not_broken_and_then_read() {
 
 fn io_error(outcome: Result<WriterLock, AcquireError>) -> (io::ErrorKind, String) {
     match outcome {
-        Err(error @ AcquireError::Io(_)) => {
+        Err(AcquireError::Io(error)) => {
             let text = error.to_string();
+            let cause = format!(": {}; ", error.source);
             assert!(
-                error.source().is_some(),
-                "the system's error is kept: {text}"
+                text.contains(&cause),
+                "the cause, then the next step: {text}"
             );
             (io::Error::from(error).kind(), text)
         }
@@ -556,7 +560,8 @@ fn paths_that_cannot_be_locked_fail_with_operation_path_and_kind() {
         let (found, text) = io_error(WriterLock::try_acquire(&path));
         let shown = path.display().to_string();
         assert_eq!(found, kind, "{shown}: {text}");
-        let lock_path = lock_path_for(&path).display().to_string();
+        let lock_path = lock_path_for(&path);
+        let lock_path = Escaped::path(&lock_path).to_string();
         for part in [operation, &lock_path] {
             assert!(text.contains(part), "{shown}: names {part}: {text}");
         }
@@ -566,6 +571,56 @@ fn paths_that_cannot_be_locked_fail_with_operation_path_and_kind() {
     assert_eq!(names, ["file"], "no file was created");
     let lock = WriterLock::try_acquire(long(250)).expect("255 bytes are a file name");
     lock.release().expect("the lock is held");
+}
+
+// A program prints an error as it is. A file name that clears the screen, starts a second line or
+// reverses the text behind it must not reach the terminal.
+#[test]
+fn no_error_displays_a_control_or_format_character_of_a_path() {
+    const NAME: &str = "a\u{1b}[2Jb\nc\u{202e}d";
+    const ESCAPED: &str = r"a\u{1b}[2Jb\nc\u{202e}d";
+    let dir = support::scratch();
+    let data = dir.path().join(NAME);
+    let file = LockFile::open(&data).expect("the directory exists");
+    let mut texts = vec![
+        refusal(WriterLock::try_acquire(data.join("below"))),
+        refusal(inspect(data.join("below"))),
+        refusal(rvlf::remove_leftovers(data.join("below"))),
+    ];
+
+    let lock = WriterLock::try_acquire(&data).expect("any bytes are a name");
+    let token = CancelToken::new();
+    token.cancel();
+    let cancelled = LockOptions::new().cancel_token(&token);
+    texts.extend([
+        refusal(file.try_acquire()),
+        refusal(file.acquire(Duration::from_millis(1))),
+        refusal(cancelled.acquire(&data, Duration::MAX)),
+        refusal(file.break_stale()),
+    ]);
+    fs::remove_file(lock.lock_path()).expect("the directory is writable");
+    texts.extend([refusal(lock.check()), refusal(lock.release())]);
+
+    for content in [&b"another program's"[..], &record_of_version_2()] {
+        fs::write(file.lock_path(), content).expect("the directory is writable");
+        texts.extend([refusal(file.try_acquire()), refusal(file.break_stale())]);
+    }
+    symlink("elsewhere", &data).expect("the directory is writable");
+    let single = LockOptions::new().refuse_aliases(true);
+    texts.push(refusal(single.try_acquire(&data)));
+
+    for text in texts {
+        assert!(text.contains(ESCAPED), "the name is legible: {text:?}");
+        let visible = |c: char| !c.is_control() && c != '\u{202e}';
+        assert!(text.chars().all(visible), "{text:?}");
+    }
+}
+
+fn refusal<T: std::fmt::Debug, E: std::fmt::Display>(outcome: Result<T, E>) -> String {
+    match outcome {
+        Ok(value) => panic!("expected an error: {value:?}"),
+        Err(error) => error.to_string(),
+    }
 }
 
 #[test]

@@ -5,9 +5,9 @@ use std::path::PathBuf;
 
 use anstream::stdout;
 use clap::{Args, ValueHint};
-use rvlf::{BreakError, Holder, LockFile, LockState, WriterId};
+use rvlf::{BreakError, Escaped, Holder, LockFile, LockState, WriterId};
 
-use crate::{escape, exit, messages, render};
+use crate::{exit, messages, render};
 
 /// Remove a lock that a dead holder left behind
 ///
@@ -65,7 +65,7 @@ fn break_lock(args: &Break) -> Result<Option<Holder>, BreakError> {
 }
 
 fn print_removed(args: &Break, removed: Option<Holder>) -> io::Result<()> {
-    let path = escape::path(&args.data);
+    let path = Escaped::path(&args.data);
     let Some(holder) = removed else {
         return writeln!(stdout(), "{path}: already free");
     };
@@ -85,8 +85,8 @@ fn print_refusal(args: &Break, error: &BreakError) {
     match (held_id, args.writer_id) {
         (Some(held), Some(given)) if held != given => messages::print(format_args!(
             "{}: not removed: its writer id is {held}, not {given}; check `rvlf status` again",
-            escape::path(&args.data),
+            Escaped::path(&args.data),
         )),
-        _ => messages::print_error(error),
+        _ => messages::print(error),
     }
 }

@@ -9,10 +9,10 @@ use clap::{Args, ValueHint};
 use rvlf::record::{
     Checksum, DecodeError, FIELDS, Field, Hostname, KernelStamp, LOCK_VERSION, MAGIC, RECORD_LEN,
 };
-use rvlf::{Record, WriterId};
+use rvlf::{Escaped, Record, WriterId};
 
 use crate::lock_bytes::{self, Contents};
-use crate::{escape, exit, messages, time};
+use crate::{exit, messages, time};
 
 /// Show the bytes of a lock file, field by field
 ///
@@ -50,7 +50,7 @@ const COLORS: [AnsiColor; 6] = [
 const WIDTH: usize = 8;
 
 pub fn run(args: &Dump) -> io::Result<u8> {
-    let path = escape::path(&args.lockfile);
+    let path = Escaped::path(&args.lockfile);
     let bytes = match lock_bytes::read(&args.lockfile) {
         Ok(Contents::Bytes(bytes)) => bytes,
         Ok(Contents::Irregular(kind)) => {

@@ -11,12 +11,12 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
 use nix::sys::signal::Signal;
-use rvlf::{CancelToken, HoldError, LockOptions, WriterLock};
+use rvlf::{CancelToken, Escaped, HoldError, LockOptions, WriterLock};
 
 use crate::progress::{self, Ended};
 use crate::signals::{self, Event, Events};
 use crate::supervisor::Supervisor;
-use crate::{escape, exit, messages, time};
+use crate::{exit, messages, time};
 
 /// Run a command while holding the lock of a data file
 ///
@@ -116,7 +116,7 @@ fn run_locked(args: &Run) -> Result<u8, u8> {
 }
 
 fn failed(error: &dyn Error) -> u8 {
-    messages::print_error(error);
+    messages::print(error);
     exit::RVLF_FAILED
 }
 
@@ -139,7 +139,7 @@ fn acquire(args: &Run, channel: &Events) -> Result<WriterLock, u8> {
     match ended.map_err(|error| failed(&error))? {
         Ended::Done(Ok(lock)) => Ok(lock),
         Ended::Done(Err(error)) => {
-            messages::print_error(&error);
+            messages::print(&error);
             Err(exit::status_for_acquire_error(&error))
         }
         Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
@@ -162,7 +162,7 @@ fn options(args: &Run, events: &Sender<Event>) -> LockOptions {
 }
 
 fn report_reclaimed(lock: &WriterLock) {
-    let path = escape::path(lock.lock_path());
+    let path = Escaped::path(lock.lock_path());
     let advice = "the data file may need recovery";
     let Some(reclaimed) = lock.reclaimed() else {
         return;
@@ -225,7 +225,7 @@ fn spawn(lock: &WriterLock, args: &Run) -> Result<Child, u8> {
         return Err(exit::RVLF_FAILED);
     }
     command.spawn().map_err(|error| {
-        let program = escape::path(program.as_ref());
+        let program = Escaped::path(program.as_ref());
         messages::print(format_args!("cannot run {program}: {error}"));
         match error.kind() {
             io::ErrorKind::NotFound => exit::NOT_FOUND,
@@ -249,7 +249,7 @@ fn release(lock: WriterLock) -> bool {
     let Err(error) = lock.release() else {
         return true;
     };
-    messages::print_error(&error);
+    messages::print(&error);
     if let HoldError::Io(_) = error.error {
         // The lock file stays. It becomes stale when this process ends.
         messages::print("the next writer recovers the lock");

@@ -1,6 +1,7 @@
 //! `rvlf scan`: lists every RVLF lock below a directory.
 
 use std::ffi::OsStr;
+use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
 use std::os::unix::ffi::OsStrExt;
@@ -9,7 +10,7 @@ use std::path::{Path, PathBuf};
 use anstream::stdout;
 use clap::{Args, ValueHint};
 use rvlf::record::DecodeError;
-use rvlf::{LockState, Record, lock_path_for};
+use rvlf::{Escaped, LockState, Record, lock_path_for};
 
 use crate::lock_bytes::{self, Contents};
 use crate::messages::{self, count};
@@ -126,7 +127,7 @@ impl Walk<'_> {
         if listing.has_leftovers && self.args.clean {
             match rvlf::remove_leftovers(directory) {
                 Ok(removed) => self.removed += removed,
-                Err(error) => self.report_failure(directory, &error.source),
+                Err(error) => self.report(&error),
             }
         }
         Ok(listing.directories)
@@ -144,15 +145,15 @@ impl Walk<'_> {
                     writeln!(
                         stdout(),
                         "{}",
-                        json::to_text(&json::lock_json(data, &state))
+                        escape::json_text(&json::lock_json(data, &state))
                     )
                 } else {
                     let line = render::line(&state);
-                    writeln!(stdout(), "{}: {line}", escape::path(data))
+                    writeln!(stdout(), "{}: {line}", Escaped::path(data))
                 }
             }
             Err(error) => {
-                self.report_failure(data, &error.source);
+                self.report(&error);
                 Ok(())
             }
         }
@@ -173,16 +174,28 @@ impl Walk<'_> {
             // Replaced or removed since the directory was read.
             Ok(Contents::Irregular(_)) => false,
             Err(error) if error.kind() == io::ErrorKind::NotFound => false,
-            Err(_) => {
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
                 self.unreadable += 1;
+                false
+            }
+            Err(error) => {
+                self.report_failure(lock_path, &error);
                 false
             }
         }
     }
 
     fn report_failure(&mut self, path: &Path, error: &io::Error) {
-        let path = escape::path(path);
-        messages::print(format_args!("{path}: cannot inspect: {error}"));
+        let path = Escaped::path(path);
+        let step = match error.kind() {
+            io::ErrorKind::PermissionDenied => "scan as a user who may read it",
+            _ => "check its file system, then scan again",
+        };
+        self.report(format_args!("{path}: cannot inspect: {error}; {step}"));
+    }
+
+    fn report(&mut self, message: impl Display) {
+        messages::print(message);
         self.highest = exit::IO;
     }
 
@@ -195,7 +208,9 @@ impl Walk<'_> {
         }
         if self.unreadable > 0 {
             let files = count(self.unreadable, "*.lock file", "*.lock files");
-            messages::print(format_args!("skipped {files} without read permission"));
+            messages::print(format_args!(
+                "skipped {files} without read permission; scan as a user who may read them"
+            ));
         }
         if self.args.clean {
             let files = count(

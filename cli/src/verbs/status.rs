@@ -7,7 +7,7 @@ use std::time::Duration;
 use anstream::stdout;
 use clap::{Args, ValueHint};
 use rvlf::judge::Reason;
-use rvlf::{IoError, LockState, WriterId};
+use rvlf::{Escaped, IoError, LockState, WriterId};
 
 use crate::render::Block;
 use crate::{escape, exit, json, messages, render, time};
@@ -64,7 +64,7 @@ fn show(data: &Path, as_json: bool) -> io::Result<u8> {
     let state = match rvlf::inspect(data) {
         Ok(state) => state,
         Err(error) => {
-            messages::print_error(&error);
+            messages::print(&error);
             return Ok(exit::IO);
         }
     };
@@ -72,7 +72,7 @@ fn show(data: &Path, as_json: bool) -> io::Result<u8> {
         writeln!(
             stdout(),
             "{}",
-            json::to_text(&json::lock_json(data, &state))
+            escape::json_text(&json::lock_json(data, &state))
         )?;
     } else {
         let block = Block {
@@ -126,16 +126,20 @@ fn show_change(
 ) -> io::Result<()> {
     match inspected {
         Err(error) => {
-            messages::print_error(error);
+            messages::print(error);
             Ok(())
         }
         Ok(state) if as_json => {
-            writeln!(stdout(), "{}", json::to_text(&json::lock_json(data, state)))
+            writeln!(
+                stdout(),
+                "{}",
+                escape::json_text(&json::lock_json(data, state))
+            )
         }
         Ok(state) => {
             let (now, data, line) = (
                 time::local_time_now(),
-                escape::path(data),
+                Escaped::path(data),
                 render::line(state),
             );
             writeln!(stdout(), "{now}  {data}: {line}")

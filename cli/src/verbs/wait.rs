@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use rvlf::{CancelToken, LockFile, LockOptions, LockState};
+use rvlf::{CancelToken, Escaped, LockFile, LockOptions, LockState};
 
-use crate::escape::{self, shell_word};
+use crate::escape::shell_word;
 use crate::progress::{self, Ended};
 use crate::{exit, messages, render, signals, time};
 
@@ -65,7 +65,7 @@ fn wait(args: &Wait) -> Result<u8, u8> {
 }
 
 fn failed(error: &dyn Error) -> u8 {
-    messages::print_error(error);
+    messages::print(error);
     exit::IO
 }
 
@@ -74,7 +74,7 @@ fn report(args: &Wait, state: &LockState) {
     if matches!(state, LockState::Free) {
         return;
     }
-    let (path, line) = (escape::path(&args.data), render::line(state));
+    let (path, line) = (Escaped::path(&args.data), render::line(state));
     match args.timeout {
         Some(timeout) if exit::status_for_state(state) == exit::HELD => {
             let (seconds, data) = (timeout.as_secs_f64(), shell_word(&args.data));

@@ -229,6 +229,41 @@ fn a_run_that_times_out_exits_with_75() {
     holder.end();
 }
 
+// The cause says whether the next step is the right one, so a reader needs it first.
+#[test]
+fn a_message_names_the_cause_and_then_the_next_step() {
+    let dir = Directory::new();
+    dir.write("table", "{");
+    let cases: [(&[&str], &str, &str); 4] = [
+        (
+            &["run", "missing/d", "--", "true"],
+            "could not open the directory: No such file or directory (os error 2)",
+            "create the directory first",
+        ),
+        (
+            &["status", "missing/d"],
+            "could not open the directory: No such file or directory (os error 2)",
+            "create the directory first",
+        ),
+        (
+            &["wait", "missing/d"],
+            "could not open the directory: No such file or directory (os error 2)",
+            "create the directory first",
+        ),
+        (
+            &["table", "--table", "table", "list"],
+            "not an allocation table: EOF while parsing",
+            "repair the file, or move it away",
+        ),
+    ];
+    for (args, cause, step) in cases {
+        let message = dir.rvlf(args).stderr;
+        let step = format!("; {step}\n");
+        assert!(message.contains(cause), "{args:?}: {message}");
+        assert!(message.ends_with(&step), "{args:?}: {message}");
+    }
+}
+
 // A job in each of two containers locks the same data under two paths, and both write.
 #[test]
 fn run_refuses_a_link_only_with_refuse_aliases() {

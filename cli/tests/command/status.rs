@@ -68,6 +68,36 @@ far: held by pid 1073741822 on build7 for 0 s
     );
 }
 
+// The clock of the holder's host is ahead, or this machine's is behind. Without the condition, "stale in
+// 5 min" never comes for a user who shows the status again and again.
+#[test]
+fn the_status_of_a_record_from_the_future_says_for_whom_it_ages() {
+    const LATEST: &str = "at the latest to a process that waits for it, unless refreshed";
+    let dir = Directory::new();
+    let file = dir.join("far.lock");
+    for (ahead_s, shown) in [(100, "6 min [..] s"), (100_000, "5 min")] {
+        let ahead = Duration::from_secs(ahead_s);
+        let ahead_ns = u64::try_from(ahead.as_nanos()).expect("100,000 s are no overflow");
+        dir.plant("far.lock", b"build7", now_ns() + ahead_ns);
+        let file = fs::File::open(&file).expect("the file was just written");
+        let then = std::time::SystemTime::now() + ahead;
+        file.set_modified(then).expect("the file is this user's");
+        let expected = format!(
+            "\
+far: held by pid 1073741822 on build7 for [..] s
+  reason     it names another host: only its age decides
+  since      [..]
+  refreshed  [..] in the future
+  stale in   {shown} {LATEST}
+  writer id  73697874-6565-6e20-6279-746573206964
+  lock file  far.lock
+  next step  wait until it is free: rvlf wait far
+"
+        );
+        assert_reads(status(&dir, "far"), expected);
+    }
+}
+
 #[test]
 fn the_status_of_a_stale_lock_reads_like_this() {
     let dir = Directory::new();

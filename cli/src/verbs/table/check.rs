@@ -4,18 +4,19 @@ use std::io::Write;
 use std::path::Path;
 
 use anstream::stdout;
+use rvlf::Escaped;
 use rvlf::table::snapshot;
 
 use super::{Failure, dead_entries, describe};
+use crate::exit;
 use crate::messages::count;
-use crate::{escape, exit};
 
 pub fn run(path: &Path) -> Result<u8, Failure> {
     let snapshot = snapshot(path)?;
     let entries = &snapshot.table.entries;
     let problems = snapshot.table.problems();
     for problem in &problems {
-        writeln!(stdout(), "{}", escape::text(&problem.to_string()))?;
+        writeln!(stdout(), "{}", Escaped::text(&problem.to_string()))?;
     }
     let dead: Vec<_> = dead_entries(entries, &snapshot.liveness).collect();
     for (entry, liveness) in &dead {

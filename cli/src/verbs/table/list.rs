@@ -5,19 +5,20 @@ use std::io::{self, Write};
 use std::path::Path;
 
 use anstream::stdout;
+use rvlf::Escaped;
 use rvlf::table::{Entry, Liveness, Snapshot, snapshot};
 use serde_json::json;
 
 use super::Failure;
-use crate::json::to_text;
-use crate::{escape, exit};
+use crate::escape::json_text;
+use crate::exit;
 
 pub fn run(path: &Path, as_json: bool) -> Result<u8, Failure> {
     let snapshot = snapshot(path)?;
     if as_json {
         print_json(&snapshot)?;
     } else if snapshot.table.entries.is_empty() {
-        writeln!(stdout(), "{}: no entries", escape::path(path))?;
+        writeln!(stdout(), "{}: no entries", Escaped::path(path))?;
     } else {
         print_tree(&snapshot)?;
     }
@@ -31,7 +32,7 @@ fn print_json(snapshot: &Snapshot) -> io::Result<()> {
             "state": state(*liveness),
             "reason": liveness.to_string(),
         });
-        writeln!(stdout(), "{}", to_text(&object))?;
+        writeln!(stdout(), "{}", json_text(&object))?;
     }
     Ok(())
 }
@@ -73,7 +74,7 @@ fn family(entries: &[Entry]) -> (Vec<usize>, HashMap<&str, Vec<usize>>) {
 
 fn print_entry(entry: &Entry, liveness: Liveness, depth: usize) -> io::Result<()> {
     let indent = "    ".repeat(depth);
-    let print = |line: String| writeln!(stdout(), "{indent}{}", escape::text(&line));
+    let print = |line: String| writeln!(stdout(), "{indent}{}", Escaped::text(&line));
     let (name, pid, state) = (&entry.name, entry.pid, state(liveness));
     print(format!("{name}  pid {pid}  {state}: {liveness}"))?;
     match &entry.segment {

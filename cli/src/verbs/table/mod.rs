@@ -10,9 +10,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueHint};
+use rvlf::Escaped;
 use rvlf::table::{Entry, Liveness, TableError, default_path};
 
-use crate::{escape, exit, messages};
+use crate::{exit, messages};
 
 /// The time that a change waits for the table's lock. An operation takes milliseconds, and an
 /// operator does not wait longer than this.
@@ -121,7 +122,7 @@ impl From<TableError> for Failure {
 
 /// Prints an error and returns its exit status.
 fn report(error: &TableError) -> u8 {
-    messages::print_error(error);
+    messages::print(error);
     match error {
         TableError::Timeout { .. } | TableError::Replaced { .. } => exit::HELD,
         TableError::NoPath | TableError::UnknownName { .. } => exit::USAGE,
@@ -133,7 +134,7 @@ fn report(error: &TableError) -> u8 {
 /// `"NAME" (pid N) is dead: its process is gone`
 fn describe(entry: &Entry, what: &str, liveness: Liveness) -> String {
     let message = format!("{entry} {what}: {liveness}");
-    escape::text(&message).to_string()
+    Escaped::text(&message).to_string()
 }
 
 fn dead_entries<'a>(
