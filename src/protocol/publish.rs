@@ -95,9 +95,8 @@ impl<S: Sys> Place<S> {
         // The last step: whatever comes after it would be time in which the directory at the path
         // may be replaced, and another contender publish in the new one.
         if !sabotaged!(self.entry.sys, PathLast) && !self.is_at_the_path(&unsettled)? {
-            if broken.is_some() {
-                // Left behind as a dead holder's: the next one there learns that a holder has died.
-                unsettled.abandon();
+            if let Some(broken) = &broken {
+                unsettled.put_back(broken, &recorded.record);
             }
             return Ok(Publish::Moved);
         }

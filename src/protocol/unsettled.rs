@@ -3,7 +3,8 @@
 //! Source: `spec/protocol.md#publish`, P12.
 
 use super::Place;
-use crate::record::WriterId;
+use super::breaking::BrokenLock;
+use crate::record::{KernelStamp, Record, WriterId};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{FileId, Sys};
 
@@ -49,11 +50,30 @@ impl<'a, S: Sys> Unsettled<'a, S> {
         file.expect("only `keep` takes the file, and consumes this")
     }
 
-    /// Leaves what is at the path as it is: another contender's file, or a record of ours as a holder
-    /// that has died would leave it.
+    /// Leaves what is at the path as it is: another contender's file.
     pub(super) fn abandon(self) {
         self.place.sys().own_holds().given_up(self.writer_id);
         drop(self.keep());
+    }
+
+    /// Puts back what a break has removed from this directory, so that the next holder here learns
+    /// that a holder has died. `own` is the publisher's record, which the file has now.
+    ///
+    /// The dead holder's record, stamped for this file, is stale as soon as the file is closed (row 6).
+    /// The publisher's own record would look held for 30 s, since the publisher lives (row 5). Malformed
+    /// content has no such record, and no kernel witnesses a death off local file systems: there short
+    /// content takes its place (row 4).
+    pub(super) fn put_back(self, broken: &BrokenLock, own: &Record) {
+        let place = self.place;
+        // Where the write fails, the next attempt of this process does not take the record for a hold.
+        place.sys().own_holds().given_up(self.writer_id);
+        let file = self.keep();
+        let _ = match broken.record.filter(|_| place.entry.is_local()) {
+            Some(dead) => place
+                .sys()
+                .write(&file, 0, &for_file_of(&dead, own).encode()),
+            None => place.sys().truncate(&file),
+        };
     }
 }
 
@@ -86,6 +106,24 @@ impl<S: Sys> Unsettled<'_, S> {
             let _ = entry.sys.unlink(&entry.dir, &entry.name);
         }
     }
+}
+
+/// The record of the dead holder, with the stamp that it would have in the file of `own`.
+fn for_file_of(dead: &Record, own: &Record) -> Record {
+    let stamp = dead
+        .stamp()
+        .zip(own.stamp())
+        .map(|(dead, own)| KernelStamp {
+            inode_key: own.inode_key,
+            start_ticks: dead.start_ticks,
+        });
+    Record::new(
+        dead.pid(),
+        &dead.hostname(),
+        dead.timestamp_ns(),
+        dead.writer_id(),
+        stamp,
+    )
 }
 
 #[cfg(all(test, unix, not(rvlf_unsupported)))]

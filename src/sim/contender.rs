@@ -162,6 +162,13 @@ impl SimLock {
         self.0.place.sys().has_name(self.0.id)
     }
 
+    /// As [`WriterLock::reclaimed`](crate::WriterLock::reclaimed): the record of the dead holder, or
+    /// `Some(None)` if it was malformed.
+    #[must_use]
+    pub fn reclaimed(&self) -> Option<Option<Record>> {
+        self.0.broken().map(|broken| broken.record)
+    }
+
     /// As [`WriterLock::check`](crate::WriterLock::check).
     ///
     /// # Errors
