@@ -243,6 +243,9 @@ impl WriterLock {
     /// The lock of a dead holder that was broken to get this one: the holder crashed, and the data
     /// file may need recovery.
     ///
+    /// What a failed acquisition of this process has left at the lock path is broken without a
+    /// report, since no process has written under it.
+    ///
     /// `None` proves nothing: another process may have broken the lock (`rvlf break`, or a
     /// contender that died right after). A data file that needs recovery after a crash must be able
     /// to show so itself.

@@ -115,7 +115,7 @@ impl<'a, S: Sys> Attempts<'a, S> {
     ) -> Result<Option<Attempt<S::File>>> {
         let (holder, id) = (lock.holder.clone(), lock.id());
         match self.examination.break_lock(lock)? {
-            BreakStep::Done(broken) => self.broken = Some(broken),
+            BreakStep::Done(broken) => self.broken = Some(broken.after(self.broken)),
             BreakStep::Changed => {}
             BreakStep::Busy => {
                 let contention = Contention::busy(holder, id);

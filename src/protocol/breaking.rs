@@ -14,7 +14,7 @@ use crate::judge::{Age, KernelLock, StalePolicy};
 use crate::record::Record;
 use crate::sys::entry::present;
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Context, Flock, IoError, Prefix, Sys};
+use crate::sys::{Context, FailedPublish, Flock, IoError, Prefix, Stat, Sys};
 use crate::trace;
 
 /// A deployed client calls a record on its own host stale when it is older than this.
@@ -25,6 +25,8 @@ const DEPLOYED_STALE_AGE: Duration = StalePolicy::SAME_HOST_AGE;
 pub(crate) struct BrokenLock {
     /// `None` if its content was malformed.
     pub(crate) record: Option<Record>,
+    /// False if a failed publish of this process has left it: no holder has died.
+    pub(super) was_held: bool,
     /// Whether a deployed client may have judged it stale at the same time.
     pub(super) stale_for_deployed: bool,
 }
@@ -41,10 +43,37 @@ pub(super) enum BreakStep {
 impl<S: Sys> ExaminedLock<S> {
     fn to_broken(&self) -> BrokenLock {
         let is_old = |age: Age| age.or_zero() > DEPLOYED_STALE_AGE;
+        let record = self.holder.record().copied();
         BrokenLock {
-            record: self.holder.record().copied(),
+            record,
+            was_held: !self.is_left_by_us(record),
             // Deployed clients delete short files at once, whatever their age.
             stale_for_deployed: self.holder.timestamp_age().is_none_or(is_old),
+        }
+    }
+
+    /// Whether a failed publish of this process has left the lock file.
+    fn is_left_by_us(&self, record: Option<Record>) -> bool {
+        let Stat { id, mtime_ns, .. } = self.opened.stat;
+        let left = match record {
+            Some(record) => FailedPublish::Record(record.writer_id()),
+            None if self.prefix.bytes().is_empty() => FailedPublish::Empty { id, mtime_ns },
+            None => return false,
+        };
+        self.opened.sys.own_holds().has_left(left)
+    }
+}
+
+impl BrokenLock {
+    /// The lock to report after `self` was broken, and before it `earlier`: a holder that has died is
+    /// not forgotten.
+    pub(super) fn after(self, earlier: Option<BrokenLock>) -> BrokenLock {
+        match earlier {
+            Some(earlier) if !self.was_held => BrokenLock {
+                stale_for_deployed: self.stale_for_deployed,
+                ..earlier
+            },
+            _ => self,
         }
     }
 }

@@ -164,8 +164,9 @@ impl<S: Sys> Held<S> {
         Ok(())
     }
 
+    /// The lock of a dead holder that was broken to get this one.
     pub(crate) fn broken(&self) -> Option<&BrokenLock> {
-        self.broken.as_ref()
+        self.broken.as_ref().filter(|broken| broken.was_held)
     }
 
     /// What is known without I/O. In a forked child: without locks, which a thread that the child

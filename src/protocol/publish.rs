@@ -95,8 +95,8 @@ impl<S: Sys> Place<S> {
         // The last step: whatever comes after it would be time in which the directory at the path
         // may be replaced, and another contender publish in the new one.
         if !sabotaged!(self.entry.sys, PathLast) && !self.is_at_the_path(&unsettled)? {
-            if let Some(broken) = &broken {
-                unsettled.put_back(broken, &recorded.record);
+            if let Some(broken) = broken.filter(|broken| broken.was_held) {
+                unsettled.put_back(&broken, &recorded.record);
             }
             return Ok(Publish::Moved);
         }
@@ -201,6 +201,8 @@ impl<S: Sys> Place<S> {
         let Some(has_flock) = self.lock_named(&file)? else {
             if sabotaged!(self.entry.sys, LockedWithdraw) {
                 drop(Unsettled::new(self, file, id, writer_id));
+            } else {
+                self.remember_empty(&file);
             }
             return Ok(None);
         };

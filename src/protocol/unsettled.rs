@@ -6,7 +6,7 @@ use super::Place;
 use super::breaking::BrokenLock;
 use crate::record::{KernelStamp, Record, WriterId};
 use crate::sys::hooks::sabotaged;
-use crate::sys::{FileId, Sys};
+use crate::sys::{FailedPublish, FileId, Sys};
 
 /// A file of ours at the lock path that is not a hold yet. Dropping it takes the publish back, so that
 /// a publish that fails leaves no record behind.
@@ -52,8 +52,16 @@ impl<'a, S: Sys> Unsettled<'a, S> {
 
     /// Leaves what is at the path as it is: another contender's file.
     pub(super) fn abandon(self) {
-        self.place.sys().own_holds().given_up(self.writer_id);
+        self.forget_record();
         drop(self.keep());
+    }
+
+    /// If this process examines the record again, it does not take the record for a hold: it may not be
+    /// possible to take the record back, and on some mounts that of a creator that has lost comes back.
+    fn forget_record(&self) {
+        let own_holds = self.place.sys().own_holds();
+        own_holds.given_up(self.writer_id);
+        own_holds.publish_failed(FailedPublish::Record(self.writer_id));
     }
 
     /// Puts back what a break has removed from this directory, so that the next holder here learns
@@ -98,12 +106,28 @@ impl<S: Sys> Unsettled<'_, S> {
     /// The error that led here is the one to report, not a second one.
     fn withdraw(&self, file: &S::File) {
         let entry = &self.place.entry;
-        // Where this fails as well, our next attempt does not take the record for a hold.
-        entry.sys.own_holds().given_up(self.writer_id);
+        // Where this fails as well, the record stays.
+        self.forget_record();
         if !entry.is_local() && !sabotaged!(entry.sys, WithdrawByDescriptor) {
-            let _ = entry.sys.truncate(file);
+            if entry.sys.truncate(file).is_ok() {
+                self.place.remember_empty(file);
+            }
         } else if matches!(entry.stat_if_names(self.id), Ok(Some(_))) {
             let _ = entry.sys.unlink(&entry.dir, &entry.name);
+        }
+    }
+}
+
+impl<S: Sys> Place<S> {
+    /// The file of a publish that failed stays, empty. The next attempt of this process, which breaks
+    /// it, does not report that a holder has died.
+    pub(super) fn remember_empty(&self, file: &S::File) {
+        if let Ok(stat) = self.sys().stat(file) {
+            let left = FailedPublish::Empty {
+                id: stat.id,
+                mtime_ns: stat.mtime_ns,
+            };
+            self.sys().own_holds().publish_failed(left);
         }
     }
 }

@@ -73,7 +73,7 @@ pub(crate) use facts::{
 };
 pub(crate) use io_error::Context;
 pub use io_error::IoError;
-pub(crate) use own_holds::OwnHolds;
+pub(crate) use own_holds::{FailedPublish, OwnHolds};
 #[cfg(all(unix, not(rvlf_unsupported)))]
 pub(crate) use platform::close_spare_watch;
 #[cfg(feature = "table")]

@@ -1,29 +1,53 @@
-//! [`OwnHolds`]: the holds that a process has lost or given up.
+//! [`OwnHolds`]: the holds that a process has lost or given up, and what its failed publishes have
+//! left.
 //!
 //! Source: `spec/protocol.md#evidence`.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, TryLockError};
 
+use super::FileId;
 use crate::judge::OwnHold;
 use crate::record::WriterId;
 
-/// How many holds are remembered. Older ones are judged as any other process's.
+/// How many holds are remembered, and how many failed publishes. Older ones are judged as any other
+/// process's.
 const REMEMBERED: usize = 256;
 
 /// How often the mutex is tried, which is never locked for longer than it takes to search 256 entries.
 const TRIES: u32 = 1000;
 
-/// The holds that a process has lost or given up, the latest last. Memory: a forked child inherits
-/// them, and rightly so, since a loss is final. An exec forgets them.
+/// What a process remembers of its holds and publishes. A forked child inherits it, and rightly so,
+/// since a loss is final. An exec forgets it.
 #[derive(Debug)]
-pub(crate) struct OwnHolds(Mutex<VecDeque<(WriterId, OwnHold)>>);
+pub(crate) struct OwnHolds(Mutex<Entries>);
+
+#[derive(Debug)]
+struct Entries {
+    /// The holds that were lost or given up, the latest last.
+    holds: VecDeque<(WriterId, OwnHold)>,
+    /// What failed publishes have left, the latest last.
+    failed: VecDeque<FailedPublish>,
+}
+
+/// What a failed publish has left at a lock path. No process has written under it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FailedPublish {
+    /// A record that could not be taken back.
+    Record(WriterId),
+    /// A file without content, by its inode and its modification time. The inode alone does not name
+    /// it: the next file may have the same number.
+    Empty { id: FileId, mtime_ns: u64 },
+}
 
 static OF_THIS_PROCESS: OwnHolds = OwnHolds::new();
 
 impl OwnHolds {
     pub(crate) const fn new() -> OwnHolds {
-        OwnHolds(Mutex::new(VecDeque::new()))
+        OwnHolds(Mutex::new(Entries {
+            holds: VecDeque::new(),
+            failed: VecDeque::new(),
+        }))
     }
 
     pub(super) fn of_this_process() -> &'static OwnHolds {
@@ -33,7 +57,7 @@ impl OwnHolds {
     /// What this process knows of the hold `id`.
     pub(crate) fn get(&self, id: WriterId) -> OwnHold {
         let known = self.try_entries().and_then(|entries| {
-            let entry = entries.iter().find(|(known, _)| *known == id)?;
+            let entry = entries.holds.iter().find(|(known, _)| *known == id)?;
             Some(entry.1)
         });
         known.unwrap_or_default()
@@ -49,20 +73,30 @@ impl OwnHolds {
         self.set(id, OwnHold::GivenUp);
     }
 
+    /// A publish of this process has failed.
+    pub(crate) fn publish_failed(&self, left: FailedPublish) {
+        if let Some(mut entries) = self.try_entries() {
+            push_latest(&mut entries.failed, left);
+        }
+    }
+
+    /// Whether a failed publish of this process has left this.
+    pub(crate) fn has_left(&self, left: FailedPublish) -> bool {
+        let entries = self.try_entries();
+        entries.is_some_and(|entries| entries.failed.contains(&left))
+    }
+
     fn set(&self, id: WriterId, state: OwnHold) {
         let Some(mut entries) = self.try_entries() else {
             return;
         };
-        entries.retain(|(known, _)| *known != id);
-        if entries.len() == REMEMBERED {
-            entries.pop_front();
-        }
-        entries.push_back((id, state));
+        entries.holds.retain(|(known, _)| *known != id);
+        push_latest(&mut entries.holds, (id, state));
     }
 
     /// `None` in a forked child if a thread that the child does not have had locked the mutex at the
     /// fork. Then nothing is known, and the other rows decide.
-    fn try_entries(&self) -> Option<MutexGuard<'_, VecDeque<(WriterId, OwnHold)>>> {
+    fn try_entries(&self) -> Option<MutexGuard<'_, Entries>> {
         for _ in 0..TRIES {
             match self.0.try_lock() {
                 Ok(entries) => return Some(entries),
@@ -72,6 +106,13 @@ impl OwnHolds {
         }
         None
     }
+}
+
+fn push_latest<T>(entries: &mut VecDeque<T>, entry: T) {
+    if entries.len() == REMEMBERED {
+        entries.pop_front();
+    }
+    entries.push_back(entry);
 }
 
 #[cfg(test)]
@@ -91,12 +132,17 @@ mod tests {
         for number in 0..2 * REMEMBERED {
             holds.lost(id(number));
             holds.given_up(id(number));
+            holds.publish_failed(FailedPublish::Record(id(number)));
         }
         assert_eq!(holds.get(id(REMEMBERED - 1)), OwnHold::None);
         assert_eq!(holds.get(id(REMEMBERED)), OwnHold::GivenUp);
         assert_eq!(holds.get(id(2 * REMEMBERED - 1)), OwnHold::GivenUp);
-        let entries = holds.try_entries().map(|entries| entries.len());
-        assert_eq!(entries, Some(REMEMBERED));
+        let has_left = |number| holds.has_left(FailedPublish::Record(id(number)));
+        assert!(!has_left(REMEMBERED - 1) && has_left(REMEMBERED));
+        let lengths =
+            |entries: MutexGuard<'_, Entries>| (entries.holds.len(), entries.failed.len());
+        let lengths = holds.try_entries().map(lengths);
+        assert_eq!(lengths, Some((REMEMBERED, REMEMBERED)));
     }
 
     #[test]

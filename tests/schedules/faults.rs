@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use rvlf_simulated::judge::Reason;
 use rvlf_simulated::sim::{Safeguard, SimLock, SimSys, World};
-use rvlf_simulated::{AcquireError, HoldError};
+use rvlf_simulated::{AcquireError, HoldError, IoError};
 
 use super::refreshes::{ELSEWHERE, find_harm};
 use super::{LATER, MINUTE, come_later, prove, sample, with};
@@ -294,11 +294,15 @@ fn a_holder_whose_file_receives_another_inode_number_keeps_its_lock() {
 #[test]
 fn after_a_publish_that_failed_the_next_attempt_obtains_the_lock() {
     let fail_once = |os: &SimSys| {
-        if os.try_acquire().is_err() {
-            // What is left is a short file, which counts as being written for 2 s.
-            os.sleep(Duration::from_secs(3));
-            let lock = os.try_acquire();
-            drop(lock.expect("the first attempt left no record"));
+        let Err(error) = os.try_acquire() else { return };
+        // What is left is a short file, which counts as being written for 2 s.
+        os.sleep(Duration::from_secs(3));
+        let lock = os.try_acquire();
+        let lock = lock.expect("the first attempt left no record");
+        // A file whose stat failed is not known again.
+        let is_known = |error: &IoError| error.operation != "stat";
+        if matches!(&error, AcquireError::Io(error) if is_known(error)) {
+            assert_eq!(lock.reclaimed(), None, "no holder has died");
         }
     };
     let world = World::network().flock_not_shared().coarse();
@@ -306,4 +310,22 @@ fn after_a_publish_that_failed_the_next_attempt_obtains_the_lock() {
         "2 attempts, 1 fault",
         &world.process("A", 1, fail_once).faults(1),
     );
+}
+
+// The sync fails and the record cannot be taken back: it is this process's, and was no hold.
+#[test]
+fn what_a_failed_publish_has_left_is_not_reported_as_reclaimed_from_a_holder() {
+    let fail = |os: &SimSys| {
+        if os.try_acquire().is_err()
+            && let Ok(lock) = os.try_acquire()
+        {
+            assert_eq!(lock.reclaimed().flatten(), None, "no holder has died");
+        }
+    };
+    let world = World::network().flock_not_shared().coarse();
+    let report = prove(
+        "2 attempts, 2 faults",
+        &world.process("A", 1, fail).faults(2),
+    );
+    assert!(report.states > 500, "the search is too small: {report:?}");
 }
