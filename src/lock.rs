@@ -410,10 +410,11 @@ impl WriterLock {
     ///
     /// On Linux the child gets SIGTERM when the thread that spawned it ends: without this process
     /// the record is not refreshed. Spawn the child from a thread that outlives it, in the process
-    /// that made this call.
+    /// that made this call. After unshare(CLONE_NEWPID) the first child is pid 1 of its namespace,
+    /// and the kernel drops a SIGTERM for which it has no handler.
     ///
     /// Releasing the lock removes its file whether the child has ended or not: wait for the child
-    /// first. `command` keeps a descriptor of its own until it is dropped.
+    /// first. `command` keeps two descriptors of its own until it is dropped.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

@@ -10,7 +10,9 @@ use crate::sys::child::{self, DeathSignal};
 ///
 /// The next holder may acquire the lock a moment before the child is dead. Processes that the child
 /// started are not killed. Spawn the child from a thread that outlives it, in the process that made
-/// this call. Linux only: elsewhere this does nothing. prctl(2), `PR_SET_PDEATHSIG`
+/// this call. Works also after unshare(CLONE_NEWPID), from Linux 5.3 on. `command` keeps a
+/// descriptor until it is dropped. Linux only: elsewhere this does nothing. prctl(2),
+/// `PR_SET_PDEATHSIG`
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;

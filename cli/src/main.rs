@@ -13,6 +13,7 @@ mod progress;
 mod render;
 mod signals;
 mod supervisor;
+mod thread;
 mod time;
 mod verbs;
 

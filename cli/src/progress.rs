@@ -7,7 +7,7 @@
 use std::io::{self, IsTerminal};
 use std::path::Path;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -15,7 +15,7 @@ use nix::sys::signal::Signal;
 use rvlf::{CancelToken, Escaped, LockState};
 
 use crate::signals::{Event, Events};
-use crate::{messages, render};
+use crate::{messages, render, thread};
 
 /// A shorter wait is not announced.
 const DELAY: Duration = Duration::from_millis(200);
@@ -80,20 +80,12 @@ fn start_worker<T: Send + 'static>(
     done: Sender<Event>,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    start_thread("rvlf-worker", move || {
+    thread::spawn("rvlf-worker", move || {
         let result = work();
         // Fails if a signal has ended the wait: the main thread has dropped the receiver.
         let _ = done.send(Event::WorkDone);
         result
     })
-}
-
-fn start_thread<T: Send + 'static>(
-    name: &str,
-    body: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<JoinHandle<T>> {
-    let thread = thread::Builder::new().name(name.into()).spawn(body);
-    thread.map_err(|error| io::Error::other(format!("cannot start a thread: {error}")))
 }
 
 /// Waits until a cancelled worker has ended, so that a lock that it acquired at the last moment is
@@ -118,7 +110,7 @@ impl Observer {
     fn start(data: &Path, sender: &Sender<Event>) -> io::Result<Observer> {
         let (stop, stopped) = channel();
         let (data, sender) = (data.to_owned(), sender.clone());
-        start_thread("rvlf-observer", move || observe(&data, &sender, &stopped))?;
+        thread::spawn("rvlf-observer", move || observe(&data, &sender, &stopped))?;
         Ok(Observer { _stop: stop })
     }
 }

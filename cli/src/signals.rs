@@ -3,13 +3,14 @@
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::thread;
 
 use nix::sys::signal::{SigSet, Signal};
 use rvlf::{LockState, Lost};
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
+
+use crate::thread;
 
 #[derive(Debug)]
 pub enum Event {
@@ -47,10 +48,23 @@ const FATAL: [Signal; 4] = [
 ///
 /// If no thread can be started or no signal handler can be installed.
 pub fn listen() -> io::Result<Events> {
-    start().map_err(|error| io::Error::other(format!("cannot handle signals: {error}")))
+    let handled = handle();
+    let mut signals =
+        handled.map_err(|error| io::Error::other(format!("cannot handle signals: {error}")))?;
+    let (sender, receiver) = channel();
+    let events = sender.clone();
+    thread::spawn("rvlf-signals", move || {
+        for event in signals.forever().filter_map(event_for) {
+            if events.send(event).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok((sender, receiver))
 }
 
-fn start() -> io::Result<Events> {
+/// Installs the handlers.
+fn handle() -> io::Result<SignalsInfo<WithOrigin>> {
     let ignored = ignored_signals();
     let mut handled: Vec<Signal> = FATAL.to_vec();
     handled.retain(|signal| !ignored.contains(&(*signal as i32)));
@@ -63,19 +77,7 @@ fn start() -> io::Result<Events> {
         .thread_unblock()?;
 
     let numbers = handled.iter().map(|signal| *signal as i32);
-    let mut signals = SignalsInfo::<WithOrigin>::new(numbers)?;
-    let (sender, receiver) = channel();
-    let events = sender.clone();
-    thread::Builder::new()
-        .name("rvlf-signals".into())
-        .spawn(move || {
-            for event in signals.forever().filter_map(event_for) {
-                if events.send(event).is_err() {
-                    return;
-                }
-            }
-        })?;
-    Ok((sender, receiver))
+    SignalsInfo::new(numbers)
 }
 
 fn event_for(origin: Origin) -> Option<Event> {

@@ -3,9 +3,9 @@
 
 #![allow(unsafe_code, reason = "pre_exec")]
 
-use std::io;
 #[cfg(not(rvlf_unsupported))]
 use std::os::fd::OwnedFd;
+#[cfg(not(rvlf_unsupported))]
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 
@@ -36,31 +36,77 @@ pub(crate) enum DeathSignal {
 }
 
 /// Has the kernel signal the child of `command` when the thread that spawns it ends.
-#[cfg(target_os = "linux")]
+#[cfg(all(target_os = "linux", not(rvlf_unsupported)))]
 pub(crate) fn die_with_parent(command: &mut Command, signal: DeathSignal) {
+    use std::io;
+
     use nix::errno::Errno;
     use nix::sys::prctl::set_pdeathsig;
     use nix::sys::signal::Signal;
-    use nix::unistd::{getpid, getppid};
 
     let signal = match signal {
         DeathSignal::Terminate => Signal::SIGTERM,
         DeathSignal::Kill => Signal::SIGKILL,
     };
-    let parent = getpid();
+    let parent = parent::Parent::this_process();
     let request_signal = move || {
         set_pdeathsig(signal)?;
         // For a parent that died before the call above the kernel sends no signal.
-        if getppid() != parent {
+        if !parent.is_alive() {
             return Err(io::Error::from(Errno::ESRCH));
         }
         Ok(())
     };
-    // SAFETY: the closure makes two system calls that are async-signal-safe on Linux, and builds
-    // its errors from a number without allocating; it takes no lock.
+    // SAFETY: the closure makes system calls that are async-signal-safe on Linux, on a descriptor
+    // that it owns, and builds its errors from a number without allocating; it takes no lock.
     unsafe { command.pre_exec(request_signal) };
 }
 
 /// Only Linux (and FreeBSD, untested) has such a signal.
-#[cfg(not(target_os = "linux"))]
+#[cfg(any(not(target_os = "linux"), rvlf_unsupported))]
 pub(crate) fn die_with_parent(_command: &mut Command, _signal: DeathSignal) {}
+
+#[cfg(all(target_os = "linux", not(rvlf_unsupported)))]
+mod parent {
+    use std::os::fd::{AsFd, OwnedFd};
+
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    use nix::unistd::{Pid, getpid, getppid};
+
+    use super::super::descriptor::Descriptor;
+    use super::super::platform;
+
+    /// The process that spawns a child, for a look from the child.
+    pub(super) struct Parent {
+        pid: Pid,
+        /// Becomes readable when the process ends. `None` where there is no pidfd: before Linux 5.3,
+        /// in a sandbox, or with too many open files.
+        end: Option<Descriptor<OwnedFd>>,
+    }
+
+    impl Parent {
+        pub(super) fn this_process() -> Parent {
+            Parent {
+                pid: getpid(),
+                end: platform::end_of_this_process(),
+            }
+        }
+
+        /// In the child, between fork and exec.
+        pub(super) fn is_alive(&self) -> bool {
+            match getppid() {
+                // After unshare(CLONE_NEWPID) in the parent the child is in another pid namespace,
+                // where its parent has no pid. getppid(2)
+                outside if outside.as_raw() == 0 => self.has_not_ended().unwrap_or(false),
+                parent => parent == self.pid,
+            }
+        }
+
+        /// `None` if that is not known.
+        fn has_not_ended(&self) -> Option<bool> {
+            let end = self.end.as_ref()?.get().ok()?;
+            let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
+            Some(poll(&mut polled, PollTimeout::ZERO).ok()? == 0)
+        }
+    }
+}

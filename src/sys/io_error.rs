@@ -141,8 +141,8 @@ fn step_for_thread(kind: io::ErrorKind) -> &'static str {
     match kind {
         // clone(2), EINVAL
         io::ErrorKind::InvalidInput => {
-            "after unshare(CLONE_NEWPID) a process cannot start threads: acquire the lock in a \
-             child process"
+            "this process has called unshare(CLONE_NEWPID), after which the kernel refuses threads: \
+             acquire the lock before that call, or in a child process"
         }
         _ => "end processes or threads, or raise their limit",
     }

@@ -97,18 +97,20 @@ mod pipe {
     use std::os::fd::{AsFd, BorrowedFd};
 
     use super::super::descriptor::Descriptor;
+    use super::super::{Identity, platform};
 
     #[derive(Debug)]
     pub(super) struct Pipe {
         reader: Descriptor<PipeReader>,
         writer: Descriptor<PipeWriter>,
-        process: u32,
+        /// Not the pid alone: in a pid namespace of its own a forked child may have its parent's.
+        process: Identity,
     }
 
     impl Pipe {
         pub(super) fn new() -> io::Result<Pipe> {
             let (reader, writer) = io::pipe()?;
-            let process = std::process::id();
+            let process = platform::identity()?;
             Ok(Pipe {
                 reader: Descriptor::new(reader)?,
                 writer: Descriptor::new(writer)?,
@@ -133,7 +135,7 @@ mod pipe {
         }
 
         fn is_of_this_process(&self) -> bool {
-            std::process::id() == self.process
+            platform::is_this_process(self.process)
         }
     }
 }

@@ -6,6 +6,8 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::BorrowedFd;
+#[cfg(target_os = "linux")]
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -16,6 +18,8 @@ use nix::time::ClockId;
 
 pub(super) use super::calls::is_of_another_device as is_mount_point;
 use super::calls::link_then_unlink;
+#[cfg(target_os = "linux")]
+use super::descriptor::Descriptor;
 use super::{CancelToken, Identity, Liveness, Now, WakeReason};
 use crate::judge::FileSystem;
 use crate::record::Pid;
@@ -58,6 +62,17 @@ pub(super) fn identity() -> io::Result<Identity> {
         start_ticks: 0,
         generation: 0,
     })
+}
+
+/// Async-signal-safe.
+pub(super) fn is_this_process(process: Identity) -> bool {
+    std::process::id() == process.pid.get()
+}
+
+/// Only Linux has pidfds.
+#[cfg(target_os = "linux")]
+pub(super) fn end_of_this_process() -> Option<Descriptor<OwnedFd>> {
+    None
 }
 
 pub(super) fn process(pid: Pid, _now: impl FnOnce() -> Now) -> Liveness {

@@ -5,11 +5,12 @@
 use std::fs::File;
 use std::future::Future;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, RawFd};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Command;
 use std::sync::{Arc, Mutex, mpsc};
-use std::task::{Context, Waker};
+use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
@@ -31,6 +32,9 @@ pub const ROLES: &[(&str, fn())] = &[
         "loses its lock without threads",
         loses_its_lock_without_threads,
     ),
+    ("works without threads", works_without_threads),
+    ("ends while it spawns", ends_while_it_spawns),
+    ("leaves a child", leaves_a_child),
 ];
 
 /// Runs a role that makes its own assertions.
@@ -461,4 +465,120 @@ fn loses_its_lock_without_threads() {
 #[test]
 fn a_loss_is_reported_although_no_thread_can_be_started() {
     run(Role::new("loses its lock without threads"));
+}
+
+// ---------------------------------------------------------------- another pid namespace for children
+
+/// Whether this process may give its children a pid namespace; else skips the test.
+fn may_unshare() -> bool {
+    let may = nix::unistd::geteuid().is_root();
+    if !may {
+        support::skip("only root may make a pid namespace");
+    }
+    may
+}
+
+/// What needs no thread works, and the rest fails with an error that names the cause.
+fn works_without_threads() {
+    let data = data_path();
+    refuse_threads();
+    let error = WriterLock::try_acquire(&data).expect_err("no thread refreshes the record");
+    assert!(
+        error.to_string().contains("unshare(CLONE_NEWPID)"),
+        "{error}"
+    );
+    assert!(!lock_path_for(&data).exists(), "nothing is left");
+    let mut future = pin!(WriterLock::acquire_async(&data, Duration::ZERO));
+    let mut context = Context::from_waker(Waker::noop());
+    let Poll::Ready(Err(error)) = future.as_mut().poll(&mut context) else {
+        panic!("a future needs a thread");
+    };
+    assert!(
+        error.to_string().contains("unshare(CLONE_NEWPID)"),
+        "{error}"
+    );
+
+    let options = LockOptions::new().keepalive(None);
+    let lock = options.acquire(&data, Duration::MAX).expect("it is free");
+    let mut command = Command::new("true");
+    lock.lend_to(&mut command).expect("it is held");
+    rvlf::process::kill_with_parent(&mut command);
+    let status = command.status().expect("the parent lives");
+    assert!(status.success());
+    lock.release().expect("it is held");
+}
+
+// The child compared getppid(2) with the pid of the parent: in another pid namespace getppid(2) is 0,
+// and no child could be started.
+#[test]
+fn a_process_whose_children_are_in_another_pid_namespace_acquires_and_lends() {
+    if may_unshare() {
+        run(Role::new("works without threads"));
+    }
+}
+
+/// Spawns a child that is bound to this process, and that goes on only after this process has ended.
+fn ends_while_it_spawns() {
+    let mut command = Command::new("touch");
+    command.arg(support::arg("MARKER"));
+    let waits_for_the_test = || {
+        nix::unistd::write(std::io::stdout(), b"\n@spawned\n")?;
+        nix::unistd::read(std::io::stdin(), &mut [0])?;
+        Ok(())
+    };
+    #[allow(unsafe_code, reason = "pre_exec")]
+    // SAFETY: the closure makes system calls on descriptors that are open.
+    unsafe {
+        command.pre_exec(waits_for_the_test)
+    };
+    rvlf::process::kill_with_parent(&mut command);
+    if support::arg("UNSHARED") == "yes" {
+        unshare(CloneFlags::CLONE_NEWPID).expect("root may make namespaces");
+    }
+    let spawned = command.spawn();
+    panic!("the test has killed this process: {spawned:?}");
+}
+
+// For a parent that has ended before prctl(2) the kernel sends no signal: the child would write the
+// data file without the lock, for as long as it likes.
+#[test]
+fn a_child_whose_parent_has_ended_before_it_was_bound_executes_nothing() {
+    for unshared in ["no", "yes"] {
+        if unshared == "yes" && !may_unshare() {
+            return;
+        }
+        let dir = scratch();
+        let marker = dir.path().join("marker");
+        let role = Role::new("ends while it spawns").with("MARKER", &marker);
+        let mut parent = role.with("UNSHARED", unshared).start();
+        assert_eq!(parent.receive(), "spawned");
+        parent.kill();
+        parent.send("go on");
+        assert_eq!(parent.receive_or_end(), None, "the child has ended, too");
+        assert!(!marker.exists(), "unshared: {unshared}");
+    }
+}
+
+/// Spawns a child that is bound to this process and outlives it if it is not killed.
+fn leaves_a_child() {
+    unshare(CloneFlags::CLONE_NEWPID).expect("root may make namespaces");
+    let mut command = Command::new("sleep");
+    command.arg("1000");
+    rvlf::process::kill_with_parent(&mut command);
+    let mut child = command.spawn().expect("the parent lives");
+    support::report(child.id());
+    child.wait().expect("the test kills this process");
+}
+
+// A child that is pid 1 of a namespace is spared by signals that it does not handle, but not by this.
+#[test]
+fn a_child_in_another_pid_namespace_is_killed_with_its_parent() {
+    if !may_unshare() {
+        return;
+    }
+    let mut parent = Role::new("leaves a child").start();
+    let child = parent.receive();
+    assert!(Path::new("/proc").join(&child).exists(), "the child runs");
+    parent.kill();
+    assert_eq!(parent.receive_or_end(), None, "the child has ended, too");
 }

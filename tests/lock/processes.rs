@@ -686,6 +686,28 @@ fn a_child_that_outlives_the_dead_parent_keeps_the_lock_until_it_ends() {
     assert_eq!(dead.writer_id(), writer_id);
 }
 
+/// How many pipes of this process have something to read, but for the test's commands.
+fn readable_pipes() -> usize {
+    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+    let is_pipe = |number: &i32| {
+        let link = std::fs::read_link(format!("/proc/self/fd/{number}"));
+        link.is_ok_and(|link| link.display().to_string().starts_with("pipe:"))
+    };
+    let is_readable = |number: &i32| {
+        #[allow(
+            unsafe_code,
+            reason = "the descriptors of the library are known by number only"
+        )]
+        // SAFETY: the descriptor is open, and no other thread of this role closes it.
+        let pipe = unsafe { std::os::fd::BorrowedFd::borrow_raw(*number) };
+        let mut polled = [PollFd::new(pipe, PollFlags::POLLIN)];
+        poll(&mut polled, PollTimeout::ZERO).expect("the descriptor is open");
+        let events = polled.first().and_then(PollFd::revents);
+        events.is_some_and(|events| events.contains(PollFlags::POLLIN))
+    };
+    (3..100).filter(is_pipe).filter(is_readable).count()
+}
+
 /// Holds the lock as pid 1 of one namespace, and forks a child that is pid 1 of the next.
 fn forks_as_pid_one() {
     let data = PathBuf::from(support::arg("DATA"));
@@ -698,16 +720,27 @@ fn forks_as_pid_one() {
         .keepalive(None)
         .try_acquire(&data)
         .expect("the lock is free");
+    let token = rvlf::CancelToken::new();
     nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID)
         .expect("this process is root of its namespaces");
     let mut lock = Some(lock);
     let child = support::fork(|| {
+        token.cancel();
         let is_first = std::process::id() == 1;
         is_first && lock.take().is_some_and(child_is_refused)
     });
     support::join(
         child,
         "a child differs from its parent though both are pid 1",
+    );
+    assert!(
+        !token.is_cancelled(),
+        "the child has cancelled its own copy"
+    );
+    assert_eq!(
+        readable_pipes(),
+        0,
+        "a waiter that polls the token would be woken without end"
     );
     let lock = lock.take().expect("the parent's own copy is untouched");
     lock.check().expect("the parent holds the lock as before");

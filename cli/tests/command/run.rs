@@ -1,12 +1,14 @@
 //! `rvlf run`: one command at a time, what the next one gets, and exit statuses.
 
 use std::io::{BufRead, BufReader, Read};
-use std::process::Child;
+use std::process::{Child, Command, Stdio};
 
 use nix::sys::signal::{Signal, kill};
 use rvlf::WriterId;
 
-use crate::support::{Directory, Holder, LONG_AGO, STUBBORN, kernel_is_witness, output_of, vector};
+use crate::support::{
+    Directory, Holder, LONG_AGO, RVLF, STUBBORN, kernel_is_witness, output_of, skip, vector,
+};
 
 // A script checks for a writer before it copies a file. A status of 0 for a held lock makes it copy a
 // file that is half written.
@@ -297,4 +299,30 @@ fn a_lock_that_was_reclaimed_by_age_is_not_reported_as_that_of_a_dead_process() 
         "{message}"
     );
     assert!(!message.contains("ended"), "{message}");
+}
+
+// `unshare --pid` without --fork executes rvlf in a process that can start no thread. rvlf printed
+// "Invalid argument".
+#[test]
+fn a_process_that_can_start_no_thread_is_named_with_a_next_step() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root may make a pid namespace");
+    }
+    let dir = Directory::new();
+    for verb in [&["run", "d.rvf", "--", "true"][..], &["wait", "d.rvf"]] {
+        let rvlf = dir.command(verb);
+        let mut command = Command::new("unshare");
+        command.arg("--pid").arg(RVLF).args(rvlf.get_args());
+        command.current_dir(dir.path()).stderr(Stdio::piped());
+        let child = command.spawn().expect("util-linux is installed");
+        let refused = output_of(child, "rvlf under unshare --pid");
+        assert_ne!(refused.code(), 0, "{verb:?}");
+        let (cause, step) = ("unshare(CLONE_NEWPID)", "unshare --fork");
+        let message = &refused.stderr;
+        assert!(
+            message.contains(cause) && message.contains(step),
+            "{message}"
+        );
+    }
+    assert!(dir.is_empty(), "no lock file is left");
 }

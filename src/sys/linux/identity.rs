@@ -13,11 +13,21 @@ use super::procfs;
 use crate::record::Pid;
 use crate::sys::Identity;
 
+/// `None` where a page cannot be wiped by a fork: before Linux 4.14.
+static PAGE: OnceLock<Option<Page>> = OnceLock::new();
+
+/// Whether this process is `process`, and no forked child of it. Reads nothing: async-signal-safe.
+pub(in crate::sys) fn is_this_process(process: Identity) -> bool {
+    match PAGE.get().and_then(Option::as_ref) {
+        Some(page) => page.get() == Some(process),
+        None => std::process::id() == process.pid.get(),
+    }
+}
+
 /// This process's identity, read once in each process: the page that remembers it is wiped in a
 /// forked child, also by clone(2) called directly, and also where the child has its parent's pid in
 /// a new pid namespace. madvise(2), MADV_WIPEONFORK
 pub(in crate::sys) fn identity() -> io::Result<Identity> {
-    static PAGE: OnceLock<Option<Page>> = OnceLock::new();
     if PAGE.get().is_none() {
         // `set`, not `get_or_init`: a child that is forked while another thread runs an initialiser
         // would wait for that thread indefinitely. If two threads make a page, one page is leaked.

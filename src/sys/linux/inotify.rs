@@ -124,6 +124,11 @@ impl Armed {
     }
 }
 
+/// A descriptor that becomes readable when this process ends.
+pub(in crate::sys) fn end_of_this_process() -> Option<Descriptor<OwnedFd>> {
+    pidfd_open(Pid::new(std::process::id())?).ok()
+}
+
 /// pidfd_open(2), which nix does not have.
 fn pidfd_open(pid: Pid) -> io::Result<Descriptor<OwnedFd>> {
     let flags: libc::c_uint = 0;

@@ -22,9 +22,9 @@ use nix::unistd::linkat;
 use super::calls::{errno, link_then_unlink, retry};
 use crate::judge::FileSystem;
 
-pub(super) use identity::identity;
+pub(super) use identity::{identity, is_this_process};
 pub(crate) use inotify::{Watch, close_spare_watch};
-pub(super) use inotify::{wait, watch, watches_process};
+pub(super) use inotify::{end_of_this_process, wait, watch, watches_process};
 pub(super) use mark::{is_marked, mark};
 pub(super) use mount::is_mount_point;
 #[cfg(feature = "table")]
