@@ -148,7 +148,7 @@ pub use lock_file::{LockFile, inspect, remove_leftovers};
 #[cfg(feature = "std")]
 pub use loss::{LossReason, Lost};
 #[cfg(feature = "std")]
-pub use protocol::lock_path_for;
+pub use protocol::{Released, lock_path_for};
 #[cfg(feature = "std")]
 pub use sys::{CancelToken, FileKind};
 #[cfg(feature = "std")]

@@ -12,8 +12,10 @@ use std::time::Duration;
 use crate::error::{AcquireError, HoldError, IoError};
 use crate::judge::StalePolicy;
 use crate::loss::{Lost, OnLost};
-use crate::protocol::keepalive::{self, Registration};
-use crate::protocol::{self, AcquireOptions, Acquired, Held, Place, PublishOptions, lock_path_for};
+use crate::protocol::keepalive::{self, REFRESH_INTERVAL, Registration};
+use crate::protocol::{
+    self, AcquireOptions, Acquired, Held, Patience, Place, PublishOptions, Released, lock_path_for,
+};
 use crate::record::{Record, WriterId};
 #[cfg(unix)]
 use crate::sys::child::{self, DeathSignal};
@@ -349,6 +351,12 @@ impl WriterLock {
 
     /// Releases the lock: unlinks the lock file, then closes it.
     ///
+    /// If the lock was lent ([`lend_to`](WriterLock::lend_to),
+    /// [`try_clone_descriptor`](WriterLock::try_clone_descriptor)) and another process still has the
+    /// descriptor after 63 ms, the lock file stays, and the result is [`Released::StillOpen`]: the
+    /// kernel counts the lock as held until that process closes the descriptor or ends. So does a copy
+    /// that this process keeps.
+    ///
     /// The unlink needs the rights of the acquisition. A process that acquires as root and then
     /// gives up its user (setuid(2)) can never release in a directory that its new user may not
     /// write to, or whose sticky bit protects the file: [`reclaimed`](WriterLock::reclaimed) reports
@@ -368,14 +376,65 @@ impl WriterLock {
     /// # Errors
     ///
     /// [`ReleaseError`], which gives the lock back. After [`HoldError::Lost`] nothing is left to
-    /// release, and nothing at the lock path was touched.
+    /// release, and nothing at the lock path was touched. After [`HoldError::Io`] the lock is still
+    /// held, and the call may be repeated; but if a lent lock was closed before the error, it is held
+    /// no more, and the next writer recovers it.
     #[expect(
         clippy::result_large_err,
         reason = "once per hold, and it carries the lock"
     )]
-    pub fn release(self) -> Result<(), ReleaseError> {
+    pub fn release(self) -> Result<Released, ReleaseError> {
+        self.release_with(&Patience::NONE)
+    }
+
+    /// The same, but waits up to `timeout` until no other process has a descriptor that was lent, and
+    /// refreshes the record every 10 s meanwhile. `cancel` ends the wait at once.
+    ///
+    /// Blocks; polls every 10 ms at first, later every 500 ms, because the kernel generates no event
+    /// when the last process closes the descriptor. If this process is killed during the wait, the lock
+    /// stays held by the processes that have the descriptor.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("log");
+    /// use std::time::Duration;
+    /// use rvlf::{CancelToken, Released, WriterLock};
+    ///
+    /// let lock = WriterLock::try_acquire(&path)?;
+    /// let mut command = std::process::Command::new("sh");
+    /// // The shell ends at once, and leaves a writer behind.
+    /// lock.lend_to(command.args(["-c", "sleep 0.1 &"]))?;
+    /// command.status()?;
+    /// let released = lock.release_within(Duration::from_secs(60), &CancelToken::new())?;
+    /// assert_eq!(released, Released::Free);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// As [`release`](WriterLock::release).
+    #[expect(
+        clippy::result_large_err,
+        reason = "once per hold, and it carries the lock"
+    )]
+    pub fn release_within(
+        self,
+        timeout: Duration,
+        cancel: &CancelToken,
+    ) -> Result<Released, ReleaseError> {
+        self.release_with(&Patience {
+            timeout,
+            cancel: std::slice::from_ref(cancel),
+        })
+    }
+
+    #[expect(
+        clippy::result_large_err,
+        reason = "once per hold, and it carries the lock"
+    )]
+    fn release_with(self, patience: &Patience<'_>) -> Result<Released, ReleaseError> {
         self.held
-            .release()
+            .release(patience)
             .map_err(|error| ReleaseError { error, lock: self })
     }
 
@@ -413,8 +472,9 @@ impl WriterLock {
     /// that made this call. After unshare(CLONE_NEWPID) the first child is pid 1 of its namespace,
     /// and the kernel drops a SIGTERM for which it has no handler.
     ///
-    /// Releasing the lock removes its file whether the child has ended or not: wait for the child
-    /// first. `command` keeps two descriptors of its own until it is dropped.
+    /// A release leaves the lock to the processes that still have the descriptor
+    /// ([`Released::StillOpen`]). Spawn `command` before the release: afterwards its spawn fails
+    /// (EBADF).
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -443,7 +503,7 @@ impl Drop for WriterLock {
         self.registration = None;
         // The keepalive thread may be refreshing this lock at this moment and keep it alive:
         // release the lock now, not when that refresh has ended.
-        let _ = self.held.release();
+        let _ = self.held.release(&Patience::NONE);
     }
 }
 
@@ -558,7 +618,7 @@ pub struct LockOptions {
 impl LockOptions {
     /// The default interval of refreshes, 10 s: three refreshes fit into the 30 s after which a
     /// dead process's record is stale on its own host.
-    pub const DEFAULT_KEEPALIVE: Duration = Duration::from_secs(10);
+    pub const DEFAULT_KEEPALIVE: Duration = REFRESH_INTERVAL;
 
     /// The defaults, as each method documents them.
     ///

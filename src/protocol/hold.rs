@@ -3,6 +3,8 @@
 //!
 //! Source: `spec/protocol.md#refresh`.
 
+#[cfg(all(unix, not(rvlf_unsupported)))]
+use std::fs::File;
 use std::io;
 #[cfg(unix)]
 use std::os::fd::OwnedFd;
@@ -15,6 +17,7 @@ use super::acquire::{AcquireOptions, Attempt, Attempts};
 use super::breaking::BrokenLock;
 use super::callback::ReservedThread;
 use super::keepalive::Refresh;
+use super::lent::{Lent, Patience, Released};
 use super::publish::{Published, Recorded};
 use super::release::PathOwner;
 use super::wait::{Look, Waited, Waiter};
@@ -51,6 +54,7 @@ pub(crate) struct Held<S: Sys> {
     reserved: OnceLock<Arc<ReservedThread>>,
     /// The descriptor that carries the kernel lock; `None` once it is closed. Locked during I/O.
     file: Mutex<Option<S::File>>,
+    pub(super) lent: Mutex<Lent<S::File>>,
     /// Never locked during I/O.
     status: Mutex<Status>,
 }
@@ -137,6 +141,7 @@ impl<S: Sys> Held<S> {
             on_lost: options.on_lost.clone(),
             reserved: OnceLock::new(),
             file: Mutex::new(Some(file)),
+            lent: Mutex::default(),
             status: Mutex::new(Status {
                 last: recorded,
                 loss: None,
@@ -210,7 +215,7 @@ impl<S: Sys> Held<S> {
     }
 
     /// Whether contenders by this path see the lock.
-    fn check_directory(&self) -> Result<(), LossReason> {
+    pub(super) fn check_directory(&self) -> Result<(), LossReason> {
         match self.known_loss() {
             Some(loss) => Err(loss),
             None if self.has_moved() => Err(self.lose(LossReason::Moved)),
@@ -262,11 +267,11 @@ impl<S: Sys> Held<S> {
         }
     }
 
-    fn path_owner(&self) -> Result<PathOwner, IoError> {
+    pub(super) fn path_owner(&self) -> Result<PathOwner, IoError> {
         self.place.path_owner(self.id, self.record().writer_id())
     }
 
-    fn note(&self, owner: PathOwner) -> Result<(), LossReason> {
+    pub(super) fn note(&self, owner: PathOwner) -> Result<(), LossReason> {
         match owner {
             PathOwner::Us => Ok(()),
             PathOwner::NoFile => Err(self.lose(LossReason::Removed)),
@@ -275,7 +280,7 @@ impl<S: Sys> Held<S> {
     }
 
     /// Makes a loss sticky, and reports it once.
-    fn lose(&self, reason: LossReason) -> LossReason {
+    pub(super) fn lose(&self, reason: LossReason) -> LossReason {
         let mut status = lock(&self.status);
         if let Some(earlier) = status.loss
             && (earlier.is_final() || !reason.is_final())
@@ -302,7 +307,7 @@ impl<S: Sys> Held<S> {
         }
     }
 
-    fn lost_error(&self, reason: LossReason) -> HoldError {
+    pub(super) fn lost_error(&self, reason: LossReason) -> HoldError {
         HoldError::Lost(self.lost(reason))
     }
 
@@ -332,14 +337,14 @@ impl<S: Sys> Held<S> {
 
     /// A mount that goes by names may send a write through an old descriptor to the file that has the
     /// name now: a whole record would make a successor's file ours again.
-    fn ensure_own_record(&self) -> Result<(), HoldError> {
+    pub(super) fn ensure_own_record(&self) -> Result<(), HoldError> {
         let owner = self.path_owner().map_err(HoldError::Io)?;
         self.note(owner).map_err(|loss| self.lost_error(loss))
     }
 
     /// Writes all 104 bytes: other programs may have truncated or overwritten the file (`: > d.lock`),
     /// and the new time alone would make something of it that no contender recovers.
-    fn write_record(&self, file: &S::File) -> Result<(), IoError> {
+    pub(super) fn write_record(&self, file: &S::File) -> Result<(), IoError> {
         let (sys, path) = (self.place.sys(), self.place.lock_path());
         // Read before the write, which may hang: others judge by the time that it carries.
         let now = sys.now();
@@ -358,25 +363,29 @@ impl<S: Sys> Held<S> {
         Ok(())
     }
 
-    /// Unlinks the lock file if it is ours, then closes it. A second call does nothing.
+    /// Unlinks the lock file if it is the holder's and no process keeps a descriptor that was lent,
+    /// then closes it. A second call does nothing.
     ///
-    /// After an I/O error the lock is still held; after a loss nothing at the path is touched.
-    pub(crate) fn release(&self) -> Result<(), HoldError> {
+    /// After an I/O error the lock is still held, but not once the descriptor of a lent lock is
+    /// closed; after a loss nothing at the path is touched.
+    pub(crate) fn release(&self, patience: &Patience<'_>) -> Result<Released, HoldError> {
         if self.is_forked() {
             self.close_in_child();
             return Err(self.lost_error(LossReason::Forked));
         }
         let mut file = lock(&self.file);
         if file.is_none() {
-            return Ok(());
+            return Ok(Released::Free);
         }
         let outcome = match self.loss_before_unlink(file.as_ref()) {
             Some(loss) => Err(loss),
+            None if self.is_lent() && !sabotaged!(self.place.entry.sys, Lent) => {
+                return self.release_lent(file, patience);
+            }
             None => {
-                // Before the unlink, after which the whole path shows our file no more.
+                // Before the unlink, after which the whole path shows the file no more.
                 let checked = self.check_directory();
-                let writer_id = self.record().writer_id();
-                let unlinked = self.place.unlink_own(self.id, writer_id);
+                let unlinked = self.place.unlink_own(self.id, self.record().writer_id());
                 self.note(unlinked.map_err(HoldError::Io)?).and(checked)
             }
         };
@@ -386,7 +395,8 @@ impl<S: Sys> Held<S> {
         if outcome.is_err() {
             self.give_up();
         }
-        outcome.map_err(|loss| self.lost_error(loss))
+        let released = outcome.map(|()| Released::Free);
+        released.map_err(|loss| self.lost_error(loss))
     }
 
     /// The loss that forbids to unlink whatever is at the path.
@@ -418,12 +428,12 @@ impl<S: Sys> Held<S> {
     /// The owner writes under this hold no more, and its file is closed. If the record is still at the
     /// path, this process need not wait until it looks old. The record of a hold that was released has
     /// gone.
-    fn give_up(&self) {
+    pub(super) fn give_up(&self) {
         let id = self.published.writer_id();
         self.place.sys().own_holds().given_up(id);
     }
 
-    fn close(&self, file: S::File) {
+    pub(super) fn close(&self, file: S::File) {
         if self.is_lock_file(&file) {
             drop(file);
         } else {
@@ -442,7 +452,7 @@ fn is_bad_descriptor(error: &io::Error) -> bool {
 
 impl<S: Sys> Drop for Held<S> {
     fn drop(&mut self) {
-        let _ = self.release();
+        let _ = self.release(&Patience::NONE);
         // An error left the file open; closing it gives the kernel lock up.
         let file = self.file.get_mut().unwrap_or_else(PoisonError::into_inner);
         if let Some(file) = file.take() {
@@ -473,16 +483,20 @@ impl<S: Sys> Refresh for Held<S> {
 impl Held<Host> {
     /// Lets the child of `command` inherit the open lock file.
     pub(crate) fn lend_to(&self, command: &mut Command) -> io::Result<()> {
-        child::inherit(command, self.clone_descriptor()?);
+        let copy = Arc::new(self.clone_descriptor()?);
+        child::inherit(command, Arc::downgrade(&copy));
+        self.lend(Some(copy));
         Ok(())
     }
 
     /// A second descriptor of the open lock file, close-on-exec.
     pub(crate) fn try_clone_descriptor(&self) -> io::Result<OwnedFd> {
-        self.clone_descriptor()?.into_inner()
+        let copy = self.clone_descriptor()?.into_inner()?;
+        self.lend(None);
+        Ok(copy.into())
     }
 
-    fn clone_descriptor(&self) -> io::Result<Descriptor<OwnedFd>> {
+    fn clone_descriptor(&self) -> io::Result<Descriptor<File>> {
         let released = || io::Error::other("the lock is not held any more");
         // In a forked child the file may be locked by a thread that the child does not have.
         if self.known_loss().is_some() {

@@ -101,6 +101,9 @@ struct State {
     wakes_at: Option<Duration>,
 }
 
+/// Three refreshes fit into the 30 s after which a dead process's record is stale on its own host.
+pub(crate) const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
+
 /// How long the scheduling thread stays when nothing is held. Without this a program that acquires
 /// and releases again and again would start a thread each time, which costs more than the lock.
 const LINGER: Duration = Duration::from_secs(1);

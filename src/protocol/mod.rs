@@ -21,7 +21,8 @@
 //! | `publish`, `unsettled` | a record at the lock path, and what takes it back |
 //! | `acquire` | one attempt: examine, break, publish |
 //! | `wait`, `pace` | the pauses between attempts |
-//! | `hold`, `keepalive`, `schedule`, `release` | the lock while it is held, its refreshes and its end |
+//! | `hold`, `keepalive`, `schedule` | the lock while it is held, and its refreshes |
+//! | `release`, `lent` | its end, and its end where other processes have its descriptor |
 
 mod acquire;
 mod aside;
@@ -34,6 +35,7 @@ mod examine;
 mod hold;
 pub(crate) mod keepalive;
 mod leftovers;
+mod lent;
 pub(crate) mod pace;
 mod place;
 mod publish;
@@ -57,6 +59,8 @@ pub(crate) use evidence::Purpose;
 pub(crate) use examine::{Examination, LockFileState};
 pub(crate) use hold::{Acquired, Held};
 pub(crate) use leftovers::remove_leftovers_at;
+pub(crate) use lent::Patience;
+pub use lent::Released;
 pub(crate) use place::Place;
 pub use place::lock_path_for;
 pub(crate) use publish::PublishOptions;

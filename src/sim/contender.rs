@@ -11,8 +11,8 @@ use crate::error::{AcquireError, HoldError, IoError};
 use crate::judge::StalePolicy;
 use crate::loss::Lost;
 use crate::protocol::{
-    AcquireOptions, Acquired, BreakOutcome, DOUBTS, Examination, Held, LockFileState, Place,
-    PublishOptions, Purpose,
+    AcquireOptions, Acquired, BreakOutcome, DOUBTS, Examination, Held, LockFileState, Patience,
+    Place, PublishOptions, Purpose, Released,
 };
 use crate::record::{Record, WriterId};
 use crate::sys::{Access, CancelToken, Sys};
@@ -193,13 +193,28 @@ impl SimLock {
     ///
     /// [`HoldError`], which has the same two cases.
     pub fn release(self) -> Result<(), HoldError> {
-        self.0.release()
+        self.end().map(drop)
+    }
+
+    /// The same, with what [`WriterLock::release`](crate::WriterLock::release) returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`release`](SimLock::release).
+    pub fn end(self) -> Result<Released, HoldError> {
+        self.0.release(&Patience::NONE)
+    }
+
+    /// As [`WriterLock::lend_to`](crate::WriterLock::lend_to): a child that this process forks has the
+    /// descriptor.
+    pub fn lend(&self) {
+        self.0.lend(None);
     }
 }
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        let _ = self.0.release();
+        let _ = self.0.release(&Patience::NONE);
     }
 }
 

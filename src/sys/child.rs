@@ -4,11 +4,14 @@
 #![allow(unsafe_code, reason = "pre_exec")]
 
 #[cfg(not(rvlf_unsupported))]
-use std::os::fd::OwnedFd;
-#[cfg(not(rvlf_unsupported))]
+use std::fs::File;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+#[cfg(not(rvlf_unsupported))]
+use std::sync::Weak;
 
+#[cfg(not(rvlf_unsupported))]
+use nix::errno::Errno;
 #[cfg(not(rvlf_unsupported))]
 use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
@@ -16,15 +19,16 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 use super::descriptor::Descriptor;
 
 /// Lets the child of `command` inherit `descriptor`, and no other child: in this process it stays
-/// close-on-exec. The spawn fails if other code has closed the descriptor.
+/// close-on-exec. The spawn fails if the descriptor is dropped by then, or other code has closed it.
 #[cfg(not(rvlf_unsupported))]
-pub(crate) fn inherit(command: &mut Command, descriptor: Descriptor<OwnedFd>) {
+pub(crate) fn inherit(command: &mut Command, descriptor: Weak<Descriptor<File>>) {
     let keep_on_exec = move || {
+        let descriptor = descriptor.upgrade().ok_or(Errno::EBADF)?;
         fcntl(descriptor.get()?, FcntlArg::F_SETFD(FdFlag::empty()))?;
         Ok(())
     };
-    // SAFETY: the closure makes system calls on a descriptor that it owns, which are
-    // async-signal-safe; it neither allocates nor locks.
+    // SAFETY: the closure counts atomically, and makes system calls that are async-signal-safe on a
+    // descriptor that stays open as long as the closure counts it; it neither allocates nor locks.
     unsafe { command.pre_exec(keep_on_exec) };
 }
 

@@ -106,10 +106,13 @@ impl<T: AsFd> Descriptor<T> {
     }
 
     /// A second descriptor of the same open file description, close-on-exec.
-    pub(crate) fn try_clone(&self) -> io::Result<Descriptor<OwnedFd>> {
+    pub(crate) fn try_clone(&self) -> io::Result<Descriptor<T>>
+    where
+        T: From<OwnedFd>,
+    {
         let copy = self.get()?.as_fd().try_clone_to_owned()?;
         Ok(Descriptor {
-            inner: Some(copy),
+            inner: Some(copy.into()),
             witness: self.witness,
         })
     }

@@ -116,6 +116,11 @@ mod simulated {
         /// A holder checks that its descriptor, and so its kernel lock, is still there before it
         /// unlinks.
         UnlinkUnderLock,
+        /// A holder that has lent its descriptor unlinks only once no other process has it. (Disabled:
+        /// unlinks as any holder.)
+        Lent,
+        /// It compares the path again before that unlink.
+        LentPath,
         /// A publish that fails removes the file that it made.
         Withdraw,
         /// Off local file systems it makes that file short through its descriptor. (Disabled: unlinks

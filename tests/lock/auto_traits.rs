@@ -20,7 +20,7 @@ use rvlf::record::{
 use rvlf::{
     AcquireError, Alias, BreakError, CancelToken, Durability, Escaped, FileKind, Foreign,
     HoldError, Holder, IoError, LockFile, LockOptions, LockState, LossReason, Lost, Reclaimed,
-    Record, ReleaseError, StalePolicy, WaitError, WriterId, WriterLock,
+    Record, ReleaseError, Released, StalePolicy, WaitError, WriterId, WriterLock,
 };
 
 /// The future of a wait, whose parameters the list leaves out.
@@ -43,7 +43,7 @@ fn every_public_type_is_send_sync_unpin_and_debug() {
         Escaped, Evidence, Field, FileKind, FileSystem, FirstBytes, Foreign, HoldError, Holder,
         HostMatch, Hostname, IoError, KernelLock, KernelStamp, LockFile, LockFuture, LockOptions, LockState,
         LossReason, Lost, OwnHold, ParseWriterIdError, Pid, PidOutOfRange, Process, Reason,
-        Reclaimed, Record, ReleaseError, StalePolicy, Stamp, Verdict, WaitError, WriterId,
+        Reclaimed, Record, ReleaseError, Released, StalePolicy, Stamp, Verdict, WaitError, WriterId,
         WriterLock,
     );
 }

@@ -131,7 +131,7 @@ fn victim() {
     support::report(report);
     support::next_command();
     match held.map(WriterLock::release) {
-        Some(Ok(())) => support::report("released"),
+        Some(Ok(_)) => support::report("released"),
         Some(Err(error)) => support::report(format_args!("not released: {error}")),
         None => support::report("nothing held"),
     }
@@ -153,7 +153,7 @@ fn run(
             (report, Some(lock))
         }
         ("Release", Some(lock)) => match lock.release() {
-            Ok(()) => ("released".into(), None),
+            Ok(_) => ("released".into(), None),
             Err(error) => (format!("error {error}"), Some(error.lock)),
         },
         ("Break" | "BreakLive", _) => {

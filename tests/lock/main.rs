@@ -8,6 +8,7 @@ mod directories;
 mod hard_cases;
 mod host_program;
 mod keepalive;
+mod lent;
 mod processes;
 mod soak;
 mod waiting;

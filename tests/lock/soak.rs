@@ -169,9 +169,10 @@ fn writer() {
         }
         match rng.below(4) {
             0 => drop(lock),
-            _ => lock
-                .release()
-                .unwrap_or_else(|error| panic!("a live holder lost its lock: {error}")),
+            _ => {
+                let released = lock.release();
+                released.unwrap_or_else(|error| panic!("a live holder lost its lock: {error}"));
+            }
         }
         std::thread::sleep(rng.micros(2000));
     }

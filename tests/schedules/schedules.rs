@@ -14,6 +14,7 @@ mod cancellation;
 mod clocks;
 mod directories;
 mod faults;
+mod lent;
 mod power;
 mod refreshes;
 mod systems;

@@ -111,7 +111,7 @@ pub fn worker() {
                 None => report("nothing held"),
             },
             "release" => match held.take().map(WriterLock::release) {
-                Some(Ok(())) => report("released"),
+                Some(Ok(_)) => report("released"),
                 Some(Err(error)) => report(format_args!("not released: {error}")),
                 None => report("nothing held"),
             },

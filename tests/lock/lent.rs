@@ -1,0 +1,157 @@
+//! A lock whose descriptor other processes have: it is free when the last of them has ended, and not
+//! before.
+#![cfg(all(unix, not(rvlf_unsupported)))]
+
+use std::io::{BufRead, BufReader};
+use std::path::Path;
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::time::Duration;
+
+use rvlf::{CancelToken, HoldError, LockFile, LockState, Released, WriterLock, lock_path_for};
+use support::{Role, is_absent, scratch};
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// What a command has left behind: it runs until its input ends, and has the descriptor.
+struct Leftover {
+    shell: Child,
+    input: ChildStdin,
+}
+
+/// Lends the lock to a shell that starts a process in the background and ends. Returns when the
+/// shell has ended.
+fn leave_a_process_behind(lock: &WriterLock) -> Leftover {
+    let mut command = Command::new("sh");
+    // A process in the background has /dev/null as its input.
+    command.args(["-c", "exec 3<&0; cat <&3 >/dev/null & echo started"]);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    lock.lend_to(&mut command).expect("the lock is held");
+    let mut shell = command.spawn().expect("there is a shell");
+    let input = shell.stdin.take().expect("it is a pipe");
+    let mut line = String::new();
+    let output = shell.stdout.take().expect("it is a pipe");
+    BufReader::new(output).read_line(&mut line).expect("a line");
+    assert_eq!(line, "started\n");
+    shell.wait().expect("it is a child of this process");
+    Leftover { shell, input }
+}
+
+impl Leftover {
+    fn end(self) {
+        drop(self.input);
+        drop(self.shell);
+    }
+}
+
+fn acquire(data: &Path) -> WriterLock {
+    WriterLock::try_acquire(data).expect("no other process holds it")
+}
+
+// A shell that ends before the writer that it has started: released with the shell, the lock was
+// acquired by the next one while that writer wrote.
+#[test]
+fn a_lock_is_not_free_before_what_the_child_has_started_has_ended() {
+    let dir = scratch();
+    let data = dir.path().join("data");
+    let lock = acquire(&data);
+    let leftover = leave_a_process_behind(&lock);
+    let released = lock.release().expect("the lock was held");
+    assert_eq!(released, Released::StillOpen);
+    // For this process and for others.
+    let error = WriterLock::try_acquire(&data).expect_err("the writer still runs");
+    assert!(error.is_held(), "{error}");
+    assert!(!error.to_string().contains("release it there"), "{error}");
+    let mut other = Role::worker(&data).ready();
+    other.expect("try", "held");
+    leftover.end();
+    let next = WriterLock::acquire(&data, MINUTE).expect("the last process has ended");
+    assert!(next.reclaimed().is_some());
+}
+
+#[test]
+fn a_lent_lock_is_free_at_once_when_no_process_has_the_descriptor() {
+    let dir = scratch();
+    let data = dir.path().join("data");
+    let lock = acquire(&data);
+    let mut command = Command::new("true");
+    lock.lend_to(&mut command).expect("the lock is held");
+    assert!(command.status().expect("it is installed").success());
+    // The command is still there, and its descriptor keeps no lock.
+    assert_eq!(lock.release().expect("the lock was held"), Released::Free);
+    assert!(is_absent(&lock_path_for(&data)));
+    command.status().expect_err("there is nothing to inherit");
+}
+
+#[test]
+fn a_dropped_lock_is_left_to_the_processes_that_have_the_descriptor() {
+    let dir = scratch();
+    let data = dir.path().join("data");
+    let lock = acquire(&data);
+    let leftover = leave_a_process_behind(&lock);
+    drop(lock);
+    let state = rvlf::inspect(&data).expect("it can be read");
+    assert!(matches!(state, LockState::Held(_)), "{state}");
+    leftover.end();
+}
+
+#[test]
+fn a_copy_of_the_descriptor_in_the_same_process_keeps_the_lock_too() {
+    let dir = scratch();
+    let data = dir.path().join("data");
+    let lock = acquire(&data);
+    let copy = lock.try_clone_descriptor().expect("the lock is held");
+    let released = lock.release().expect("the lock was held");
+    assert_eq!(released, Released::StillOpen);
+    WriterLock::try_acquire(&data).expect_err("the copy is open");
+    drop(copy);
+    let lock = acquire(&data);
+    assert!(lock.reclaimed().is_some());
+}
+
+#[test]
+fn a_release_waits_for_what_the_child_has_started() {
+    let dir = scratch();
+    let data = dir.path().join("data");
+    let lock = acquire(&data);
+    let leftover = leave_a_process_behind(&lock);
+    let waiting = std::thread::spawn(move || {
+        let released = lock.release_within(MINUTE, &CancelToken::new());
+        released.expect("the lock was held")
+    });
+    leftover.end();
+    assert_eq!(waiting.join().expect("no panic"), Released::Free);
+    assert!(is_absent(&lock_path_for(&data)));
+}
+
+#[test]
+fn a_release_that_waits_ends_at_once_when_it_is_cancelled() {
+    let dir = scratch();
+    let data = dir.path().join("data");
+    let lock = acquire(&data);
+    let leftover = leave_a_process_behind(&lock);
+    let token = CancelToken::new();
+    token.cancel();
+    let released = lock.release_within(Duration::MAX, &token);
+    assert_eq!(released.expect("the lock was held"), Released::StillOpen);
+    leftover.end();
+    let file = LockFile::open(&data).expect("the directory is there");
+    file.wait_until_free(MINUTE)
+        .expect("the last process has ended");
+}
+
+// The holder's file is gone: what is at the path belongs to the next holder.
+#[test]
+fn the_release_of_a_lent_lock_leaves_a_successors_file_alone() {
+    let dir = scratch();
+    let data = dir.path().join("data");
+    let lock = acquire(&data);
+    let leftover = leave_a_process_behind(&lock);
+    std::fs::remove_file(lock_path_for(&data)).expect("a person removes it");
+    let mut next = Role::worker(&data).ready();
+    next.expect("try", "got");
+    let error = lock.release().expect_err("the lock was lost");
+    assert!(matches!(error.error, HoldError::Lost(_)), "{error}");
+    assert!(!is_absent(&lock_path_for(&data)));
+    next.expect("release", "released");
+    leftover.end();
+}
