@@ -56,6 +56,7 @@
 //! | acquire the lock, or wait for it | [`WriterLock::try_acquire`], [`WriterLock::acquire`] |
 //! | change how it is acquired and kept | [`LockOptions`] |
 //! | end a wait from another thread | [`CancelToken`] |
+//! | see which processes keep a lock whose holder is gone | [`LockFile::locked_by`] |
 //! | wait in asynchronous code | [`WriterLock::acquire_async`] |
 //! | see who holds a lock, wait for it, or break it | [`inspect`], [`LockFile`] |
 //! | read and write records without I/O | [`Record`], [`record`] |
@@ -150,7 +151,7 @@ pub use loss::{LossReason, Lost};
 #[cfg(feature = "std")]
 pub use protocol::{Released, lock_path_for};
 #[cfg(feature = "std")]
-pub use sys::{CancelToken, FileKind};
+pub use sys::{CancelToken, FileKind, LockingProcess};
 #[cfg(feature = "std")]
 pub use task::LockFuture;
 

@@ -14,7 +14,7 @@ use crate::protocol::{
     self, BreakOutcome, Contention, Examination, LockFileState, Place, Purpose, remove_leftovers_at,
 };
 use crate::record::WriterId;
-use crate::sys::{CancelToken, Host};
+use crate::sys::{CancelToken, Host, LockingProcess};
 use crate::task::{self, LockFuture};
 
 /// The lock of one data file, seen from outside: a handle to inspect it, wait for it, break it, and
@@ -159,6 +159,44 @@ impl LockFile {
             LockFileState::Contended => LockState::Held(*Contention::changed_hands().holder),
             LockFileState::Lock(lock) => LockState::of(lock.holder),
         }))
+    }
+
+    /// The processes that have the lock file open with its kernel lock, sorted by pid, as far as this
+    /// user can see them: who keeps a lock whose holder is gone
+    /// ([`Reason::KernelLockOutlivesProcess`](crate::judge::Reason::KernelLockOutlivesProcess)), whose
+    /// recorded pid is another process, or whose record is damaged.
+    ///
+    /// A live holder is among them. Empty if the file is not locked or does not exist, and if no
+    /// process that has the lock can be seen from here: an ordinary user sees the user's own processes
+    /// alone, a process in a container those of the container, and no machine those of another one.
+    /// Processes that only examine the lock may appear; they have it for microseconds. On systems
+    /// other than Linux the result is always empty.
+    ///
+    /// Reads what procfs shows of each descriptor of each process, which takes milliseconds for
+    /// thousands of descriptors: for a message or a report, not for each attempt. Opens the lock file
+    /// only in a form that can neither be read nor written (O_PATH), so that no other process notices it.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// use rvlf::{LockFile, WriterLock};
+    ///
+    /// let file = LockFile::open(&path)?;
+    /// assert!(file.locked_by()?.is_empty(), "it is free");
+    /// let lock = file.try_acquire()?;
+    /// for process in file.locked_by()? {
+    ///     println!("kept open by {process}");
+    ///     assert_eq!(process.pid.get(), std::process::id());
+    /// }
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The directory or the lock file cannot be opened, or /proc cannot be listed.
+    pub fn locked_by(&self) -> Result<Vec<LockingProcess>, IoError> {
+        self.place()?.locked_by()
     }
 
     /// Waits up to `timeout` until the lock can be obtained: free, or stale. `Duration::MAX` waits

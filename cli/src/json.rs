@@ -3,13 +3,16 @@
 use std::ffi::OsStr;
 use std::path::Path;
 
-use rvlf::{LockState, lock_path_for};
+use rvlf::lock_path_for;
 use serde_json::{Map, Value, json};
 
+use crate::inspection::Inspection;
+
 /// One lock.
-pub fn lock_json(data: &Path, state: &LockState) -> Value {
-    let mut object = json!(state);
+pub fn lock_json(data: &Path, inspection: &Inspection) -> Value {
+    let mut object = json!(inspection.state);
     if let Some(object) = object.as_object_mut() {
+        object.insert("locked_by".into(), json!(inspection.locked_by));
         insert_path(object, "data_path", data.as_os_str());
         insert_path(object, "lock_path", lock_path_for(data).as_os_str());
     }

@@ -6,6 +6,7 @@ compile_error!("the command supports Unix systems only; the library builds on ev
 
 mod escape;
 mod exit;
+mod inspection;
 mod json;
 mod lock_bytes;
 mod messages;

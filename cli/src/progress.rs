@@ -14,6 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::signal::Signal;
 use rvlf::{CancelToken, Escaped, LockState};
 
+use crate::inspection::Inspection;
 use crate::signals::{Event, Events};
 use crate::{messages, render, thread};
 
@@ -64,8 +65,8 @@ pub fn wait_for<T: Send + 'static>(
                 finish(worker, events);
                 return Ok(Ended::BySignal(signal));
             }
-            Ok(Event::Inspected(state)) => {
-                display.show(data, &state);
+            Ok(Event::Inspected(inspection)) => {
+                display.show(data, &inspection);
                 observer = observer.filter(|_| !display.is_complete());
             }
             Ok(Event::Child | Event::Lost(_)) => {}
@@ -117,8 +118,8 @@ impl Observer {
 
 fn observe(data: &Path, sender: &Sender<Event>, stopped: &Receiver<()>) {
     loop {
-        if let Ok(state) = rvlf::inspect(data)
-            && sender.send(Event::Inspected(Box::new(state))).is_err()
+        if let Ok(inspection) = Inspection::of(data)
+            && sender.send(Event::Inspected(Box::new(inspection))).is_err()
         {
             return;
         }
@@ -144,14 +145,14 @@ impl Display {
         Display::Live(ProgressBar::new_spinner().with_style(style))
     }
 
-    fn show(&mut self, data: &Path, state: &LockState) {
-        let LockState::Held(holder) = state else {
+    fn show(&mut self, data: &Path, inspection: &Inspection) {
+        let LockState::Held(holder) = &inspection.state else {
             return;
         };
         if holder.is_this_process() {
             return;
         }
-        let (data, held) = (Escaped::path(data), render::line(state));
+        let (data, held) = (Escaped::path(data), render::line(inspection));
         let message = format!("waiting for {data}: {held}");
         match self {
             Display::Live(bar) => {

@@ -5,13 +5,23 @@ use std::path::Path;
 
 use clap::builder::styling::{AnsiColor, Style};
 use rvlf::judge::{Age, Reason, Verdict};
-use rvlf::{Escaped, Holder, LockState, lock_path_for};
+use rvlf::{Escaped, Holder, LockState, LockingProcess, lock_path_for};
 
 use crate::escape::shell_word;
+use crate::inspection::{self, Inspection};
 use crate::{exit, time};
 
 /// The state, its reason and the holder, in one line.
-pub fn line(state: &LockState) -> String {
+pub fn line(inspection: &Inspection) -> String {
+    let line = state_line(&inspection.state);
+    match inspection.kept_open() {
+        Some(kept_open) => format!("{line}; {kept_open}"),
+        None => line,
+    }
+}
+
+/// The same without the processes that keep the lock.
+pub fn state_line(state: &LockState) -> String {
     match state.reason() {
         Some(reason) => format!("{}: {reason}", summary(state)),
         None => summary(state),
@@ -112,28 +122,55 @@ pub fn next_step(state: &LockState, data: &Path) -> Option<String> {
 /// All that is known of a lock, in labelled lines.
 pub struct Block<'a> {
     pub data: &'a Path,
-    pub state: &'a LockState,
+    pub inspection: &'a Inspection,
 }
 
 impl Display for Block<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (data, style) = (Escaped::path(self.data), style(self.state));
-        writeln!(f, "{data}: {style}{}{style:#}", summary(self.state))?;
-        if matches!(self.state, LockState::Free) {
+        let state = &self.inspection.state;
+        let (data, style) = (Escaped::path(self.data), style(state));
+        writeln!(f, "{data}: {style}{}{style:#}", summary(state))?;
+        if matches!(state, LockState::Free) {
             return Ok(());
         }
-        if let Some(reason) = self.state.reason() {
+        if let Some(reason) = state.reason() {
             write_label(f, "reason", reason)?;
         }
-        if let Some(holder) = self.state.holder() {
+        if let Some(processes) = &self.inspection.locked_by {
+            write_processes(f, processes, inspection::is_local(state))?;
+        }
+        if let Some(holder) = state.holder() {
             write_holder(f, holder)?;
         }
         write_label(f, "lock file", Escaped::path(&lock_path_for(self.data)))?;
-        match next_step(self.state, self.data) {
+        match next_step(state, self.data) {
             Some(step) => write_label(f, "next step", step),
             None => Ok(()),
         }
     }
+}
+
+fn write_processes(
+    f: &mut fmt::Formatter<'_>,
+    processes: &[LockingProcess],
+    is_local: bool,
+) -> fmt::Result {
+    const LABEL: &str = "kept open";
+    for process in processes {
+        write_label(f, LABEL, format_args!("by {process}"))?;
+    }
+    if !processes.is_empty() {
+        return Ok(());
+    }
+    write_label(
+        f,
+        LABEL,
+        if is_local {
+            "by a process that this user cannot see from here: another user's, or in another container"
+        } else {
+            "by no process that this user can see: perhaps on another machine"
+        },
+    )
 }
 
 fn write_holder(f: &mut fmt::Formatter<'_>, holder: &Holder) -> fmt::Result {

@@ -5,11 +5,12 @@ use std::io;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use nix::sys::signal::{SigSet, Signal};
-use rvlf::{LockState, Lost};
+use rvlf::Lost;
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
+use crate::inspection::Inspection;
 use crate::thread;
 
 #[derive(Debug)]
@@ -25,8 +26,8 @@ pub enum Event {
     Child,
     /// The worker thread has ended.
     WorkDone,
-    /// The state of a lock that another process holds.
-    Inspected(Box<LockState>),
+    /// A lock that another process holds.
+    Inspected(Box<Inspection>),
     /// The lock was lost.
     Lost(Lost),
 }

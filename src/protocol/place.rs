@@ -13,7 +13,8 @@ use crate::record::{DecodeError, Record};
 use crate::sys::entry::{Entry, present};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{
-    Access, Context, FileId, FileKind, Flock, FlockOutcome, IoError, Prefix, Stat, Sys,
+    Access, Context, FileId, FileKind, Flock, FlockOutcome, Host, IoError, LockingProcess, Prefix,
+    Stat, Sys,
 };
 
 /// How often content with a wrong checksum is read again: a read may see half of a refresh.
@@ -172,6 +173,19 @@ impl<S: Sys> Place<S> {
     /// so nothing may cut it short.
     pub(super) fn settle(&self, time: Duration) {
         self.sys().wait(None, &[], time);
+    }
+}
+
+impl Place<Host> {
+    /// The processes that share a kernel lock of the lock file, as far as this user may see them. A fact
+    /// for people, which decides nothing: the simulated kernel does not have it.
+    pub(crate) fn locked_by(&self) -> Result<Vec<LockingProcess>, IoError> {
+        let found = present(self.sys().flock_holders(&self.entry.dir, &self.entry.name));
+        let found = found.context(
+            "find the processes that have locked the file",
+            self.lock_path(),
+        )?;
+        Ok(found.unwrap_or_default())
     }
 }
 

@@ -32,6 +32,7 @@ mod facts;
 pub(crate) mod hooks;
 mod io_error;
 pub(crate) mod latch;
+mod locking_process;
 mod own_holds;
 #[cfg(all(unix, not(rvlf_unsupported)))]
 mod poll;
@@ -73,6 +74,7 @@ pub(crate) use facts::{
 };
 pub(crate) use io_error::Context;
 pub use io_error::IoError;
+pub use locking_process::LockingProcess;
 pub(crate) use own_holds::{FailedPublish, OwnHolds};
 #[cfg(all(unix, not(rvlf_unsupported)))]
 pub(crate) use platform::close_spare_watch;

@@ -20,7 +20,7 @@ pub(super) use super::calls::is_of_another_device as is_mount_point;
 use super::calls::link_then_unlink;
 #[cfg(target_os = "linux")]
 use super::descriptor::Descriptor;
-use super::{CancelToken, Identity, Liveness, Now, WakeReason};
+use super::{CancelToken, Identity, Liveness, LockingProcess, Now, WakeReason};
 use crate::judge::FileSystem;
 use crate::record::Pid;
 
@@ -73,6 +73,11 @@ pub(super) fn is_this_process(process: Identity) -> bool {
 #[cfg(target_os = "linux")]
 pub(super) fn end_of_this_process() -> Option<Descriptor<OwnedFd>> {
     None
+}
+
+/// No other system shows who shares an flock(2) lock in a file.
+pub(super) fn flock_holders(_dir: &File, _name: &OsStr) -> io::Result<Vec<LockingProcess>> {
+    Ok(Vec::new())
 }
 
 pub(super) fn process(pid: Pid, _now: impl FnOnce() -> Now) -> Liveness {

@@ -24,8 +24,8 @@ use super::cancel::CancelToken;
 use super::descriptor::Descriptor;
 use super::latch::wait_any;
 use super::{
-    Access, FileId, FileKind, Flock, FlockOutcome, Identity, Liveness, Now, OwnHolds, Prefix, Stat,
-    SyncMode, Sys, WakeReason, nanos, platform,
+    Access, FileId, FileKind, Flock, FlockOutcome, Identity, Liveness, LockingProcess, Now,
+    OwnHolds, Prefix, Stat, SyncMode, Sys, WakeReason, nanos, platform,
 };
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid, RECORD_LEN};
@@ -33,6 +33,17 @@ use crate::record::{Hostname, Pid, RECORD_LEN};
 /// The operating system that this program runs on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Host;
+
+impl Host {
+    /// The processes that share a kernel lock of the file `name`, as far as this user may see them.
+    pub(crate) fn flock_holders(
+        &self,
+        dir: &Descriptor<File>,
+        name: &OsStr,
+    ) -> io::Result<Vec<LockingProcess>> {
+        platform::flock_holders(dir.get()?, name)
+    }
+}
 
 /// How every lock file is opened: it follows no link, is not inherited across exec, and does not
 /// block ([`Entry::open_existing`](super::entry::Entry::open_existing) says why).

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::{
-    Access, CancelToken, FileId, Flock, FlockOutcome, Identity, Liveness, Now, OwnHolds, Prefix,
-    Stat, SyncMode, Sys, WakeReason,
+    Access, CancelToken, FileId, Flock, FlockOutcome, Identity, Liveness, LockingProcess, Now,
+    OwnHolds, Prefix, Stat, SyncMode, Sys, WakeReason,
 };
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
@@ -17,6 +17,16 @@ use crate::record::{Hostname, Pid};
 /// An operating system that this crate does not support.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Host;
+
+impl Host {
+    pub(crate) fn flock_holders(
+        &self,
+        dir: &Never,
+        _name: &OsStr,
+    ) -> io::Result<Vec<LockingProcess>> {
+        match *dir {}
+    }
+}
 
 /// A handle that cannot exist.
 #[derive(Clone, Copy, Debug)]

@@ -19,8 +19,8 @@ use rvlf::record::{
 };
 use rvlf::{
     AcquireError, Alias, BreakError, CancelToken, Durability, Escaped, FileKind, Foreign,
-    HoldError, Holder, IoError, LockFile, LockOptions, LockState, LossReason, Lost, Reclaimed,
-    Record, ReleaseError, Released, StalePolicy, WaitError, WriterId, WriterLock,
+    HoldError, Holder, IoError, LockFile, LockOptions, LockState, LockingProcess, LossReason, Lost,
+    Reclaimed, Record, ReleaseError, Released, StalePolicy, WaitError, WriterId, WriterLock,
 };
 
 /// The future of a wait, whose parameters the list leaves out.
@@ -41,9 +41,9 @@ fn every_public_type_is_send_sync_unpin_and_debug() {
     each!(common:
         AcquireError, Age, Alias, BreakError, CancelToken, Checksum, Content, DecodeError, Durability,
         Escaped, Evidence, Field, FileKind, FileSystem, FirstBytes, Foreign, HoldError, Holder,
-        HostMatch, Hostname, IoError, KernelLock, KernelStamp, LockFile, LockFuture, LockOptions, LockState,
-        LossReason, Lost, OwnHold, ParseWriterIdError, Pid, PidOutOfRange, Process, Reason,
-        Reclaimed, Record, ReleaseError, Released, StalePolicy, Stamp, Verdict, WaitError, WriterId,
+        HostMatch, Hostname, IoError, KernelLock, KernelStamp, LockFile, LockFuture, LockOptions,
+        LockState, LockingProcess, LossReason, Lost, OwnHold, ParseWriterIdError, Pid, PidOutOfRange,
+        Process, Reason, Reclaimed, Record, ReleaseError, Released, StalePolicy, Stamp, Verdict, WaitError, WriterId,
         WriterLock,
     );
 }
@@ -61,8 +61,8 @@ fn what_the_judgement_and_the_record_are_made_of_are_plain_values() {
 fn what_a_person_reads_is_displayed() {
     each!(shown:
         AcquireError, BreakError, DecodeError, Escaped, FileKind, FirstBytes, Foreign, Holder,
-        Hostname, IoError, LockState, LossReason, Lost, ParseWriterIdError, Pid, PidOutOfRange, Reason,
-        Reclaimed, HoldError, ReleaseError, WaitError, WriterId,
+        Hostname, IoError, LockState, LockingProcess, LossReason, Lost, ParseWriterIdError, Pid,
+        PidOutOfRange, Reason, Reclaimed, HoldError, ReleaseError, WaitError, WriterId,
     );
 }
 

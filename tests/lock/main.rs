@@ -9,6 +9,7 @@ mod hard_cases;
 mod host_program;
 mod keepalive;
 mod lent;
+mod locked_by;
 mod processes;
 mod soak;
 mod waiting;
@@ -23,6 +24,7 @@ fn child_role() {
         hard_cases::ROLES,
         host_program::ROLES,
         keepalive::ROLES,
+        locked_by::ROLES,
         processes::ROLES,
         soak::ROLES,
         waiting::ROLES,

@@ -121,6 +121,11 @@ impl Container {
         Container { process, pid }
     }
 
+    /// The pid of the inner process in the pid namespace of the test.
+    pub fn pid(&self) -> i32 {
+        self.pid.as_raw()
+    }
+
     /// Sends SIGKILL to the inner process, which is reaped by the wrapper.
     pub fn kill(&mut self) {
         kill(self.pid, Signal::SIGKILL).expect("the process exists");

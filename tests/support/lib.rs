@@ -43,8 +43,8 @@ pub use self::{
         this_process, unstamped, wait_until_free,
     },
     role::{
-        RoleEntry, arg, arg_or, describe, die_with_the_parent, next_command, number, report,
-        run_role, worker,
+        RoleEntry, arg, arg_or, describe, die_with_the_parent, locked_by, next_command, number,
+        report, run_role, worker,
     },
     threads::{thread_names, voluntary_switches},
 };

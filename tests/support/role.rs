@@ -8,7 +8,7 @@
 use std::env;
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
@@ -87,6 +87,14 @@ pub(crate) fn variable(key: &str) -> String {
     format!("RVLF_TEST_{key}")
 }
 
+/// The processes that share the kernel lock, as this process sees them.
+pub fn locked_by(data: &Path) -> String {
+    let file = rvlf::LockFile::open(data).expect("the directory exists");
+    let found = file.locked_by().expect("procfs is mounted");
+    let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+    found.join(", ")
+}
+
 /// A holder or contender of the lock of the data file `DATA` that does what its test commands.
 pub fn worker() {
     let data = PathBuf::from(arg("DATA"));
@@ -97,6 +105,7 @@ pub fn worker() {
             "try" => report(keep(WriterLock::try_acquire(&data), &mut held)),
             "acquire" => report(keep(WriterLock::acquire(&data, PATIENCE), &mut held)),
             "inspect" => report(format_args!("{:?}", rvlf::inspect(&data))),
+            "locked by" => report(locked_by(&data)),
             "break" => report(match break_stale(&data) {
                 Ok(removed) => format!("broken {}", removed.is_some()),
                 Err(error) => format!("error {error}"),

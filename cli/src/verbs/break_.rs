@@ -7,7 +7,7 @@ use anstream::stdout;
 use clap::{Args, ValueHint};
 use rvlf::{BreakError, Escaped, Holder, LockFile, LockState, WriterId};
 
-use crate::{exit, messages, render};
+use crate::{exit, inspection, messages, render};
 
 /// Remove a lock that a dead holder left behind
 ///
@@ -74,7 +74,7 @@ fn print_removed(args: &Break, removed: Option<Holder>) -> io::Result<()> {
         Some(_) if holder.verdict().is_stale() => LockState::Stale(holder),
         Some(_) => LockState::Held(holder),
     };
-    writeln!(stdout(), "{path}: removed: {}", render::line(&state))
+    writeln!(stdout(), "{path}: removed: {}", render::state_line(&state))
 }
 
 fn print_refusal(args: &Break, error: &BreakError) {
@@ -87,6 +87,11 @@ fn print_refusal(args: &Break, error: &BreakError) {
             "{}: not removed: its writer id is {held}, not {given}; check `rvlf status` again",
             Escaped::path(&args.data),
         )),
-        _ => messages::print(error),
+        _ => {
+            messages::print(error);
+            if let BreakError::Held { holder, .. } = error {
+                inspection::report_kept_open(&args.data, holder);
+            }
+        }
     }
 }

@@ -16,7 +16,7 @@ use rvlf::{CancelToken, Escaped, HoldError, LockOptions, WriterLock};
 use crate::progress::{self, Ended};
 use crate::signals::{self, Event, Events};
 use crate::supervisor::Supervisor;
-use crate::{exit, messages, time};
+use crate::{exit, inspection, messages, time};
 
 /// Run a command while holding the lock of a data file
 ///
@@ -140,6 +140,9 @@ fn acquire(args: &Run, channel: &Events) -> Result<WriterLock, u8> {
         Ended::Done(Ok(lock)) => Ok(lock),
         Ended::Done(Err(error)) => {
             messages::print(&error);
+            if let Some(holder) = error.holder() {
+                inspection::report_kept_open(&args.data, holder);
+            }
             Err(exit::status_for_acquire_error(&error))
         }
         Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),

@@ -12,6 +12,7 @@ use clap::{Args, ValueHint};
 use rvlf::record::DecodeError;
 use rvlf::{Escaped, LockState, Record, lock_path_for};
 
+use crate::inspection::Inspection;
 use crate::lock_bytes::{self, Contents};
 use crate::messages::{self, count};
 use crate::{escape, exit, json, render};
@@ -137,18 +138,22 @@ impl Walk<'_> {
         if !self.is_rvlf_lock(&lock_path_for(data)) {
             return Ok(());
         }
-        match rvlf::inspect(data) {
-            Ok(LockState::Free | LockState::Foreign(_)) => Ok(()),
-            Ok(state) => {
-                self.highest = self.highest.max(exit::status_for_state(&state));
+        match Inspection::of(data) {
+            Ok(Inspection {
+                state: LockState::Free | LockState::Foreign(_),
+                ..
+            }) => Ok(()),
+            Ok(inspection) => {
+                let status = exit::status_for_state(&inspection.state);
+                self.highest = self.highest.max(status);
                 if self.args.json {
                     writeln!(
                         stdout(),
                         "{}",
-                        escape::json_text(&json::lock_json(data, &state))
+                        escape::json_text(&json::lock_json(data, &inspection))
                     )
                 } else {
-                    let line = render::line(&state);
+                    let line = render::line(&inspection);
                     writeln!(stdout(), "{}: {line}", Escaped::path(data))
                 }
             }

@@ -7,8 +7,9 @@ use std::time::Duration;
 use anstream::stdout;
 use clap::{Args, ValueHint};
 use rvlf::judge::Reason;
-use rvlf::{Escaped, IoError, LockState, WriterId};
+use rvlf::{Escaped, IoError, WriterId};
 
+use crate::inspection::Inspection;
 use crate::render::Block;
 use crate::{escape, exit, json, messages, render, time};
 
@@ -61,8 +62,8 @@ pub fn run(args: &Status) -> io::Result<u8> {
 }
 
 fn show(data: &Path, as_json: bool) -> io::Result<u8> {
-    let state = match rvlf::inspect(data) {
-        Ok(state) => state,
+    let inspection = match Inspection::of(data) {
+        Ok(inspection) => inspection,
         Err(error) => {
             messages::print(&error);
             return Ok(exit::IO);
@@ -72,16 +73,16 @@ fn show(data: &Path, as_json: bool) -> io::Result<u8> {
         writeln!(
             stdout(),
             "{}",
-            escape::json_text(&json::lock_json(data, &state))
+            escape::json_text(&json::lock_json(data, &inspection))
         )?;
     } else {
         let block = Block {
             data,
-            state: &state,
+            inspection: &inspection,
         };
         write!(stdout(), "{block}")?;
     }
-    Ok(exit::status_for_state(&state))
+    Ok(exit::status_for_state(&inspection.state))
 }
 
 /// The part of a state whose change is worth a line. Ages change all the time.
@@ -92,9 +93,9 @@ enum Essence {
 }
 
 impl Essence {
-    fn of(inspected: &Result<LockState, IoError>) -> Essence {
+    fn of(inspected: &Result<Inspection, IoError>) -> Essence {
         match inspected {
-            Ok(state) => {
+            Ok(Inspection { state, .. }) => {
                 let record = state.holder().and_then(|holder| holder.record());
                 let writer_id = record.map(|record| record.writer_id());
                 Essence::State(exit::status_for_state(state), state.reason(), writer_id)
@@ -108,7 +109,7 @@ fn watch(args: &Status) -> io::Result<u8> {
     let mut shown: Vec<Option<Essence>> = args.data.iter().map(|_| None).collect();
     loop {
         for (data, shown) in args.data.iter().zip(&mut shown) {
-            let inspected = rvlf::inspect(data);
+            let inspected = Inspection::of(data);
             let essence = Some(Essence::of(&inspected));
             if *shown != essence {
                 *shown = essence;
@@ -121,7 +122,7 @@ fn watch(args: &Status) -> io::Result<u8> {
 
 fn show_change(
     data: &Path,
-    inspected: &Result<LockState, IoError>,
+    inspected: &Result<Inspection, IoError>,
     as_json: bool,
 ) -> io::Result<()> {
     match inspected {
@@ -129,18 +130,18 @@ fn show_change(
             messages::print(error);
             Ok(())
         }
-        Ok(state) if as_json => {
+        Ok(inspection) if as_json => {
             writeln!(
                 stdout(),
                 "{}",
-                escape::json_text(&json::lock_json(data, state))
+                escape::json_text(&json::lock_json(data, inspection))
             )
         }
-        Ok(state) => {
+        Ok(inspection) => {
             let (now, data, line) = (
                 time::local_time_now(),
                 Escaped::path(data),
-                render::line(state),
+                render::line(inspection),
             );
             writeln!(stdout(), "{now}  {data}: {line}")
         }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use rvlf::{CancelToken, Escaped, LockFile, LockOptions, LockState};
+use rvlf::{CancelToken, Escaped, LockFile, LockOptions, LockState, WaitError};
 
 use crate::escape::shell_word;
+use crate::inspection::Inspection;
 use crate::progress::{self, Ended};
 use crate::{exit, messages, render, signals, time};
 
@@ -52,13 +53,17 @@ fn wait(args: &Wait) -> Result<u8, u8> {
     let cancel = CancelToken::new();
     let options = LockOptions::new().cancel_token(&cancel);
     let (data, timeout) = (args.data.clone(), args.timeout.unwrap_or(Duration::MAX));
-    let work = move || LockFile::with_options(data, options)?.wait_until_free(timeout);
+    let work = move || {
+        let file = LockFile::with_options(data, options)?;
+        let state = file.wait_until_free(timeout)?;
+        Ok::<_, WaitError>(Inspection::from_state(&file, state))
+    };
     let ended = progress::wait_for(&args.data, &channel, &cancel, work);
     match ended.map_err(|error| failed(&error))? {
-        Ended::Done(state) => {
-            let state = state.map_err(|error| failed(&error))?;
-            report(args, &state);
-            Ok(exit::status_for_state(&state))
+        Ended::Done(waited) => {
+            let inspection = waited.map_err(|error| failed(&error))?;
+            report(args, &inspection);
+            Ok(exit::status_for_state(&inspection.state))
         }
         Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
     }
@@ -70,11 +75,12 @@ fn failed(error: &dyn Error) -> u8 {
 }
 
 /// Says why the lock is not free.
-fn report(args: &Wait, state: &LockState) {
+fn report(args: &Wait, inspection: &Inspection) {
+    let state = &inspection.state;
     if matches!(state, LockState::Free) {
         return;
     }
-    let (path, line) = (Escaped::path(&args.data), render::line(state));
+    let (path, line) = (Escaped::path(&args.data), render::line(inspection));
     match args.timeout {
         Some(timeout) if exit::status_for_state(state) == exit::HELD => {
             let (seconds, data) = (timeout.as_secs_f64(), shell_word(&args.data));

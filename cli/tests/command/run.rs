@@ -96,12 +96,27 @@ fn the_lock_outlives_a_killed_rvlf_until_its_command_has_ended() {
         "the command has the lock: {}",
         status.stdout
     );
-    let reason = &status.json()["reason_code"];
-    assert_eq!(reason, "kernel-lock-outlives-process");
-    let refused = dir.rvlf(&["run", "d.rvf", "--", "true"]);
-    assert_eq!(refused.code(), 75, "{}", refused.stderr);
-    let refused = dir.rvlf(&["break", "d.rvf"]);
-    assert_eq!(refused.code(), 1, "not broken: {}", refused.stderr);
+    let json = status.json();
+    assert_eq!(json["reason_code"], "kernel-lock-outlives-process");
+    assert_eq!(json["locked_by"][0]["command"], "sh", "{json}");
+    let kept_open = format!("kept open by pid {} (sh)", json["locked_by"][0]["pid"]);
+
+    let status = dir.rvlf(&["status", "d.rvf"]).stdout;
+    let line = format!("\n  {}\n", kept_open.replace("open by", "open  by"));
+    assert!(status.contains(&line), "{status}");
+    let scanned = dir.rvlf(&["scan", "."]).stdout;
+    assert!(scanned.contains(&kept_open), "{scanned}");
+    for (args, status) in [
+        (&["run", "d.rvf", "--", "true"][..], 75),
+        (&["run", "--wait=300ms", "d.rvf", "--", "true"], 75),
+        (&["wait", "--timeout=10ms", "d.rvf"], 1),
+        (&["break", "d.rvf"], 1),
+    ] {
+        let refused = dir.rvlf(args);
+        assert_eq!(refused.code(), status, "{args:?}: {}", refused.stderr);
+        let message = refused.stderr;
+        assert!(message.contains(&kept_open), "by whom, {args:?}: {message}");
+    }
 
     let waiting = dir.start(&["run", "--wait", "d.rvf", "--", "echo", "mine"]);
     holder.close_input();

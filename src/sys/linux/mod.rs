@@ -1,6 +1,8 @@
 //! Linux: unnamed files and their links, and the types of file systems. `mount` has the mount
-//! points, `procfs` and `identity` have the facts about processes, `inotify` has the waiting.
+//! points, `procfs`, `identity` and `flock_holders` have the facts about processes, `inotify` has the
+//! waiting.
 
+mod flock_holders;
 mod identity;
 mod inotify;
 mod mark;
@@ -22,6 +24,7 @@ use nix::unistd::linkat;
 use super::calls::{errno, link_then_unlink, retry};
 use crate::judge::FileSystem;
 
+pub(super) use flock_holders::flock_holders;
 pub(super) use identity::{identity, is_this_process};
 pub(crate) use inotify::{Watch, close_spare_watch};
 pub(super) use inotify::{end_of_this_process, wait, watch, watches_process};

@@ -104,7 +104,7 @@ pub(in crate::sys) fn process(pid: Pid, now: impl FnOnce() -> Now) -> Liveness {
 /// Whether /proc shows the processes of this pid namespace. In a new one without a /proc of its own
 /// (`unshare --pid --fork`) /proc/7 is another process than pid 7 of the namespace: live processes
 /// would look like reused pids, or like zombies.
-fn has_own_proc() -> bool {
+pub(super) fn has_own_proc() -> bool {
     let itself = std::fs::read_link("/proc/self");
     itself.is_ok_and(|pid| pid.as_os_str() == &*std::process::id().to_string())
 }
