@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The lock on file systems and network mounts, full and read-only disks, in time namespaces, across reboots
-# and clock steps, and in the directories of other users.
+# The lock on file systems and network mounts, full, read-only and frozen disks, in time namespaces, across
+# reboots and clock steps, and in the directories of other users.
 #
 #   scripts/filesystems.sh [PLACE...]     all places by default
 #   RVLF_TEST_MOUNTS=DIR:DIR scripts/filesystems.sh mounts
@@ -12,8 +12,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-places=(ext4 xfs btrfs tmpfs overlay juicefs sshfs weed full_disk read_only time_namespace reboot
-    clock_steps other_users)
+places=(ext4 xfs btrfs tmpfs overlay juicefs bindfs sshfs weed full_disk read_only frozen time_namespace
+    reboot clock_steps other_users)
 (($# == 0)) || places=("$@")
 
 work=$(mktemp -d -t rvlf-test-XXXXXX)
@@ -24,9 +24,15 @@ report=$work/report
 port=$((20000 + RANDOM % 20000))
 touch "$report"
 
+# A frozen file system hangs every process that writes to it, and its unmount.
+thaw() {
+    fsfreeze --unfreeze "$work/frozen" 2>/dev/null || true
+}
+
 clean_up() {
     local status=$?
     trap - EXIT
+    thaw
     awk -v work="$work/" 'index($2, work) == 1 { print $2 }' /proc/mounts | sort -r |
         xargs -r -n 1 umount -l || true
     rm -rf "$work"
@@ -130,9 +136,14 @@ at() {
 
 # start_holder PATH [WRAPPER...]: holds the lock until its input ends or it is killed.
 start_holder() {
+    hold_by "${@:2}" "$contender" hold "$1"
+}
+
+# hold_by COMMAND...: the same with a command that holds locks.
+hold_by() {
     rm -f "$work/input" "$work/output"
     mkfifo "$work/input"
-    "${@:2}" "$contender" hold "$1" <"$work/input" >"$work/output" 2>&1 &
+    "$@" <"$work/input" >"$work/output" 2>&1 &
     holder=$!
     exec {input}>"$work/input"
     until_true grep -q '^held' "$work/output"
@@ -353,10 +364,53 @@ place_juicefs() {
     proven "killed at every call: $(grep -o '[A-Z][a-z]*[^.]*calls, killed at [0-9]*' "$work/crash.log" | paste -sd ';')"
 }
 
+# failed_read_back DIR STORE: the lock file of DIR cannot be read, which is how STORE appears there.
+failed_read_back() {
+    local dir=$1 store=$2 n
+    # Of `again` the first read fails, which is that of the read-back.
+    local failing=(strace -f -o "$work/trace" -P "$dir/a.lock" -e "inject=pread64:error=EIO:when=1")
+    fails_with 5 "read the lock file back" "$dir/a" "${failing[@]}"
+    [[ ! -s $store/a.lock ]] || violation "a failed publish left a record: $(ls -l "$store")"
+    # Another process cannot know whose incomplete record that was.
+    acquired "$dir/a"
+    [[ $answer == "acquired, reclaimed" ]] || violation "expected a reclaim: $answer"
+    answer=$("${failing[@]}" "$contender" again "$dir/a" 2>&1) || violation "the second attempt: $answer"
+    [[ $answer == *"read the lock file back"*$'\n'acquired ]] || violation "expected no reclaim: $answer"
+    until_true test ! -e "$store/a.lock"
+    proven "a failed read-back leaves no record: the next attempt of each process acquires the lock"
+}
+
+# Through a FUSE mount of local speed.
+place_bindfs() {
+    need_root
+    need bindfs bindfs
+    need strace strace
+    local base=$work/bindfs
+    mkdir -p "$base"/{store,one,two}
+    bindfs "$base/store" "$base/one" 2>"$base/log" || skip "no FUSE mount: $(tail -n 1 "$base/log")"
+    bindfs "$base/store" "$base/two"
+    failed_read_back "$base/one" "$base/store"
+    remote_promises "$base/one" "$base/two" 2
+}
+
+# replaced_while_published DIR STORE NAME INJECTION TEST: as a deployed client may, another process puts its
+# own file at the path of an unfinished publish, which the injection delays and TEST finds.
+replaced_while_published() {
+    local dir=$1 file=$2/$3 publisher
+    strace -f -o "$work/trace" -P "$dir/$3.lock" -e "inject=$4" "$contender" try "$dir/$3" >"$work/published" 2>&1 &
+    publisher=$!
+    until_true test "$5" "$file.lock"
+    rm "$file.lock"
+    start_holder "$file"
+    ! wait "$publisher" || violation "acquired beside another holder: $(cat "$work/published")"
+    end_holder
+}
+
 place_sshfs() {
     need_root
     need sshfs sshfs
     need sshd openssh-server
+    need strace strace
     local base=$work/sshfs mount
     mkdir -p "$base"/{store,one,two} /run/sshd
     ssh-keygen -q -t ed25519 -N '' -f "$base/host"
@@ -380,6 +434,11 @@ END
         sshfs -p "$port" -o "$options" "root@127.0.0.1:$base/store" "$base/$mount" 2>"$base/log" ||
             skip "sshfs does not mount: $(tail -n 1 "$base/log")"
     done
+    failed_read_back "$base/one" "$base/store"
+    # While the file is empty, and while it is read back, where an error then leads to the withdrawal.
+    replaced_while_published "$base/one" "$base/store" b pwrite64:delay_enter=2000000 -e
+    replaced_while_published "$base/one" "$base/store" c pread64:error=EIO:delay_enter=2000000 -s
+    proven "a publish that is taken back leaves the file of another client alone, which has its inode number"
     remote_promises "$base/one" "$base/two" 2
     # A record of another machine whose clock lags by years; the file was just written, by the server's
     # clock. A contender with a clock that is an hour fast would take the file for an hour old.
@@ -481,6 +540,43 @@ place_read_only() {
     refused "$work/view/held"
     end_holder
     proven "a holder is reported through a read-only mount"
+}
+
+# refreshed FILE TIMES
+refreshed() {
+    local n last
+    for n in $(seq "$2"); do
+        last=$(stat -c %y "$1")
+        until_true eval "[[ \$(stat -c %y '$1') != '$last' ]]"
+    done
+}
+
+# One thread of the holder hangs in a refresh until the thaw.
+place_frozen() {
+    local dir=$work/frozen/dir healthy=$work/healthy threads
+    need fsfreeze util-linux
+    loop_mount mkfs.ext4 64M -q
+    mkdir "$healthy"
+    mount -t tmpfs tmpfs "$healthy"
+    export RVLF_STALE_AFTER=2
+    hold_by "$contender" hold "$dir/a" "$healthy/data" "$dir/b"
+    refreshed "$dir/b.lock" 2
+    fsfreeze --freeze "$work/frozen" 2>"$work/log" || skip "no freeze here: $(cat "$work/log")"
+    refreshed "$healthy/data.lock" 4
+    threads=$(ls "/proc/$holder_pid/task" | wc -l)
+    refreshed "$healthy/data.lock" 8
+    proven "a frozen disk: the lock on a healthy mount is refreshed"
+    (($(ls "/proc/$holder_pid/task" | wc -l) <= threads && threads <= 4)) ||
+        violation "threads: $threads, and then $(ls "/proc/$holder_pid/task" | wc -l)"
+    proven "and the holder of three locks on two mounts has $threads threads, and not more with time"
+    thaw
+    refreshed "$dir/a.lock" 2
+    refreshed "$dir/b.lock" 2
+    refused "$dir/a"
+    end_holder
+    absent "$dir/a.lock"
+    unset RVLF_STALE_AFTER
+    proven "thawed: the locks there are refreshed again, kept and released"
 }
 
 # ---------------------------------------------------------------- time and reboots
@@ -626,6 +722,7 @@ place_other_users() {
 
 # Ends the processes that a place has started and not waited for. Other pids may be reused by now.
 leave() {
+    thaw
     # shellcheck disable=SC2046
     kill -KILL $(jobs -p) $daemon 2>/dev/null || true
 }

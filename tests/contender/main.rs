@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! contender try PATH            one attempt: acquired (0), held (1), not a lock (4), error (5)
-//! contender hold PATH           hold until standard input ends, then report whether the lock was kept
+//! contender again PATH          two attempts of one process, of which the first must fail
+//! contender hold PATH..         hold until standard input ends, then report whether all locks were kept
 //! contender race ROUNDS PATH..  16 processes, spread over the PATHs of one file, one after another
 //! contender crash ROUNDS PATH.. the same, and every eighth hold ends with the process's death
 //! contender audit LOG..         do any two holds in the logs of `race` overlap?
@@ -31,8 +32,9 @@ fn main() -> Fallible<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     match arguments.as_slice() {
-        ["try", path] => Ok(attempt(Path::new(path))),
-        ["hold", path] => hold(Path::new(path)),
+        ["try", path] => Ok(attempt(Path::new(path)).into()),
+        ["again", path] => again(Path::new(path)),
+        ["hold", paths @ ..] if !paths.is_empty() => hold(paths),
         [mode @ ("race" | "crash"), rounds, paths @ ..] if !paths.is_empty() => {
             race(mode, rounds.parse()?, paths)
         }
@@ -43,7 +45,7 @@ fn main() -> Fallible<ExitCode> {
             let logs: Vec<PathBuf> = logs.iter().map(PathBuf::from).collect();
             audit(&logs)
         }
-        _ => Err("usage: contender try|hold PATH | race|crash ROUNDS PATH.. | audit LOG..".into()),
+        _ => Err("usage: contender try|again PATH | hold PATH.. | race|crash ROUNDS PATH.. | audit LOG..".into()),
     }
 }
 
@@ -64,33 +66,46 @@ fn options() -> LockOptions {
     }
 }
 
-fn attempt(path: &Path) -> ExitCode {
+/// One attempt, and its exit status.
+fn attempt(path: &Path) -> u8 {
     match options().try_acquire(path) {
         Ok(lock) => {
             let reclaimed = lock.reclaimed().is_some();
             println!("acquired{}", if reclaimed { ", reclaimed" } else { "" });
-            ExitCode::SUCCESS
+            0
         }
         Err(error) => {
             println!("{error}");
-            ExitCode::from(match error {
+            match error {
                 _ if error.is_held() => 1,
                 AcquireError::Foreign { .. } | AcquireError::UnsupportedVersion { .. } => 4,
                 _ => 5,
-            })
+            }
         }
     }
 }
 
-fn hold(path: &Path) -> Fallible<ExitCode> {
-    let lock = options().acquire(path, PATIENCE)?;
-    println!("held {} {}", lock.record().pid(), lock.writer_id());
-    std::io::stdin().read_to_end(&mut Vec::new())?;
-    match lock.check() {
-        Ok(()) => println!("kept"),
-        Err(lost) => println!("{lost}"),
+fn again(path: &Path) -> Fallible<ExitCode> {
+    if attempt(path) == 0 {
+        return Err("the first attempt did not fail".into());
     }
-    lock.release()?;
+    Ok(attempt(path).into())
+}
+
+fn hold(paths: &[&str]) -> Fallible<ExitCode> {
+    let acquire = |path: &&str| options().acquire(path, PATIENCE);
+    let locks = paths.iter().map(acquire).collect::<Result<Vec<_>, _>>()?;
+    let first = locks.first().ok_or("a path is named")?;
+    println!("held {} {}", first.record().pid(), first.writer_id());
+    std::io::stdin().read_to_end(&mut Vec::new())?;
+    let lost = locks.iter().find_map(|lock| lock.check().err());
+    println!(
+        "{}",
+        lost.map_or("kept".to_owned(), |lost| lost.to_string())
+    );
+    for lock in locks {
+        lock.release()?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
