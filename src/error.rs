@@ -602,6 +602,10 @@ mod tests {
     }
 
     fn holder(stamp: Stamp, process: Process, host: HostMatch) -> Box<Holder> {
+        holder_with_pid(1, stamp, process, host)
+    }
+
+    fn holder_with_pid(pid: u32, stamp: Stamp, process: Process, host: HostMatch) -> Box<Holder> {
         let evidence = Evidence {
             content: Content::Valid,
             kernel_lock: KernelLock::HeldElsewhere,
@@ -614,7 +618,7 @@ mod tests {
             mtime_age: Duration::from_secs(5),
             predates_boot: false,
         };
-        let pid = Pid::new(1).expect("a pid");
+        let pid = Pid::new(pid).expect("a pid");
         let id = WriterId::from_random([1; 16]);
         Box::new(Holder {
             record: Ok(Record::new(pid, &Hostname::truncated(b"vm"), 1, id, None)),
@@ -661,16 +665,38 @@ mod tests {
 
     // "held by pid 1 on vm" sends a reader to a process that has nothing to do with the lock.
     #[test]
-    fn a_pid_that_is_another_process_here_is_reported_as_such() {
-        let stamp = Stamp::Same { start_ticks: 7 };
-        for (ticks, expected) in [(7, false), (8, true)] {
-            let process = Process::Alive {
-                start_ticks: ticks,
-                started_after_timestamp: false,
-            };
-            let text = holder(stamp, process, HostMatch::Same).to_string();
-            let note = "held by pid 1 on vm, but here this pid is another process";
-            assert_eq!(text.contains(note), expected, "{text}");
+    fn a_pid_that_means_another_process_here_is_reported_as_such() {
+        const OTHER: &str = ", but here this pid is another process, ";
+        const CONTAINER: &str = " in another container of this machine ";
+        let alive = |start_ticks| Process::Alive {
+            start_ticks,
+            started_after_timestamp: false,
+        };
+        let (same, different) = (
+            Stamp::Same { start_ticks: 7 },
+            Stamp::Different { start_ticks: 7 },
+        );
+        let cases = [
+            // The writer itself, under another host name of the same pid namespace too.
+            (9, same, alive(7), HostMatch::Same, " "),
+            (9, same, alive(7), HostMatch::Other, " "),
+            (9, same, alive(8), HostMatch::Same, OTHER),
+            (9, same, alive(8), HostMatch::Other, CONTAINER),
+            // It may have ended, and a child may keep the lock.
+            (9, same, Process::Dead, HostMatch::Same, " "),
+            (9, same, Process::Dead, HostMatch::Other, CONTAINER),
+            // Pid 1 of this namespace is never reused.
+            (1, same, alive(8), HostMatch::Same, CONTAINER),
+            (1, same, alive(7), HostMatch::Same, " "),
+            (1, same, Process::Unknown, HostMatch::Same, " "),
+            // Another kernel's record.
+            (1, different, alive(8), HostMatch::Same, " "),
+            (9, different, Process::Unknown, HostMatch::Other, " "),
+        ];
+        for (pid, stamp, process, host, note) in cases {
+            let text = holder_with_pid(pid, stamp, process, host).to_string();
+            let expected = format!("held by pid {pid} on vm{note}for 5 s: ");
+            assert!(text.starts_with(&expected), "{host:?}, {process:?}: {text}");
         }
     }
 }

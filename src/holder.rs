@@ -254,6 +254,45 @@ impl Holder {
         )
     }
 
+    /// Whether the record was written in another container of this machine (another pid namespace): by
+    /// this kernel, and either by pid 1, which is another process here, or under another host name by a
+    /// process that cannot be seen here and that keeps the kernel lock.
+    ///
+    /// True also if this host was renamed while the lock was held, and the recorded process has then
+    /// ended and left the kernel lock to a child.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// # let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// let state = rvlf::inspect(&path)?;
+    /// let holder = state.holder().expect("this process holds the lock");
+    /// assert!(!holder.is_in_another_container());
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn is_in_another_container(&self) -> bool {
+        let (Ok(record), Some(evidence)) = (&self.record, &self.evidence) else {
+            return false;
+        };
+        let by_this_kernel = matches!(evidence.stamp, Stamp::Same { .. });
+        let is_init = record.pid().get() == 1 && self.pid_is_another_process();
+        let other_name = evidence.host == HostMatch::Other && self.is_kernel_locked();
+        by_this_kernel && (is_init || other_name) && !self.process_lives()
+    }
+
+    /// What to add to "pid 7 on vm" where that names no process of this pid namespace.
+    fn note_on_pid(&self) -> Option<&'static str> {
+        if self.is_in_another_container() {
+            Some(" in another container of this machine")
+        } else if self.pid_is_another_process() {
+            Some(", but here this pid is another process,")
+        } else {
+            None
+        }
+    }
+
     /// Whether the recorded process is alive in this pid namespace, and is the one that wrote the
     /// record: the advice to a user may be to end it.
     pub(crate) fn process_lives(&self) -> bool {
@@ -311,10 +350,8 @@ impl fmt::Display for Holder {
             }
             Ok(record) => {
                 let (pid, host) = (record.pid(), record.hostname());
-                write!(f, "{} by pid {pid} on {host}", self.state())?;
-                if self.pid_is_another_process() {
-                    f.write_str(", but here this pid is another process,")?;
-                }
+                let note = self.note_on_pid().unwrap_or_default();
+                write!(f, "{} by pid {pid} on {host}{note}", self.state())?;
             }
             Err(Some(error)) => write!(f, "{}: {error}", self.state())?,
             Err(None) => match self.facts.uid {
@@ -369,7 +406,8 @@ pub enum LockState {
     Free,
     /// The lock is held, or may be held.
     Held(Holder),
-    /// A dead holder left the lock: the next contender recovers it.
+    /// A dead holder left the lock: the next contender that may remove the file recovers it. In a
+    /// sticky directory (/tmp) only root and the owner of the file or of the directory may.
     Stale(Holder),
     /// A torn or damaged record that no process holds by flock(2). Its verdict says whether the
     /// next contender may break it already.

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rvlf::judge::{Evidence, FileSystem, KernelLock, Process, Reason, Stamp};
+use rvlf::judge::{Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, Stamp};
 use rvlf::{Escaped, Holder, IoError, LockFile, LockState, LockingProcess, lock_path_for};
 
 use crate::messages;
@@ -68,10 +68,17 @@ fn is_unnamed(holder: &Holder) -> bool {
     }
 }
 
-/// Whether only this machine's processes can have the kernel lock.
-pub fn is_local(state: &LockState) -> bool {
-    let evidence = state.holder().and_then(|holder| holder.evidence());
-    evidence.is_some_and(|evidence| evidence.file_system == FileSystem::Local)
+/// The machine whose process may have the kernel lock, where another machine's can: a client of the
+/// network file system.
+pub fn possible_client(state: &LockState) -> Option<String> {
+    let holder = state.holder()?;
+    let evidence = holder.evidence()?;
+    let record = holder
+        .record()
+        .filter(|_| evidence.host == HostMatch::Other);
+    let host = record.map(|record| record.hostname().to_string());
+    (evidence.file_system == FileSystem::NotLocal)
+        .then(|| host.unwrap_or_else(|| "another machine".into()))
 }
 
 fn kept_open(processes: &[LockingProcess]) -> Option<String> {

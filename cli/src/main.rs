@@ -11,6 +11,7 @@ mod json;
 mod lock_bytes;
 mod messages;
 mod progress;
+mod removal;
 mod render;
 mod signals;
 mod supervisor;

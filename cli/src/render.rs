@@ -9,7 +9,10 @@ use rvlf::{Escaped, Holder, LockState, LockingProcess, lock_path_for};
 
 use crate::escape::shell_word;
 use crate::inspection::{self, Inspection};
+use crate::removal::Removal;
 use crate::{exit, time};
+
+const CONTAINER: &str = " in another container of this machine";
 
 /// The state, its reason and the holder, in one line.
 pub fn line(inspection: &Inspection) -> String {
@@ -54,9 +57,10 @@ fn held_by(holder: &Holder) -> String {
     let held = match (holder.record(), holder.decode_error(), holder.uid()) {
         (Some(record), ..) => {
             let (pid, host) = (record.pid(), record.hostname());
-            let note = match holder.pid_is_another_process() {
-                true => ", but here this pid is another process,",
-                false => "",
+            let note = match () {
+                () if holder.is_in_another_container() => CONTAINER,
+                () if holder.pid_is_another_process() => ", but here this pid is another process,",
+                () => "",
             };
             format!("held by pid {pid} on {host}{note}")
         }
@@ -75,25 +79,34 @@ fn left_by(holder: &Holder) -> String {
         return "left behind".into();
     };
     let (pid, host) = (record.pid(), record.hostname());
+    let place = match holder.is_in_another_container() {
+        true => CONTAINER,
+        false => "",
+    };
     match holder.timestamp_age() {
         Some(age) => {
             let age = time::age_in_words(age);
-            format!("left behind by pid {pid} on {host}, last refreshed {age}")
+            format!("left behind by pid {pid} on {host}{place}, last refreshed {age}")
         }
-        None => format!("left behind by pid {pid} on {host}"),
+        None => format!("left behind by pid {pid} on {host}{place}"),
     }
 }
 
 /// What an operator can do next.
 pub fn next_step(state: &LockState, data: &Path) -> Option<String> {
-    let data = shell_word(data);
+    let removal = Removal::of(&lock_path_for(data));
+    let (data, by_whom) = (shell_word(data), removal.by_whom());
+    let as_whom = by_whom
+        .as_ref()
+        .map(|whom| format!(", {whom}"))
+        .unwrap_or_default();
     Some(match state {
         LockState::Free => return None,
         LockState::Held(holder) => match (holder.verdict().reason(), holder.record()) {
             (Reason::PidProbablyReused, Some(record)) => {
                 let id = record.writer_id();
                 format!(
-                    "if you are sure that no process writes the data file: \
+                    "if you are sure that no process writes the data file{as_whom}: \
                      rvlf break --force --writer-id {id} {data}"
                 )
             }
@@ -106,16 +119,19 @@ pub fn next_step(state: &LockState, data: &Path) -> Option<String> {
         LockState::Malformed(holder) if !holder.verdict().is_stale() => {
             format!("check again in a moment: rvlf status {data}")
         }
-        LockState::Stale(_) | LockState::Malformed(_) => {
-            format!(
+        LockState::Stale(_) | LockState::Malformed(_) => match by_whom {
+            None => format!(
                 "none needed, the next writer that may remove the file recovers the lock; to remove \
                  it now: rvlf break {data}"
-            )
-        }
+            ),
+            Some(whom) => {
+                format!("{whom}: rvlf break {data}; a writer of this user cannot recover the lock")
+            }
+        },
         LockState::UnsupportedVersion(_) => {
             "update rvlf: a process with a newer version may hold the lock".into()
         }
-        _ => "if no other program needs the file, move it away".into(),
+        _ => format!("if no other program needs the file, move it away{as_whom}"),
     })
 }
 
@@ -137,7 +153,7 @@ impl Display for Block<'_> {
             write_label(f, "reason", reason)?;
         }
         if let Some(processes) = &self.inspection.locked_by {
-            write_processes(f, processes, inspection::is_local(state))?;
+            write_processes(f, processes, state)?;
         }
         if let Some(holder) = state.holder() {
             write_holder(f, holder)?;
@@ -153,7 +169,7 @@ impl Display for Block<'_> {
 fn write_processes(
     f: &mut fmt::Formatter<'_>,
     processes: &[LockingProcess],
-    is_local: bool,
+    state: &LockState,
 ) -> fmt::Result {
     const LABEL: &str = "kept open";
     for process in processes {
@@ -162,15 +178,24 @@ fn write_processes(
     if !processes.is_empty() {
         return Ok(());
     }
-    write_label(
-        f,
-        LABEL,
-        if is_local {
-            "by a process that this user cannot see from here: another user's, or in another container"
-        } else {
-            "by no process that this user can see: perhaps on another machine"
-        },
-    )
+    match inspection::possible_client(state) {
+        None => {
+            let where_to_look = "look as root, and outside of containers";
+            write_label(
+                f,
+                LABEL,
+                format_args!("by a process that cannot be seen here: {where_to_look}"),
+            )
+        }
+        Some(host) => {
+            let where_to_look = format_args!("perhaps on {host}, over the network file system");
+            write_label(
+                f,
+                LABEL,
+                format_args!("by no process that can be seen here: {where_to_look}"),
+            )
+        }
+    }
 }
 
 fn write_holder(f: &mut fmt::Formatter<'_>, holder: &Holder) -> fmt::Result {

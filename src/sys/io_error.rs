@@ -178,8 +178,8 @@ fn step_for_file(subject: Subject, source: &io::Error) -> &'static str {
         (io::ErrorKind::PermissionDenied, Subject::OldName)
             if source.raw_os_error() == Some(EPERM) =>
         {
-            "in a sticky directory (/tmp) only the owner of the lock file may remove it; otherwise \
-             check the file's and the directory's attributes (lsattr)"
+            "in a sticky directory (/tmp) only root and the owner of the file or of the directory may \
+             do this, so try again as one of them; otherwise check the attributes of both (lsattr)"
         }
         (io::ErrorKind::PermissionDenied, Subject::File) => {
             "check the permissions of the file and of its directory, and the security policy of \

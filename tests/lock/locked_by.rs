@@ -82,13 +82,19 @@ fn a_holder_in_a_container_is_named_by_both_of_its_pids() {
     if let Some(reason) = support::no_containers() {
         return support::skip(&reason);
     }
+    for hostname in [Some("c1"), None] {
+        is_named_by_both_of_its_pids(hostname);
+    }
+}
+
+fn is_named_by_both_of_its_pids(hostname: Option<&str>) {
     let dir = support::scratch();
     let data = dir.path().join("data");
     let contained = |hostname| {
-        let role = Role::in_container("worker", Some(hostname)).with("DATA", &data);
+        let role = Role::in_container("worker", hostname).with("DATA", &data);
         Container::ready(role)
     };
-    let mut holder = contained("c1");
+    let mut holder = contained(hostname);
     holder.process.expect("try", "got");
     let seen = support::locked_by(&data);
     let expected = format!("pid {} (", holder.pid());
@@ -98,8 +104,13 @@ fn a_holder_in_a_container_is_named_by_both_of_its_pids() {
     let own = holder.process.request("locked by");
     assert!(own.starts_with("pid 1 ("), "in its own container: {own}");
     assert!(!own.contains("container"), "{own}");
-    let mut neighbour = contained("c2");
+    let mut neighbour = contained(Some("c2"));
     assert_eq!(neighbour.process.request("locked by"), "");
+
+    let state = inspect(&data).expect("the directory exists").to_string();
+    let name = hostname.map_or(support::this_host().to_string(), str::to_owned);
+    let named = format!("held by pid 1 on {name} in another container of this machine for ");
+    assert!(state.starts_with(&named), "{state}");
     holder.kill();
     assert_eq!(support::locked_by(&data), "");
 }

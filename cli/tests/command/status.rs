@@ -9,7 +9,7 @@ use serde_json::Value;
 use snapbox::str;
 
 use crate::support::{
-    Directory, Holder, LONG_AGO, assert_reads, finish, now_ns, run_as_ordinary_user,
+    Directory, Holder, LONG_AGO, assert_reads, finish, now_ns, run_as_ordinary_user, skip,
 };
 
 fn status(dir: &Directory, data: &str) -> String {
@@ -199,6 +199,62 @@ fn a_watched_status_reports_every_change() {
     assert_eq!(states.next().as_deref(), Some("free"));
     watching.kill().expect("it watches until it is killed");
     watching.wait().expect("rvlf has not been reaped");
+}
+
+// In /tmp every user may create files, and none but the owner may remove one. "None needed, the next writer
+// recovers the lock" is not true for a writer of another user.
+#[test]
+fn the_status_of_a_lock_that_this_user_cannot_recover_says_who_can() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root can make another user's file");
+    }
+    let dir = Directory::new();
+    let set_mode = |name: &str, mode| {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(dir.join(name), mode).expect("the file is this user's");
+    };
+    set_mode("", 0o755);
+    let sticky = "(the directory is sticky, and this user owns neither)";
+    let as_owner = format!("as root or user 1000 {sticky}: rvlf break sticky/d;");
+    for (name, mode, uid, expected) in [
+        ("sticky", 0o1777, 1000, as_owner.as_str()),
+        ("sticky", 0o1777, 65534, "none needed, the next writer"),
+        ("open", 0o777, 1000, "none needed, the next writer"),
+        (
+            "closed",
+            0o755,
+            65534,
+            "as a user who may write to the directory: rvlf break closed/d;",
+        ),
+    ] {
+        let data = format!("{name}/d");
+        let lock = format!("{data}.lock");
+        let _ = fs::create_dir(dir.join(name));
+        set_mode(name, mode);
+        dir.plant(&lock, b"elsewhere", LONG_AGO);
+        set_mode(&lock, 0o644);
+        let owner = std::os::unix::fs::chown(dir.join(&lock), Some(uid), None);
+        owner.expect("root may change the owner");
+
+        for verb in ["status", "wait"] {
+            let mut command = dir.command([verb, &data]);
+            if !run_as_ordinary_user(&mut command) {
+                return;
+            }
+            let output = finish(command);
+            assert_eq!(output.code(), 3, "stale: {}", output.stderr);
+            let text = format!("{}{}", output.stdout, output.stderr);
+            assert!(text.contains(expected), "{name}, {uid}: {text}");
+        }
+        let root = dir.rvlf(&["status", &data]).stdout;
+        assert!(root.contains("none needed, the next writer"), "{root}");
+
+        // What is said is true.
+        let mut command = dir.command(["run", &data, "--", "true"]);
+        run_as_ordinary_user(&mut command);
+        let recovers = finish(command).code() == 0;
+        assert_eq!(recovers, expected.starts_with("none"), "{name}, {uid}");
+    }
 }
 
 // Told to wait, the user waits for a holder that died long ago, in a file of mode 600.
