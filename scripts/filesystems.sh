@@ -12,8 +12,8 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-places=(ext4 xfs btrfs tmpfs overlay juicefs bindfs sshfs weed full_disk read_only frozen time_namespace
-    reboot clock_steps other_users)
+places=(ext4 xfs btrfs tmpfs overlay remount juicefs bindfs sshfs weed full_disk read_only frozen
+    time_namespace reboot clock_steps other_users)
 (($# == 0)) || places=("$@")
 
 work=$(mktemp -d -t rvlf-test-XXXXXX)
@@ -247,7 +247,9 @@ place_btrfs() {
     need mkfs.btrfs btrfs-progs
     loop_mount mkfs.btrfs 160M
     local_promises "$work/btrfs/dir"
-    # A snapshot copies the lock of a live holder. No process holds the copy, and age frees it.
+    # A snapshot copies the lock of a live holder, with its inode number and birth time. No process
+    # holds the copy, but as long as it is fresh the recorded process looks as if it had lost its
+    # descriptor.
     btrfs subvolume create "$work/btrfs/one" >/dev/null
     start_holder "$work/btrfs/one/data"
     btrfs subvolume snapshot "$work/btrfs/one" "$work/btrfs/two" >/dev/null
@@ -291,6 +293,56 @@ place_overlay() {
     refused "$work/overlay/new/data"
     end_holder
     proven "a holder above the overlay keeps its lock from contenders below it, and the reverse"
+}
+
+# mount_overlay NAME: an overlay $work/NAME over layers in $work/NAME-layers, which may be there already.
+mount_overlay() {
+    local layers=$work/$1-layers
+    mkdir -p "$work/$1" "$layers"/{lower,upper,work}
+    mount -t overlay overlay "$work/$1" \
+        -o "lowerdir=$layers/lower,upperdir=$layers/upper,workdir=$layers/work" 2>"$work/mount.log" ||
+        skip "no overlay here: $(cat "$work/mount.log")"
+}
+
+# remounted DIR UMOUNT_AND_MOUNT...: a holder in DIR dies before the remount.
+remounted() {
+    local before
+    before=$(stat -c %d "$1")
+    start_holder "$1/data"
+    kill_holder
+    "${@:2}"
+    [[ $(stat -c %d "$1") != "$before" ]] || skip "the remount has the device number of the first mount"
+}
+
+# An image on another loop device, as a disk that was plugged in again.
+on_another_loop_device() {
+    umount "$work/remount"
+    truncate -s 1M "$work/spare.img"
+    until_true sh -c "! losetup --associated '$work/remount.img' | grep -q ."
+    losetup --find "$work/spare.img"
+    mount -o loop "$work/remount.img" "$work/remount"
+    losetup --noheadings --output NAME --associated "$work/spare.img" | xargs -n 1 losetup --detach
+}
+
+on_another_overlay() {
+    umount "$work/remount_above"
+    # Takes the device number that has become free.
+    mount -t tmpfs tmpfs "$work/taken"
+    mount_overlay remount_above
+}
+
+place_remount() {
+    loop_mount mkfs.ext4 64M -q
+    remounted "$work/remount/dir" on_another_loop_device
+    acquired "$work/remount/dir/data"
+    proven "ext4 under another device number: a lock from before the remount is recovered at once"
+    mkdir "$work/taken"
+    mount_overlay remount_above
+    remounted "$work/remount_above" on_another_overlay
+    refused "$work/remount_above/data"
+    sleep 2.2
+    RVLF_STALE_AFTER=2 acquired "$work/remount_above/data"
+    proven "an overlay under another device number: a lock from before the remount is recovered by age"
 }
 
 # ---------------------------------------------------------------- two mounts of one store
@@ -606,18 +658,24 @@ place_reboot() {
     local other_boot=(unshare -m sh -c
         "mount --bind $work/boot_id /proc/sys/kernel/random/boot_id && exec \"\$@\"" sh)
     "${other_boot[@]}" true 2>/dev/null || skip "the boot id cannot be covered here"
-    start_holder "$dir/data"
-    refused "$dir/data" "${other_boot[@]}"
-    kill_holder
+    mount_overlay reboot_above
+    for dir in "$work/reboot" "$work/reboot_above"; do
+        start_holder "$dir/data"
+        refused "$dir/data" "${other_boot[@]}"
+        kill_holder
+    done
     sleep 2
     # By its own clock the machine booted less than a second ago.
     uptime=$(cut -d . -f 1 /proc/uptime)
     local rebooted=(unshare -T --boottime "-$uptime" --fork "${other_boot[@]}")
-    RVLF_STALE_AFTER=5 fails_with 1 "before the last boot" "$dir/data" "${rebooted[@]}"
+    acquired "$work/reboot/data" "${rebooted[@]}"
+    absent "$work/reboot/data.lock"
+    proven "another boot id: live holders keep their locks; a lock from before the boot is recovered at once"
+    RVLF_STALE_AFTER=5 fails_with 1 "before the last boot" "$work/reboot_above/data" "${rebooted[@]}"
     sleep 3.5
-    RVLF_STALE_AFTER=5 acquired "$dir/data" "${rebooted[@]}"
-    absent "$dir/data.lock"
-    proven "another boot id: live holders keep their locks; a lock from before the boot is recovered by age"
+    RVLF_STALE_AFTER=5 acquired "$work/reboot_above/data" "${rebooted[@]}"
+    absent "$work/reboot_above/data.lock"
+    proven "the same on an overlay: a lock from before the boot is recovered by age"
 }
 
 place_clock_steps() {

@@ -609,7 +609,7 @@ mod tests {
         let evidence = Evidence {
             content: Content::Valid,
             kernel_lock: KernelLock::HeldElsewhere,
-            file_system: FileSystem::Local,
+            file_system: FileSystem::Local { plain: true },
             stamp,
             host,
             own_hold: OwnHold::None,

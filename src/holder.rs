@@ -244,14 +244,16 @@ impl Holder {
     /// ```
     #[must_use]
     pub fn pid_is_another_process(&self) -> bool {
-        matches!(
-            self.evidence,
-            Some(Evidence {
+        self.evidence.is_some_and(|evidence| match evidence {
+            Evidence {
                 process: Process::Alive { start_ticks, .. },
-                stamp: Stamp::Same { start_ticks: recorded },
+                stamp: Stamp::Same {
+                    start_ticks: recorded,
+                },
                 ..
-            }) if start_ticks != recorded
-        )
+            } => start_ticks != recorded || evidence.is_of_another_boot(),
+            _ => false,
+        })
     }
 
     /// Whether the record was written in another container of this machine (another pid namespace): by
@@ -276,7 +278,8 @@ impl Holder {
         let (Ok(record), Some(evidence)) = (&self.record, &self.evidence) else {
             return false;
         };
-        let by_this_kernel = matches!(evidence.stamp, Stamp::Same { .. });
+        let same_inode = matches!(evidence.stamp, Stamp::Same { .. });
+        let by_this_kernel = same_inode && !evidence.is_of_another_boot();
         let is_init = record.pid().get() == 1 && self.pid_is_another_process();
         let other_name = evidence.host == HostMatch::Other && self.is_kernel_locked();
         by_this_kernel && (is_init || other_name) && !self.process_lives()
@@ -296,27 +299,24 @@ impl Holder {
     /// Whether the recorded process is alive in this pid namespace, and is the one that wrote the
     /// record: the advice to a user may be to end it.
     pub(crate) fn process_lives(&self) -> bool {
-        let Some(Evidence {
-            process:
-                Process::Alive {
-                    start_ticks,
-                    started_after_timestamp,
-                },
-            stamp,
-            host,
-            ..
-        }) = self.evidence
+        let Some(evidence) = self.evidence else {
+            return false;
+        };
+        let Process::Alive {
+            start_ticks,
+            started_after_timestamp,
+        } = evidence.process
         else {
             return false;
         };
-        match stamp {
+        match evidence.stamp {
             Stamp::Same {
                 start_ticks: recorded,
-            } => start_ticks == recorded,
+            } => start_ticks == recorded && !evidence.is_of_another_boot(),
             Stamp::Different { .. } => false,
             // A pid of another host says nothing, and one that began later was reused: in a
             // container it may be the init process.
-            Stamp::Absent => host == HostMatch::Same && !started_after_timestamp,
+            Stamp::Absent => evidence.host == HostMatch::Same && !started_after_timestamp,
         }
     }
 

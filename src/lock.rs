@@ -39,8 +39,9 @@ use crate::task::{self, LockFuture};
 /// the kernel counts the lock as held as long as the child lives and has not closed it. **Exec**
 /// closes the descriptor without a release: processes that see this one by its pid recover the lock
 /// within 30 s, those in another container (pid namespace) at once, although the executed program
-/// runs on. **A crash**: other processes recover the lock at once on a local file system, and by age
-/// elsewhere and after a reboot or a remount (`spec/protocol.md#guarantees`).
+/// runs on. **A crash**, also of the machine: other processes recover the lock at once on a local file
+/// system, and by age elsewhere (on an overlay by age after a reboot or a remount;
+/// `spec/protocol.md#guarantees`).
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;

@@ -13,7 +13,7 @@ use core::time::Duration;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::judge::{Age, Evidence, Process, Reason, Stamp, Verdict};
+use crate::judge::{Age, Evidence, FileSystem, Process, Reason, Stamp, Verdict};
 use crate::record::{Hostname, KernelStamp, LOCK_VERSION, Pid, Record, WriterId};
 
 impl Serialize for Pid {
@@ -147,10 +147,15 @@ impl Serialize for Process {
 
 impl Serialize for Evidence {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut evidence = serializer.serialize_struct("Evidence", 10)?;
+        let file_system = match self.file_system {
+            FileSystem::Local { .. } => "local",
+            FileSystem::NotLocal => "not-local",
+        };
+        let mut evidence = serializer.serialize_struct("Evidence", 11)?;
         evidence.serialize_field("content", &self.content)?;
         evidence.serialize_field("kernel_lock", &self.kernel_lock)?;
-        evidence.serialize_field("file_system", &self.file_system)?;
+        evidence.serialize_field("file_system", file_system)?;
+        evidence.serialize_field("plain", &self.file_system.is_plain())?;
         evidence.serialize_field("stamp", &self.stamp)?;
         evidence.serialize_field("host", &self.host)?;
         evidence.serialize_field("process", &self.process)?;

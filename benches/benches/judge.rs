@@ -14,7 +14,7 @@ use rvlf_benches::{Mode, interleaved, print_row};
 const HELD: Evidence = Evidence {
     content: Content::Valid,
     kernel_lock: KernelLock::HeldElsewhere,
-    file_system: FileSystem::Local,
+    file_system: FileSystem::Local { plain: true },
     stamp: Stamp::Same { start_ticks: 4242 },
     host: HostMatch::Same,
     process: Process::Alive {

@@ -16,7 +16,7 @@ use rvlf::judge::{
 struct Input {
     content: u8,
     kernel_lock: u8,
-    local: bool,
+    file_system: u8,
     /// Absent, or same inode and start ticks. Few values, so that they meet.
     stamp: Option<(bool, u8)>,
     host: u8,
@@ -70,10 +70,10 @@ impl Input {
                 1 => KernelLock::Unsupported,
                 _ => KernelLock::Free,
             },
-            file_system: if self.local {
-                FileSystem::Local
-            } else {
-                FileSystem::NotLocal
+            file_system: match self.file_system % 4 {
+                0 => FileSystem::NotLocal,
+                1 => FileSystem::Local { plain: false },
+                _ => FileSystem::Local { plain: true },
             },
             stamp: match self.stamp {
                 None => Stamp::Absent,

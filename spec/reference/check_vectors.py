@@ -5,6 +5,7 @@ import zlib
 from types import SimpleNamespace
 
 SAMPLE = SimpleNamespace(st_dev=0xFE00, st_ino=1310723)
+SAMPLE_BIRTH_NS = 1699999999123456789
 SAMPLE_BOOT_ID = uuid.UUID("0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0")
 JUDGE_ROWS = set(range(1, 14))
 
@@ -27,6 +28,7 @@ def check_values(implementation):
         "CRC-32C": (implementation.crc32c(b"123456789"), 0xE3069283),
         "FNV-1a-64": (implementation.fnv1a_64(b"foobar"), 0x85944171F73967E8),
         "inode_key": (implementation.inode_key(SAMPLE, SAMPLE_BOOT_ID), "748ca8adc9bcf6cc"),
+        "plain inode_key": (implementation.plain_key(SAMPLE, SAMPLE_BIRTH_NS), "6fd6bfd3e4fd5e12"),
     }
     return [f"{name}: got {got}, expected {want}"
             for name, (got, want) in expected.items() if got != want]

@@ -10,11 +10,12 @@
 DATA is the path of the data file. Not implemented: exclusive create, waiting, removal of leftovers,
 directory descriptors, and acquiring on a file system that is not Local.
 """
-import errno, fcntl, json, os, stat, struct, subprocess, sys, time, uuid, zlib
+import ctypes, errno, fcntl, json, os, stat, struct, subprocess, sys, time, uuid, zlib
 from contextlib import suppress
 from pathlib import Path
 # ---- The record: format.md -------------------------------------------------------------------
 MAGIC, STAMP_TAG, LOCK_VERSION, PID_MAX = b"FLVR", b"RVK1", 1, 2**31 - 1
+PLAIN_TAG = b"plain\0\0\0"
 FIELDS = {"magic": 0x00, "pid": 0x04, "hostname": 0x08, "timestamp_ns": 0x48, "writer_id": 0x50,
           "lock_version": 0x60, "checksum": 0x64, "end": 0x68}
 RECORD = struct.Struct("<4sI64sQ16sII")  # the fields in this order
@@ -38,7 +39,7 @@ def fnv1a_64(data):
 CHECKSUMS = {"iso-hdlc": zlib.crc32, "crc-32c": crc32c}
 
 def decode(data):
-    """The class, tested in the order of rule F11, and the fields, as in vectors/index.json."""
+    """The class, tested in the order of rule F12, and the fields, as in vectors/index.json."""
     data = data[:READ_LEN]
     is_prefix = len(data) < RECORD.size and data[:4] == MAGIC[:len(data)]
     if is_prefix or (len(data) <= RECORD.size and not any(data)):
@@ -94,11 +95,13 @@ def first_row(e, policy):
     if kernel_was_asked and e.get("own_hold", "none") != "none":  # never gathered: one hold a run
         return 14, AT_ONCE if e["own_hold"] == "given-up" else NOT_BY_AGE
     same_inode = stamp and kernel_was_asked and stamp["inode"] == "same"
+    plain = e.get("plain", False)
+    same_process = same_process and not (plain and e["predates_boot"])  # the ticks are of a boot
     if same_inode and e["file_system"] == "local":
         return (5, same_host - age) if same_process and age <= same_host else (6, AT_ONCE)
     if same_inode and not (same_process or unknown):
         return 7, same_host - age
-    if stamp and e["host"] == "same" and e["predates_boot"]:
+    if stamp and e["host"] == "same" and e["predates_boot"] and not plain:
         return 8, same_host - younger_age
     if stamp:
         return 9, cross_host - younger_age
@@ -116,22 +119,43 @@ def judge(evidence, policy=POLICY):
 
 # ---- Evidence: protocol.md, section 4 --------------------------------------------------------
 def read(path, length=-1):
-    with open(path, "rb", buffering=0) as file:  # unbuffered: it reads no further (F10)
+    with open(path, "rb", buffering=0) as file:  # unbuffered: it reads no further (F11)
         return file.read(length)
 
 OWN_HOSTNAME = os.fsencode(os.uname().nodename)
 LOCAL_TYPES = b"ext2 ext3 ext4 tmpfs overlay xfs btrfs f2fs ramfs zfs bcachefs".split()
 BOOT_ID = uuid.UUID(read("/proc/sys/kernel/random/boot_id").decode().strip())
 
-def is_local(fd):
-    """Whether only this kernel writes to the file system, by the type of the mount of fd."""
+def local_type(fd):
+    """The type of the mount of fd if only this kernel writes to it, else None."""
     mount_id = read(f"/proc/self/fdinfo/{fd}").partition(b"mnt_id:")[2].split()[0]
     mounts = [line.split() for line in read("/proc/self/mountinfo").splitlines()]
     types = {mount[0]: mount[mount.index(b"-") + 1] for mount in mounts}
-    return types.get(mount_id) in LOCAL_TYPES
+    return types[mount_id] if types.get(mount_id) in LOCAL_TYPES else None
+
+def is_plain(fd):
+    return local_type(fd) not in (None, b"overlay")
 
 def inode_key(file, boot_id=BOOT_ID):
     return f"{fnv1a_64(boot_id.bytes + struct.pack('<QQ', file.st_dev, file.st_ino)):016x}"
+
+def plain_key(file, birth_ns):
+    numbers = struct.pack("<QQ", file.st_ino, birth_ns)
+    return f"{fnv1a_64(PLAIN_TAG + numbers):016x}"
+
+def birth_ns(fd):
+    """stx_btime of statx(2), which Python does not have. 0: the file system has none."""
+    at_empty_path, btime, result = 0x1000, 0x800, ctypes.create_string_buffer(256)
+    if ctypes.CDLL(None).statx(fd, b"", at_empty_path, btime, result) != 0:
+        return 0
+    mask, = struct.unpack_from("=I", result, 0)
+    seconds, nanos = struct.unpack_from("=qI", result, 80)
+    return seconds * 10**9 + nanos if mask & btime else 0
+
+def own_keys(fd):
+    """The keys of the file that fd has open, the one that a writer writes first."""
+    plain = [plain_key(os.fstat(fd), birth_ns(fd))] if is_plain(fd) else []
+    return plain + [inode_key(os.fstat(fd))]
 
 def host_relation(recorded):
     configured = read("/etc/hostname").strip() if os.access("/etc/hostname", os.R_OK) else b""
@@ -169,7 +193,8 @@ def gather(fd, record, kernel_lock):
     if kernel_lock == "held-elsewhere" and content in ("foreign", "unsupported"):
         content = "corrupt"  # a live process has locked it: row 2 decides
     evidence = {"content": content, "kernel_lock": kernel_lock,
-                "file_system": "local" if is_local(fd) else "not-local", "stamp": None,
+                "file_system": "local" if local_type(fd) else "not-local",
+                "plain": is_plain(fd), "stamp": None,
                 "host": "other", "process": {"state": "unknown"}, "timestamp_age_ms": 0,
                 "mtime_age_ms": max(0, now - file.st_mtime_ns) // 10**6, "predates_boot": False}
     if record["class"] == "valid":
@@ -179,7 +204,7 @@ def gather(fd, record, kernel_lock):
                         timestamp_age_ms=(now - timestamp) // 10**6,
                         predates_boot=now - timestamp > time.clock_gettime_ns(time.CLOCK_BOOTTIME))
         if stamp:
-            inode = "same" if stamp["inode_key"] == inode_key(file) else "different"
+            inode = "same" if stamp["inode_key"] in own_keys(fd) else "different"
             evidence["stamp"] = {"inode": inode, "start_ticks": stamp["start_ticks"]}
     return evidence
 
@@ -269,7 +294,7 @@ class Lock:
     """A held lock: flock lasts as long as the descriptor, and LOCK_UN is never called."""
     def __init__(self, path, fd):
         may_stamp = flock(fd, fcntl.LOCK_EX) == "free" and len(OWN_HOSTNAME) < STAMP_AT
-        stamp = {"inode_key": inode_key(os.fstat(fd)), "start_ticks": process_fields("self")[2]}
+        stamp = {"inode_key": own_keys(fd)[0], "start_ticks": process_fields("self")[2]}
         self.path, self.fd = path, fd
         self.record = {"pid": os.getpid(), "hostname_hex": OWN_HOSTNAME[:63].hex(),
                        "timestamp_ns": str(time.time_ns()), "writer_id": str(uuid.uuid4()),
@@ -317,7 +342,7 @@ def publish(path, directory):
 def acquire(data_path):
     path, settle = os.path.abspath(data_path) + ".lock", 0
     directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
-    if not is_local(directory):
+    if not local_type(directory):
         raise OSError(errno.EOPNOTSUPP, "not a Local file system: other kernels may write here; "
                       "use rvlf", path)
     for _ in range(ROUNDS):

@@ -18,7 +18,7 @@ pub struct Evidence {
     pub kernel_lock: KernelLock,
     /// The file system of the lock file.
     pub file_system: FileSystem,
-    /// Whether the record was stamped on this kernel for this inode.
+    /// Whether the record was stamped for this inode.
     pub stamp: Stamp,
     /// Whether the record names this host.
     pub host: HostMatch,
@@ -34,6 +34,17 @@ pub struct Evidence {
     pub predates_boot: bool,
     /// Whether the record is of a hold that this process has lost or given up.
     pub own_hold: OwnHold,
+}
+
+impl Evidence {
+    /// Whether the record, whose stamp on a plain file system does not name the boot, was written
+    /// before it: then the recorded pid and start ticks name no process of this boot. A record whose
+    /// kernel lock is held was not, whatever a clock that was set says.
+    pub(crate) fn is_of_another_boot(&self) -> bool {
+        self.file_system.is_plain()
+            && self.predates_boot
+            && self.kernel_lock != KernelLock::HeldElsewhere
+    }
 }
 
 /// What this process knows of the hold that a record is of, apart from what the file shows.
@@ -94,24 +105,55 @@ pub enum KernelLock {
 
 /// Whether one kernel alone can reach the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-#[cfg_attr(feature = "serde", derive(serde::Serialize))]
-#[cfg_attr(feature = "serde", serde(rename_all = "kebab-case"))]
 pub enum FileSystem {
     /// One kernel only: ext4, xfs, btrfs, tmpfs, overlay and similar file systems.
-    Local,
+    Local {
+        /// False for an overlay, which shows a file as another inode than its upper directory does.
+        plain: bool,
+    },
     /// Every other file system, FUSE included.
     NotLocal,
+}
+
+impl FileSystem {
+    /// Whether one kernel alone can reach the file.
+    ///
+    /// ```
+    /// use rvlf::judge::FileSystem;
+    ///
+    /// assert!(FileSystem::Local { plain: false }.is_local(), "an overlay");
+    /// assert!(!FileSystem::NotLocal.is_local(), "NFS");
+    /// ```
+    #[must_use]
+    pub const fn is_local(self) -> bool {
+        matches!(self, FileSystem::Local { .. })
+    }
+
+    /// Whether the file system is local and no overlay.
+    ///
+    /// ```
+    /// use rvlf::judge::FileSystem;
+    ///
+    /// assert!(FileSystem::Local { plain: true }.is_plain(), "ext4");
+    /// assert!(!FileSystem::Local { plain: false }.is_plain(), "an overlay");
+    /// ```
+    #[must_use]
+    pub const fn is_plain(self) -> bool {
+        matches!(self, FileSystem::Local { plain: true })
+    }
 }
 
 /// The record's kernel stamp, compared with this kernel and this inode.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Stamp {
-    /// Written on this running kernel for this very inode.
+    /// Written for this very inode: on this running kernel, or, on a plain file system, on one that
+    /// had the file system before.
     Same {
-        /// Start time of the writer's process, in clock ticks since boot.
+        /// Start time of the writer's process, in clock ticks since its kernel's boot.
         start_ticks: u64,
     },
-    /// Written on another kernel, before a reboot, or for another inode (a copy).
+    /// Written for another inode (a copy), or, off plain file systems, on another kernel or before a
+    /// reboot.
     Different {
         /// Start time of the writer's process, in clock ticks since its kernel's boot.
         start_ticks: u64,

@@ -31,7 +31,7 @@ pub use verdict::{Reason, Verdict};
 /// let mut evidence = Evidence {
 ///     content: Content::Valid,
 ///     kernel_lock: KernelLock::Free,
-///     file_system: FileSystem::Local,
+///     file_system: FileSystem::Local { plain: true },
 ///     stamp: Stamp::Absent,
 ///     host: HostMatch::Same,
 ///     process: Process::Dead,
@@ -89,11 +89,17 @@ fn stamped(e: &Evidence, p: &StalePolicy, same_inode: bool, written_by: u64) -> 
     // promised to lock, and on a file system that this kernel alone reaches. A directory that is
     // exported to other kernels, or reached both through an overlay and past it, looks local, but
     // the stamp names another inode: a writer there is alive as long as it refreshes.
+    // On a plain file system a stamp may be from before the boot, when a process of this boot may
+    // have the writer's pid and start ticks by chance. Row 8 has no lock to recover there: what this
+    // machine wrote before the boot is witnessed, unless an older version wrote it. Other records came
+    // through an export, from a machine that may have this host's name and did not reboot.
     let flock_answered = e.kernel_lock == KernelLock::Free;
     let same_inode = flock_answered && same_inode;
-    let witness = same_inode && e.file_system == FileSystem::Local;
+    let witness = same_inode && e.file_system.is_local();
+    let plain = e.file_system.is_plain();
     let same_host = e.host == HostMatch::Same;
     let (writer_lives, writer_gone) = match e.process {
+        Process::Alive { .. } if e.is_of_another_boot() => (false, true),
         Process::Alive { start_ticks, .. } => (start_ticks == written_by, start_ticks != written_by),
         Process::Dead                      => (false, true),
         Process::Unknown                   => (false, false),
@@ -106,7 +112,7 @@ fn stamped(e: &Evidence, p: &StalePolicy, same_inode: bool, written_by: u64) -> 
         /*  5 */ () if witness && writer_lives && young => Verdict::held_for(Reason::DescriptorClosed, timestamp.until(p.same_host_age())),
         /*  6 */ () if witness                          => Verdict::stale(Reason::KernelWitness),
         /*  7 */ () if same_inode && writer_gone        => stale_after(p.same_host_age(), [timestamp; 2], Reason::ProcessGone),
-        /*  8 */ () if same_host && e.predates_boot     => stale_after(p.same_host_age(), [timestamp, mtime], Reason::BeforeBoot),
+        /*  8 */ () if same_host && e.predates_boot && !plain => stale_after(p.same_host_age(), [timestamp, mtime], Reason::BeforeBoot),
         /*  9 */ ()                                     => stale_after(p.cross_host_age(), [timestamp, mtime], Reason::Elsewhere),
     }
 }

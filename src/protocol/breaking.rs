@@ -130,7 +130,7 @@ impl<S: Sys> Examination<'_, S> {
         self.gatherer.forget_server_clock();
         let holder = self.judge(&Sighting {
             prefix,
-            stat,
+            stat: lock.opened.stat_now(stat),
             kernel_lock,
         })?;
         Ok(holder.verdict.is_stale())

@@ -10,7 +10,8 @@ use super::Place;
 use super::aside::aside_name;
 use super::unchanged::UnchangedTimer;
 use crate::judge::{
-    Age, Content, Evidence, HostMatch, KernelLock, OwnHold, Process, StalePolicy, Stamp, Verdict,
+    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, OwnHold, Process, StalePolicy,
+    Stamp, Verdict,
 };
 use crate::record::{DecodeError, Hostname, KernelStamp, Record};
 use crate::sys::hooks::sabotaged;
@@ -28,6 +29,7 @@ pub(crate) enum Purpose {
 /// What one look has seen of a lock file.
 pub(super) struct Sighting {
     pub(super) prefix: Prefix,
+    /// Of the open file, so with its birth time; the modification time is that of this look.
     pub(super) stat: Stat,
     pub(super) kernel_lock: KernelLock,
 }
@@ -103,7 +105,13 @@ impl<'a, S: Sys> Gatherer<'a, S> {
         let malformed = Evidence {
             content: content_class(record, sighting.kernel_lock),
             kernel_lock: sighting.kernel_lock,
-            file_system: place.entry.file_system,
+            file_system: match place.entry.file_system {
+                // As on an overlay, where row 8 goes by host names.
+                FileSystem::Local { .. } if sabotaged!(place.entry.sys, NoHostNames) => {
+                    FileSystem::Local { plain: false }
+                }
+                file_system => file_system,
+            },
             stamp: Stamp::Absent,
             host: HostMatch::Other,
             process: Process::Unknown,
@@ -113,7 +121,7 @@ impl<'a, S: Sys> Gatherer<'a, S> {
             own_hold: OwnHold::None,
         };
         let Ok(record) = record else { return malformed };
-        let stamp = place.stamp(record, sighting.stat.id);
+        let stamp = place.stamp(record, &sighting.stat);
         let host = place.host_match(&record.hostname());
         Evidence {
             stamp,
@@ -232,8 +240,13 @@ fn content_class(record: &Result<Record, DecodeError>, kernel_lock: KernelLock) 
     }
 }
 
+/// Without the device number, which a remount may change, and the boot id.
+fn plain_key(stat: &Stat) -> u64 {
+    KernelStamp::plain_key(stat.id.ino, stat.born_ns.unwrap_or(0))
+}
+
 impl<S: Sys> Place<S> {
-    fn stamp(&self, record: &Record, id: FileId) -> Stamp {
+    fn stamp(&self, record: &Record, stat: &Stat) -> Stamp {
         let Some(KernelStamp {
             inode_key,
             start_ticks,
@@ -241,14 +254,26 @@ impl<S: Sys> Place<S> {
         else {
             return Stamp::Absent;
         };
-        if self.inode_key(id) == Some(inode_key) {
+        let is_plain = self.entry.file_system.is_plain() || sabotaged!(self.entry.sys, PlainReader);
+        let plain_key = is_plain.then(|| plain_key(stat));
+        if plain_key == Some(inode_key) || self.key_of_this_boot(stat.id) == Some(inode_key) {
             Stamp::Same { start_ticks }
         } else {
             Stamp::Different { start_ticks }
         }
     }
 
-    pub(super) fn inode_key(&self, id: FileId) -> Option<u64> {
+    /// What this process writes as the inode key of its own file.
+    pub(super) fn own_key(&self, stat: &Stat) -> Option<u64> {
+        let is_plain = self.entry.file_system.is_plain() || sabotaged!(self.entry.sys, PlainWriter);
+        if is_plain && !sabotaged!(self.entry.sys, PlainKey) {
+            Some(plain_key(stat))
+        } else {
+            self.key_of_this_boot(stat.id)
+        }
+    }
+
+    fn key_of_this_boot(&self, id: FileId) -> Option<u64> {
         let boot_id = self.sys().boot_id()?;
         Some(KernelStamp::inode_key(&boot_id, id.dev, id.ino))
     }

@@ -52,6 +52,15 @@ pub(super) struct OpenLockFile<S: Sys> {
 }
 
 impl<S: Sys> OpenLockFile<S> {
+    /// What `named`, the stat of the file's name, says now, with the birth time that only the open
+    /// file shows.
+    pub(super) fn stat_now(&self, named: Stat) -> Stat {
+        Stat {
+            born_ns: self.stat.born_ns,
+            ..named
+        }
+    }
+
     fn unlock(&mut self) {
         if self.locked {
             // The close that follows unlocks as well, unless a child was forked: nothing to report.
@@ -186,7 +195,7 @@ impl<'a, S: Sys> Examination<'a, S> {
                 .context("read", place.lock_path())?;
             let holder = self.judge(&Sighting {
                 prefix,
-                stat,
+                stat: opened.stat_now(stat),
                 kernel_lock,
             })?;
             // A kernel lock that outlives its process belongs to a breaker or an examiner, most of
@@ -220,6 +229,7 @@ impl<'a, S: Sys> Examination<'a, S> {
         let evidence = self.gatherer.gather(sighting, &record);
         let is_ours = |record| {
             evidence.own_hold != OwnHold::GivenUp
+                && !evidence.is_of_another_boot()
                 && self.place.is_written_by_us(record, evidence.stamp)
         };
         Ok(Holder {

@@ -13,7 +13,7 @@ use crate::judge::KernelLock;
 use crate::record::{DecodeError, KernelStamp, Record, WriterId};
 use crate::sys::entry::Entry;
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Context, FileId, Flock, Identity, IoError, SyncMode, Sys};
+use crate::sys::{Context, FileId, Flock, Identity, IoError, Stat, SyncMode, Sys};
 
 /// How long a network mount may take until all creators of one name see one file.
 pub(crate) const READ_BACK_DELAY: Duration = Duration::from_millis(100);
@@ -131,11 +131,11 @@ impl<S: Sys> Place<S> {
         let Some(file) = self.create_unnamed(options.mode)? else {
             return Ok(Linked::Unavailable);
         };
-        let id = sys.stat(&file).context("stat", path)?.id;
+        let stat = sys.stat(&file).context("stat", path)?;
         // No other process can have opened a file without a name.
         let has_flock = self.flock(&file, Flock::Exclusive)? == KernelLock::Free;
         let writer_id = self.draw_writer_id()?;
-        let recorded = self.new_record(id, writer_id, has_flock)?;
+        let recorded = self.new_record(&stat, writer_id, has_flock)?;
         let written = sys.write(&file, 0, &recorded.record.encode());
         written.context("write the record", path)?;
         match sys.link(&file, &self.entry.dir, &self.entry.name) {
@@ -146,7 +146,7 @@ impl<S: Sys> Place<S> {
             Err(error) if is_unavailable(&error) => return Ok(Linked::Unavailable),
             Err(error) => return Err(error).context("link the lock file", path)?,
         }
-        let unsettled = Unsettled::new(self, file, id, writer_id);
+        let unsettled = Unsettled::new(self, file, stat.id, writer_id);
         if options.sync {
             // One fsync after the link makes record and name durable together; synced before the
             // link, a power loss made the lock vanish.
@@ -197,10 +197,10 @@ impl<S: Sys> Place<S> {
     ) -> Result<Option<Made<'_, S>>> {
         // Without its identity the file cannot be distinguished from a successor's: on an error it
         // stays, torn, and the next contender breaks it after the grace.
-        let id = self.sys().stat(&file).context("stat", self.lock_path())?.id;
+        let stat = self.sys().stat(&file).context("stat", self.lock_path())?;
         let Some(has_flock) = self.lock_named(&file)? else {
             if sabotaged!(self.entry.sys, LockedWithdraw) {
-                drop(Unsettled::new(self, file, id, writer_id));
+                drop(Unsettled::new(self, file, stat.id, writer_id));
             } else {
                 self.remember_empty(&file);
             }
@@ -208,12 +208,12 @@ impl<S: Sys> Place<S> {
         };
         // From here on it is withdrawn unless all goes well. Also where the server says that it is
         // gone: if it is not, it is a whole record of a live process that holds nothing.
-        let unsettled = Unsettled::new(self, file, id, writer_id);
-        let recorded = self.new_record(id, writer_id, has_flock)?;
+        let unsettled = Unsettled::new(self, file, stat.id, writer_id);
+        let recorded = self.new_record(&stat, writer_id, has_flock)?;
         self.write_named(unsettled.file(), &recorded.record, options)?;
         // A deployed client deletes what it takes for a short file.
         let made = (unsettled, recorded);
-        Ok(self.may_name(id)?.then_some(made))
+        Ok(self.may_name(stat.id)?.then_some(made))
     }
 
     /// Takes the kernel lock of our file that has its name already; false where there is no flock.
@@ -267,7 +267,7 @@ impl<S: Sys> Place<S> {
 
     fn new_record(
         &self,
-        id: FileId,
+        stat: &Stat,
         writer_id: WriterId,
         has_flock: bool,
     ) -> Result<Recorded, IoError> {
@@ -277,7 +277,7 @@ impl<S: Sys> Place<S> {
         } = identity.context("identify this process", self.lock_path())?;
         // Without start ticks a contender could not tell this process from a later one.
         let stamp = if has_flock && start_ticks > 0 {
-            self.inode_key(id).map(|inode_key| KernelStamp {
+            self.own_key(stat).map(|inode_key| KernelStamp {
                 inode_key,
                 start_ticks,
             })

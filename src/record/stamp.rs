@@ -7,9 +7,10 @@ use super::layout::HOSTNAME_FIELD;
 /// flock(2) `LOCK_EX` on this very inode for as long as it holds the lock, and to refresh the
 /// record.
 ///
-/// A contender that computes the same `inode_key` sees the same inode on the same running kernel,
-/// whatever host names and pid namespaces say. Other implementations ignore the stamp. Both numbers
-/// are little-endian in the record. Source: `spec/format.md#kernel-stamp`.
+/// A contender that computes the same `inode_key` sees the same inode of the kernel that the writer
+/// ran on, or the writer's kernel is gone, whatever host names and pid namespaces say. Other
+/// implementations ignore the stamp. Both numbers are little-endian in the record. Source:
+/// `spec/format.md#kernel-stamp`.
 ///
 /// ```text
 ///  0x34   tag, ASCII `RVK1` (4)
@@ -26,7 +27,8 @@ use super::layout::HOSTNAME_FIELD;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KernelStamp {
-    /// Identifies one inode on one running kernel; see [`KernelStamp::inode_key`].
+    /// Identifies the inode: by [`KernelStamp::plain_key`] if the writer stands on a plain file
+    /// system, by [`KernelStamp::inode_key`] elsewhere.
     pub inode_key: u64,
     /// The start time of the writer's process, in clock ticks since boot: field 22 of
     /// `/proc/self/stat`, proc_pid_stat(5).
@@ -54,6 +56,9 @@ impl KernelStamp {
     /// The longest host name, in bytes, that leaves room for its NUL and the stamp.
     pub const MAX_HOSTNAME_LEN: usize = KernelStamp::START - 1;
 
+    /// The key of an inode on a file system that is not plain: it identifies one inode on one
+    /// running kernel.
+    ///
     /// FNV-1a-64 over the 16 raw bytes of the boot id (`/proc/sys/kernel/random/boot_id`), the
     /// inode's `st_dev` and its `st_ino`, both as eight little-endian bytes.
     ///
@@ -66,16 +71,27 @@ impl KernelStamp {
     /// ```
     #[must_use]
     pub fn inode_key(boot_id: &[u8; 16], dev: u64, ino: u64) -> u64 {
-        const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
-        const PRIME: u64 = 0x0000_0100_0000_01b3;
-        let bytes = boot_id
-            .iter()
-            .copied()
-            .chain(dev.to_le_bytes())
-            .chain(ino.to_le_bytes());
-        bytes.fold(OFFSET_BASIS, |hash, byte| {
-            (hash ^ u64::from(byte)).wrapping_mul(PRIME)
-        })
+        let numbers = dev.to_le_bytes().into_iter().chain(ino.to_le_bytes());
+        fnv1a_64(boot_id.iter().copied().chain(numbers))
+    }
+
+    /// The key of an inode on a plain file system (ext4, xfs, btrfs and others; not an overlay): one
+    /// kernel mounts it, so neither a reboot nor another device number makes it another inode.
+    ///
+    /// FNV-1a-64 over the eight bytes `plain\0\0\0`, the inode's `st_ino`, and its birth time in
+    /// nanoseconds since 1970, statx(2) (0 where there is none), both as eight little-endian bytes.
+    ///
+    /// ```
+    /// use rvlf::record::KernelStamp;
+    ///
+    /// let key = KernelStamp::plain_key(1234, 1_700_000_000_000_000_000);
+    /// let number_reused = KernelStamp::plain_key(1234, 1_700_000_000_000_000_001);
+    /// assert_ne!(key, number_reused);
+    /// ```
+    #[must_use]
+    pub fn plain_key(ino: u64, born_ns: u64) -> u64 {
+        let numbers = ino.to_le_bytes().into_iter().chain(born_ns.to_le_bytes());
+        fnv1a_64(b"plain\0\0\0".iter().copied().chain(numbers))
     }
 
     pub(super) fn to_bytes(self) -> [u8; KernelStamp::SIZE] {
@@ -97,4 +113,12 @@ impl KernelStamp {
             start_ticks: u64::from_le_bytes(*start_ticks),
         })
     }
+}
+
+fn fnv1a_64(bytes: impl Iterator<Item = u8>) -> u64 {
+    const OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+    const PRIME: u64 = 0x0000_0100_0000_01b3;
+    bytes.fold(OFFSET_BASIS, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(PRIME)
+    })
 }

@@ -23,7 +23,7 @@ use std::time::Duration;
 use self::descriptors::{Description, DescriptionId};
 use self::files::{Ino, Inode};
 use self::power::Disk;
-use self::processes::{Life, Process};
+use self::processes::{Boot, Life, Process};
 use self::waiting::Watch;
 use super::call::{DirId, Name};
 use crate::record::{KernelStamp, Pid, Record, WriterId};
@@ -38,10 +38,6 @@ pub(super) use self::rules::{FlockScope, Rules};
 /// for descriptors.
 const FIRST_INO: Ino = 11;
 
-const DEV: u64 = 8;
-
-const BOOT_ID: [u8; 16] = *b"one boot of sim.";
-
 /// The pid of a process that was dead from the beginning.
 const DEAD_PID: Pid = Pid::new(7).expect("7 is a pid");
 
@@ -52,17 +48,24 @@ const UPTIME_NS: u64 = 3_600_000_000_000;
 /// 100 ticks a second, as Linux shows them.
 const NS_PER_TICK: u64 = 10_000_000;
 
+/// What the stamp of a planted record names.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Key {
+    /// The inode of a plain file system.
+    Plain,
+    /// The inode, the device number and the boot.
+    OfThisBoot,
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Kernel {
     /// By a clock that is never set.
     now_ns: u64,
-    /// When the machines were booted last.
-    booted_ns: u64,
+    /// The last boots of machines that have booted since the beginning.
+    boots: BTreeMap<u8, Boot>,
     path_leads_to: DirId,
     /// Whether the path ever led to the other directory, of which no watch is notified.
     had_switch: bool,
-    /// How often they have booted since the beginning.
-    boots: u8,
     /// By how many seconds the wall clock of each kernel was set.
     clock_steps: BTreeMap<u8, i64>,
     /// Which events and faults may still happen.
@@ -82,10 +85,9 @@ impl Kernel {
     pub(super) fn new() -> Kernel {
         Kernel {
             now_ns: START_NS,
-            booted_ns: START_NS - UPTIME_NS,
+            boots: BTreeMap::new(),
             path_leads_to: 0,
             had_switch: false,
-            boots: 0,
             clock_steps: BTreeMap::new(),
             budget: EventBudget::default(),
             inodes: BTreeMap::new(),
@@ -117,20 +119,31 @@ impl Kernel {
         FIRST_INO + u64::try_from(self.inodes.len()).expect("a world has few files")
     }
 
-    /// The record of a process that died while it held the lock, for the file that is planted next.
-    pub(super) fn record_of_the_dead(&self, stamped: bool, age: Duration) -> Record {
-        let boot_id = self.boot_id(System::HOST);
-        let stamp = KernelStamp {
-            inode_key: KernelStamp::inode_key(&boot_id, DEV, self.next_planted_ino()),
+    /// The record of a process that died while it held the lock, for the file that is planted next,
+    /// `age` ago.
+    pub(super) fn record_of_the_dead(&self, key: Option<Key>, age: Duration) -> Record {
+        let (ino, written_ns) = (self.next_planted_ino(), self.now_ns - nanos(age));
+        let stamp = |key| KernelStamp {
+            inode_key: match key {
+                Key::Plain => KernelStamp::plain_key(ino, written_ns),
+                Key::OfThisBoot => self.key_of_this_boot(ino),
+            },
             start_ticks: 1,
         };
         Record::new(
             DEAD_PID,
             &System::HOST.hostname(),
-            self.now_ns - nanos(age),
+            written_ns,
             WriterId::from_bytes(*b"a dead writer's."),
-            stamped.then_some(stamp),
+            key.map(stamp),
         )
+    }
+
+    /// The key that names the boot, as a process on the first machine computes it.
+    fn key_of_this_boot(&self, ino: Ino) -> u64 {
+        let boot_id = self.boot_id(System::HOST);
+        let boot_id = boot_id.expect("the first machine has procfs");
+        KernelStamp::inode_key(&boot_id, System::HOST.device(), ino)
     }
 
     /// The content of the file `name`.
@@ -156,12 +169,13 @@ impl Kernel {
         let Some(stamp) = record.and_then(|record| record.stamp()) else {
             return false;
         };
-        let own_key = KernelStamp::inode_key(&self.boot_id(System::HOST), DEV, ino);
+        let plain_key = KernelStamp::plain_key(ino, self.inode(ino).born_ns);
+        let own_keys = [plain_key, self.key_of_this_boot(ino)];
         let writer_lives = || {
             let mut processes = self.processes.iter();
             processes.any(|it| it.start_ticks == stamp.start_ticks && it.life != Life::Dead)
         };
-        !is_locked && stamp.inode_key == own_key && !writer_lives()
+        !is_locked && own_keys.contains(&stamp.inode_key) && !writer_lives()
     }
 
     /// Whether a waiter may have received no event although the lock `name` is free: a process that

@@ -178,14 +178,21 @@ impl Explorer<'_> {
         let was_held = state.kernel.holders() > 0;
         state.kernel.apply_event(event);
         log.line(|| event.to_string());
-        let WorldEvent::LosePower { .. } = event else {
+        if !matches!(
+            event,
+            WorldEvent::LosePower { .. } | WorldEvent::RebootServer
+        ) {
             return Ok(());
-        };
+        }
         if was_held && !state.kernel.has_record(LOCK) {
             let message = "no record is left of the holder that lost power";
             return Err(Broken(message.to_owned()));
         }
-        (0..state.actors.len()).try_for_each(|pid_index| self.advance(state, pid_index, log))
+        // Those that go on are in the middle of a call.
+        let died = |pid_index: &usize| state.kernel.is_dead(*pid_index);
+        let died: Vec<_> = (0..state.actors.len()).filter(died).collect();
+        let mut died = died.into_iter();
+        died.try_for_each(|pid_index| self.advance(state, pid_index, log))
     }
 
     /// Executes a call and delivers the reply to its process.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::call::{Name, name_in};
-use super::kernel::{EventBudget, FlockScope, Kernel, Rules, System};
+use super::kernel::{EventBudget, FlockScope, Kernel, Key, Rules, System};
 use super::process::{Program, SimSys};
 use super::{LOCK, Safeguard};
 use crate::judge::FileSystem;
@@ -58,6 +58,24 @@ impl World {
     pub fn network() -> World {
         let mut world = World::local().without_unnamed();
         world.rules.file_system = FileSystem::NotLocal;
+        world
+    }
+
+    /// An overlay that all processes use.
+    #[must_use]
+    pub fn overlay() -> World {
+        let mut world = World::local();
+        world.rules.file_system = FileSystem::Local { plain: false };
+        world
+    }
+
+    /// A plain file system of the first machine, which others mount. There is no flock between the
+    /// machines, nor with processes that reach the files [through an
+    /// overlay](System::through_overlay).
+    #[must_use]
+    pub fn exported() -> World {
+        let mut world = World::local().flock_not_shared();
+        world.rules.exported = true;
         world
     }
 
@@ -202,14 +220,27 @@ impl World {
     /// The lock of a process that has died, last refreshed `age` ago.
     #[must_use]
     pub fn dead_lock(self, age: Duration) -> World {
-        let record = self.kernel.record_of_the_dead(true, age);
+        let is_plain = self.rules.file_system.is_plain();
+        let key = if is_plain {
+            Key::Plain
+        } else {
+            Key::OfThisBoot
+        };
+        let record = self.kernel.record_of_the_dead(Some(key), age);
+        self.file(LOCK, &record.encode(), age)
+    }
+
+    /// The same of a version that wrote the boot id and the device number on every file system.
+    #[must_use]
+    pub fn dead_lock_of_an_older_version(self, age: Duration) -> World {
+        let record = self.kernel.record_of_the_dead(Some(Key::OfThisBoot), age);
         self.file(LOCK, &record.encode(), age)
     }
 
     /// The lock of a deployed client that has died, acquired `age` ago.
     #[must_use]
     pub fn dead_deployed_lock(self, age: Duration) -> World {
-        let record = self.kernel.record_of_the_dead(false, age);
+        let record = self.kernel.record_of_the_dead(None, age);
         self.file(LOCK, &record.encode(), age)
     }
 
@@ -307,6 +338,14 @@ impl World {
     pub fn switches(mut self, switches: usize) -> World {
         self.budget.switches = switches;
         self.expected.push(name_in(1, OsStr::new(LOCK)));
+        self
+    }
+
+    /// How often the first machine boots again, at any moments, while the others go on. No file is
+    /// lost.
+    #[must_use]
+    pub fn server_reboots(mut self, reboots: usize) -> World {
+        self.budget.server_reboots = reboots;
         self
     }
 

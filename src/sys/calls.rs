@@ -1,5 +1,5 @@
 //! What the system calls of several modules share: calls that a signal interrupted, a rename that
-//! does not replace, and mounts seen by their device.
+//! does not replace, mounts seen by their device, and the answer of stat(2).
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -7,8 +7,10 @@ use std::io;
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
-use nix::sys::stat::{fstat, fstatat};
+use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
+
+use super::{FileId, FileKind, Stat};
 
 /// The error number of a system call; 0 for an error that has none.
 pub(super) fn errno(error: &io::Error) -> Errno {
@@ -38,4 +40,42 @@ pub(super) fn link_then_unlink(dir: &File, from: &OsStr, to: &OsStr) -> io::Resu
     // protected_hardlinks refuses the link for another user's file: then the file keeps its name.
     retry(|| linkat(dir, from, dir, to, AtFlags::empty()))?;
     retry(|| unlinkat(dir, from, UnlinkatFlags::NoRemoveDir))
+}
+
+/// Without a birth time, which stat(2) does not report.
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "the fields' types differ between Unixes"
+)]
+pub(super) fn to_stat(stat: &FileStat) -> Stat {
+    Stat {
+        id: FileId {
+            dev: stat.st_dev as u64,
+            ino: stat.st_ino as u64,
+        },
+        kind: to_kind(SFlag::from_bits_truncate(stat.st_mode)),
+        links: stat.st_nlink as u64,
+        uid: stat.st_uid,
+        mtime_ns: unix_ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        born_ns: None,
+    }
+}
+
+pub(super) fn to_kind(mode: SFlag) -> FileKind {
+    match mode & SFlag::S_IFMT {
+        SFlag::S_IFREG => FileKind::Regular,
+        SFlag::S_IFDIR => FileKind::Directory,
+        SFlag::S_IFLNK => FileKind::Symlink,
+        SFlag::S_IFIFO => FileKind::Fifo,
+        SFlag::S_IFSOCK => FileKind::Socket,
+        _ => FileKind::Device,
+    }
+}
+
+/// Unix time in nanoseconds; what lies before 1970 counts as 1970.
+pub(super) fn unix_ns(seconds: i64, nanos: i64) -> u64 {
+    let seconds = u64::try_from(seconds).unwrap_or(0);
+    seconds
+        .saturating_mul(1_000_000_000)
+        .saturating_add(u64::try_from(nanos).unwrap_or(0))
 }

@@ -99,7 +99,7 @@ impl<S: Sys> Entry<S> {
     }
 
     pub(crate) fn is_local(&self) -> bool {
-        self.file_system == FileSystem::Local
+        self.file_system.is_local()
     }
 
     /// The stat of what the name stands for; `None` if nothing has the name.

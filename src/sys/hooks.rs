@@ -135,6 +135,16 @@ mod simulated {
         /// A publisher makes this comparison as the last step before it hands the lock out.
         /// (Disabled: as the step before it publishes.)
         PathLast,
+        /// On a plain file system a writer's key has neither the boot id nor the device number.
+        /// (Disabled: it has both.)
+        PlainKey,
+        /// Only a writer on a plain file system writes such a key.
+        PlainWriter,
+        /// Only a contender on a plain file system compares it.
+        PlainReader,
+        /// On a plain file system a record from before the boot is not judged by host names. (Disabled:
+        /// row 8 applies there, too.)
+        NoHostNames,
         /// A waiter examines again whatever may have changed before its watch was armed.
         LookAfterWatch,
     }

@@ -6,26 +6,26 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{FileExt, MetadataExt};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{FileStat, Mode, SFlag, fstatat};
+use nix::sys::stat::{Mode, fstatat};
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{UnlinkatFlags, gethostname, unlinkat};
 use rand::TryRng;
 use rand::rngs::SysRng;
 
-use super::calls::{errno, retry};
+use super::calls::{errno, retry, to_stat};
 use super::cancel::CancelToken;
 use super::descriptor::Descriptor;
 use super::latch::wait_any;
 use super::{
-    Access, FileId, FileKind, Flock, FlockOutcome, Identity, Liveness, LockingProcess, Now,
-    OwnHolds, Prefix, Stat, SyncMode, Sys, WakeReason, nanos, platform,
+    Access, FileId, Flock, FlockOutcome, Identity, Liveness, LockingProcess, Now, OwnHolds, Prefix,
+    Stat, SyncMode, Sys, WakeReason, nanos, platform,
 };
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid, RECORD_LEN};
@@ -186,24 +186,7 @@ impl Sys for Host {
     }
 
     fn stat(&self, file: &Descriptor<File>) -> io::Result<Stat> {
-        let file = file.get()?;
-        // On a network mount any call may be interrupted, also a stat.
-        let stat = retry(|| file.metadata())?;
-        let born = stat
-            .created()
-            .ok()
-            .and_then(|time| time.duration_since(UNIX_EPOCH).ok());
-        Ok(Stat {
-            id: FileId {
-                dev: stat.dev(),
-                ino: stat.ino(),
-            },
-            kind: to_kind(SFlag::from_bits_truncate(stat.mode() as nix::libc::mode_t)),
-            links: stat.nlink(),
-            uid: stat.uid(),
-            mtime_ns: unix_ns(stat.mtime(), stat.mtime_nsec()),
-            born_ns: born.map(nanos),
-        })
+        platform::stat(file.get()?)
     }
 
     fn read(&self, file: &Descriptor<File>) -> io::Result<Prefix> {
@@ -366,43 +349,6 @@ fn base_or_working_dir(base: Option<&Descriptor<File>>) -> io::Result<BorrowedFd
 
 fn to_mode(mode: u32) -> Mode {
     Mode::from_bits_truncate(mode as nix::libc::mode_t)
-}
-
-#[allow(
-    clippy::unnecessary_cast,
-    reason = "the fields' types differ between Unixes"
-)]
-fn to_stat(stat: &FileStat) -> Stat {
-    Stat {
-        id: FileId {
-            dev: stat.st_dev as u64,
-            ino: stat.st_ino as u64,
-        },
-        kind: to_kind(SFlag::from_bits_truncate(stat.st_mode)),
-        links: stat.st_nlink as u64,
-        uid: stat.st_uid,
-        mtime_ns: unix_ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
-        born_ns: None,
-    }
-}
-
-fn to_kind(mode: SFlag) -> FileKind {
-    match mode & SFlag::S_IFMT {
-        SFlag::S_IFREG => FileKind::Regular,
-        SFlag::S_IFDIR => FileKind::Directory,
-        SFlag::S_IFLNK => FileKind::Symlink,
-        SFlag::S_IFIFO => FileKind::Fifo,
-        SFlag::S_IFSOCK => FileKind::Socket,
-        _ => FileKind::Device,
-    }
-}
-
-/// Unix time in nanoseconds; what lies before 1970 counts as 1970.
-fn unix_ns(seconds: i64, nanos: i64) -> u64 {
-    let seconds = u64::try_from(seconds).unwrap_or(0);
-    seconds
-        .saturating_mul(1_000_000_000)
-        .saturating_add(u64::try_from(nanos).unwrap_or(0))
 }
 
 pub(super) fn os_string(bytes: &[u8]) -> OsString {

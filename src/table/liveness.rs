@@ -148,7 +148,7 @@ fn judge(pid: Option<Pid>, facts: &Facts) -> Liveness {
         };
     };
     let rebooted = origin.same_boot == Some(false);
-    let local = facts.file_system == FileSystem::Local;
+    let local = facts.file_system.is_local();
     let here = match (origin.same_boot, origin.same_namespace) {
         (Some(false), _) | (_, Some(false)) => false,
         (Some(true), Some(true))            => true,
@@ -282,7 +282,7 @@ mod tests {
         ];
         let mut judged = 0;
         for process in processes {
-            for file_system in [FileSystem::Local, FileSystem::NotLocal] {
+            for file_system in [FileSystem::Local { plain: true }, FileSystem::NotLocal] {
                 for same_boot in some {
                     for same_namespace in some {
                         for same_hostname in [false, true] {
@@ -319,7 +319,7 @@ mod tests {
     fn check(facts: &Facts, origin: &Origin) {
         let liveness = judge(Pid::new(4121), facts);
         let rebooted = origin.same_boot == Some(false);
-        let local = facts.file_system == FileSystem::Local;
+        let local = facts.file_system.is_local();
         // Numbers of namespaces are compared within one kernel only: that of one boot, or the one
         // that writes a local file system.
         let one_kernel = local || origin.same_boot == Some(true);
@@ -347,7 +347,7 @@ mod tests {
         let judge = |pid, process| {
             let facts = Facts {
                 process,
-                file_system: FileSystem::Local,
+                file_system: FileSystem::Local { plain: true },
                 origin: None,
             };
             judge(Pid::new(pid), &facts)

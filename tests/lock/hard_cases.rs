@@ -42,6 +42,7 @@ pub const ROLES: &[RoleEntry] = &[
         copies_on_a_machine_that_is_up,
     ),
     ("copies after a boot", copies_after_a_boot),
+    ("stamps after a boot", stamps_after_a_boot),
 ];
 
 /// A short name: behind a long one a record has no room for a stamp.
@@ -1160,8 +1161,15 @@ fn running_out_of_descriptors_is_an_error_that_passes() {
 // ---------------------------------------------------------------- records
 
 fn attempt(record: &Record, mtime_age: Duration) -> Result<WriterLock, AcquireError> {
-    let dir = support::scratch();
-    let data = dir.path().join("data");
+    attempt_in(support::scratch().path(), record, mtime_age)
+}
+
+fn attempt_in(
+    dir: &Path,
+    record: &Record,
+    mtime_age: Duration,
+) -> Result<WriterLock, AcquireError> {
+    let data = dir.join("data");
     fs::write(lock_path_for(&data), record.encode()).expect("the directory is writable");
     support::age_mtime(&lock_path_for(&data), mtime_age);
     WriterLock::try_acquire(&data)
@@ -1317,6 +1325,10 @@ fn copied_and_restored_lock_files_are_stale_when_they_are_old() {
 fn copies_after_a_boot() {
     let (live, dead) = (support::this_process(), support::dead_pid());
     let here = support::this_host();
+    let elsewhere = Hostname::new(b"rvlf-elsewhere").expect("the name is short enough");
+    let overlay = PathBuf::from(support::arg("DIR")).join("overlay");
+    mount_overlay(&overlay);
+    let attempt = |record: &Record, mtime_age| attempt_in(&overlay, record, mtime_age);
     for pid in [dead, live] {
         let left = stamped(pid, &here, MIDDLE, 1);
         assert_held(attempt(&left, YOUNG), Reason::BeforeBoot);
@@ -1324,17 +1336,89 @@ fn copies_after_a_boot() {
         let since = stamped(pid, &here, OLD, 1);
         assert_held(attempt(&since, VERY_OLD), Reason::Elsewhere);
     }
-    let elsewhere = Hostname::new(b"rvlf-elsewhere").expect("the name is short enough");
     let left = stamped(dead, &elsewhere, MIDDLE, 1);
     assert_held(attempt(&left, VERY_OLD), Reason::Elsewhere);
     passed();
 }
 
-// A machine lost its power and boots again: no process that held a lock before the boot still runs. The
+/// An overlay at `at`, whose layers are beside it.
+fn mount_overlay(at: &Path) {
+    let layers = at.with_extension("layers");
+    let [lower, upper, work] = ["lower", "upper", "work"].map(|name| layers.join(name));
+    let (overlay, tmpfs) = (Some("overlay"), Some("tmpfs"));
+    const MAY: &str = "root of its namespaces may mount";
+    fs::create_dir(&layers).expect("the directory is writable");
+    mount(tmpfs, &layers, tmpfs, MsFlags::empty(), None::<&str>).expect(MAY);
+    for dir in [at, &lower, &upper, &work] {
+        fs::create_dir(dir).expect("the directory is writable");
+    }
+    let [lower, upper, work] = [lower, upper, work].map(|dir| dir.display().to_string());
+    let options = format!("lowerdir={lower},upperdir={upper},workdir={work}");
+    mount(overlay, at, overlay, MsFlags::empty(), Some(&*options)).expect(MAY);
+}
+
+// A machine lost its power and boots again: no process that held a lock before the boot still runs. On an
+// overlay the stamp does not show that the lock is of this inode, and host name and age decide. The
 // five minutes of a copied record would be five minutes of downtime.
 #[test]
-fn a_copied_lock_file_from_before_the_last_boot_is_stale_after_half_a_minute() {
+fn on_an_overlay_a_lock_file_from_before_the_last_boot_is_stale_after_half_a_minute() {
     run_after_boot(Duration::from_secs(60), "copies after a boot");
+}
+
+/// A record that this process could have written in an earlier boot, `age` ago: for the inode of the file
+/// at the lock path, by a process with this one's pid and start ticks.
+fn plant_from_before_the_boot(data: &Path, host: &Hostname, age: Duration) -> Record {
+    let file = fs::File::create_new(lock_path_for(data)).expect("the lock path is free");
+    let stat = fs::read_to_string("/proc/self/stat").expect("procfs is mounted");
+    let (_, fields) = stat
+        .rsplit_once(") ")
+        .expect("the name ends with a parenthesis");
+    let start_ticks = fields
+        .split(' ')
+        .nth(22 - 3)
+        .and_then(|ticks| ticks.parse().ok());
+    let stamp = KernelStamp {
+        inode_key: support::plain_key(&file),
+        start_ticks: start_ticks.expect("the start ticks are a number"),
+    };
+    let (pid, timestamp) = (
+        support::this_process(),
+        support::now_ns() - support::ns(age),
+    );
+    let record = Record::new(pid, host, timestamp, support::some_writer_id(), Some(stamp));
+    fs::write(lock_path_for(data), record.encode()).expect("the file is writable");
+    record
+}
+
+/// On a plain file system, and a machine that the test has booted five seconds ago.
+fn stamps_after_a_boot() {
+    let dir = PathBuf::from(support::arg("DIR"));
+    let elsewhere = Hostname::new(b"rvlf-elsewhere").expect("the name is short enough");
+    // The same name, and another one: a container that was created anew.
+    for (number, host) in [support::this_host(), elsewhere].iter().enumerate() {
+        let data = dir.join(format!("data{number}"));
+        let left = plant_from_before_the_boot(&data, host, YOUNG);
+        assert_reclaimed(WriterLock::try_acquire(&data), &left);
+    }
+    // Copies are of other inodes. They may be of a lock that a machine of this name holds through an
+    // export of this directory.
+    for host in [support::this_host(), elsewhere] {
+        let copy = stamped(support::dead_pid(), &host, MIDDLE, 1);
+        assert_held(attempt_in(&dir, &copy, MIDDLE), Reason::Elsewhere);
+        let old = stamped(support::dead_pid(), &host, VERY_OLD, 1);
+        assert_reclaimed(attempt_in(&dir, &old, VERY_OLD), &old);
+    }
+    passed();
+}
+
+// The kernel that had the file system before is gone, whoever has the recorded pid and start ticks in
+// this boot: early processes of two boots have both alike.
+#[test]
+fn a_lock_from_before_the_last_boot_is_recovered_at_once() {
+    if !support::is_plain(support::scratch().path()) {
+        return support::skip("temporary files are on an overlay, where age decides after a boot");
+    }
+    run_after_boot(Duration::from_secs(5), "stamps after a boot");
 }
 
 // A copy of the lock of a live holder: no process holds the copy, and the original must not be affected.

@@ -484,6 +484,14 @@ enum Side {
     /// process.
     SameName,
     OtherName,
+    /// A container with a boot id of its own.
+    OwnBootId,
+    /// Another one, with another boot id.
+    OtherBootId,
+    /// A container whose procfs shows processes only.
+    NoBootId,
+    /// A container that sees the directory of the data file only.
+    NoProcfs,
 }
 
 const SIDES: [Side; 3] = [Side::Here, Side::SameName, Side::OtherName];
@@ -495,13 +503,27 @@ enum Worker {
 
 impl Worker {
     fn ready(side: Side, data: &Path) -> Worker {
-        let hostname = match side {
-            Side::Here => return Worker::Here(Role::worker(data).ready()),
-            Side::SameName => None,
-            Side::OtherName => Some("rvlf-elsewhere"),
+        let here = data.parent().expect("the data file is in a directory");
+        let name = if side == Side::SameName {
+            None
+        } else {
+            Some("rvlf-elsewhere")
         };
-        let role = Role::in_container("worker", hostname).with("DATA", data);
-        Worker::Container(Container::ready(role))
+        let role = Role::in_container("worker", name).with("DATA", data);
+        let with_boot_id = |role: Role, number: u8| {
+            let file = here.join(format!("boot-id-{number}"));
+            let id = format!("6f9d2a54-7c1e-4a50-9d6e-01234567890{number}\n");
+            std::fs::write(&file, id).expect("the directory is writable");
+            role.with("BOOT_ID", file)
+        };
+        Worker::Container(Container::ready(match side {
+            Side::Here => return Worker::Here(Role::worker(data).ready()),
+            Side::SameName | Side::OtherName => role,
+            Side::OwnBootId => with_boot_id(role, 1),
+            Side::OtherBootId => with_boot_id(role, 2),
+            Side::NoBootId => role.with("PROC_OPTIONS", "subset=pid"),
+            Side::NoProcfs => role.with("CHROOT", here).with("DATA", "/data"),
+        }))
     }
 
     fn process(&mut self) -> &mut ChildProcess {
@@ -519,6 +541,43 @@ impl Worker {
     }
 }
 
+/// A live holder on one side is respected on the other, and recovered at once when it dies.
+fn meet(holder_side: Side, contender_side: Side) {
+    let dir = support::scratch();
+    let data = dir.path().join("data");
+    let mut holder = Worker::ready(holder_side, &data);
+    let mut contender = Worker::ready(contender_side, &data);
+    let writer_id = holder.process().expect("try", "got");
+    let pair = format!("holder {holder_side:?}, contender {contender_side:?}");
+
+    for _ in 0..5 {
+        let answer = contender.process().request("try");
+        assert!(
+            answer.starts_with("held KernelLock"),
+            "{pair}: a live holder was not respected: {answer}"
+        );
+    }
+    support::backdate(&data, support::VERY_OLD);
+    let answer = contender.process().request("try");
+    assert!(
+        answer.starts_with("held KernelLock"),
+        "{pair}: age decides nothing where the kernel lock is held: {answer}"
+    );
+    assert_eq!(
+        holder.process().request("check"),
+        "Ok(())",
+        "{pair}: the holder keeps its lock"
+    );
+
+    holder.kill();
+    let got = contender.process().expect("try", "got");
+    assert!(
+        got.ends_with(&format!("from {writer_id}")),
+        "{pair}: a dead holder's lock is recovered at once, and the report names it: {got}"
+    );
+    assert_eq!(contender.process().request("release"), "released", "{pair}");
+}
+
 // Two containers on one volume, with the same host name: the holder is pid 1 in its own container, and
 // pid 1 of the other is alive, dead, or another process. A lock that trusts pids and host names breaks
 // the locks of live holders here, and keeps those of dead ones.
@@ -532,41 +591,38 @@ fn holders_in_other_containers_keep_their_locks_and_are_recovered_at_once_when_t
     }
     for holder_side in SIDES {
         for contender_side in SIDES {
-            let dir = support::scratch();
-            let data = dir.path().join("data");
-            let mut holder = Worker::ready(holder_side, &data);
-            let mut contender = Worker::ready(contender_side, &data);
-            let writer_id = holder.process().expect("try", "got");
-            let pair = format!("holder {holder_side:?}, contender {contender_side:?}");
-
-            for _ in 0..5 {
-                let answer = contender.process().request("try");
-                assert!(
-                    answer.starts_with("held KernelLock"),
-                    "{pair}: a live holder was not respected: {answer}"
-                );
-            }
-            support::backdate(&data, support::VERY_OLD);
-            let answer = contender.process().request("try");
-            assert!(
-                answer.starts_with("held KernelLock"),
-                "{pair}: age decides nothing where the kernel lock is held: {answer}"
-            );
-            assert_eq!(
-                holder.process().request("check"),
-                "Ok(())",
-                "{pair}: the holder keeps its lock"
-            );
-
-            holder.kill();
-            let got = contender.process().expect("try", "got");
-            assert!(
-                got.ends_with(&format!("from {writer_id}")),
-                "{pair}: a dead holder's lock is recovered at once, and the report names it: {got}"
-            );
-            assert_eq!(contender.process().request("release"), "released", "{pair}");
+            meet(holder_side, contender_side);
         }
     }
+}
+
+/// Views of one plain file system in which a process computes another stamp than [`Side::Here`] with
+/// the boot id, or none.
+const VIEWS: [Side; 3] = [Side::OwnBootId, Side::OtherBootId, Side::NoBootId];
+
+// LXC, Incus and systemd-nspawn give each container a boot id, ProcSubset=pid hides it, and a process
+// in a chroot has no procfs: a lock that relies on the boot id waits for 300 s there, although the
+// kernel knows that the holder is dead.
+#[test]
+fn under_another_boot_id_or_none_live_holders_keep_their_locks_and_dead_ones_are_recovered_at_once()
+{
+    if !support::kernel_is_witness() {
+        return;
+    }
+    if let Some(reason) = support::no_containers() {
+        return support::skip(&reason);
+    }
+    if !support::is_plain(support::scratch().path()) {
+        return support::skip("temporary files are on an overlay, where the boot id decides");
+    }
+    for view in VIEWS {
+        meet(view, Side::Here);
+        meet(Side::Here, view);
+        // Without procfs a process has no start ticks, and writes no stamp.
+        meet(view, Side::NoProcfs);
+    }
+    meet(Side::OwnBootId, Side::OtherBootId);
+    meet(Side::NoBootId, Side::OwnBootId);
 }
 
 // ---------------------------------------------------------------- fork

@@ -2,7 +2,7 @@
 //! simulated kernel.
 //!
 //! In this file contenders compete and die. The modules add refreshes against breaks, clocks,
-//! faults, losses of power, and other systems.
+//! faults, losses of power, stamps from before a boot, and other systems.
 //!
 //! The search checks after every call of every process: there are never two holders, and no foreign
 //! file was changed. When nothing can happen any more, it checks: no process waits indefinitely, no
@@ -17,6 +17,7 @@ mod faults;
 mod lent;
 mod power;
 mod refreshes;
+mod stamps;
 mod systems;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};

@@ -131,7 +131,11 @@ impl Case {
     }
 
     fn local(&self) -> bool {
-        self.evidence.file_system == FileSystem::Local
+        self.evidence.file_system != FileSystem::NotLocal
+    }
+
+    fn plain(&self) -> bool {
+        self.evidence.file_system == FileSystem::Local { plain: true }
     }
 
     fn same_inode(&self) -> bool {
@@ -218,12 +222,13 @@ const TABLE: [Row; 20] = [
     (4, Reason::Malformed, |c| c.torn(), Stale),
     (14, Reason::GivenUp, |c| c.free() && c.evidence.own_hold == OwnHold::GivenUp, Stale),
     (14, Reason::GuardNotDropped, |c| c.free() && c.evidence.own_hold == OwnHold::Lost, Held),
-    (5, Reason::DescriptorClosed, |c| c.same_inode() && c.local() && c.writer_alive() && c.timestamp() <= c.limits.same_host_age,
+    (5, Reason::DescriptorClosed, |c| c.same_inode() && c.local() && c.writer_alive() && !(c.plain() && c.evidence.predates_boot)
+        && c.timestamp() <= c.limits.same_host_age,
         StaleAfter(Case::timestamp, SAME_HOST)),
     (6, Reason::KernelWitness, |c| c.same_inode() && c.local(), Stale),
     (7, Reason::ProcessGone, |c| c.same_inode() && !c.writer_alive() && !c.unknown(),
         StaleAfter(Case::timestamp, SAME_HOST)),
-    (8, Reason::BeforeBoot, |c| c.stamped() && c.host(HostMatch::Same) && c.evidence.predates_boot,
+    (8, Reason::BeforeBoot, |c| c.stamped() && c.host(HostMatch::Same) && c.evidence.predates_boot && !c.plain(),
         StaleAfter(Case::younger_of_both, SAME_HOST)),
     (9, Reason::Elsewhere, |c| c.stamped(), StaleAfter(Case::younger_of_both, CROSS_HOST)),
     (10, Reason::ProcessUnknown, |c| c.host(HostMatch::Same) && c.unknown(), Held),
@@ -274,7 +279,11 @@ const KERNEL_LOCKS: [KernelLock; 3] = [
     KernelLock::Free,
     KernelLock::Unsupported,
 ];
-const FILE_SYSTEMS: [FileSystem; 2] = [FileSystem::Local, FileSystem::NotLocal];
+const FILE_SYSTEMS: [FileSystem; 3] = [
+    FileSystem::Local { plain: true },
+    FileSystem::Local { plain: false },
+    FileSystem::NotLocal,
+];
 const STAMPS: [Stamp; 3] = [
     Stamp::Same { start_ticks: 1000 },
     Stamp::Different { start_ticks: 1000 },
@@ -724,7 +733,9 @@ mod vectors {
                 other => panic!("kernel lock {other}"),
             },
             file_system: match word(&evidence["file_system"]) {
-                "local" => FileSystem::Local,
+                "local" => FileSystem::Local {
+                    plain: evidence["plain"] == true,
+                },
                 "not-local" => FileSystem::NotLocal,
                 other => panic!("file system {other}"),
             },

@@ -350,4 +350,7 @@ fn the_inode_key_is_the_one_that_the_format_gives_as_an_example() {
     // The keys of neighbours differ.
     assert_ne!(key, KernelStamp::inode_key(&boot_id, 0xfe00, 1_310_724));
     assert_ne!(key, KernelStamp::inode_key(&boot_id, 0xfe01, 1_310_723));
+
+    let plain = KernelStamp::plain_key(1_310_723, 1_699_999_999_123_456_789);
+    assert_eq!(plain, 0x6fd6_bfd3_e4fd_5e12);
 }

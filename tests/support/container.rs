@@ -10,7 +10,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::Pid as RawPid;
+use nix::unistd::{Pid as RawPid, chdir, chroot};
 
 use crate::fork::{fork, join};
 use crate::process::{ChildProcess, Role, this_binary};
@@ -81,6 +81,24 @@ fn run_inside() -> bool {
     let status = waitpid(inner, None).expect("the process is a child of this one");
     report("ended");
     matches!(status, WaitStatus::Exited(_, 0) | WaitStatus::Signaled(..))
+}
+
+/// Mounts the procfs of this pid namespace, as the arguments of the role say: with the options
+/// `PROC_OPTIONS`, and with the file `BOOT_ID` in place of the boot id. Or none: the role sees only
+/// the directory `CHROOT`.
+pub(crate) fn mount_procfs() {
+    const MAY: &str = "root of its own namespaces may mount";
+    let (proc, none) = (Some("proc"), None::<&str>);
+    let options = env::var_os(variable("PROC_OPTIONS"));
+    mount(proc, "/proc", proc, MsFlags::empty(), options.as_deref()).expect(MAY);
+    if let Some(file) = env::var_os(variable("BOOT_ID")) {
+        let boot_id = "/proc/sys/kernel/random/boot_id";
+        mount(Some(&*file), boot_id, none, MsFlags::MS_BIND, none).expect(MAY);
+    }
+    if let Some(root) = env::var_os(variable("CHROOT")) {
+        let entered = chroot(&*root).and_then(|()| chdir("/"));
+        entered.expect("root of its own namespaces may change its root");
+    }
 }
 
 /// Why this user may not make namespaces on this machine; `None` if it may.

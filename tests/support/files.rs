@@ -6,6 +6,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
+use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
+
 /// A new directory, which other users may read whatever the umask is. Removed when dropped.
 pub fn scratch() -> tempfile::TempDir {
     let directory = tempfile::Builder::new().prefix("rvlf-test-").tempdir();
@@ -13,6 +15,12 @@ pub fn scratch() -> tempfile::TempDir {
     let mode = fs::Permissions::from_mode(0o755);
     fs::set_permissions(directory.path(), mode).expect("the directory belongs to this user");
     directory
+}
+
+/// Whether the directory, on a local file system, is not on an overlay.
+pub fn is_plain(directory: &Path) -> bool {
+    let found = statfs(directory).expect("the directory exists");
+    found.filesystem_type() != OVERLAYFS_SUPER_MAGIC
 }
 
 /// Sets the modification time of `path` to `age` ago.

@@ -34,13 +34,13 @@ pub use self::{
 #[cfg(target_os = "linux")]
 pub use self::{
     container::{Container, no_containers, no_time_namespaces},
-    files::{age_mtime, is_absent, names_in, scratch, set_mtime},
+    files::{age_mtime, is_absent, is_plain, names_in, scratch, set_mtime},
     fork::{fork, join, succeeds_in_fork},
     process::{ChildProcess, Role},
     records::{
         MIDDLE, OLD, VERY_OLD, YOUNG, backdate, break_stale, break_stale_with, dead_pid,
-        force_break, kernel_is_witness, plant_left_behind, read_record, some_writer_id, this_host,
-        this_process, unstamped, wait_until_free,
+        force_break, kernel_is_witness, plain_key, plant_left_behind, read_record, some_writer_id,
+        this_host, this_process, unstamped, wait_until_free,
     },
     role::{
         RoleEntry, arg, arg_or, describe, die_with_the_parent, locked_by, next_command, number,

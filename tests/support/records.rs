@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use rvlf::record::{Hostname, KernelStamp, Pid};
 use rvlf::{
@@ -13,7 +13,7 @@ use rvlf::{
     lock_path_for,
 };
 
-use crate::{monotonic_ns, now_ns, ns, skip};
+use crate::{is_plain, monotonic_ns, now_ns, ns, skip};
 
 /// Ages on both sides of the published thresholds, 30 s and 300 s. A record that is older stays
 /// older. The younger ones are 20 s and 100 s below, which outlast the stalls of a loaded machine.
@@ -83,12 +83,15 @@ pub fn backdate(data: &Path, age: Duration) {
 /// Plants what a holder of this machine leaves that was just killed: a record of a dead process with
 /// the kernel stamp of its own inode, which no process has locked.
 pub fn plant_left_behind(data: &Path) -> Record {
-    let file = File::create_new(lock_path_for(data)).expect("the lock path is free");
-    let stat = file.metadata().expect("the file is open");
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("procfs is mounted");
-    let boot_id: WriterId = boot_id.trim_end().parse().expect("a boot id is a UUID");
+    let lock_path = lock_path_for(data);
+    let file = File::create_new(&lock_path).expect("the lock path is free");
+    let parent = lock_path.parent().expect("a lock file is in a directory");
     let stamp = KernelStamp {
-        inode_key: KernelStamp::inode_key(boot_id.as_bytes(), stat.dev(), stat.ino()),
+        inode_key: if is_plain(parent) {
+            plain_key(&file)
+        } else {
+            key_of_this_boot(&file)
+        },
         // No process of a user starts in the first tick after boot: if the pid is reused, the stamp
         // names another process.
         start_ticks: 1,
@@ -98,6 +101,22 @@ pub fn plant_left_behind(data: &Path) -> Record {
     let written = file.write_all_at(&record.encode(), 0);
     written.expect("the file is writable");
     record
+}
+
+/// The inode key that a holder on a plain file system writes.
+pub fn plain_key(file: &File) -> u64 {
+    let stat = file.metadata().expect("the file is open");
+    let born = stat.created().ok();
+    let born = born.map(|born| ns(born.duration_since(UNIX_EPOCH).expect("it is after 1970")));
+    KernelStamp::plain_key(stat.ino(), born.unwrap_or(0))
+}
+
+/// The inode key that a holder on an overlay writes.
+fn key_of_this_boot(file: &File) -> u64 {
+    let stat = file.metadata().expect("the file is open");
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").expect("procfs is mounted");
+    let boot_id: WriterId = boot_id.trim_end().parse().expect("a boot id is a UUID");
+    KernelStamp::inode_key(boot_id.as_bytes(), stat.dev(), stat.ino())
 }
 
 fn dead_pid_once() -> Pid {

@@ -10,7 +10,6 @@ use std::ffi::OsString;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use nix::mount::{MsFlags, mount};
 use nix::sys::signal::Signal;
 use rvlf::{AcquireError, WriterLock};
 
@@ -27,9 +26,7 @@ pub fn run_role(roles: &[RoleEntry]) {
     let Ok(name) = env::var(ROLE) else { return };
     die_with_the_parent();
     if arg_or("MOUNT_PROC", "") == "yes" {
-        let (proc, none) = (Some("proc"), None::<&str>);
-        mount(proc, "/proc", proc, MsFlags::empty(), none)
-            .expect("root of its own namespaces may mount procfs");
+        container::mount_procfs();
     }
     let common: [RoleEntry; 2] = [
         ("namespaced", container::enter_namespaces),

@@ -68,9 +68,15 @@ impl Kernel {
             }
             Call::OpenDir | Call::StatDir => Ok(Reply::Dir(self.path_leads_to)),
             Call::SyncDir => Ok(self.sync_names()),
-            Call::FileSystem => Ok(Reply::FileSystem(rules.file_system)),
+            Call::FileSystem => {
+                let system = self.process(pid_index).system;
+                Ok(Reply::FileSystem(system.file_system(rules)))
+            }
             Call::List(dir) => Ok(self.list(*dir)),
-            Call::StatAt(name) => Ok(Reply::Stat(self.stat(rules, self.find(name)?))),
+            Call::StatAt(name) => {
+                let ino = self.find(name)?;
+                Ok(Reply::Stat(self.stat(rules, pid_index, ino)))
+            }
             Call::Open(name, access) => self.open(rules, pid_index, name, *access),
             Call::Create(name) => self.create(rules, pid_index, name),
             Call::CreateUnnamed => self.create_unnamed(rules, pid_index),
@@ -93,7 +99,10 @@ impl Kernel {
                 let own = self.process(pid_index).system.hostname();
                 Ok(Reply::IsHostAlias(*name == own))
             }
-            Call::BootId => Ok(Reply::BootId(self.boot_id(self.process(pid_index).system))),
+            Call::BootId => {
+                let boot_id = self.boot_id(self.process(pid_index).system);
+                boot_id.map(Reply::BootId).ok_or(Errno::ENOENT)
+            }
             Call::Identity => Ok(Reply::Identity(self.identity(pid_index))),
             Call::Process(pid) => Ok(Reply::Process(self.liveness(pid_index, *pid))),
             Call::Random => Ok(Reply::Random(self.random_bytes(pid_index))),

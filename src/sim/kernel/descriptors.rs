@@ -222,11 +222,12 @@ impl Kernel {
     ) -> Result<Reply, Errno> {
         let (id, description) = self.description(pid_index, fd)?;
         let requested = Lock::requested(operation);
-        let kernel = self.process(pid_index).system.kernel();
+        let system = self.process(pid_index).system;
         let is_excluded = |other: &DescriptionId| {
+            let their_system = self.process(other.opener).system;
             *other != id
                 && (rules.flock == FlockScope::Everywhere
-                    || self.process(other.opener).system.kernel() == kernel)
+                    || system.shares_inodes_with(&their_system))
         };
         let blocks = |other: Description| {
             let locks = requested.zip(other.lock);

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use super::processes::SERVER;
 use super::{Kernel, Rules};
 use crate::judge::FileSystem;
 use crate::sys::nanos;
@@ -18,12 +19,13 @@ pub(in crate::sim) struct EventBudget {
     pub(in crate::sim) lost_answers: usize,
     pub(in crate::sim) power_losses: usize,
     pub(in crate::sim) switches: usize,
+    pub(in crate::sim) server_reboots: usize,
 }
 
 impl EventBudget {
     /// How many of them explain a file that no process needs any more.
     pub(in crate::sim) fn that_leave_files(&self) -> usize {
-        self.crashes + self.faults + self.lost_answers + self.power_losses
+        self.crashes + self.faults + self.lost_answers + self.power_losses + self.server_reboots
     }
 }
 
@@ -36,6 +38,8 @@ pub(in crate::sim) enum WorldEvent {
     Suspend(u8),
     /// All machines boot again, with the writes that were not synced, or without them.
     LosePower { unsynced_is_lost: bool },
+    /// The first machine boots again, with all its files.
+    RebootServer,
     /// The path leads to the other directory from now on.
     SwitchDirectory,
 }
@@ -53,6 +57,7 @@ impl fmt::Display for WorldEvent {
                 let unsynced = if *unsynced_is_lost { "lost" } else { "kept" };
                 write!(f, "power is lost; unsynced writes are {unsynced}")
             }
+            WorldEvent::RebootServer => write!(f, "kernel {SERVER}: boots again"),
             WorldEvent::SwitchDirectory => f.write_str("the path leads to the other directory"),
         }
     }
@@ -88,6 +93,9 @@ impl Kernel {
         if self.budget.switches > 0 && self.holders() == 0 {
             events.push(WorldEvent::SwitchDirectory);
         }
+        if self.budget.server_reboots > 0 && !kernels.is_empty() {
+            events.push(WorldEvent::RebootServer);
+        }
         if self.may_lose_power() && !kernels.is_empty() {
             events.extend(
                 [false, true].map(|unsynced_is_lost| WorldEvent::LosePower { unsynced_is_lost }),
@@ -99,6 +107,7 @@ impl Kernel {
     pub(in crate::sim) fn apply_event(&mut self, event: WorldEvent) {
         match event {
             WorldEvent::LosePower { unsynced_is_lost } => self.lose_power(unsynced_is_lost),
+            WorldEvent::RebootServer => self.reboot_server(),
             WorldEvent::SwitchDirectory => {
                 self.budget.switches -= 1;
                 self.path_leads_to = 1 - self.path_leads_to;
@@ -142,7 +151,7 @@ impl Kernel {
     /// The clock that dates files: this machine's, or that of a server, which is never set.
     pub(super) fn file_time_ns(&self, rules: &Rules) -> u64 {
         match rules.file_system {
-            FileSystem::Local => self.realtime_ns(0),
+            FileSystem::Local { .. } => self.realtime_ns(SERVER),
             FileSystem::NotLocal => self.now_ns,
         }
     }

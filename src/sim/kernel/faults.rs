@@ -10,7 +10,6 @@ use nix::errno::Errno;
 
 use super::super::call::{Call, Reply};
 use super::{Kernel, Rules};
-use crate::judge::FileSystem;
 use crate::sys::FlockOutcome;
 
 /// How a call fails.
@@ -44,7 +43,8 @@ impl Kernel {
         if self.process(pid_index).is_midway {
             return faults;
         }
-        let is_remote = rules.file_system == FileSystem::NotLocal;
+        let system = self.process(pid_index).system;
+        let is_remote = !system.file_system(rules).is_local();
         if self.budget.faults > 0 {
             faults.extend(local_faults(call).iter().copied().map(Fault::Refused));
             if is_remote {

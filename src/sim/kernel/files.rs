@@ -9,7 +9,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::super::call::{DirId, Fd, Name, Reply, SECOND_DIR};
-use super::{DEV, Description, FIRST_INO, Kernel, Process, Rules};
+use super::{Description, FIRST_INO, Kernel, Process, Rules};
 use crate::sys::hooks::Safeguard;
 use crate::sys::{Access, FileId, FileKind, Stat, nanos};
 
@@ -106,7 +106,7 @@ impl Kernel {
         fd: Fd,
     ) -> Result<Reply, Errno> {
         let (_, Description { ino, .. }) = self.description(pid_index, fd)?;
-        let stat = self.stat(rules, ino);
+        let stat = self.stat(rules, pid_index, ino);
         Ok(Reply::Stat(Stat {
             born_ns: Some(self.inode(ino).born_ns),
             links: if rules.coarse { 1 } else { stat.links },
@@ -114,7 +114,7 @@ impl Kernel {
         }))
     }
 
-    pub(super) fn stat(&self, rules: &Rules, ino: Ino) -> Stat {
+    pub(super) fn stat(&self, rules: &Rules, pid_index: usize, ino: Ino) -> Stat {
         let inode = self.inode(ino);
         // Each lock file has the number of the last one.
         let shown = if rules.numbers_by_name {
@@ -126,7 +126,7 @@ impl Kernel {
         };
         Stat {
             id: FileId {
-                dev: DEV,
+                dev: self.process(pid_index).system.device(),
                 ino: shown,
             },
             kind: inode.kind,

@@ -1,6 +1,6 @@
 //! What the disk holds, and what is left of it after a loss of power.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +8,8 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::super::call::{Fd, Name, Reply};
-use super::{Ino, Inode, Kernel, Life};
+use super::processes::SERVER;
+use super::{Ino, Inode, Kernel, Life, Process, System};
 use crate::record::Record;
 use crate::sys::SyncMode;
 
@@ -80,13 +81,7 @@ impl Kernel {
 
     /// Kills every process and boots all machines. Writes that were not synced are lost or kept.
     pub(super) fn lose_power(&mut self, unsynced_is_lost: bool) {
-        for pid_index in 0..self.processes.len() {
-            if self.process(pid_index).life != Life::Dead {
-                self.kill(pid_index);
-                self.close_all(pid_index);
-                self.process_mut(pid_index).life = Life::Dead;
-            }
-        }
+        self.kill_all(|_| true);
         if unsynced_is_lost {
             self.names = std::mem::take(&mut self.disk.names);
             self.inodes = std::mem::take(&mut self.disk.inodes);
@@ -100,8 +95,30 @@ impl Kernel {
         self.disk = Disk::default();
         self.sync_everything();
         self.advance_clock(REBOOT);
-        self.booted_ns = self.now_ns;
-        self.boots += 1;
+        let processes = self.processes.iter();
+        let kernels: BTreeSet<_> = processes.map(|process| process.system.kernel()).collect();
+        for kernel in kernels {
+            self.boot_again(kernel);
+        }
+    }
+
+    /// Boots the server again, in good order: its disk has everything. The other machines go on.
+    pub(super) fn reboot_server(&mut self) {
+        self.kill_all(|system| system.kernel() == SERVER);
+        self.budget.server_reboots -= 1;
+        self.advance_clock(REBOOT);
+        self.boot_again(SERVER);
+    }
+
+    fn kill_all(&mut self, is_there: impl Fn(System) -> bool) {
+        for pid_index in 0..self.processes.len() {
+            let Process { life, system, .. } = *self.process(pid_index);
+            if life != Life::Dead && is_there(system) {
+                self.kill(pid_index);
+                self.close_all(pid_index);
+                self.process_mut(pid_index).life = Life::Dead;
+            }
+        }
     }
 
     /// Whether the file `name` is a whole record.

@@ -1,8 +1,12 @@
 //! Processes, and where they run.
 
-use super::{BOOT_ID, Description, DescriptionId, Kernel, NS_PER_TICK, Rules, Watch};
+use super::{Description, DescriptionId, Kernel, NS_PER_TICK, Rules, START_NS, UPTIME_NS, Watch};
+use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
 use crate::sys::Liveness;
+
+/// The machine whose disk has the files, where the others mount them.
+pub(in crate::sim) const SERVER: u8 = 0;
 
 /// Where a process runs. Processes of equal systems see each other as processes of one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -11,6 +15,25 @@ pub struct System {
     kernel: u8,
     pid_namespace: u8,
     pid: Option<Pid>,
+    boot_id: BootId,
+    device: u64,
+    overlay: bool,
+}
+
+/// What procfs shows as the boot id.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+enum BootId {
+    OfTheKernel,
+    OfTheContainer(u8),
+    Hidden,
+}
+
+/// One boot of a machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Boot {
+    pub(super) at_ns: u64,
+    /// Counted from the beginning.
+    number: u8,
 }
 
 /// A process, or what is left of it. The explorer names it by its index in the process table.
@@ -53,6 +76,9 @@ impl System {
         kernel: 0,
         pid_namespace: 0,
         pid: None,
+        boot_id: BootId::OfTheKernel,
+        device: 8,
+        overlay: false,
     };
 
     /// Under another host name.
@@ -85,6 +111,58 @@ impl System {
         self
     }
 
+    /// In a container that has boot id number `number`, whatever the kernel's is (LXC, Incus,
+    /// systemd-nspawn).
+    #[must_use]
+    pub const fn with_own_boot_id(mut self, number: u8) -> System {
+        self.boot_id = BootId::OfTheContainer(number);
+        self
+    }
+
+    /// Where procfs shows processes only (ProcSubset=pid): there is no boot id.
+    #[must_use]
+    pub const fn without_boot_id(mut self) -> System {
+        self.boot_id = BootId::Hidden;
+        self
+    }
+
+    /// Where the file system has another device number, as after a remount.
+    #[must_use]
+    pub const fn on_device(mut self, device: u64) -> System {
+        self.device = device;
+        self
+    }
+
+    /// Reaches the files through an overlay whose upper directory the other processes use: with the
+    /// same inode numbers and birth times, but another device number, and a kernel lock of its own.
+    #[must_use]
+    pub const fn through_overlay(mut self) -> System {
+        self.overlay = true;
+        self.on_device(9)
+    }
+
+    /// The file system that a process sees.
+    pub(super) fn file_system(&self, rules: &Rules) -> FileSystem {
+        match rules.file_system {
+            FileSystem::Local { .. } if rules.exported && self.kernel != SERVER => {
+                FileSystem::NotLocal
+            }
+            FileSystem::Local { plain } => FileSystem::Local {
+                plain: plain && !self.overlay,
+            },
+            FileSystem::NotLocal => FileSystem::NotLocal,
+        }
+    }
+
+    pub(super) fn device(&self) -> u64 {
+        self.device
+    }
+
+    /// Whether the kernel locks of both are locks of one inode of one kernel.
+    pub(super) fn shares_inodes_with(&self, other: &System) -> bool {
+        self.kernel == other.kernel && self.overlay == other.overlay
+    }
+
     pub(super) fn hostname(&self) -> Hostname {
         Hostname::truncated(self.hostname.as_bytes())
     }
@@ -114,12 +192,37 @@ impl Process {
 }
 
 impl Kernel {
-    /// Names this boot of the kernel of `system`.
-    pub(super) fn boot_id(&self, system: System) -> [u8; 16] {
-        let mut id = BOOT_ID;
-        let [.., boot, kernel] = &mut id;
-        (*boot, *kernel) = (self.boots, system.kernel);
-        id
+    /// The last boot of a machine.
+    pub(super) fn boot(&self, kernel: u8) -> Boot {
+        let first = Boot {
+            at_ns: START_NS - UPTIME_NS,
+            number: 0,
+        };
+        self.boots.get(&kernel).copied().unwrap_or(first)
+    }
+
+    /// Boots a machine again. Its processes are dead.
+    pub(super) fn boot_again(&mut self, kernel: u8) {
+        let boot = Boot {
+            at_ns: self.now_ns,
+            number: self.boot(kernel).number + 1,
+        };
+        self.boots.insert(kernel, boot);
+    }
+
+    /// What names this boot of the kernel of `system`, as its processes see it.
+    pub(super) fn boot_id(&self, system: System) -> Option<[u8; 16]> {
+        let mut id = *b"one boot of sim.";
+        let [.., container, boot, kernel] = &mut id;
+        (*boot, *kernel) = (self.boot(system.kernel).number, system.kernel);
+        match system.boot_id {
+            BootId::OfTheKernel => Some(id),
+            BootId::OfTheContainer(number) => {
+                (*container, *boot) = (number, 0);
+                Some(id)
+            }
+            BootId::Hidden => None,
+        }
     }
 
     /// Starts a process in the next place of the process table. Returns its index.

@@ -15,6 +15,8 @@ const SHORTEST_SLEEP: Duration = Duration::from_secs(1);
 #[derive(Clone, Debug)]
 pub(in crate::sim) struct Rules {
     pub(in crate::sim) file_system: FileSystem,
+    /// Whether only the first machine has the file system, and the others mount its export.
+    pub(in crate::sim) exported: bool,
     /// Whether files can be made without a name (O_TMPFILE), or the error.
     pub(in crate::sim) unnamed: Result<(), Errno>,
     /// Whether such files can be given a name, or the error.
@@ -46,7 +48,8 @@ pub(in crate::sim) struct Rules {
 pub(in crate::sim) enum FlockScope {
     /// None: flock is not supported.
     Nowhere,
-    /// Processes of the same kernel, as on sshfs.
+    /// Processes of the same kernel, as on sshfs; but not those that reach the files through an
+    /// overlay, and those that do not.
     SameKernel,
     /// All processes that have the file open, as on NFS.
     Everywhere,
@@ -56,7 +59,8 @@ impl Rules {
     /// A local file system with everything that Linux has.
     pub(in crate::sim) fn local() -> Rules {
         Rules {
-            file_system: FileSystem::Local,
+            file_system: FileSystem::Local { plain: true },
+            exported: false,
             unnamed: Ok(()),
             links: Ok(()),
             flock: FlockScope::Everywhere,

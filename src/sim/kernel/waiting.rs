@@ -21,9 +21,10 @@ pub(super) struct Watch {
 /// Clocks and sleeps.
 impl Kernel {
     pub(super) fn now(&self, pid_index: usize) -> Now {
+        let kernel = self.process(pid_index).system.kernel();
         Now {
-            realtime_ns: self.realtime_ns(self.process(pid_index).system.kernel()),
-            since_boot: Duration::from_nanos(self.now_ns - self.booted_ns),
+            realtime_ns: self.realtime_ns(kernel),
+            since_boot: Duration::from_nanos(self.now_ns - self.boot(kernel).at_ns),
         }
     }
 

@@ -1,13 +1,13 @@
-//! Linux: unnamed files and their links, and the types of file systems. `mount` has the mount
-//! points, `procfs`, `identity` and `flock_holders` have the facts about processes, `inotify` has the
-//! waiting.
+//! Linux: unnamed files and their links, and the types of file systems. `statx` has mount points and
+//! birth times, `procfs`, `identity` and `flock_holders` have the facts about processes, `inotify`
+//! has the waiting.
 
 mod flock_holders;
 mod identity;
 mod inotify;
 mod mark;
-mod mount;
 mod procfs;
+mod statx;
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -29,21 +29,20 @@ pub(super) use identity::{identity, is_this_process};
 pub(crate) use inotify::{Watch, close_spare_watch};
 pub(super) use inotify::{end_of_this_process, wait, watch, watches_process};
 pub(super) use mark::{is_marked, mark};
-pub(super) use mount::is_mount_point;
 #[cfg(feature = "table")]
 pub(super) use procfs::kernel_boot_id;
 pub(super) use procfs::{boot_id, process};
+pub(super) use statx::{is_mount_point, stat};
 
 /// Counts suspension, unlike CLOCK_MONOTONIC. clock_gettime(2)
 pub(super) const CLOCK_SINCE_BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
 
-/// File systems that one kernel alone reaches, by statfs(2) type. The first five were tested
-/// (`scripts/filesystems.sh`); the others are of the same kind. Whatever is not listed is not
-/// local.
-const LOCAL: [FsType; 9] = [
+/// Plain file systems, by statfs(2) type: one kernel alone mounts them. The first four were tested
+/// (`scripts/filesystems.sh`); the others are of the same kind. Whatever is not listed, and is no
+/// overlay, is not local.
+const PLAIN: [FsType; 8] = [
     statfs::EXT4_SUPER_MAGIC,
     statfs::TMPFS_MAGIC,
-    statfs::OVERLAYFS_SUPER_MAGIC,
     statfs::XFS_SUPER_MAGIC,
     statfs::BTRFS_SUPER_MAGIC,
     statfs::F2FS_SUPER_MAGIC,
@@ -54,10 +53,10 @@ const LOCAL: [FsType; 9] = [
 
 pub(super) fn file_system(dir: &File) -> io::Result<FileSystem> {
     let found = retry(|| fstatfs(dir))?.filesystem_type();
-    Ok(if LOCAL.contains(&found) {
-        FileSystem::Local
-    } else {
-        FileSystem::NotLocal
+    Ok(match found {
+        _ if PLAIN.contains(&found) => FileSystem::Local { plain: true },
+        statfs::OVERLAYFS_SUPER_MAGIC => FileSystem::Local { plain: false },
+        _ => FileSystem::NotLocal,
     })
 }
 
