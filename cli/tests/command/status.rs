@@ -105,10 +105,10 @@ fn the_status_of_a_stale_lock_reads_like_this() {
     assert_reads(
         status(&dir, "it's stale"),
         str![[r#"
-it's stale: left behind by pid 1073741822 on build7, last refreshed [..] d [..] ago
+it's stale: left behind by pid 1073741822 on build7, last refreshed [..] d[..] ago
   reason     it names another host: only its age decides
   since      [..]
-  refreshed  [..] d [..] ago
+  refreshed  [..] d[..] ago
   writer id  73697874-6565-6e20-6279-746573206964
   lock file  it's stale.lock
   next step  none needed, the next writer that may remove the file recovers the lock; to remove it now: rvlf break 'it'\''s stale'
