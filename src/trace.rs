@@ -32,3 +32,60 @@ pub(crate) fn lost(_lock_path: &Path, _reason: &dyn std::fmt::Display) {}
 
 #[cfg(not(feature = "tracing"))]
 pub(crate) fn refresh_failed(_lock_path: &Path, _error: &dyn Error) {}
+
+#[cfg(all(test, feature = "tracing"))]
+mod tests {
+    use std::fmt::{Debug, Write};
+    use std::io;
+    use std::sync::{Arc, Mutex};
+
+    use tracing::field::{Field, Visit};
+    use tracing::span::{Attributes, Id, Record};
+    use tracing::{Event, Metadata, Subscriber};
+
+    use super::*;
+
+    /// Collects the fields of all events.
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<String>>);
+
+    impl Visit for Log {
+        fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+            let mut text = self.0.lock().expect("no test panics while it writes");
+            writeln!(text, "{field}={value:?}").expect("a string has room");
+        }
+    }
+
+    impl Subscriber for Log {
+        fn enabled(&self, _: &Metadata<'_>) -> bool {
+            true
+        }
+        fn new_span(&self, _: &Attributes<'_>) -> Id {
+            Id::from_u64(1)
+        }
+        fn record(&self, _: &Id, _: &Record<'_>) {}
+        fn record_follows_from(&self, _: &Id, _: &Id) {}
+        fn event(&self, event: &Event<'_>) {
+            event.record(&mut self.clone());
+        }
+        fn enter(&self, _: &Id) {}
+        fn exit(&self, _: &Id) {}
+    }
+
+    // A log that is followed on a terminal shows the events of every data file.
+    #[test]
+    fn no_event_has_a_control_or_format_character_of_a_path() {
+        let log = Log::default();
+        let path = Path::new("a\u{1b}[2J\u{202e}.lock");
+        tracing::subscriber::with_default(log.clone(), || {
+            let error = io::Error::from(io::ErrorKind::NotFound);
+            lost(path, &crate::loss::LossReason::Removed);
+            refresh_failed(path, &crate::sys::IoError::new("stat", path, error));
+        });
+        let text = log.0.lock().expect("no test panics while it writes");
+        let name = r"lock_path=a\u{1b}[2J\u{202e}.lock";
+        assert_eq!(text.matches(name).count(), 2, "{text}");
+        let is_hidden = |c: char| c != '\n' && (c.is_control() || c == '\u{202e}');
+        assert!(!text.contains(is_hidden), "{text:?}");
+    }
+}

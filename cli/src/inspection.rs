@@ -42,9 +42,13 @@ pub fn report_kept_open(data: &Path, holder: &Holder) {
         return;
     }
     let found = LockFile::open(data).and_then(|file| file.locked_by());
-    if let Some(kept_open) = found.ok().and_then(|found| kept_open(&found)) {
-        let path = lock_path_for(data);
-        messages::print(format_args!("{}: {kept_open}", Escaped::path(&path)));
+    report_locked_by(&lock_path_for(data), &found.unwrap_or_default());
+}
+
+/// Prints which processes have locked the file at `path`, if any is known.
+pub fn report_locked_by(path: &Path, processes: &[LockingProcess]) {
+    if let Some(kept_open) = kept_open(processes) {
+        messages::print(format_args!("{}: {kept_open}", Escaped::path(path)));
     }
 }
 

@@ -33,7 +33,8 @@ use verbs::{break_, completions, dump, man, run, scan, status, table, wait};
 /// that writes DATA. The format is compatible with the lock files of the RVF vector store. If the
 /// writer dies, the next writer recovers the lock.
 #[derive(Parser)]
-#[command(name = "rvlf", version, after_help = HELP)]
+// Not the name by which it was started, which a usage error would print.
+#[command(name = "rvlf", bin_name = "rvlf", version, after_help = HELP)]
 struct Cli {
     #[command(subcommand)]
     verb: Verb,

@@ -109,7 +109,8 @@ pub enum Reason {
     Unsupported,
     /// Row 2: the kernel lock is held.
     KernelLock,
-    /// Row 2: the kernel lock is held although the recorded process is dead.
+    /// Row 2: the kernel lock is held although the recorded process is dead. `LockFile::locked_by`
+    /// shows by which process.
     KernelLockOutlivesProcess,
     /// Row 3: a torn record, young.
     BeingWritten,

@@ -177,15 +177,9 @@ impl<S: Sys> Place<S> {
 }
 
 impl Place<Host> {
-    /// The processes that share a kernel lock of the lock file, as far as this user may see them. A fact
-    /// for people, which decides nothing: the simulated kernel does not have it.
+    /// The processes that share a kernel lock of the lock file, as far as this user may see them.
     pub(crate) fn locked_by(&self) -> Result<Vec<LockingProcess>, IoError> {
-        let found = present(self.sys().flock_holders(&self.entry.dir, &self.entry.name));
-        let found = found.context(
-            "find the processes that have locked the file",
-            self.lock_path(),
-        )?;
-        Ok(found.unwrap_or_default())
+        self.entry.locked_by()
     }
 }
 

@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Access, Context, FileId, FileKind, IoError, Stat, Sys};
+use super::{Access, Context, FileId, FileKind, Host, IoError, LockingProcess, Stat, Sys};
 use crate::judge::FileSystem;
 
 /// A name, and the open directory that it is in.
@@ -148,6 +148,16 @@ impl<S: Sys> Entry<S> {
     /// Opens what the name stands for at this moment, whatever that is.
     pub(crate) fn open_now(&self, access: Access) -> io::Result<S::File> {
         self.sys.open(&self.dir, &self.name, access)
+    }
+}
+
+impl Entry<Host> {
+    /// The processes that share a kernel lock of the file, as far as this user may see them; none if
+    /// there is no file. A fact for people, which decides nothing: the simulated kernel does not have it.
+    pub(crate) fn locked_by(&self) -> Result<Vec<LockingProcess>, IoError> {
+        let found = present(self.sys.flock_holders(&self.dir, &self.name));
+        let found = found.context("find the processes that have locked the file", &self.path)?;
+        Ok(found.unwrap_or_default())
     }
 }
 

@@ -107,4 +107,4 @@ pub use liveness::Liveness;
 pub use problems::Problem;
 pub use rule::{Permission, ScopeRule};
 pub use scope::Scope;
-pub use snapshot::{Snapshot, snapshot};
+pub use snapshot::{Snapshot, locked_by, snapshot};

@@ -1,4 +1,4 @@
-//! [`Snapshot`]: a table as it was at one moment, read without its lock.
+//! [`Snapshot`]: a table as it was at one moment, read without its lock; and who has that lock.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::entry::Entry;
 use super::error::{Result, TableError};
 use super::file;
 use super::liveness::{Liveness, judge_all};
-use crate::sys::Host;
+use crate::sys::{self, Host, LockingProcess};
 
 /// A table as it was at one moment, and whether the processes of its entries were alive.
 #[derive(Clone, Debug, Default)]
@@ -65,4 +65,32 @@ pub fn snapshot(path: impl AsRef<Path>) -> Result<Snapshot> {
     let table = Table::parse(&bytes).map_err(|source| TableError::parse(path, source))?;
     let liveness = judge_all(&Host, file_system, &table);
     Ok(Snapshot { table, liveness })
+}
+
+/// The processes that keep the table at `path` locked, sorted by pid, as far as this user can see them:
+/// who is in the way after a [`Timeout`](TableError::Timeout). A process may keep it that inherited the
+/// descriptor from the one that locked the table.
+///
+/// What can be seen, and how long it takes: see [`LockFile::locked_by`](crate::LockFile::locked_by).
+///
+/// # Errors
+///
+/// [`Io`](TableError::Io).
+///
+/// ```
+/// use rvlf::table::{TableGuard, locked_by};
+/// # use std::time::Duration;
+///
+/// # let dir = tempfile::tempdir()?;
+/// # let path = dir.path().join("table.json");
+/// let guard = TableGuard::open(&path, Duration::from_secs(10))?;
+/// for process in locked_by(&path)? {
+///     println!("locked by {process}");
+/// }
+/// # drop(guard);
+/// # assert!(locked_by(&path)?.is_empty());
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub fn locked_by(path: impl AsRef<Path>) -> Result<Vec<LockingProcess>> {
+    Ok(sys::entry::Entry::open(Host, path.as_ref())?.locked_by()?)
 }

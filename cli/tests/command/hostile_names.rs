@@ -1,6 +1,6 @@
 //! Names that control a terminal: of files, of hosts, of commands, and in arguments that are refused.
 
-use crate::support::{Directory, Holder, LONG_AGO, Output, now_ns};
+use crate::support::{Directory, Holder, LONG_AGO, Output, finish, now_ns};
 
 /// Clears the screen, starts a second line, and reverses the text behind it.
 const HOSTILE: &str = "a\u{1b}[2Jb\nc\u{202e}d";
@@ -93,6 +93,11 @@ fn no_argument_of_a_usage_error_controls_a_terminal() {
         assert_harmless(&output, ESCAPED, args);
         assert!(output.code() == 2 || output.code() == 125, "{args:?}");
     }
+    let mut command = dir.command(["status"]);
+    std::os::unix::process::CommandExt::arg0(&mut command, HOSTILE);
+    let usage = finish(command).stderr;
+    assert!(usage.contains("\nUsage: rvlf status "), "{usage:?}");
+
     let args = ["run", "d", "--", HOSTILE];
     assert_harmless(&dir.rvlf(&args), ESCAPED, &args);
 }

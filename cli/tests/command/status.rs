@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -233,8 +233,7 @@ fn the_status_of_a_lock_that_this_user_cannot_recover_says_who_can() {
         set_mode(name, mode);
         dir.plant(&lock, b"elsewhere", LONG_AGO);
         set_mode(&lock, 0o644);
-        let owner = std::os::unix::fs::chown(dir.join(&lock), Some(uid), None);
-        owner.expect("root may change the owner");
+        chown(dir.join(&lock), Some(uid), None).expect("root may change the owner");
 
         for verb in ["status", "wait"] {
             let mut command = dir.command([verb, &data]);

@@ -212,3 +212,18 @@ fn the_argument_names_the_table_before_the_environment_does() {
     assert_eq!(output.code(), 0, "{}", output.stderr);
     assert!(output.stdout.starts_with("parent "), "{}", output.stdout);
 }
+
+// A process that is stuck, or a child that it has left behind, keeps the table locked. The operator needs
+// its pid. The test takes the 10 s for which a change waits.
+#[test]
+fn a_change_that_times_out_names_the_process_that_keeps_the_table_locked() {
+    let (table, parent) = Table::populated();
+    let guard = TableGuard::open(&table.path, TIMEOUT).expect("no process has locked the table");
+    let output = table.rvlf(&["release", "child"]);
+    let message = &output.stderr;
+    assert_eq!(output.code(), 1, "still locked: {message}");
+    let kept_open = format!("kept open by pid {} (", std::process::id());
+    assert!(message.contains(&kept_open), "by whom: {message}");
+    drop(guard);
+    parent.release().expect("the table is not locked any more");
+}

@@ -11,9 +11,9 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueHint};
 use rvlf::Escaped;
-use rvlf::table::{Entry, Liveness, TableError, default_path};
+use rvlf::table::{self, Entry, Liveness, TableError, default_path};
 
-use crate::{exit, messages};
+use crate::{exit, inspection, messages};
 
 /// The time that a change waits for the table's lock. An operation takes milliseconds, and an
 /// operator does not wait longer than this.
@@ -123,6 +123,9 @@ impl From<TableError> for Failure {
 /// Prints an error and returns its exit status.
 fn report(error: &TableError) -> u8 {
     messages::print(error);
+    if let TableError::Timeout { path, .. } = error {
+        inspection::report_locked_by(path, &table::locked_by(path).unwrap_or_default());
+    }
     match error {
         TableError::Timeout { .. } | TableError::Replaced { .. } => exit::HELD,
         TableError::NoPath | TableError::UnknownName { .. } => exit::USAGE,
