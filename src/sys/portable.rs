@@ -85,6 +85,17 @@ pub(super) fn identity() -> io::Result<Identity> {
     })
 }
 
+/// Only Linux has locks of bytes that belong to an open file description.
+#[cfg(feature = "table")]
+pub(super) fn lock_byte(_dir: &File, _offset: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(feature = "table")]
+pub(super) fn is_byte_locked(_dir: &File, _offset: u64) -> io::Result<bool> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
 /// Async-signal-safe.
 pub(super) fn is_this_process(process: Identity) -> bool {
     std::process::id() == process.pid.get()

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::Sys;
 
-/// Seven more calls.
+/// Nine more calls.
 pub(crate) trait TableSys: Sys {
     /// Makes `path` and its missing parents, with permission bits `mode` less the umask. Leaves
     /// existing directories alone.
@@ -16,6 +16,11 @@ pub(crate) trait TableSys: Sys {
     fn write_all(&self, file: &Self::File, bytes: &[u8]) -> io::Result<()>;
     /// Gives `to` the permission bits and the user and group of `from`.
     fn copy_access(&self, from: &Self::File, to: &Self::File) -> io::Result<()>;
+    /// Takes a shared lock of one byte of the directory, which lasts until every copy of the
+    /// descriptor is closed, that of a forked child included.
+    fn lock_byte(&self, dir: &Self::Dir, offset: u64) -> io::Result<()>;
+    /// Whether the byte is locked through another open of the directory.
+    fn is_byte_locked(&self, dir: &Self::Dir, offset: u64) -> io::Result<bool>;
     /// Names this boot of this kernel, also where a container shows a boot id of its own:
     /// [`boot_id`](Sys::boot_id) reports that one, and this reports nothing.
     fn kernel_boot_id(&self) -> Option<[u8; 16]>;
@@ -79,6 +84,14 @@ mod host {
             to.set_permissions(wanted.permissions())
         }
 
+        fn lock_byte(&self, dir: &Descriptor<File>, offset: u64) -> io::Result<()> {
+            platform::lock_byte(dir.get()?, offset)
+        }
+
+        fn is_byte_locked(&self, dir: &Descriptor<File>, offset: u64) -> io::Result<bool> {
+            platform::is_byte_locked(dir.get()?, offset)
+        }
+
         fn kernel_boot_id(&self) -> Option<[u8; 16]> {
             platform::kernel_boot_id()
         }
@@ -123,6 +136,14 @@ mod host {
 
         fn copy_access(&self, from: &Never, _to: &Never) -> io::Result<()> {
             match *from {}
+        }
+
+        fn lock_byte(&self, dir: &Never, _offset: u64) -> io::Result<()> {
+            match *dir {}
+        }
+
+        fn is_byte_locked(&self, dir: &Never, _offset: u64) -> io::Result<bool> {
+            match *dir {}
         }
 
         fn kernel_boot_id(&self) -> Option<[u8; 16]> {

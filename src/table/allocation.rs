@@ -13,6 +13,7 @@ use super::error::{Result, TableError};
 use super::guard::TableGuard;
 use super::rule::ScopeRule;
 use super::snapshot::snapshot;
+use super::witness::LockedByte;
 use crate::record::WriterId;
 use crate::sys::{Host, Identity, Sys};
 
@@ -35,9 +36,15 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// table.
 ///
 /// **Fork**: the entry belongs to the process that made it. In a forked child every method fails
-/// with [`TableError::Forked`], and dropping the copy does nothing. **Exec** keeps the entry: the
-/// process is the same. **Crash**: the entry stays in the table until the next operation of any
-/// process reclaims it.
+/// with [`TableError::Forked`], and dropping the copy does nothing. **Exec** keeps the entry for
+/// processes that see this pid; processes in other containers reclaim it, as if this process had
+/// ended. A program that registers and then executes another one uses [`TableGuard::register`].
+/// **Crash**: the entry stays in the table until the next operation of any process reclaims it.
+///
+/// **Descriptor**: on a local file system an allocation keeps the table's directory open, by which
+/// processes in other containers see whether this one is alive. If other code closes the descriptor,
+/// they take this process for dead. A forked child that keeps its copy keeps the entry of its dead
+/// parent there.
 ///
 /// ```
 /// use std::time::Duration;
@@ -64,6 +71,8 @@ pub struct Allocation {
     /// The process that made the entry: a forked child that has a copy must not release it. `None`
     /// after the release.
     process: Option<Identity>,
+    /// Shows processes in other containers that this one is alive.
+    byte: Option<LockedByte>,
 }
 
 impl Allocation {
@@ -93,8 +102,10 @@ impl Allocation {
         timeout: Duration,
     ) -> Result<Allocation> {
         let mut guard = TableGuard::open(path, timeout)?;
-        let writer_id = guard.register(claim, segment)?;
-        Allocation::save(guard, claim.name(), writer_id)
+        let byte = guard.lock_byte();
+        let witness = byte.as_ref().map(|byte| &byte.witness);
+        let writer_id = guard.register_witnessed(claim, segment, witness)?;
+        Allocation::save(guard, claim.name(), writer_id, byte)
     }
 
     /// Makes this process, which writes `segment`, the holder of the placeholder `name` that a
@@ -126,11 +137,18 @@ impl Allocation {
         timeout: Duration,
     ) -> Result<Allocation> {
         let mut guard = TableGuard::open(path, timeout)?;
-        let writer_id = guard.adopt(name, segment)?;
-        Allocation::save(guard, name, writer_id)
+        let byte = guard.lock_byte();
+        let witness = byte.as_ref().map(|byte| &byte.witness);
+        let writer_id = guard.adopt_witnessed(name, segment, witness)?;
+        Allocation::save(guard, name, writer_id, byte)
     }
 
-    fn save(mut guard: TableGuard, name: &str, writer_id: WriterId) -> Result<Allocation> {
+    fn save(
+        mut guard: TableGuard,
+        name: &str,
+        writer_id: WriterId,
+        byte: Option<LockedByte>,
+    ) -> Result<Allocation> {
         // A later chdir must not make the release look for the table in another directory.
         let path = std::path::absolute(guard.path()).unwrap_or_else(|_| guard.path().to_owned());
         let allocation = Allocation {
@@ -138,6 +156,7 @@ impl Allocation {
             path,
             writer_id,
             process: Host.identity().ok(),
+            byte,
         };
         let saved = guard.save();
         // After a failed sync of the directory the entry is in the table, and no other process
@@ -257,7 +276,11 @@ impl Allocation {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn delegate(&self, claim: &Claim, timeout: Duration) -> Result<()> {
-        self.change(timeout, |guard| guard.delegate(&self.name, claim).map(drop))
+        let witness = self.byte.as_ref().map(|byte| &byte.witness);
+        self.change(timeout, |guard| {
+            let delegated = guard.delegate_witnessed(&self.name, claim, witness);
+            delegated.map(drop)
+        })
     }
 
     /// Takes back what this entry delegated to the entry `child`, and removes the deny rules that

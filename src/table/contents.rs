@@ -252,6 +252,11 @@ mod tests {
         "pid_namespace": 4026531836,
         "time_namespace": 4026531834,
         "start_ticks": 51234,
+        "witness": {
+          "device": 65024,
+          "inode": 131074,
+          "offset": 2874452364539012
+        },
         "writer_id": "6ba7b810-9dad-41d1-80b4-00c04fd430c8"
       }
     }

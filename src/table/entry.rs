@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::rule::ScopeRule;
 use super::scope::Scope;
+use super::witness::Witness;
 use crate::escape::Escaped;
 use crate::record::WriterId;
 
@@ -211,6 +212,9 @@ pub struct HolderId {
     pub time_namespace: Option<u64>,
     /// The start time of the process in clock ticks since boot; 0 if not known. proc_pid_stat(5)
     pub start_ticks: u64,
+    /// The kernel lock that the process has while it holds the entry. `None`: it has none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) witness: Option<Witness>,
     /// The id of this hold of the entry: a random UUID.
     #[serde(with = "uuid_text")]
     pub writer_id: WriterId,
@@ -237,6 +241,7 @@ impl HolderId {
             pid_namespace: None,
             time_namespace: None,
             start_ticks,
+            witness: None,
             writer_id,
             unknown: Map::new(),
         }

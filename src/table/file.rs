@@ -24,7 +24,6 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::{Result, TableError};
-use crate::judge::FileSystem;
 use crate::protocol::pace::Pace;
 use crate::sys::entry::{self, Entry, Opened};
 use crate::sys::{
@@ -51,15 +50,15 @@ pub(super) struct TableFile<S: TableSys> {
     id: FileId,
 }
 
-/// The bytes of the table at `path`, and the kind of its file system; `None` if there is no file.
-/// Neither locks nor creates anything: a saved table is whole at every moment.
-pub(super) fn load<S: TableSys>(sys: S, path: &Path) -> Result<Option<(Vec<u8>, FileSystem)>> {
+/// The bytes of the table at `path`, and its place; `None` if there is no file. Neither locks nor
+/// creates anything: a saved table is whole at every moment.
+pub(super) fn load<S: TableSys>(sys: S, path: &Path) -> Result<Option<(Vec<u8>, Entry<S>)>> {
     let entry = match Entry::open(sys, path) {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
         entry => entry?,
     };
     match open_existing(&entry, Access::Read)? {
-        Some((file, _)) => Ok(Some((read(&entry, &file)?, entry.file_system))),
+        Some((file, _)) => Ok(Some((read(&entry, &file)?, entry))),
         None => Ok(None),
     }
 }
@@ -279,8 +278,9 @@ impl<S: TableSys> TableFile<S> {
         &self.entry.path
     }
 
-    pub(super) fn file_system(&self) -> FileSystem {
-        self.entry.file_system
+    /// Where the table is.
+    pub(super) fn place(&self) -> &Entry<S> {
+        &self.entry
     }
 
     pub(super) fn read(&self) -> Result<Vec<u8>> {

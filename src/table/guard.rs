@@ -12,6 +12,7 @@ use super::error::{Result, TableError};
 use super::file::TableFile;
 use super::liveness::{Liveness, LivenessProbe, judge_all, this_process};
 use super::rule::ScopeRule;
+use super::witness::{LockedByte, Witness};
 use crate::record::WriterId;
 use crate::sys::{Context, Host};
 
@@ -174,6 +175,10 @@ impl TableGuard {
     /// Reclaims dead entries, then adds an entry for this process, which writes `segment`. A
     /// program without segments passes the name of the entry.
     ///
+    /// The process holds the entry until it ends, also after an exec. Processes that cannot see its pid
+    /// (other containers) cannot see its end either, and keep the entry until a person releases it;
+    /// [`Allocation`](super::Allocation) has no such limit.
+    ///
     /// Returns the id of this hold of the entry.
     ///
     /// # Errors
@@ -194,7 +199,16 @@ impl TableGuard {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn register(&mut self, claim: &Claim, segment: &str) -> Result<WriterId> {
-        let (holder, writer_id) = self.this_process()?;
+        self.register_witnessed(claim, segment, None)
+    }
+
+    pub(super) fn register_witnessed(
+        &mut self,
+        claim: &Claim,
+        segment: &str,
+        witness: Option<&Witness>,
+    ) -> Result<WriterId> {
+        let (holder, writer_id) = self.this_process(witness)?;
         self.reclaim_stale();
         self.table.register(claim, segment, &holder)?;
         Ok(writer_id)
@@ -222,7 +236,16 @@ impl TableGuard {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn delegate(&mut self, parent: &str, claim: &Claim) -> Result<WriterId> {
-        let (holder, writer_id) = self.this_process()?;
+        self.delegate_witnessed(parent, claim, None)
+    }
+
+    pub(super) fn delegate_witnessed(
+        &mut self,
+        parent: &str,
+        claim: &Claim,
+        witness: Option<&Witness>,
+    ) -> Result<WriterId> {
+        let (holder, writer_id) = self.this_process(witness)?;
         self.reclaim_stale();
         self.table.delegate(parent, claim, &holder)?;
         Ok(writer_id)
@@ -251,7 +274,16 @@ impl TableGuard {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn adopt(&mut self, name: &str, segment: &str) -> Result<WriterId> {
-        let (holder, writer_id) = self.this_process()?;
+        self.adopt_witnessed(name, segment, None)
+    }
+
+    pub(super) fn adopt_witnessed(
+        &mut self,
+        name: &str,
+        segment: &str,
+        witness: Option<&Witness>,
+    ) -> Result<WriterId> {
+        let (holder, writer_id) = self.this_process(witness)?;
         self.reclaim_except(|entry| entry.is_placeholder() && entry.name == name);
         self.table.adopt(name, segment, &holder)?;
         Ok(writer_id)
@@ -373,17 +405,22 @@ impl TableGuard {
     /// ```
     #[must_use]
     pub fn liveness(&self) -> Vec<Liveness> {
-        judge_all(self.file.sys(), self.file.file_system(), &self.table)
+        judge_all(self.file.place(), &self.table)
     }
 
     fn reclaim_except(&mut self, is_spared: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        let mut probe = LivenessProbe::new(self.file.sys(), self.file.file_system());
+        let mut probe = LivenessProbe::new(self.file.place());
         let is_dead = |entry: &Entry| !is_spared(entry) && probe.liveness(entry).is_dead();
         self.table.reclaim_stale_with(is_dead)
     }
 
-    fn this_process(&self) -> Result<(EntryHolder, WriterId)> {
-        let identified = this_process(self.file.sys());
+    /// Locks a byte of the table's directory for an entry of this process.
+    pub(super) fn lock_byte(&self) -> Option<LockedByte> {
+        LockedByte::new(self.file.place())
+    }
+
+    fn this_process(&self, witness: Option<&Witness>) -> Result<(EntryHolder, WriterId)> {
+        let identified = this_process(self.file.sys(), witness);
         Ok(identified.context("identify this process", self.path())?)
     }
 }

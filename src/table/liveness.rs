@@ -1,9 +1,8 @@
 //! Whether the process of an entry is alive: a pure function from facts to an answer.
 //!
 //! The facts come from the same interface to the operating system as those of the writer lock, and
-//! doubt reads as alive here, too. The table has neither a kernel lock that is held for as long as
-//! an entry lasts, nor an age. An entry that no fact on this machine decides therefore stays until
-//! a person releases it (`rvlf table release`).
+//! doubt reads as alive here, too. The table has no ages: an entry that no fact on this machine
+//! decides stays until a person releases it (`rvlf table release`).
 
 use std::collections::HashMap;
 use std::fmt;
@@ -11,9 +10,11 @@ use std::io;
 
 use super::contents::Table;
 use super::entry::{Entry, EntryHolder, HolderId};
+use super::witness::{Witness, Witnesses};
 use crate::judge::FileSystem;
 use crate::record::{Pid, WriterId};
-use crate::sys::{self, TableSys};
+use crate::sys::entry::Entry as Place;
+use crate::sys::{self, Sys, TableSys};
 
 /// Whether the process of an entry is alive, and how this is known. `Display` gives a sentence.
 ///
@@ -37,8 +38,14 @@ pub enum Liveness {
     ProcessGone,
     /// Dead: another process has the pid now.
     PidReused,
+    /// Dead: the process cannot be seen from here, but the byte of the table's directory that it had
+    /// locked is not locked any more.
+    WitnessEnded,
     /// Alive: exactly this process runs.
     Alive,
+    /// Alive: the process cannot be seen from here, but it has its byte of the table's directory
+    /// locked, or a child that it forked has.
+    Witnessed,
     /// Alive, judged by the pid alone: the start times of the process and of the entry cannot be
     /// compared.
     PidAlive,
@@ -66,6 +73,7 @@ impl Liveness {
                 | Liveness::BeforeBoot
                 | Liveness::ProcessGone
                 | Liveness::PidReused
+                | Liveness::WitnessEnded
         )
     }
 
@@ -81,7 +89,7 @@ impl Liveness {
     pub const fn is_alive(self) -> bool {
         matches!(
             self,
-            Liveness::Alive | Liveness::PidAlive | Liveness::ProcessHidden
+            Liveness::Alive | Liveness::Witnessed | Liveness::PidAlive | Liveness::ProcessHidden
         )
     }
 }
@@ -93,7 +101,13 @@ impl fmt::Display for Liveness {
             Liveness::BeforeBoot => "it was written before the last boot of this machine",
             Liveness::ProcessGone => "its process has ended",
             Liveness::PidReused => "its process has ended, and another process has its pid",
+            Liveness::WitnessEnded => {
+                "its process, in another container, has ended: it holds its kernel lock no more"
+            }
             Liveness::Alive => "its process is alive",
+            Liveness::Witnessed => {
+                "its process, in another container, is alive: it holds its kernel lock"
+            }
             Liveness::PidAlive => {
                 "a process with its pid is alive, but start times cannot be compared"
             }
@@ -130,6 +144,8 @@ struct Origin {
     /// `None` if the time namespace is unknown on either side.
     same_clock: Option<bool>,
     start_ticks: u64,
+    /// Whether the process has its byte locked; `None` if that is not known.
+    witness_locked: Option<bool>,
 }
 
 /// The decision table, one line a row; the first row that matches decides. Read it beside
@@ -142,9 +158,9 @@ fn judge(pid: Option<Pid>, facts: &Facts) -> Liveness {
         // As the writers of such entries judge: kill(pid, 0), and EPERM means alive.
         return match facts.process {
             /* 1 */ _ if pid.is_none() => Liveness::NoProcess,
-            /* 4 */ Dead               => Liveness::ProcessGone,
-            /* 5 */ Unknown            => Liveness::ProcessHidden,
-            /* 6 */ Alive { .. }       => Liveness::PidAlive,
+            /* 6 */ Dead               => Liveness::ProcessGone,
+            /* 7 */ Unknown            => Liveness::ProcessHidden,
+            /* 8 */ Alive { .. }       => Liveness::PidAlive,
         };
     };
     let rebooted = origin.same_boot == Some(false);
@@ -162,22 +178,26 @@ fn judge(pid: Option<Pid>, facts: &Facts) -> Liveness {
     let other_clock = origin.same_clock == Some(false);
     let unknown_start = |ticks| ticks == 0 || origin.start_ticks == 0 || other_clock;
     let same_start = |ticks| ticks == origin.start_ticks;
+    let witness = origin.witness_locked;
     match facts.process {
-        /* 1 */ _ if pid.is_none()                                      => Liveness::NoProcess,
-        /* 2 */ _ if rebooted && local                                  => Liveness::BeforeBoot,
-        /* 3 */ _ if !here                                              => Liveness::Elsewhere,
-        /* 4 */ Dead                                                    => Liveness::ProcessGone,
-        /* 5 */ Unknown                                                 => Liveness::ProcessHidden,
-        /* 6 */ Alive { start_ticks, .. } if unknown_start(start_ticks) => Liveness::PidAlive,
-        /* 7 */ Alive { start_ticks, .. } if same_start(start_ticks)    => Liveness::Alive,
-        /* 8 */ Alive { .. }                                            => Liveness::PidReused,
+        /*  1 */ _ if pid.is_none()                                      => Liveness::NoProcess,
+        /*  2 */ _ if rebooted && local                                  => Liveness::BeforeBoot,
+        /*  3 */ _ if !here && witness == Some(true)                     => Liveness::Witnessed,
+        /*  4 */ _ if !here && witness == Some(false)                    => Liveness::WitnessEnded,
+        /*  5 */ _ if !here                                              => Liveness::Elsewhere,
+        /*  6 */ Dead                                                    => Liveness::ProcessGone,
+        /*  7 */ Unknown                                                 => Liveness::ProcessHidden,
+        /*  8 */ Alive { start_ticks, .. } if unknown_start(start_ticks) => Liveness::PidAlive,
+        /*  9 */ Alive { start_ticks, .. } if same_start(start_ticks)    => Liveness::Alive,
+        /* 10 */ Alive { .. }                                            => Liveness::PidReused,
     }
 }
 
 /// Gathers the facts about entries: this machine's identity, and what it reports about processes.
-pub(super) struct LivenessProbe<'a, S> {
+pub(super) struct LivenessProbe<'a, S: Sys> {
     sys: &'a S,
     file_system: FileSystem,
+    witnesses: Witnesses<'a, S>,
     hostname: String,
     boot_id: Option<String>,
     pid_namespace: Option<u64>,
@@ -187,10 +207,13 @@ pub(super) struct LivenessProbe<'a, S> {
 }
 
 impl<'a, S: TableSys> LivenessProbe<'a, S> {
-    pub(super) fn new(sys: &'a S, file_system: FileSystem) -> LivenessProbe<'a, S> {
+    /// For the entries of the table at `place`.
+    pub(super) fn new(place: &'a Place<S>) -> LivenessProbe<'a, S> {
+        let sys = &place.sys;
         LivenessProbe {
             sys,
-            file_system,
+            file_system: place.file_system,
+            witnesses: Witnesses::of(place),
             hostname: sys.hostname().to_string(),
             boot_id: kernel_boot_id(sys),
             pid_namespace: sys.pid_namespace(),
@@ -216,6 +239,7 @@ impl<'a, S: TableSys> LivenessProbe<'a, S> {
 
     fn origin(&self, holder: &HolderId) -> Origin {
         let same = |one: Option<u64>, other: Option<u64>| Some(one? == other?);
+        let witness = holder.witness.as_ref();
         let boots = self.boot_id.as_ref().zip(holder.boot_id.as_ref());
         Origin {
             same_boot: boots.map(|(ours, theirs)| ours.eq_ignore_ascii_case(theirs)),
@@ -223,29 +247,30 @@ impl<'a, S: TableSys> LivenessProbe<'a, S> {
             same_hostname: self.hostname == holder.hostname,
             same_clock: same(self.time_namespace, holder.time_namespace),
             start_ticks: holder.start_ticks,
+            witness_locked: witness.and_then(|witness| self.witnesses.is_locked(witness)),
         }
     }
 }
 
-/// The liveness of every entry of `table`, which lies on a file system of the given kind.
-pub(super) fn judge_all<S: TableSys>(
-    sys: &S,
-    file_system: FileSystem,
-    table: &Table,
-) -> Vec<Liveness> {
-    let mut probe = LivenessProbe::new(sys, file_system);
+/// The liveness of every entry of `table`, which is at `place`.
+pub(super) fn judge_all<S: TableSys>(place: &Place<S>, table: &Table) -> Vec<Liveness> {
+    let mut probe = LivenessProbe::new(place);
     let entries = table.entries.iter();
     entries.map(|entry| probe.liveness(entry)).collect()
 }
 
 /// This process as the holder of an entry, with a new writer id.
-pub(super) fn this_process<S: TableSys>(sys: &S) -> io::Result<(EntryHolder, WriterId)> {
+pub(super) fn this_process<S: TableSys>(
+    sys: &S,
+    witness: Option<&Witness>,
+) -> io::Result<(EntryHolder, WriterId)> {
     let identity = sys.identity()?;
     let writer_id = WriterId::from_random(sys.random()?);
     let mut id = HolderId::new(sys.hostname().to_string(), identity.start_ticks, writer_id);
     id.boot_id = kernel_boot_id(sys);
     id.pid_namespace = sys.pid_namespace();
     id.time_namespace = sys.time_namespace();
+    id.witness = witness.cloned();
     Ok((EntryHolder::new(identity.pid.get(), id), writer_id))
 }
 
@@ -286,13 +311,14 @@ mod tests {
                 for same_boot in some {
                     for same_namespace in some {
                         for same_hostname in [false, true] {
-                            for (same_clock, start_ticks) in starts() {
+                            for (same_clock, start_ticks, witness_locked) in starts() {
                                 let origin = Origin {
                                     same_boot,
                                     same_namespace,
                                     same_hostname,
                                     same_clock,
                                     start_ticks,
+                                    witness_locked,
                                 };
                                 let facts = Facts {
                                     process,
@@ -307,13 +333,15 @@ mod tests {
                 }
             }
         }
-        let all = 4 * 2 * 3 * 3 * 2 * 3 * 2;
+        let all = 4 * 2 * 3 * 3 * 2 * 3 * 2 * 3;
         assert_eq!(judged, all, "the loops visit every combination");
     }
 
-    fn starts() -> impl Iterator<Item = (Option<bool>, u64)> {
-        let clocks = [None, Some(false), Some(true)].into_iter();
-        clocks.flat_map(|same_clock| [0, STARTED].map(|ticks| (same_clock, ticks)))
+    fn starts() -> impl Iterator<Item = (Option<bool>, u64, Option<bool>)> {
+        let some = [None, Some(false), Some(true)];
+        let starts = some.map(|same_clock| [0, STARTED].map(|ticks| (same_clock, ticks)));
+        let starts = starts.into_iter().flatten();
+        starts.flat_map(move |(clock, ticks)| some.map(|locked| (clock, ticks, locked)))
     }
 
     fn check(facts: &Facts, origin: &Origin) {
@@ -332,13 +360,21 @@ mod tests {
         let known_start = origin.start_ticks != 0 && origin.same_clock != Some(false);
         let gone =
             facts.process == sys::Liveness::Dead || known_start && facts.process == alive(701);
-        let expected_dead = rebooted && local || visible && gone;
+        let unlocked = !visible && origin.witness_locked == Some(false);
+        let expected_dead = rebooted && local || visible && gone || unlocked;
         assert_eq!(liveness.is_dead(), expected_dead, "{facts:?}: {liveness:?}");
         let exact = visible && known_start && facts.process == alive(STARTED);
         assert_eq!(
             liveness == Liveness::Alive,
             exact,
             "only exactly the same process is reported as alive: {facts:?}: {liveness:?}"
+        );
+        let undecided = !(visible || rebooted && local);
+        let witnessed = undecided && origin.witness_locked == Some(true);
+        assert_eq!(
+            liveness == Liveness::Witnessed,
+            witnessed,
+            "{facts:?}: {liveness:?}"
         );
     }
 

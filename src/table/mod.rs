@@ -64,9 +64,9 @@
 //!   program that waits for the lock of the old file then writes to a file that has no name any
 //!   more.
 //! - **Links.** Scopes are compared as text: two names of one directory are two scopes.
-//! - **Deaths that cannot be observed.** An entry of another host, or of another pid namespace of
-//!   this host, counts as alive until a person releases it (`rvlf table release`); see
-//!   [`Liveness`].
+//! - **Deaths that cannot be observed.** An entry of another host counts as alive until a person
+//!   releases it (`rvlf table release`). So does an entry of another container (pid namespace) that
+//!   is on an overlay, or was not made by an [`Allocation`]; see [`Liveness`].
 //! - **A local directory that other kernels reach** (exported, or shared with virtual machines):
 //!   entries of those kernels look like entries from before a reboot.
 //! - **Removal by hand.** `rvlf table release` and a parent's reclaim take an entry from a live
@@ -94,6 +94,7 @@ mod region;
 mod rule;
 mod scope;
 mod snapshot;
+mod witness;
 
 pub use allocation::{Allocation, ReleaseError};
 pub use claim::Claim;

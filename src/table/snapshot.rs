@@ -59,11 +59,11 @@ impl Snapshot {
 /// ```
 pub fn snapshot(path: impl AsRef<Path>) -> Result<Snapshot> {
     let path = path.as_ref();
-    let Some((bytes, file_system)) = file::load(Host, path)? else {
+    let Some((bytes, place)) = file::load(Host, path)? else {
         return Ok(Snapshot::default());
     };
     let table = Table::parse(&bytes).map_err(|source| TableError::parse(path, source))?;
-    let liveness = judge_all(&Host, file_system, &table);
+    let liveness = judge_all(&place, &table);
     Ok(Snapshot { table, liveness })
 }
 

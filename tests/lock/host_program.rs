@@ -20,7 +20,7 @@ use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
-use rvlf::table::TableGuard;
+use rvlf::table::{Allocation, Claim, ScopeRule, TableGuard};
 use rvlf::{CancelToken, LockFile, LockOptions, LossReason, WriterLock, lock_path_for};
 use support::{Role, fork, join, scratch, thread_names, until};
 
@@ -174,7 +174,7 @@ fn every_thread_of_the_library_is_started_in_one_place() {
 // ---------------------------------------------------------------- descriptors
 
 /// What the library may keep open: each is made, and then used and dropped.
-const KEPT: [&str; 8] = [
+const KEPT: [&str; 9] = [
     "lock",
     "handle",
     "spare watch",
@@ -183,6 +183,7 @@ const KEPT: [&str; 8] = [
     "used token",
     "lent",
     "table",
+    "allocation",
 ];
 
 /// What the program opens under the numbers that were the library's.
@@ -371,6 +372,16 @@ fn closes_everything() {
             let planted = replace();
             guard.save().expect_err("the table's lock is gone");
             drop(guard);
+            planted
+        }
+        "allocation" => {
+            let claim = Claim::new("a").allow(ScopeRule::write("/a"));
+            let path = dir.join("table.json");
+            let held = Allocation::register(&path, &claim, "s", Duration::ZERO);
+            let held = held.expect("no other process");
+            let planted = replace();
+            held.check().expect("the entry is in the table");
+            drop(held);
             planted
         }
         kind => panic!("nothing is called {kind}"),

@@ -544,6 +544,124 @@ mod liveness {
     }
 }
 
+#[cfg(all(target_os = "linux", not(rvlf_portable)))]
+mod witness {
+    use super::*;
+    use rvlf::table::Liveness;
+
+    /// The liveness of each entry for a reader in another container.
+    fn seen_from_elsewhere(path: &Path) -> Vec<Liveness> {
+        let json = fs::read(path).expect("the file exists");
+        let mut json: serde_json::Value = serde_json::from_slice(&json).expect("the file is JSON");
+        let entries = json["allocations"].as_array_mut();
+        for entry in entries.expect("the table has entries") {
+            entry["holder"]["pid_namespace"] = 1.into();
+        }
+        fs::write(path, json.to_string()).expect("the disk has room");
+        snapshot(path).expect("the file is a table").liveness
+    }
+
+    fn register(path: &Path, name: &str) -> Allocation {
+        let claim = claim(name, &format!("/{name}"));
+        Allocation::register(path, &claim, name, PATIENCE).expect("the scope is free")
+    }
+
+    /// Changes the witness of the first entry in the JSON. False, and the test is skipped, where there
+    /// are no witnesses.
+    fn change_witness(path: &Path, change: impl FnOnce(&mut serde_json::Value)) -> bool {
+        let json = fs::read(path).expect("the file exists");
+        let mut json: serde_json::Value = serde_json::from_slice(&json).expect("the file is JSON");
+        let witness = &mut json["allocations"][0]["holder"]["witness"];
+        if witness.is_null() {
+            support::skip("the directory of temporary files is not local, or an overlay");
+            return false;
+        }
+        change(witness);
+        fs::write(path, json.to_string()).expect("the disk has room");
+        true
+    }
+
+    fn change_number(witness: &mut serde_json::Value, name: &str) {
+        let number = witness[name].as_u64().expect("a number");
+        witness[name] = (number ^ 1).into();
+    }
+
+    // The kernel unlocks what a dead process had locked: an entry names exactly one such lock.
+    #[test]
+    fn a_lock_of_another_process_or_of_another_directory_is_no_witness() {
+        let (_dir, path) = place();
+        let _held = register(&path, "a");
+        let pristine = fs::read(&path).expect("the file exists");
+        for (name, expected) in [
+            ("none", Liveness::Witnessed),
+            ("offset", Liveness::WitnessEnded),
+            ("inode", Liveness::Elsewhere),
+            ("device", Liveness::Elsewhere),
+        ] {
+            fs::write(&path, &pristine).expect("the disk has room");
+            let are_there = change_witness(&path, |witness| {
+                if name != "none" {
+                    change_number(witness, name);
+                }
+            });
+            if !are_there {
+                return;
+            }
+            assert_eq!(seen_from_elsewhere(&path), [expected], "changed: {name}");
+        }
+    }
+
+    // A witness that outlives its entry is a leak, and one that ends before is a robbed holder.
+    #[test]
+    fn the_witness_of_an_allocation_is_open_as_long_as_the_allocation() {
+        let (dir, path) = place();
+        let opened = || descriptors_of(dir.path());
+        let held = register(&path, "a");
+        if !change_witness(&path, |_| ()) {
+            return;
+        }
+        assert_eq!(opened(), 1);
+        held.release().expect("it is held");
+        assert_eq!(opened(), 0);
+        drop(register(&path, "a"));
+        assert_eq!(opened(), 0);
+    }
+
+    // A parent that has crashed leaves the parts that no child has adopted.
+    #[test]
+    fn a_placeholder_has_the_witness_of_the_entry_that_delegated_it() {
+        let (_dir, path) = place();
+        let held = register(&path, "a");
+        held.delegate(&claim("child", "/a/b"), PATIENCE)
+            .expect("the part is held");
+        if change_witness(&path, |_| ()) {
+            assert_eq!(seen_from_elsewhere(&path), [Liveness::Witnessed; 2]);
+        }
+    }
+
+    // A program may execute another one under its entry: the kernel would unlock the byte.
+    #[test]
+    fn an_entry_that_is_made_with_a_guard_has_no_witness() {
+        let (_dir, path) = place();
+        save(&path, |guard| {
+            let registered = guard.register(&claim("a", "/a"), "s");
+            registered.expect("the scope is free");
+        });
+        assert_eq!(seen_from_elsewhere(&path), [Liveness::Elsewhere]);
+    }
+
+    #[test]
+    fn unknown_fields_of_a_witness_survive_a_save() {
+        let (_dir, path) = place();
+        let _held = register(&path, "a");
+        if !change_witness(&path, |witness| witness["since"] = 7.into()) {
+            return;
+        }
+        let _other = register(&path, "b");
+        change_witness(&path, |witness| assert_eq!(witness["since"], 7));
+    }
+}
+
 #[test]
 fn dead_entries_are_removed_by_the_next_operation() {
     let (_dir, path) = place();

@@ -38,6 +38,7 @@ pub const ROLES: &[RoleEntry] = &[
     ("first of a namespace", first_of_a_namespace),
     ("holder", holder),
     ("successor", successor),
+    ("unwitnessed", unwitnessed),
 ];
 
 /// What a worker holds, with a kernel lock for each piece.
@@ -521,6 +522,10 @@ struct Place {
 }
 
 impl Place {
+    fn has_own_pids(&self) -> bool {
+        self.namespaces.contains(&"--pid")
+    }
+
     fn run(&self, role: Role) -> Role {
         if self.namespaces.is_empty() {
             return role;
@@ -540,7 +545,6 @@ const OWN_BOOT_ID: &str = "\
     cat /proc/sys/kernel/random/uuid > /mnt/boot_id\n\
     mount --bind /mnt/boot_id /proc/sys/kernel/random/boot_id";
 
-/// Those with a pid namespace of their own come last.
 const PLACES: [Place; 5] = [
     Place {
         name: "the host",
@@ -592,22 +596,59 @@ fn no_place_of_the_same_kernel_takes_a_live_holder_of_another_for_dead() {
     }
 }
 
-// The boot id is not known on one side at least: the pid, which both sides see, decides.
+// Without a witness an entry of another container stays until a person releases it, also after a
+// reboot if the container has a boot id of its own.
 #[test]
-fn places_with_one_pid_namespace_reclaim_from_each_other() {
+fn every_place_of_one_kernel_reclaims_from_the_dead_of_every_other() {
     if !can_unshare(CONTAINER) {
         return skip("this user may not make a container");
     }
-    let sees_pids_of_host = |place: &&Place| !place.namespaces.contains(&"--pid");
-    for holders in PLACES.iter().filter(sees_pids_of_host) {
-        for rivals in PLACES.iter().filter(sees_pids_of_host) {
+    for holders in &PLACES {
+        for rivals in &PLACES {
             let (_dir, path) = place();
             let role = |name| Role::new(name).with("TABLE", &path);
             let mut holder = holders.run(role("holder")).ready();
+            let is_witnessed = has_witness(&path);
             holder.send("end");
             holder.wait();
-            eprintln!("the dead in {}, the next in {}", holders.name, rivals.name);
-            rivals.run(role("successor")).start().finish();
+            let sees_pid = !holders.has_own_pids() && !rivals.has_own_pids();
+            if is_witnessed || sees_pid {
+                eprintln!("the dead in {}, the next in {}", holders.name, rivals.name);
+                rivals.run(role("successor")).start().finish();
+            }
         }
     }
+}
+
+/// Whether the one entry has a witness: not if the table is on an overlay, or not local.
+fn has_witness(table: &Path) -> bool {
+    let json = fs::read_to_string(table).expect("the table exists");
+    json.contains("\"witness\"")
+}
+
+/// Registers where no lock can be a witness.
+fn unwitnessed() {
+    let held = Allocation::register(arg("TABLE"), &claim("a", "/data"), "s", PATIENCE);
+    let _held = held.expect("the scope is free");
+    assert!(!has_witness(Path::new(&arg("TABLE"))), "judged without one");
+}
+
+// Past the overlay the lock is on another inode: the kernel shows no lock there, and the holder would
+// look dead.
+#[test]
+fn a_table_on_an_overlay_has_no_witnesses() {
+    const OVERLAY: Place = Place {
+        name: "an overlay",
+        namespaces: &["--mount"],
+        prepare: "\
+            mount -t tmpfs none /mnt\n\
+            mkdir /mnt/lower /mnt/upper /mnt/work /mnt/merged\n\
+            mount -t overlay -o lowerdir=/mnt/lower,upperdir=/mnt/upper,workdir=/mnt/work \
+                none /mnt/merged",
+    };
+    if !can_unshare(CONTAINER) {
+        return skip("this user may not mount an overlay");
+    }
+    let role = Role::new("unwitnessed").with("TABLE", "/mnt/merged/table.json");
+    OVERLAY.run(role).start().finish();
 }

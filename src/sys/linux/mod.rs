@@ -2,6 +2,8 @@
 //! birth times, `procfs`, `identity` and `flock_holders` have the facts about processes, `inotify`
 //! has the waiting.
 
+#[cfg(feature = "table")]
+mod byte_lock;
 mod flock_holders;
 mod identity;
 mod inotify;
@@ -24,6 +26,8 @@ use nix::unistd::linkat;
 use super::calls::{errno, link_then_unlink, retry};
 use crate::judge::FileSystem;
 
+#[cfg(feature = "table")]
+pub(super) use byte_lock::{is_byte_locked, lock_byte};
 pub(super) use flock_holders::flock_holders;
 pub(super) use identity::{identity, is_this_process};
 pub(crate) use inotify::{Watch, close_spare_watch};

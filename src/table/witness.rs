@@ -1,0 +1,94 @@
+//! [`Witness`]: a kernel lock by which processes in other containers see whether a holder is alive.
+//!
+//! An [`Allocation`](super::Allocation) keeps the table's directory open, and has one byte of it
+//! locked, at a random offset. The kernel unlocks the byte when the process ends, however it ends, and
+//! no lock outlives a boot. Source: `spec/table.md#witness`.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::sys::entry::Entry as Place;
+use crate::sys::{FileId, Host, Sys, TableSys};
+
+/// A byte of a directory that a process has locked, as an entry names it.
+///
+/// While the process lives it has the directory open, and no other directory can get the numbers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Witness {
+    device: u64,
+    inode: u64,
+    offset: u64,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+/// Offsets are below 2^52: programs that read the numbers of JSON as doubles keep each digit.
+const OFFSET_BITS: u32 = 52;
+
+/// A locked byte. The kernel unlocks it when this is dropped, here and in every forked child.
+pub(super) struct LockedByte {
+    pub(super) witness: Witness,
+    _opened: <Host as Sys>::Dir,
+}
+
+impl LockedByte {
+    /// Locks a byte of the directory of the table at `place`. `None` where that is no witness (off
+    /// plain file systems, not on Linux) or is refused (the directory may not be read): the entry is
+    /// judged without one.
+    pub(super) fn new(place: &Place<Host>) -> Option<LockedByte> {
+        let [a, b, c, d, e, f, g, h, ..] = place.sys.random().ok()?;
+        let offset = u64::from_le_bytes([a, b, c, d, e, f, g, h]) >> (u64::BITS - OFFSET_BITS);
+        let (directory, opened) = open_directory(place)?;
+        place.sys.lock_byte(&opened, offset).ok()?;
+        let witness = Witness {
+            device: directory.dev,
+            inode: directory.ino,
+            offset,
+            unknown: Map::new(),
+        };
+        Some(LockedByte {
+            witness,
+            _opened: opened,
+        })
+    }
+}
+
+/// The directory of the table, opened anew: a lock belongs to an open, and is not seen through it.
+/// `None` off plain file systems: other kernels have locks of their own, and past an overlay the
+/// directory is another inode.
+fn open_directory<S: Sys>(place: &Place<S>) -> Option<(FileId, S::Dir)> {
+    if !place.file_system.is_plain() {
+        return None;
+    }
+    let here = Path::new(".");
+    let opened = place.sys.open_dir(Some(&place.dir), here).ok()?;
+    let id = place.sys.stat_dir(Some(&opened), here).ok()?;
+    Some((id, opened))
+}
+
+/// Looks for the witnesses of other processes.
+pub(super) struct Witnesses<'a, S: Sys> {
+    sys: &'a S,
+    opened: Option<(FileId, S::Dir)>,
+}
+
+impl<'a, S: TableSys> Witnesses<'a, S> {
+    /// Those of the holders of the table at `place`.
+    pub(super) fn of(place: &'a Place<S>) -> Witnesses<'a, S> {
+        Witnesses {
+            sys: &place.sys,
+            opened: open_directory(place),
+        }
+    }
+
+    /// Whether the byte is locked; `None` if that cannot be known here.
+    pub(super) fn is_locked(&self, witness: &Witness) -> Option<bool> {
+        let (directory, opened) = self.opened.as_ref()?;
+        if (witness.device, witness.inode) != (directory.dev, directory.ino) {
+            return None;
+        }
+        self.sys.is_byte_locked(opened, witness.offset).ok()
+    }
+}
