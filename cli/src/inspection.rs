@@ -1,9 +1,12 @@
 //! A lock, inspected: its state, and the processes that keep it where its record does not name them.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rvlf::judge::{Evidence, FileSystem, HostMatch, KernelLock, Process, Reason, Stamp};
-use rvlf::{Escaped, Holder, IoError, LockFile, LockState, LockingProcess, lock_path_for};
+use rvlf::{
+    Escaped, Holder, IoError, LockFile, LockState, LockingProcess, WriterId, lock_path_for,
+};
 
 use crate::messages;
 
@@ -17,21 +20,72 @@ pub struct Inspection {
 
 impl Inspection {
     pub fn of(data: &Path) -> Result<Inspection, IoError> {
-        let file = LockFile::open(data)?;
-        Ok(Inspection::from_state(&file, file.inspect()?))
+        Inspector::new(data).inspect()
     }
 
     /// The inspection whose result is `state`.
     pub fn from_state(file: &LockFile, state: LockState) -> Inspection {
-        // What cannot be looked up is left out: the state is what was requested.
-        let is_unnamed = state.holder().is_some_and(is_unnamed);
-        let locked_by = is_unnamed.then(|| file.locked_by().unwrap_or_default());
-        Inspection { state, locked_by }
+        Inspector::new(file.data_path()).complete(file, state)
     }
 
     /// `kept open by pid 12 (sh)`, if that is known.
     pub fn kept_open(&self) -> Option<String> {
         self.locked_by.as_deref().and_then(kept_open)
+    }
+}
+
+/// Inspects one lock as often as requested.
+pub struct Inspector {
+    data: PathBuf,
+    search: Option<Search>,
+}
+
+/// What a search of /proc has found.
+struct Search {
+    hold: (Reason, Option<WriterId>),
+    /// When to search again.
+    due: Instant,
+    found: Vec<LockingProcess>,
+}
+
+/// A search reads what /proc shows of each descriptor of each process. A lock that is watched is
+/// inspected every second; searching as often would take much of a processor on a busy machine.
+const SEARCH_INTERVAL: Duration = Duration::from_secs(10);
+
+impl Inspector {
+    pub fn new(data: &Path) -> Inspector {
+        Inspector {
+            data: data.to_owned(),
+            search: None,
+        }
+    }
+
+    pub fn inspect(&mut self) -> Result<Inspection, IoError> {
+        let file = LockFile::open(&self.data)?;
+        let state = file.inspect()?;
+        Ok(self.complete(&file, state))
+    }
+
+    fn complete(&mut self, file: &LockFile, state: LockState) -> Inspection {
+        let holder = state.holder().filter(|holder| is_unnamed(holder));
+        let locked_by = holder.map(|holder| self.locked_by(file, holder));
+        Inspection { state, locked_by }
+    }
+
+    /// The processes that were found last, if that was lately and for the same hold.
+    fn locked_by(&mut self, file: &LockFile, holder: &Holder) -> Vec<LockingProcess> {
+        let writer_id = holder.record().map(|record| record.writer_id());
+        let hold = (holder.verdict().reason(), writer_id);
+        let now = Instant::now();
+        let last = self.search.take();
+        let search = last.filter(|search| search.hold == hold && now < search.due);
+        let search = self.search.insert(search.unwrap_or_else(|| Search {
+            hold,
+            due: now + SEARCH_INTERVAL,
+            // What cannot be found is left out: the state is what was requested.
+            found: file.locked_by().unwrap_or_default(),
+        }));
+        search.found.clone()
     }
 }
 
@@ -81,11 +135,49 @@ pub fn possible_client(state: &LockState) -> Option<String> {
         .record()
         .filter(|_| evidence.host == HostMatch::Other);
     let host = record.map(|record| record.hostname().to_string());
-    (evidence.file_system == FileSystem::NotLocal)
+    let by_this_kernel = matches!(evidence.stamp, Stamp::Same { .. });
+    (evidence.file_system == FileSystem::NotLocal && !by_this_kernel)
         .then(|| host.unwrap_or_else(|| "another machine".into()))
 }
 
 fn kept_open(processes: &[LockingProcess]) -> Option<String> {
     let names: Vec<String> = processes.iter().map(ToString::to_string).collect();
     (!names.is_empty()).then(|| format!("kept open by {}", names.join(", ")))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::fs::{self, File};
+
+    use super::*;
+
+    // A terminal on which `rvlf run --wait` waits for hours must not keep a processor busy.
+    #[test]
+    fn a_watched_lock_is_not_searched_for_at_every_look() {
+        let dir = tempfile::tempdir().expect("there is room for a directory");
+        let data = dir.path().join("d");
+        fs::write(lock_path_for(&data), "FLVR").expect("the directory is writable");
+        let file = File::open(lock_path_for(&data)).expect("the file exists");
+        file.lock().expect("no process has locked it");
+
+        let mut inspector = Inspector::new(&data);
+        let mut found = |due: Option<Instant>| {
+            if let (Some(search), Some(due)) = (&mut inspector.search, due) {
+                search.found.clear();
+                search.due = due;
+            }
+            let inspection = inspector.inspect().expect("the directory exists");
+            inspection
+                .locked_by
+                .expect("a process has locked the file")
+                .len()
+        };
+        assert_eq!(found(None), 1, "this process");
+        assert_eq!(
+            found(Some(Instant::now() + SEARCH_INTERVAL)),
+            0,
+            "no search"
+        );
+        assert_eq!(found(Some(Instant::now())), 1, "searched again");
+    }
 }

@@ -14,7 +14,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use nix::sys::signal::Signal;
 use rvlf::{CancelToken, Escaped, LockState};
 
-use crate::inspection::Inspection;
+use crate::inspection::{Inspection, Inspector};
 use crate::signals::{Event, Events};
 use crate::{messages, render, thread};
 
@@ -117,8 +117,9 @@ impl Observer {
 }
 
 fn observe(data: &Path, sender: &Sender<Event>, stopped: &Receiver<()>) {
+    let mut inspector = Inspector::new(data);
     loop {
-        if let Ok(inspection) = Inspection::of(data)
+        if let Ok(inspection) = inspector.inspect()
             && sender.send(Event::Inspected(Box::new(inspection))).is_err()
         {
             return;

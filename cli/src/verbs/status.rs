@@ -9,7 +9,7 @@ use clap::{Args, ValueHint};
 use rvlf::judge::Reason;
 use rvlf::{Escaped, IoError, WriterId};
 
-use crate::inspection::Inspection;
+use crate::inspection::{Inspection, Inspector};
 use crate::render::Block;
 use crate::{escape, exit, json, messages, render, time};
 
@@ -106,10 +106,14 @@ impl Essence {
 }
 
 fn watch(args: &Status) -> io::Result<u8> {
-    let mut shown: Vec<Option<Essence>> = args.data.iter().map(|_| None).collect();
+    let watched = args
+        .data
+        .iter()
+        .map(|data| (data, Inspector::new(data), None));
+    let mut watched: Vec<_> = watched.collect();
     loop {
-        for (data, shown) in args.data.iter().zip(&mut shown) {
-            let inspected = Inspection::of(data);
+        for (data, inspector, shown) in &mut watched {
+            let inspected = inspector.inspect();
             let essence = Some(Essence::of(&inspected));
             if *shown != essence {
                 *shown = essence;

@@ -129,6 +129,27 @@ fn the_lock_outlives_a_killed_rvlf_until_its_command_has_ended() {
     );
 }
 
+// A process that has only a shared kernel lock keeps every breaker out, and no examination shows it: "stale,
+// the next writer recovers it", and the next writer is refused.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_refusal_because_of_a_shared_lock_names_the_process_that_has_it() {
+    let dir = Directory::new();
+    dir.plant("d.rvf.lock", b"elsewhere", LONG_AGO);
+    let file = std::fs::File::open(dir.join("d.rvf.lock")).expect("the file exists");
+    file.lock_shared().expect("no process has locked the file");
+    let kept_open = format!("d.rvf.lock: kept open by pid {} (", std::process::id());
+    for (args, code) in [
+        (&["run", "d.rvf", "--", "true"][..], 75),
+        (&["break", "d.rvf"], 1),
+    ] {
+        let refused = dir.rvlf(args);
+        assert_eq!(refused.code(), code, "{args:?}: {}", refused.stderr);
+        let message = &refused.stderr;
+        assert!(message.contains(&kept_open), "{args:?}: {message}");
+    }
+}
+
 // A service that was started under the lock leaves a daemon behind, which would keep the lock of
 // its dead parents indefinitely: that is what --close is for.
 #[test]
