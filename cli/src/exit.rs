@@ -1,6 +1,6 @@
 //! Exit statuses. Every help text lists those of its verb.
 
-use rvlf::{AcquireError, BreakError, LockState};
+use rvlf::{BreakError, LockState};
 
 /// Success; of `status`: free; of `break`: removed, or already free.
 pub const SUCCESS: u8 = 0;
@@ -36,15 +36,6 @@ pub fn status_for_state(state: &LockState) -> u8 {
         "held" => HELD,
         "stale" => STALE,
         _ => NOT_A_LOCK,
-    }
-}
-
-/// Of `run`.
-pub fn status_for_acquire_error(error: &AcquireError) -> u8 {
-    if error.is_held() {
-        TRY_AGAIN
-    } else {
-        RVLF_FAILED
     }
 }
 

@@ -140,7 +140,7 @@ pub fn possible_client(state: &LockState) -> Option<String> {
         .then(|| host.unwrap_or_else(|| "another machine".into()))
 }
 
-fn kept_open(processes: &[LockingProcess]) -> Option<String> {
+pub fn kept_open(processes: &[LockingProcess]) -> Option<String> {
     let names: Vec<String> = processes.iter().map(ToString::to_string).collect();
     (!names.is_empty()).then(|| format!("kept open by {}", names.join(", ")))
 }

@@ -4,6 +4,8 @@
 #[cfg(not(unix))]
 compile_error!("the command supports Unix systems only; the library builds on every system");
 
+mod arguments;
+mod descendants;
 mod escape;
 mod exit;
 mod inspection;
@@ -71,10 +73,11 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
-    let status = match Cli::try_parse() {
+    let arguments = arguments::with_joined_wait(std::env::args_os());
+    let status = match Cli::try_parse_from(&arguments) {
         Ok(cli) => status_of(dispatch(cli.verb)),
         Err(error) => {
-            let error = escape::usage_error(error);
+            let error = arguments::with_advice(escape::usage_error(error), &arguments);
             // If the help cannot be written, no other way is left to report that.
             let _ = error.print();
             status_for_usage_error(&error)
@@ -86,10 +89,10 @@ fn main() -> ExitCode {
 /// Runs a verb. An error is a failure to write to standard output.
 fn dispatch(verb: Verb) -> io::Result<u8> {
     match verb {
-        Verb::Run(args) => Ok(run::run(&args)),
-        Verb::Wait(args) => Ok(wait::run(&args)),
-        Verb::Status(args) => status::run(&args),
-        Verb::Break(args) => break_::run(&args),
+        Verb::Run(args) => Ok(run::run(args)),
+        Verb::Wait(args) => Ok(wait::run(args)),
+        Verb::Status(args) => status::run(args),
+        Verb::Break(args) => break_::run(args),
         Verb::Dump(args) => dump::run(&args),
         Verb::Scan(args) => scan::run(&args),
         Verb::Table(args) => table::run(&args),

@@ -16,6 +16,7 @@ use rvlf::{CancelToken, Escaped, LockState};
 
 use crate::inspection::{Inspection, Inspector};
 use crate::signals::{Event, Events};
+use crate::supervisor::reap_orphans;
 use crate::{messages, render, thread};
 
 /// A shorter wait is not announced.
@@ -53,26 +54,54 @@ pub fn wait_for<T: Send + 'static>(
         } else {
             events.recv_timeout(DELAY)
         };
+        if let Some(signal) = event.as_ref().ok().and_then(Event::fatal_signal) {
+            display.clear();
+            cancel.cancel();
+            finish(worker, events);
+            return Ok(Ended::BySignal(signal));
+        }
         match event {
             Ok(Event::WorkDone) => {
                 display.clear();
                 let result = worker.join().expect("the work does not panic");
                 return Ok(Ended::Done(result));
             }
-            Ok(Event::Signal { signal, .. }) => {
-                display.clear();
-                cancel.cancel();
-                finish(worker, events);
-                return Ok(Ended::BySignal(signal));
-            }
             Ok(Event::Inspected(inspection)) => {
                 display.show(data, &inspection);
                 observer = observer.filter(|_| !display.is_complete());
             }
-            Ok(Event::Child | Event::Lost(_)) => {}
+            Ok(Event::Signal { .. } | Event::Child | Event::Lost(_)) => {}
             // If no thread can be started now, the next timeout tries again.
             Err(RecvTimeoutError::Timeout) => observer = Observer::start(data, sender).ok(),
             Err(RecvTimeoutError::Disconnected) => unreachable!("this function has a sender"),
+        }
+    }
+}
+
+/// Runs `work` to its end. A signal cancels `cancel` and ends the wait for it.
+///
+/// # Errors
+///
+/// If no thread can be started.
+pub fn finish_work<T: Send + 'static>(
+    (sender, events): &Events,
+    cancel: &CancelToken,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<Ended<T>> {
+    let worker = start_worker(sender.clone(), work)?;
+    loop {
+        let event = events.recv().expect("this function has a sender");
+        match event {
+            Event::WorkDone => {
+                return Ok(Ended::Done(worker.join().expect("the work does not panic")));
+            }
+            Event::Child => reap_orphans()?,
+            _ => {}
+        }
+        if let Some(signal) = event.fatal_signal() {
+            cancel.cancel();
+            finish(worker, events);
+            return Ok(Ended::BySignal(signal));
         }
     }
 }

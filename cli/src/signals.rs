@@ -15,7 +15,7 @@ use crate::thread;
 
 #[derive(Debug)]
 pub enum Event {
-    /// A signal whose default action ends the process.
+    /// A signal for the command, if there is one.
     Signal {
         signal: Signal,
         /// Whether a key or a hangup of the terminal caused the signal. The terminal sends it to
@@ -32,14 +32,35 @@ pub enum Event {
     Lost(Lost),
 }
 
+impl Event {
+    /// The signal, if its default action ends a process.
+    pub fn fatal_signal(&self) -> Option<Signal> {
+        match self {
+            Event::Signal { signal, .. } if *signal != Signal::SIGWINCH => Some(*signal),
+            _ => None,
+        }
+    }
+}
+
 /// Both ends of the channel of events.
 pub type Events = (Sender<Event>, Receiver<Event>);
 
-const FATAL: [Signal; 4] = [
+/// What ends a process that does not handle it, or means something to many that do.
+const HANDLED: &[Signal] = &[
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
     Signal::SIGTERM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+    Signal::SIGALRM,
+    Signal::SIGVTALRM,
+    Signal::SIGPROF,
+    Signal::SIGIO,
+    #[cfg(target_os = "linux")]
+    Signal::SIGPWR,
+    // Has no effect on a process that does not handle it.
+    Signal::SIGWINCH,
 ];
 
 /// Starts the thread that turns signals into events. A signal that was ignored when this process
@@ -67,7 +88,7 @@ pub fn listen() -> io::Result<Events> {
 /// Installs the handlers.
 fn handle() -> io::Result<SignalsInfo<WithOrigin>> {
     let ignored = ignored_signals();
-    let mut handled: Vec<Signal> = FATAL.to_vec();
+    let mut handled: Vec<Signal> = HANDLED.to_vec();
     handled.retain(|signal| !ignored.contains(&(*signal as i32)));
     handled.push(Signal::SIGCHLD);
     // The parent may have blocked them before exec: `run` would never see its command's end.

@@ -1,48 +1,74 @@
-//! A running command: passes signals on to it, and ends it if the lock is lost.
+//! A running command: passes signals on to it, reaps it and every orphan, and ends all that it has
+//! started if the lock is lost.
 
 use std::io;
-use std::process::{Child, ExitStatus};
+use std::process::Child;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid, getpgrp};
 use rvlf::Lost;
 
-use crate::messages;
+use crate::descendants::{Ticks, descendants};
 use crate::signals::Event;
+use crate::{exit, messages};
 
 /// The time that a command has between SIGTERM and SIGKILL after the lock is lost.
 const GRACE: Duration = Duration::from_secs(5);
 
+/// How often what has received SIGKILL, and was starting processes at that moment, is looked for.
+const KILL_INTERVAL: Duration = Duration::from_millis(50);
+
 pub struct Supervisor {
-    child: Child,
+    command: Pid,
+    /// Before the command started.
+    since: Ticks,
+    /// The exit status of the command, once it has ended.
+    status: Option<u8>,
     /// Whether to end the command if the lock is lost.
     kills_on_loss: bool,
-    /// The time of the SIGKILL, once the lock is lost.
-    deadline: Option<Instant>,
+    /// What the loss of the lock requires.
+    ending: Option<Ending>,
+}
+
+/// The end of all that the command has started.
+struct Ending {
+    /// When it gets the next signal.
+    at: Instant,
+    is_killing: bool,
 }
 
 impl Supervisor {
-    pub fn new(child: Child, kills_on_loss: bool) -> Supervisor {
+    /// Supervises `command`, a child of this process that was started after `since`. It is reaped
+    /// here: `command` does not know its status afterwards.
+    pub fn new(command: &Child, since: Ticks, kills_on_loss: bool) -> Supervisor {
         Supervisor {
-            child,
+            command: Pid::from_raw(command.id().cast_signed()),
+            since,
+            status: None,
             kills_on_loss,
-            deadline: None,
+            ending: None,
         }
     }
 
-    /// Returns when the command has ended.
-    pub fn wait(mut self, events: &Receiver<Event>) -> io::Result<ExitStatus> {
+    /// Returns the exit status of the command when it has ended, and after a loss when all that it has
+    /// started has ended.
+    ///
+    /// # Errors
+    ///
+    /// waitpid(2) fails.
+    pub fn wait(mut self, events: &Receiver<Event>) -> io::Result<u8> {
         loop {
+            if let Some(status) = self.status
+                && (self.ending.is_none() || descendants(self.since).is_empty())
+            {
+                return Ok(status);
+            }
             match self.next(events) {
-                // Only this thread signals and reaps the child: no signal can reach a later process
-                // with the same pid.
-                Some(Event::Child) => {
-                    if let Some(status) = self.child.try_wait()? {
-                        return Ok(status);
-                    }
-                }
+                Some(Event::Child) => self.reap()?,
                 Some(Event::Signal {
                     signal,
                     from_terminal,
@@ -53,52 +79,119 @@ impl Supervisor {
                         self.send(signal);
                     }
                 }
-                Some(Event::Lost(lost)) => self.report_loss(&lost),
+                Some(Event::Lost(lost)) => self.act_on_loss(&lost),
                 Some(Event::WorkDone | Event::Inspected(_)) => {}
-                None => {
-                    self.deadline = None;
-                    messages::print("the command did not exit, sending SIGKILL");
-                    self.send(Signal::SIGKILL);
-                }
+                None => self.kill_all(),
             }
         }
     }
 
-    /// `None` if the deadline has passed.
+    /// `None` if the next signal to all that the command has started is due, also while other events
+    /// arrive all the time.
     fn next(&self, events: &Receiver<Event>) -> Option<Event> {
         const LISTENING: &str = "the signal thread does not end";
-        let Some(deadline) = self.deadline else {
+        let Some(ending) = &self.ending else {
             return Some(events.recv().expect(LISTENING));
         };
-        match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
+        let left = ending.at.checked_duration_since(Instant::now())?;
+        match events.recv_timeout(left) {
             Ok(event) => Some(event),
             Err(RecvTimeoutError::Timeout) => None,
             Err(RecvTimeoutError::Disconnected) => unreachable!("{LISTENING}"),
         }
     }
 
-    fn report_loss(&mut self, lost: &Lost) {
+    fn reap(&mut self) -> io::Result<()> {
+        while let Some(status) = reap_one()? {
+            if status.pid() == Some(self.command) {
+                self.status = exit_status(status);
+            }
+        }
+        Ok(())
+    }
+
+    /// The signals come first: a message may block, and needs a thread.
+    fn act_on_loss(&mut self, lost: &Lost) {
+        if !self.kills_on_loss || self.ending.is_some() {
+            return messages::print(lost);
+        }
+        self.ending = Some(Ending {
+            at: Instant::now() + GRACE,
+            is_killing: false,
+        });
+        self.signal_all(Signal::SIGTERM);
         messages::print(lost);
-        if self.kills_on_loss {
-            let pid = self.child.id();
-            messages::print(format_args!("sending SIGTERM to the command (pid {pid})"));
-            self.send(Signal::SIGTERM);
-            self.deadline = Some(Instant::now() + GRACE);
+        messages::print(format_args!(
+            "sending SIGTERM to the command (pid {}) and to what it has started",
+            self.command
+        ));
+    }
+
+    fn kill_all(&mut self) {
+        self.signal_all(Signal::SIGKILL);
+        let Some(ending) = &mut self.ending else {
+            return;
+        };
+        ending.at = Instant::now() + KILL_INTERVAL;
+        if !std::mem::replace(&mut ending.is_killing, true) {
+            messages::print("the command did not exit, sending SIGKILL");
         }
     }
 
-    fn pid(&self) -> Pid {
-        Pid::from_raw(self.child.id().cast_signed())
+    /// Processes of another user do not get the signal; rvlf waits for them to end.
+    fn signal_all(&self, signal: Signal) {
+        for pid in descendants(self.since) {
+            let _ = kill(pid, signal);
+        }
+        // Also without procfs.
+        self.send(signal);
     }
 
     fn is_in_own_group(&self) -> bool {
-        getpgid(Some(self.pid())).is_ok_and(|group| group == getpgrp())
+        getpgid(Some(self.command)).is_ok_and(|group| group == getpgrp())
     }
 
+    /// Only this thread signals and reaps the command: no signal can reach a later process with the
+    /// same pid.
     fn send(&self, signal: Signal) {
+        if self.status.is_some() {
+            return;
+        }
         // Fails if the command runs as another user: rvlf then waits for it to end.
-        if let Err(error) = kill(self.pid(), signal) {
+        if let Err(error) = kill(self.command, signal) {
             messages::print(format_args!("cannot send {signal} to the command: {error}"));
         }
+    }
+}
+
+/// Reaps the orphans that have ended, after the end of the command.
+///
+/// # Errors
+///
+/// waitpid(2) fails.
+pub fn reap_orphans() -> io::Result<()> {
+    while reap_one()?.is_some() {}
+    Ok(())
+}
+
+/// Reaps a child that has ended: the command, or an orphan that this process has adopted, as PID 1 of a
+/// container or by `adopt_orphans`. One SIGCHLD can stand for several of them.
+fn reap_one() -> io::Result<Option<WaitStatus>> {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
+            Ok(status) => return Ok(Some(status)),
+            Err(Errno::EINTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+}
+
+/// `None` if the process has not ended.
+fn exit_status(status: WaitStatus) -> Option<u8> {
+    match status {
+        WaitStatus::Exited(_, code) => Some(u8::try_from(code).unwrap_or(exit::RVLF_FAILED)),
+        WaitStatus::Signaled(_, signal, _) => Some(exit::status_for_signal(signal as i32)),
+        _ => None,
     }
 }

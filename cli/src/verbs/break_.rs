@@ -7,7 +7,7 @@ use anstream::stdout;
 use clap::{Args, ValueHint};
 use rvlf::{BreakError, Escaped, Holder, LockFile, LockState, WriterId};
 
-use crate::{exit, inspection, messages, render};
+use crate::{arguments, exit, inspection, messages, render};
 
 /// Remove a lock that a dead holder left behind
 ///
@@ -43,14 +43,15 @@ EXIT STATUS
   4  of an unsupported version, or not an RVLF lock: left unchanged
   5  operating system error";
 
-pub fn run(args: &Break) -> io::Result<u8> {
-    match break_lock(args) {
+pub fn run(mut args: Break) -> io::Result<u8> {
+    args.data = arguments::data_file(&args.data);
+    match break_lock(&args) {
         Ok(removed) => {
-            print_removed(args, removed)?;
+            print_removed(&args, removed)?;
             Ok(exit::SUCCESS)
         }
         Err(error) => {
-            print_refusal(args, &error);
+            print_refusal(&args, &error);
             Ok(exit::status_for_break_error(&error))
         }
     }

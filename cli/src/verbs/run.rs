@@ -3,31 +3,35 @@
 use std::error::Error;
 use std::ffi::OsString;
 use std::io;
-use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus};
-use std::sync::mpsc::{Receiver, Sender};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
+use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
-use nix::sys::signal::Signal;
-use rvlf::{CancelToken, Escaped, HoldError, LockOptions, WriterLock};
+use rvlf::{
+    CancelToken, Escaped, HoldError, LockFile, LockOptions, Released, WriterId, WriterLock,
+    lock_path_for,
+};
 
+use crate::descendants::{Ticks, adopt_orphans};
 use crate::progress::{self, Ended};
 use crate::signals::{self, Event, Events};
 use crate::supervisor::Supervisor;
-use crate::{exit, inspection, messages, time};
+use crate::{arguments, exit, inspection, messages, time};
 
 /// Run a command while holding the lock of a data file
 ///
 /// COMMAND inherits a file descriptor of the lock file. If rvlf is killed, the lock stays held
 /// until COMMAND and every process that inherited the descriptor have ended. COMMAND finds the path
-/// of the lock file in RVLF_LOCK_PATH and the id of this hold in RVLF_WRITER_ID. rvlf releases the
-/// lock when COMMAND ends.
+/// of the lock file in RVLF_LOCK_PATH and the id of this hold in RVLF_WRITER_ID. When COMMAND ends,
+/// rvlf releases the lock, or leaves it to the processes that still have the descriptor.
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub struct Run {
     /// Wait for the lock indefinitely, or for DURATION (500ms, 5s, 2m, 1h)
+    ///
+    /// Also `--wait DURATION`. A data file with a name such as 5s is ./5s.
     #[arg(
         long,
         value_name = "DURATION",
@@ -36,6 +40,31 @@ pub struct Run {
         value_parser = time::parse_duration
     )]
     wait: Option<Option<Duration>>,
+
+    /// Wait for the lock for DURATION, as flock(1) has it
+    #[arg(short = 'w', long, value_name = "DURATION", value_parser = time::parse_duration, conflicts_with = "wait")]
+    timeout: Option<Duration>,
+
+    /// Do not wait for the lock (the default)
+    #[arg(short, long, conflicts_with_all = ["wait", "timeout"])]
+    nonblock: bool,
+
+    /// The exit status if another process holds the lock
+    #[arg(short = 'E', long, value_name = "CODE", default_value_t = exit::TRY_AGAIN)]
+    conflict_exit_code: u8,
+
+    /// Print nothing if another process holds the lock
+    #[arg(short, long)]
+    quiet: bool,
+
+    /// When COMMAND has ended, wait for the processes that it has started and that still have the
+    /// lock's descriptor
+    ///
+    /// rvlf refreshes the lock meanwhile. Without this option the lock is left to them: no process
+    /// refreshes it, and deployed RVF clients, and on network file systems other writers, take it after
+    /// a while.
+    #[arg(long, conflicts_with = "close")]
+    wait_children: bool,
 
     /// Do not refresh the record while COMMAND runs
     ///
@@ -67,9 +96,12 @@ pub struct Run {
     data: PathBuf,
 
     /// The command and its arguments
-    #[arg(last = true, required = true, value_hint = ValueHint::CommandWithArguments)]
+    #[arg(trailing_var_arg = true, required = true, value_hint = ValueHint::CommandWithArguments)]
     command: Vec<OsString>,
 }
+
+/// The environment variable that lists the writer ids of all holds under which a command runs.
+const HOLDS: &str = "RVLF_HOLDS";
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnLost {
@@ -82,37 +114,62 @@ enum OnLost {
 const HELP: &str = "\
 EXAMPLES
   rvlf run store.rvf -- ./compact store.rvf
-  rvlf run --wait=30s store.rvf -- rsync -a incoming/ store.rvf.d/
+  rvlf run --wait 30s store.rvf rsync -a incoming/ store.rvf.d/
+  rvlf run -n -q -E 0 store.rvf ./nightly-if-free
   rvlf run --wait --on-lost=warn log -- sh -c 'date >> log'
 
 EXIT STATUS
   That of COMMAND, 128 + N if signal N killed COMMAND, or
-  75   another process holds the lock (with --wait: at the end of DURATION)
+  75   another process holds the lock (with --wait: at the end of DURATION);
+       -E sets another number
   125  rvlf itself failed: usage error, no usable lock file, or the lock was
        lost and COMMAND ended with 0 (with --on-lost=kill)
   126  COMMAND cannot be executed
   127  COMMAND was not found
   130  interrupted by Ctrl-C while waiting (128 + the number of the signal)";
 
-pub fn run(args: &Run) -> u8 {
-    let (Ok(status) | Err(status)) = run_locked(args);
+pub fn run(mut args: Run) -> u8 {
+    args.data = arguments::data_file(&args.data);
+    let (Ok(status) | Err(status)) = run_locked(&args);
     status
 }
 
 /// Every failure is printed where it happens. The error is the exit status for it.
 fn run_locked(args: &Run) -> Result<u8, u8> {
+    if let Some(writer_id) = nesting_hold(&args.data) {
+        messages::print(format_args!(
+            "{}: held by the rvlf run that started this command (writer id {writer_id}): waiting for it \
+             would never end; leave the inner rvlf run out, or lock another data file",
+            Escaped::path(&args.data)
+        ));
+        return Err(exit::RVLF_FAILED);
+    }
     let channel = signals::listen().map_err(|error| failed(&error))?;
     let lock = acquire(args, &channel)?;
     report_reclaimed(&lock);
-    let (_, events) = channel;
     // A signal that arrived during the acquisition was meant for rvlf: the command does not run
     // yet.
-    if let Some(signal) = events.try_iter().find_map(as_signal) {
-        release(lock);
+    let fatal = |event: Event| event.fatal_signal();
+    if let Some(signal) = channel.1.try_iter().find_map(fatal) {
+        release(lock, args, &channel)?;
         return Err(exit::status_for_signal(signal as i32));
     }
     lock.check().map_err(|lost| failed(&lost))?;
-    run_holding(lock, args, &events)
+    messages::print_in_background().map_err(|error| failed(&error))?;
+    let status = run_holding(lock, args, &channel);
+    messages::flush();
+    status
+}
+
+/// The hold of `data` under which this process runs, if there is one.
+fn nesting_hold(data: &Path) -> Option<WriterId> {
+    let holds = std::env::var(HOLDS).ok()?;
+    let state = rvlf::inspect(data).ok()?;
+    let writer_id = state.holder()?.record()?.writer_id();
+    holds
+        .split(':')
+        .any(|hold| hold == writer_id.to_string())
+        .then_some(writer_id)
 }
 
 fn failed(error: &dyn Error) -> u8 {
@@ -120,30 +177,31 @@ fn failed(error: &dyn Error) -> u8 {
     exit::RVLF_FAILED
 }
 
-fn as_signal(event: Event) -> Option<Signal> {
-    match event {
-        Event::Signal { signal, .. } => Some(signal),
-        _ => None,
-    }
-}
-
 fn acquire(args: &Run, channel: &Events) -> Result<WriterLock, u8> {
     let cancel = CancelToken::new();
-    let (options, data, wait) = (options(args, &channel.0), args.data.clone(), args.wait);
+    let (options, data, wait) = (
+        options(args, &channel.0),
+        args.data.clone(),
+        args.patience(),
+    );
     let waiting = options.clone().cancel_token(&cancel);
     let work = move || match wait {
         None => options.try_acquire(data),
-        Some(timeout) => waiting.acquire(data, timeout.unwrap_or(Duration::MAX)),
+        Some(timeout) => waiting.acquire(data, timeout),
     };
     let ended = progress::wait_for(&args.data, channel, &cancel, work);
     match ended.map_err(|error| failed(&error))? {
         Ended::Done(Ok(lock)) => Ok(lock),
+        Ended::Done(Err(error)) if args.quiet && error.is_held() => Err(args.conflict_exit_code),
         Ended::Done(Err(error)) => {
             messages::print(&error);
             if let Some(holder) = error.holder() {
                 inspection::report_kept_open(&args.data, holder);
             }
-            Err(exit::status_for_acquire_error(&error))
+            Err(match error.is_held() {
+                true => args.conflict_exit_code,
+                false => exit::RVLF_FAILED,
+            })
         }
         Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
     }
@@ -187,21 +245,24 @@ fn report_reclaimed(lock: &WriterLock) {
 
 /// Runs the command until it ends, and releases the lock. Must run on the main thread: the kernel
 /// sends the death signal of a child when the thread that started the child ends.
-fn run_holding(lock: WriterLock, args: &Run, events: &Receiver<Event>) -> Result<u8, u8> {
-    let child = match spawn(&lock, args) {
-        Ok(child) => child,
+fn run_holding(lock: WriterLock, args: &Run, channel: &Events) -> Result<u8, u8> {
+    adopt_orphans();
+    let started = Ticks::now().map_err(|error| failed(&error));
+    let child = started.and_then(|since| Ok((since, spawn(&lock, args)?)));
+    let (since, child) = match child {
+        Ok(started) => started,
         Err(status) => {
-            release(lock);
+            release(lock, args, channel)?;
             return Err(status);
         }
     };
     let kills_on_loss = args.on_lost == OnLost::Kill;
-    let ended = Supervisor::new(child, kills_on_loss).wait(events);
-    let was_held = release(lock);
-    let status = status_for_command(ended.map_err(|error| {
+    let ended = Supervisor::new(&child, since, kills_on_loss).wait(&channel.1);
+    let was_held = release(lock, args, channel)?;
+    let status = ended.map_err(|error| {
         messages::print(format_args!("cannot wait for the command: {error}"));
         exit::RVLF_FAILED
-    })?);
+    })?;
     if status == exit::SUCCESS && !was_held && kills_on_loss {
         // The command ended with 0 although it did not have the lock to the end.
         return Err(exit::RVLF_FAILED);
@@ -220,7 +281,8 @@ fn spawn(lock: &WriterLock, args: &Run) -> Result<Child, u8> {
             "RVLF_LOCK_PATH",
             lock_path.unwrap_or_else(|_| lock.lock_path().to_owned()),
         )
-        .env("RVLF_WRITER_ID", lock.writer_id().to_string());
+        .env("RVLF_WRITER_ID", lock.writer_id().to_string())
+        .env(HOLDS, holds_with(lock.writer_id()));
     if args.close {
         rvlf::process::kill_with_parent(&mut command);
     } else if let Err(error) = lock.lend_to(&mut command) {
@@ -239,23 +301,60 @@ fn spawn(lock: &WriterLock, args: &Run) -> Result<Child, u8> {
     })
 }
 
-fn status_for_command(status: ExitStatus) -> u8 {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => u8::try_from(code).unwrap_or(exit::RVLF_FAILED),
-        (None, Some(signal)) => exit::status_for_signal(signal),
-        (None, None) => exit::RVLF_FAILED,
+/// The value of [`HOLDS`] for a command that runs under one more hold.
+fn holds_with(writer_id: WriterId) -> String {
+    match std::env::var(HOLDS) {
+        Ok(outer) if !outer.is_empty() => format!("{outer}:{writer_id}"),
+        _ => writer_id.to_string(),
     }
 }
 
-/// Returns whether the lock was held until now and is released.
-fn release(lock: WriterLock) -> bool {
-    let Err(error) = lock.release() else {
-        return true;
+/// Returns whether the lock was held until now and is released, or left to processes that the command
+/// has started. The error is the exit status if a signal ended the release, which may hang with its
+/// file system.
+fn release(lock: WriterLock, args: &Run, channel: &Events) -> Result<bool, u8> {
+    let patience = match args.wait_children {
+        true => Duration::MAX,
+        false => Duration::ZERO,
+    };
+    let cancel = CancelToken::new();
+    let token = cancel.clone();
+    let work = move || lock.release_within(patience, &token).map_err(Box::new);
+    let ended = progress::finish_work(channel, &cancel, work);
+    let error = match ended.map_err(|error| failed(&error))? {
+        Ended::Done(Ok(Released::Free)) => return Ok(true),
+        Ended::Done(Ok(Released::StillOpen)) => {
+            report_left_open(&args.data);
+            return Ok(true);
+        }
+        Ended::Done(Err(error)) => error,
+        Ended::BySignal(signal) => return Err(exit::status_for_signal(signal as i32)),
     };
     messages::print(&error);
     if let HoldError::Io(_) = error.error {
         // The lock file stays. It becomes stale when this process ends.
         messages::print("the next writer recovers the lock");
     }
-    false
+    Ok(false)
+}
+
+fn report_left_open(data: &Path) {
+    let found = LockFile::open(data).and_then(|file| file.locked_by());
+    let keepers = found.ok().and_then(|found| inspection::kept_open(&found));
+    let keepers =
+        keepers.unwrap_or_else(|| "kept open by a process that the command started".into());
+    messages::print(format_args!(
+        "{}: stays held after the command's end: {keepers}; no process refreshes the lock: deployed RVF \
+         clients take it after 30 s, and on network file systems other writers after 300 s; to wait for \
+         such processes: rvlf run --wait-children; to release the lock nevertheless: rvlf run --close",
+        Escaped::path(&lock_path_for(data))
+    ));
+}
+
+impl Run {
+    /// How long to wait for the lock. `None`: one attempt.
+    fn patience(&self) -> Option<Duration> {
+        let wait = self.wait.map(|timeout| timeout.unwrap_or(Duration::MAX));
+        wait.or(self.timeout)
+    }
 }

@@ -11,7 +11,7 @@ use rvlf::{Escaped, IoError, WriterId};
 
 use crate::inspection::{Inspection, Inspector};
 use crate::render::Block;
-use crate::{escape, exit, json, messages, render, time};
+use crate::{arguments, escape, exit, json, messages, render, time};
 
 /// The pause between two inspections of a watched lock.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -50,9 +50,10 @@ EXIT STATUS
   5  operating system error
   With several files, the highest of their statuses.";
 
-pub fn run(args: &Status) -> io::Result<u8> {
+pub fn run(mut args: Status) -> io::Result<u8> {
+    args.data = arguments::data_files(&args.data);
     if args.watch {
-        return watch(args);
+        return watch(&args);
     }
     let mut highest = exit::SUCCESS;
     for data in &args.data {

@@ -10,7 +10,7 @@ use rvlf::{CancelToken, Escaped, LockFile, LockOptions, LockState, WaitError};
 use crate::escape::shell_word;
 use crate::inspection::Inspection;
 use crate::progress::{self, Ended};
-use crate::{exit, messages, render, signals, time};
+use crate::{arguments, exit, messages, render, signals, time};
 
 /// Wait until the lock of a data file is free
 ///
@@ -42,8 +42,9 @@ EXIT STATUS
   5    operating system error
   130  interrupted by Ctrl-C (128 + the number of the signal)";
 
-pub fn run(args: &Wait) -> u8 {
-    let (Ok(status) | Err(status)) = wait(args);
+pub fn run(mut args: Wait) -> u8 {
+    args.data = arguments::data_file(&args.data);
+    let (Ok(status) | Err(status)) = wait(&args);
     status
 }
 

@@ -95,6 +95,11 @@ impl Holder {
         self.input = None;
     }
 
+    /// The command's standard input, which ends when it is dropped.
+    pub fn take_input(&mut self) -> Option<ChildStdin> {
+        self.input.take()
+    }
+
     /// Ends the command, and waits for rvlf.
     pub fn end(mut self) -> Output {
         self.close_input();

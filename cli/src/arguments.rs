@@ -1,0 +1,167 @@
+//! The command line, where the parser needs help: `--wait 5s`, and a lock file in the place of its data
+//! file.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+
+use clap::error::{ContextKind, ContextValue};
+use rvlf::record::{DecodeError, Record};
+
+use crate::escape::shell_word;
+use crate::lock_bytes::{self, Contents};
+use crate::time;
+
+/// Options of `run` whose value is the next argument.
+const WITH_VALUE: [&str; 6] = [
+    "-w",
+    "--timeout",
+    "-E",
+    "--conflict-exit-code",
+    "--on-lost",
+    "--wait",
+];
+
+/// Joins `--wait 5s` of `run` into `--wait=5s`. The value of the option is optional, and the parser would
+/// take the data file of `--wait DATA` for it.
+pub fn with_joined_wait(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
+    let mut args = args.into_iter().peekable();
+    let mut joined: Vec<OsString> = args.by_ref().take(2).collect();
+    if joined.get(1).is_none_or(|verb| verb != "run") {
+        joined.extend(args);
+        return joined;
+    }
+    // The second word that is no option begins COMMAND.
+    let mut words = 0;
+    while let Some(arg) = args.next_if(|arg| words < 2 && arg != "--") {
+        let is_wait = arg == "--wait";
+        let takes_value = WITH_VALUE.iter().any(|option| arg == *option);
+        words += usize::from(!arg.as_encoded_bytes().starts_with(b"-"));
+        let value = args.next_if(|next| takes_value && (!is_wait || is_duration(next)));
+        match value {
+            Some(value) if is_wait => {
+                let mut option = arg;
+                option.push("=");
+                option.push(value);
+                joined.push(option);
+            }
+            value => {
+                joined.push(arg);
+                joined.extend(value);
+            }
+        }
+    }
+    joined.extend(args);
+    joined
+}
+
+fn is_duration(arg: &OsStr) -> bool {
+    arg.to_str()
+        .is_some_and(|text| time::parse_duration(text).is_ok())
+}
+
+/// Adds the line to type to a usage error of `run` that lacks a command.
+pub fn with_advice(mut error: clap::Error, args: &[OsString]) -> clap::Error {
+    let lacks = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+    let lacks_command =
+        lacks.is_some_and(|lacks| lacks.contains("COMMAND") && !lacks.contains("DATA"));
+    if let Some(data) = args.last().filter(|_| lacks_command) {
+        let data = shell_word(data);
+        let line = format!("to run a command under the lock of {data}: rvlf run {data} COMMAND");
+        let advice = ContextValue::StyledStrs(vec![line.into()]);
+        error.insert(ContextKind::Suggested, advice);
+    }
+    error
+}
+
+/// The data file that an argument means: its own, or that of the lock file that it names.
+///
+/// Taken for a data file, `d.lock` has the lock `d.lock.lock`: `status` would report it as free while d
+/// is held.
+pub fn data_file(argument: &Path) -> PathBuf {
+    match stem(argument) {
+        Some(data) if is_lock_file(argument, &data) => data,
+        _ => argument.to_owned(),
+    }
+}
+
+/// The same for several files, each once: `*` matches both d and d.lock.
+pub fn data_files(arguments: &[PathBuf]) -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    for argument in arguments {
+        let data = data_file(argument);
+        // Named twice by the user, it is shown twice.
+        if data == *argument || !arguments.contains(&data) && !files.contains(&data) {
+            files.push(data);
+        }
+    }
+    files
+}
+
+/// `d` for `d.lock`.
+fn stem(path: &Path) -> Option<PathBuf> {
+    let name = path.file_name()?.as_encoded_bytes();
+    let stem = name
+        .strip_suffix(b".lock")
+        .filter(|stem| !stem.is_empty())?;
+    Some(path.with_file_name(OsStr::from_bytes(stem)))
+}
+
+/// By its content; without content, `d.lock` is the lock file of a file d that is there.
+fn is_lock_file(path: &Path, data: &Path) -> bool {
+    match lock_bytes::read(path) {
+        Ok(Contents::Bytes(bytes)) => match Record::decode(&bytes) {
+            Err(DecodeError::Foreign { .. }) => false,
+            Err(DecodeError::Short { .. }) => data.is_file(),
+            _ => true,
+        },
+        Ok(Contents::Irregular(_)) => false,
+        Err(_) => data.is_file(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn joined(line: &str) -> String {
+        let args = with_joined_wait(line.split(' ').map(OsString::from));
+        let args: Vec<_> = args.iter().map(|arg| arg.to_string_lossy()).collect();
+        args.join(" ")
+    }
+
+    // A duration that becomes the data file locks a file that no writer uses.
+    #[test]
+    fn a_duration_after_wait_is_its_value() {
+        for (line, expected) in [
+            ("rvlf run --wait 5s d cmd", "rvlf run --wait=5s d cmd"),
+            ("rvlf run --wait 5 d cmd", "rvlf run --wait=5 d cmd"),
+            ("rvlf run --wait d cmd", "rvlf run --wait d cmd"),
+            ("rvlf run --wait d -- cmd", "rvlf run --wait d -- cmd"),
+            ("rvlf run -q --wait 5s d cmd", "rvlf run -q --wait=5s d cmd"),
+            (
+                "rvlf run -E 3 --wait 5s d cmd",
+                "rvlf run -E 3 --wait=5s d cmd",
+            ),
+            ("rvlf run d --wait 5s cmd", "rvlf run d --wait=5s cmd"),
+            ("rvlf run --wait=1s d cmd", "rvlf run --wait=1s d cmd"),
+        ] {
+            assert_eq!(joined(line), expected, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_arguments_of_the_command_are_left_alone() {
+        for line in [
+            "rvlf run d cmd --wait 5s",
+            "rvlf run d -- cmd --wait 5s",
+            "rvlf run -- d --wait 5s",
+            "rvlf run -w 5 d cmd --wait 5s",
+            "rvlf wait --timeout 5s d",
+            "rvlf",
+            "rvlf run --wait",
+        ] {
+            assert_eq!(joined(line), line);
+        }
+    }
+}
