@@ -168,10 +168,17 @@ def process_fields(pid):
     fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
     return fields[0], int(fields[17]), int(fields[19])
 
+def has_own_proc():
+    """Whether /proc is that of this pid namespace: in another one /proc/7 is another process."""
+    own_pids = read("/proc/self/status").partition(b"\nNSpid:")[2].partition(b"\n")[0].split()
+    return len(own_pids) == 1
+
 def process_evidence(pid):
     try:
         with suppress(PermissionError):  # the process exists, and belongs to another user
             os.kill(pid, 0)
+        if not has_own_proc():
+            return {"state": "unknown"}
         state, threads, start_ticks = process_fields(pid)
     except ProcessLookupError:
         return {"state": "dead"}

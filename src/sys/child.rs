@@ -5,6 +5,7 @@
 
 #[cfg(not(rvlf_unsupported))]
 use std::fs::File;
+#[cfg(not(rvlf_unsupported))]
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 #[cfg(not(rvlf_unsupported))]

@@ -19,7 +19,8 @@ use std::time::{Duration, Instant};
 use rvlf::table::{Allocation, Claim, Liveness, ScopeRule, TableError, TableGuard, snapshot};
 use support::table::{claim, place};
 use support::{
-    ChildProcess, PATIENCE, Rng, Role, RoleEntry, arg, next_command, report, skip, until,
+    ChildProcess, PATIENCE, Rng, Role, RoleEntry, arg, fork, join, next_command, report, skip,
+    until,
 };
 
 /// The data set: this many directories with this many parts each, and its segments.
@@ -39,6 +40,7 @@ pub const ROLES: &[RoleEntry] = &[
     ("holder", holder),
     ("successor", successor),
     ("unwitnessed", unwitnessed),
+    ("has two pids that are equal", has_two_pids_that_are_equal),
 ];
 
 /// What a worker holds, with a kernel lock for each piece.
@@ -495,6 +497,52 @@ fn a_proc_of_another_pid_namespace_shows_no_process_dead() {
     let (_dir, path) = place();
     let role = Role::new("first of a namespace").with("TABLE", &path);
     role.under(unshare(&options)).start().finish();
+}
+
+/// The pid that /proc shows this process under: that in the pid namespace of /proc.
+fn pid_in_proc() -> u32 {
+    let itself = fs::read_link("/proc/self").expect("procfs is mounted");
+    let pid = itself.to_str().and_then(|pid| pid.parse().ok());
+    pid.expect("the link is a pid")
+}
+
+/// In a pid namespace whose /proc is that of the one above it, a rival has one pid in both.
+fn has_two_pids_that_are_equal() {
+    let table = arg("TABLE");
+    nix::sched::unshare(nix::sched::CloneFlags::CLONE_NEWPID)
+        .expect("this process is root of its namespaces");
+    let first = fork(|| {
+        let claim = claim("holder", "/data");
+        let holder = Allocation::register(&table, &claim, "s-holder", PATIENCE);
+        let holder = holder.expect("the scope is free");
+        // The next process gets the next number, here and above.
+        let last = pid_in_proc().to_string();
+        fs::write("/proc/sys/kernel/ns_last_pid", last).expect("root may choose the next pid");
+        let child = fork(|| {
+            rival();
+            std::process::id() == pid_in_proc()
+        });
+        join(child, "the two pids are equal");
+        holder.check().is_ok()
+    });
+    join(first, "no process took the scope away");
+    report("ready");
+    next_command();
+}
+
+// The pid of a process in its own namespace and in that of /proc may be equal by chance: /proc/1 was
+// taken for pid 1 of the namespace, the holder for a reused pid.
+#[test]
+fn a_proc_of_another_pid_namespace_is_known_although_a_pid_is_equal() {
+    if let Some(reason) = support::no_containers() {
+        return skip(&reason);
+    }
+    if !Path::new("/proc/sys/kernel/ns_last_pid").exists() {
+        return skip("this kernel lets no process choose the next pid");
+    }
+    let (_dir, path) = place();
+    let role = Role::in_container("has two pids that are equal", None);
+    support::Container::ready(role.with("TABLE", path));
 }
 
 // Seen from another time namespace a live process has started at another time.

@@ -2,9 +2,11 @@
 
 use std::fs::File;
 use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 #[cfg(feature = "table")]
 use std::path::Path;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use nix::errno::Errno;
@@ -105,8 +107,32 @@ pub(in crate::sys) fn process(pid: Pid, now: impl FnOnce() -> Now) -> Liveness {
 /// (`unshare --pid --fork`) /proc/7 is another process than pid 7 of the namespace: live processes
 /// would look like reused pids, or like zombies.
 pub(super) fn has_own_proc() -> bool {
-    let itself = std::fs::read_link("/proc/self");
-    itself.is_ok_and(|pid| pid.as_os_str() == &*std::process::id().to_string())
+    /// The generation of the process that has seen its pids, and the device of the /proc in which it
+    /// saw them: the whole status is read once, and not for each process that is queried.
+    static SEEN: AtomicU64 = AtomicU64::new(0);
+    let proc = std::fs::metadata("/proc").map(|proc| proc.dev()).ok();
+    let Some(device) = proc.and_then(|device| u32::try_from(device).ok()) else {
+        return false;
+    };
+    let generation = super::identity().map_or(0, |own| own.generation);
+    let key = generation << 32 | u64::from(device);
+    if generation != 0 && SEEN.load(Ordering::Relaxed) == key {
+        return true;
+    }
+    let is_own = std::fs::read("/proc/self/status").is_ok_and(|status| has_one_pid(&status));
+    if is_own {
+        SEEN.store(key, Ordering::Relaxed);
+    }
+    is_own
+}
+
+/// Whether the process has no other pid than that in the namespace of the procfs which shows `status`.
+/// NSpid lists its pids from that namespace down to its own. Equal pids in both prove nothing.
+/// proc_pid_status(5)
+fn has_one_pid(status: &[u8]) -> bool {
+    let mut lines = status.split(|byte| *byte == b'\n');
+    let pids = lines.find_map(|line| line.strip_prefix(b"NSpid:"));
+    pids.is_some_and(|pids| pids.trim_ascii().iter().all(u8::is_ascii_digit))
 }
 
 fn nanos_per_tick() -> u64 {
@@ -153,6 +179,14 @@ fn parse_stat(stat: &[u8]) -> Option<ProcStat> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // A process in a pid namespace below that of procfs may have the same pid in both.
+    #[test]
+    fn two_pids_are_two_namespaces_also_if_they_are_equal() {
+        assert!(has_one_pid(b"Name:\tx\nNSpid:\t7\nNSsid:\t7\n"));
+        assert!(!has_one_pid(b"Name:\tx\nNSpid:\t7\t7\nNSsid:\t7\n"));
+        assert!(!has_one_pid(b"Name:\tx\n"), "before Linux 4.1: not known");
+    }
 
     // A command may be called ") S 1 (": a parser that stops at the first parenthesis takes parts
     // of the name for the state.
