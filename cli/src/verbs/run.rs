@@ -333,7 +333,7 @@ fn release(lock: WriterLock, args: &Run, channel: &Events) -> Result<bool, u8> {
     messages::print(&error);
     if let HoldError::Io(_) = error.error {
         // The lock file stays. It becomes stale when this process ends.
-        messages::print("the next writer recovers the lock");
+        messages::print("the next writer that may remove the lock file recovers the lock");
     }
     Ok(false)
 }
