@@ -33,6 +33,7 @@ pub const ROLES: &[RoleEntry] = &[
     ("ordinary user", ordinary_user),
     ("gives up root", gives_up_root),
     ("writes where it may not list", writes_where_it_may_not_list),
+    ("acquires and recovers", acquires_and_recovers),
     ("leases", leases),
     ("no descriptors", no_descriptors),
     ("changes directories", changes_directories),
@@ -910,6 +911,39 @@ fn a_directory_that_may_be_written_but_not_listed_needs_no_links() {
     let role = Role::new("writes where it may not list").with("DIR", dir.path());
     role.under(strace).ready().close_input();
     assert!(support::names_in(dir.path()).is_empty());
+}
+
+/// Acquires, and recovers a dead lock, in the directory DIR.
+fn acquires_and_recovers() {
+    let dir = PathBuf::from(support::arg("DIR"));
+    let lock = WriterLock::try_acquire(dir.join("data")).expect("the lock is free");
+    let error = WriterLock::try_acquire(dir.join("data")).expect_err("the lock is held");
+    assert!(error.is_held(), "{error}");
+    lock.check().expect("the lock is held");
+    lock.release().expect("the lock is held");
+    let record = support::plant_left_behind(&dir.join("left"));
+    assert_reclaimed(WriterLock::try_acquire(dir.join("left")), &record);
+    passed();
+}
+
+// Some sandboxes refuse statx(2), and old kernels do not have it: fstat(2) has no birth time, but the inode
+// number alone distinguishes a dead holder's file from another one.
+#[test]
+fn where_statx_is_refused_locks_are_held_and_recovered_as_elsewhere() {
+    if !support::kernel_is_witness() {
+        return;
+    }
+    if Command::new("strace").arg("-V").output().is_err() {
+        return support::skip("strace is not installed");
+    }
+    for errno in ["ENOSYS", "EPERM"] {
+        let dir = support::scratch();
+        let mut strace = Command::new("strace");
+        strace.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=statx"]);
+        strace.args(["-e", &format!("inject=statx:error={errno}")]);
+        let role = Role::new("acquires and recovers").with("DIR", dir.path());
+        role.under(strace).ready().close_input();
+    }
 }
 
 /// Takes a lease on the lock file of DATA, and keeps it until the test commands it to yield.

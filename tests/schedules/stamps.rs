@@ -6,7 +6,7 @@ use std::time::Duration;
 use rvlf_simulated::sim::{Safeguard, SimSys, System, World};
 
 use super::refreshes::{ELSEWHERE, find_harm};
-use super::{MINUTE, coarse, contend, contend_in_danger, prove, with};
+use super::{LATER, MINUTE, coarse, come_later, contend, contend_in_danger, prove, sample, with};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -140,6 +140,21 @@ fn the_server_of_an_export_leaves_a_clients_lock_alone() {
     let plain_client = a_client_of_an_export().without(Safeguard::PlainWriter);
     let message = "two processes hold";
     find_harm("a client writes a plain key", &plain_client, message);
+}
+
+// One side removes a dead lock of the other side only by age, and of its own side at once.
+#[test]
+fn a_server_and_a_client_of_its_export_exclude_each_other() {
+    let world = || {
+        let world = World::exported().process("A", 1, contend);
+        let world = world.on(ELSEWHERE).process("B", 1, contend);
+        world.crashes(1).finally(LATER, come_later)
+    };
+    prove("a server and a client, 1 crash", &world().coarse());
+    sample(
+        "a server and a client, 1 reboot",
+        &world().server_reboots(1),
+    );
 }
 
 // The server boots, and its clients are only cut off. By the host name the record is the server's own,
