@@ -100,18 +100,19 @@ impl Kernel {
     }
 }
 
+/// A security policy (EACCES) is no fault: it refuses each such call, not one
+/// ([`World::refusing_links`](crate::sim::World::refusing_links)).
 fn local_faults(call: &Call) -> &'static [Errno] {
     match call {
         Call::OpenDir | Call::Open(..) => &[Errno::EIO, Errno::EMFILE],
-        Call::Create(_) => &[Errno::EIO, Errno::ENOSPC, Errno::EMFILE],
-        // EACCES: a security policy refuses what exclusive create does not need.
-        Call::CreateUnnamed => &[Errno::EIO, Errno::ENOSPC, Errno::EMFILE, Errno::EACCES],
+        Call::Create(_) | Call::CreateUnnamed => &[Errno::EIO, Errno::ENOSPC, Errno::EMFILE],
         Call::StatDir | Call::FileSystem | Call::List(_) | Call::StatAt(_) | Call::Unlink(_) => {
             &[Errno::EIO]
         }
         Call::SyncDir | Call::Stat(_) | Call::Read(_) | Call::Truncate(_) => &[Errno::EIO],
-        Call::Link(..) => &[Errno::EIO, Errno::ENOSPC, Errno::EACCES],
-        Call::Rename(..) | Call::RenameNoreplace(..) => &[Errno::EIO, Errno::ENOSPC],
+        Call::Link(..) | Call::Rename(..) | Call::RenameNoreplace(..) => {
+            &[Errno::EIO, Errno::ENOSPC]
+        }
         Call::Write(..) | Call::Sync(..) => &[Errno::EIO, Errno::ENOSPC],
         Call::Flock(..) => &[Errno::ENOLCK],
         // The former opens files of procfs, the latter an inotify instance.
