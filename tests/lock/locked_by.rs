@@ -46,6 +46,15 @@ fn a_child_that_keeps_the_lock_of_its_dead_parent_is_named() {
 // Content that no record explains: a stray write while the lock is held, and another program's file.
 #[test]
 fn a_process_that_locked_a_file_without_a_record_is_named() {
+    // In a child: another test could fork while the file is locked, and its child would be named, too.
+    let child = support::fork(|| {
+        locks_files_without_a_record();
+        true
+    });
+    support::join(child, "the process is named while it has the lock");
+}
+
+fn locks_files_without_a_record() {
     let dir = support::scratch();
     let data = dir.path().join("data");
     let file = LockFile::open(&data).expect("the directory exists");
