@@ -65,8 +65,8 @@ impl<S: Sys> ExaminedLock<S> {
 }
 
 impl BrokenLock {
-    /// The lock to report after `self` was broken, and before it `earlier`: a holder that has died is
-    /// not forgotten.
+    /// The lock to report after `self` was broken, and before it `earlier`: a holder that has died
+    /// is not forgotten.
     pub(super) fn after(self, earlier: Option<BrokenLock>) -> BrokenLock {
         match earlier {
             Some(earlier) if !self.was_held => BrokenLock {

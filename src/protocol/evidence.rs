@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::Place;
 use super::aside::aside_name;
-use super::unchanged::UnchangedTimer;
+use super::unchanged::{LONGEST_GAP, UnchangedTimer};
 use crate::judge::{
     Age, Content, Evidence, FileSystem, HostMatch, KernelLock, OwnHold, Process, StalePolicy,
     Stamp, Verdict,
@@ -162,7 +162,12 @@ impl<'a, S: Sys> Gatherer<'a, S> {
         {
             return Duration::ZERO;
         }
-        unchanged.unchanged_for(stat, prefix, now.since_boot)
+        let longest_gap = if sabotaged!(self.place.entry.sys, LongestGap) {
+            Duration::MAX
+        } else {
+            LONGEST_GAP
+        };
+        unchanged.unchanged_for(stat, prefix, now.since_boot, longest_gap)
     }
 
     /// Age of the timestamp by this machine's clock, or the time that the record was watched if that

@@ -1,5 +1,5 @@
-//! [`UnchangedTimer`]: how long a file has been watched unchanged, and how long one attempt waits for a
-//! write that is under way.
+//! [`UnchangedTimer`]: how long a file has been watched unchanged, and how long one attempt waits
+//! for a write that is under way.
 //!
 //! Source: `spec/protocol.md#evidence`.
 
@@ -10,10 +10,10 @@ use crate::sys::{FileId, Prefix, Stat};
 
 /// The most that the time between two looks counts for. A machine that was suspended, or a process
 /// that was stopped, may then find in a cache of the network mount what was true before.
-const LONGEST_GAP: Duration = Duration::from_secs(10);
+pub(super) const LONGEST_GAP: Duration = Duration::from_secs(10);
 
-/// A file that is watched. What stays unchanged ages by our own monotonic clock, so that a wall clock
-/// that is behind cannot keep a torn file, or the record of a dead holder, indefinitely.
+/// A file that is watched. What stays unchanged ages by our own monotonic clock, so that a wall
+/// clock that is behind cannot keep a torn file, or the record of a dead holder, indefinitely.
 #[derive(Debug, Default)]
 pub(super) struct UnchangedTimer {
     seen: Option<(FileId, u64, Prefix)>,
@@ -39,12 +39,14 @@ impl UnchangedTimer {
         self.seen == Some((stat.id, stat.mtime_ns, *prefix))
     }
 
-    /// For how long this content of this file has been watched. `since_boot` is now.
+    /// For how long this content of this file has been watched. `since_boot` is now, and no time
+    /// between two looks counts for more than `longest_gap`.
     pub(super) fn unchanged_for(
         &mut self,
         stat: &Stat,
         prefix: &Prefix,
         since_boot: Duration,
+        longest_gap: Duration,
     ) -> Duration {
         let is_new_look = std::mem::take(&mut self.is_new_look);
         if !self.is_watching(stat, prefix) {
@@ -55,7 +57,7 @@ impl UnchangedTimer {
                 ..UnchangedTimer::default()
             };
         } else if is_new_look {
-            self.watched += since_boot.saturating_sub(self.last).min(LONGEST_GAP);
+            self.watched += since_boot.saturating_sub(self.last).min(longest_gap);
             self.last = since_boot;
         }
         self.watched
@@ -117,11 +119,12 @@ mod tests {
     fn look(timer: &mut UnchangedTimer, mtime_ns: u64, byte: u8, seconds: u64) -> u64 {
         timer.begin_look();
         let now = Duration::from_secs(seconds);
-        let watched = timer.unchanged_for(&file(mtime_ns), &content(byte), now);
+        let watched = timer.unchanged_for(&file(mtime_ns), &content(byte), now, LONGEST_GAP);
         watched.as_secs()
     }
 
-    // A laptop sleeps for a night. What its mount's cache shows in the morning was read last evening.
+    // A laptop sleeps for a night. What its mount's cache shows in the morning was read last
+    // evening.
     #[test]
     fn a_gap_between_two_looks_counts_for_ten_seconds_at_the_most() {
         let mut timer = UnchangedTimer::default();
@@ -155,7 +158,7 @@ mod tests {
         look(&mut timer, 7, b'x', 100);
         look(&mut timer, 7, b'x', 104);
         let now = Duration::from_secs(109);
-        let again = timer.unchanged_for(&file(7), &content(b'x'), now);
+        let again = timer.unchanged_for(&file(7), &content(b'x'), now, LONGEST_GAP);
         assert_eq!(again.as_secs(), 4);
     }
 }

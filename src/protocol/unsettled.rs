@@ -8,8 +8,8 @@ use crate::record::{KernelStamp, Record, WriterId};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{FailedPublish, FileId, Sys};
 
-/// A file of ours at the lock path that is not a hold yet. Dropping it takes the publish back, so that
-/// a publish that fails leaves no record behind.
+/// A file of ours at the lock path that is not a hold yet. Dropping it takes the publish back, so
+/// that a publish that fails leaves no record behind.
 ///
 /// The file's kernel lock must be ours, where there is flock: a file that could not be locked must
 /// stay (R21).
@@ -56,8 +56,9 @@ impl<'a, S: Sys> Unsettled<'a, S> {
         drop(self.keep());
     }
 
-    /// If this process examines the record again, it does not take the record for a hold: it may not be
-    /// possible to take the record back, and on some mounts that of a creator that has lost comes back.
+    /// If this process examines the record again, it does not take the record for a hold: it may
+    /// not be possible to take the record back, and on some mounts that of a creator that has lost
+    /// comes back.
     fn forget_record(&self) {
         let own_holds = self.place.sys().own_holds();
         own_holds.given_up(self.writer_id);
@@ -67,13 +68,14 @@ impl<'a, S: Sys> Unsettled<'a, S> {
     /// Puts back what a break has removed from this directory, so that the next holder here learns
     /// that a holder has died. `own` is the publisher's record, which the file has now.
     ///
-    /// The dead holder's record, stamped for this file, is stale as soon as the file is closed (row 6).
-    /// The publisher's own record would look held for 30 s, since the publisher lives (row 5). Malformed
-    /// content has no such record, and no kernel witnesses a death off local file systems: there short
-    /// content takes its place (row 4).
+    /// The dead holder's record, stamped for this file, is stale as soon as the file is closed (row
+    /// 6). The publisher's own record would look held for 30 s, since the publisher lives (row 5).
+    /// Malformed content has no such record, and no kernel witnesses a death off local file
+    /// systems: there short content takes its place (row 4).
     pub(super) fn put_back(self, broken: &BrokenLock, own: &Record) {
         let place = self.place;
-        // Where the write fails, the next attempt of this process does not take the record for a hold.
+        // Where the write fails, the next attempt of this process does not take the record for a
+        // hold.
         place.sys().own_holds().given_up(self.writer_id);
         let file = self.keep();
         let _ = match broken.record.filter(|_| place.entry.is_local()) {
@@ -97,11 +99,11 @@ impl<S: Sys> Drop for Unsettled<'_, S> {
 }
 
 impl<S: Sys> Unsettled<'_, S> {
-    /// Removes our file from the path on a local file system, where the inode number shows that it is
-    /// ours. Elsewhere makes it short through our own descriptor, and the next contender removes it:
-    /// where numbers go by names (sshfs), the path and our descriptor have one number when a deployed
-    /// client has put its own file there. Shortened in one step: zeros that are written and cut short
-    /// by a full disk would make it foreign for good.
+    /// Removes our file from the path on a local file system, where the inode number shows that it
+    /// is ours. Elsewhere makes it short through our own descriptor, and the next contender removes
+    /// it: where numbers go by names (sshfs), the path and our descriptor have one number when a
+    /// deployed client has put its own file there. Shortened in one step: zeros that are written
+    /// and cut short by a full disk would make it foreign for good.
     ///
     /// The error that led here is the one to report, not a second one.
     fn withdraw(&self, file: &S::File) {
@@ -119,8 +121,8 @@ impl<S: Sys> Unsettled<'_, S> {
 }
 
 impl<S: Sys> Place<S> {
-    /// The file of a publish that failed stays, empty. The next attempt of this process, which breaks
-    /// it, does not report that a holder has died.
+    /// The file of a publish that failed stays, empty. The next attempt of this process, which
+    /// breaks it, does not report that a holder has died.
     pub(super) fn remember_empty(&self, file: &S::File) {
         if let Ok(stat) = self.sys().stat(file) {
             let left = FailedPublish::Empty {
@@ -157,8 +159,8 @@ mod tests {
     use super::*;
     use crate::sys::Host;
 
-    // Where numbers go by names, a deployed client's new file has the number of ours: the number does
-    // not show whose file an unlink would remove.
+    // Where numbers go by names, a deployed client's new file has the number of ours: the number
+    // does not show whose file an unlink would remove.
     #[test]
     fn a_publish_is_taken_back_by_name_only_where_the_inode_number_proves_whose_file_it_is() {
         let dir = tempfile::tempdir().expect("there is room");

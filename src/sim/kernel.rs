@@ -5,6 +5,7 @@
 //! numbered per process: numbered globally, situations that differ only in which process came first
 //! would be different values.
 
+mod caches;
 mod calls;
 mod descriptors;
 mod events;
@@ -20,7 +21,9 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::time::Duration;
 
+use self::caches::Cached;
 use self::descriptors::{Description, DescriptionId};
+use self::events::Pause;
 use self::files::{Ino, Inode};
 use self::power::Disk;
 use self::processes::{Boot, Life, Process};
@@ -68,6 +71,9 @@ pub(super) struct Kernel {
     had_switch: bool,
     /// By how many seconds the wall clock of each kernel was set.
     clock_steps: BTreeMap<u8, i64>,
+    pause: Option<Pause>,
+    /// What each kernel has read of the files of others.
+    caches: BTreeMap<(u8, Ino), Cached>,
     /// Which events and faults may still happen.
     pub(super) budget: EventBudget,
     inodes: BTreeMap<Ino, Inode>,
@@ -89,6 +95,8 @@ impl Kernel {
             path_leads_to: 0,
             had_switch: false,
             clock_steps: BTreeMap::new(),
+            pause: None,
+            caches: BTreeMap::new(),
             budget: EventBudget::default(),
             inodes: BTreeMap::new(),
             names: BTreeMap::new(),

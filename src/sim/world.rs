@@ -119,11 +119,19 @@ impl World {
         self
     }
 
-    /// A mount that gives a file another inode number while the file is open, once it has stored what
-    /// was written (`weed mount`).
+    /// A mount that gives a file another inode number while the file is open, once it has stored
+    /// what was written (`weed mount`).
     #[must_use]
     pub fn where_numbers_change(mut self) -> World {
         self.rules.numbers_change = true;
+        self
+    }
+
+    /// A mount that shows for `time` what it has read of another machine's file, however often the
+    /// file is opened anew. It does not count the time for which the machine is suspended.
+    #[must_use]
+    pub fn where_files_are_cached_for(mut self, time: Duration) -> World {
+        self.rules.cached_for = Some(time);
         self
     }
 
@@ -193,6 +201,16 @@ impl World {
     #[must_use]
     pub fn quick(mut self) -> World {
         self.rules.shortest_sleep = SETTLE;
+        self
+    }
+
+    /// In a coarse world, lets each later pause of a waiter that polls take this time: the waiter
+    /// looks as often as is useful, and its search ends.
+    #[must_use]
+    pub fn polls_take(mut self, time: Duration) -> World {
+        // A pause of 500 ms is spread over 375 to 625 ms.
+        self.rules.shortest_sleep = Duration::from_millis(300);
+        self.rules.poll_takes = Some(time);
         self
     }
 
@@ -311,6 +329,29 @@ impl World {
     #[must_use]
     pub fn suspensions(mut self, suspensions: usize) -> World {
         self.budget.suspensions = suspensions;
+        self
+    }
+
+    /// Once, at any moment at which its processes sleep, the wall clock of this machine is set
+    /// back.
+    #[must_use]
+    pub fn setback(mut self, system: System, by: Duration) -> World {
+        self.budget.setback = Some((system.kernel(), by));
+        self
+    }
+
+    /// The wall clock of this machine is behind from the beginning.
+    #[must_use]
+    pub fn clock_behind(mut self, system: System, by: Duration) -> World {
+        self.kernel.set_clock_back(system.kernel(), by);
+        self
+    }
+
+    /// Once, at any moment at which its processes sleep, this machine is suspended for 400 s, and
+    /// the others go on meanwhile.
+    #[must_use]
+    pub fn suspended_alone(mut self, system: System) -> World {
+        self.budget.pause = Some(system.kernel());
         self
     }
 

@@ -145,6 +145,9 @@ mod simulated {
         /// On a plain file system a record from before the boot is not judged by host names. (Disabled:
         /// row 8 applies there, too.)
         NoHostNames,
+        /// The time between two looks at an unchanged file counts for 10 s at the most. (Disabled: all of
+        /// it.)
+        LongestGap,
         /// A waiter examines again whatever may have changed before its watch was armed.
         LookAfterWatch,
     }

@@ -14,7 +14,8 @@ use crate::record::WriterId;
 /// process's.
 const REMEMBERED: usize = 256;
 
-/// How often the mutex is tried, which is never locked for longer than it takes to search 256 entries.
+/// How often the mutex is tried, which is never locked for longer than it takes to search 256
+/// entries.
 const TRIES: u32 = 1000;
 
 /// What a process remembers of its holds and publishes. A forked child inherits it, and rightly so,
@@ -35,8 +36,8 @@ struct Entries {
 pub(crate) enum FailedPublish {
     /// A record that could not be taken back.
     Record(WriterId),
-    /// A file without content, by its inode and its modification time. The inode alone does not name
-    /// it: the next file may have the same number.
+    /// A file without content, by its inode and its modification time. The inode alone does not
+    /// name it: the next file may have the same number.
     Empty { id: FileId, mtime_ns: u64 },
 }
 
@@ -94,8 +95,8 @@ impl OwnHolds {
         push_latest(&mut entries.holds, (id, state));
     }
 
-    /// `None` in a forked child if a thread that the child does not have had locked the mutex at the
-    /// fork. Then nothing is known, and the other rows decide.
+    /// `None` in a forked child if a thread that the child does not have had locked the mutex at
+    /// the fork. Then nothing is known, and the other rows decide.
     fn try_entries(&self) -> Option<MutexGuard<'_, Entries>> {
         for _ in 0..TRIES {
             match self.0.try_lock() {

@@ -18,8 +18,8 @@ fn contenders_exclude_each_other_although_the_directory_at_the_path_is_replaced(
     prove("2 contenders, 1 switch, 1 crash", &replaced(1).crashes(1));
 }
 
-// A breaks a dead lock in a directory that is replaced before A publishes there, or while A looks for
-// leftovers.
+// A breaks a dead lock in a directory that is replaced before A publishes there, or while A looks
+// for leftovers.
 #[test]
 fn breakers_exclude_each_other_although_the_directory_at_the_path_is_replaced() {
     let dead = || coarse().dead_lock(Duration::from_secs(1));
@@ -78,8 +78,8 @@ fn recover(os: &SimSys) {
     }
 }
 
-// A breaks the lock of a dead holder and publishes, and the directory is replaced. A goes on in the new
-// one, and lives; B comes to the first one, which has come back.
+// A breaks the lock of a dead holder and publishes, and the directory is replaced. A goes on in the
+// new one, and lives; B comes to the first one, which has come back.
 #[test]
 fn a_breaker_that_goes_on_in_another_directory_puts_the_dead_holders_record_back() {
     let world = |world: World| {

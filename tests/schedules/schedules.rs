@@ -19,6 +19,7 @@ mod power;
 mod refreshes;
 mod stamps;
 mod systems;
+mod watching;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

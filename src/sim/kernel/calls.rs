@@ -73,10 +73,7 @@ impl Kernel {
                 Ok(Reply::FileSystem(system.file_system(rules)))
             }
             Call::List(dir) => Ok(self.list(*dir)),
-            Call::StatAt(name) => {
-                let ino = self.find(name)?;
-                Ok(Reply::Stat(self.stat(rules, pid_index, ino)))
-            }
+            Call::StatAt(name) => self.stat_at(rules, pid_index, name),
             Call::Open(name, access) => self.open(rules, pid_index, name, *access),
             Call::Create(name) => self.create(rules, pid_index, name),
             Call::CreateUnnamed => self.create_unnamed(rules, pid_index),
@@ -85,7 +82,7 @@ impl Kernel {
             Call::RenameNoreplace(from, to) => self.rename_noreplace(rules, from, to),
             Call::Unlink(name) => self.unlink(name),
             Call::Stat(fd) => self.stat_open(rules, pid_index, *fd),
-            Call::Read(fd) => self.read(pid_index, *fd),
+            Call::Read(fd) => self.read(rules, pid_index, *fd),
             Call::Write(fd, offset, bytes) => self.write(rules, pid_index, *fd, *offset, bytes),
             Call::Truncate(fd) => self.truncate(rules, pid_index, *fd),
             Call::Flock(..) if rules.flock == FlockScope::Nowhere => {

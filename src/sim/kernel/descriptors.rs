@@ -150,16 +150,17 @@ impl Kernel {
         Ok(Reply::Done)
     }
 
-    pub(super) fn read(&self, pid_index: usize, fd: Fd) -> Result<Reply, Errno> {
-        let inode = self.inode(self.description(pid_index, fd)?.1.ino);
-        if inode.kind != FileKind::Regular {
+    pub(super) fn read(&mut self, rules: &Rules, pid_index: usize, fd: Fd) -> Result<Reply, Errno> {
+        let (_, Description { ino, .. }) = self.description(pid_index, fd)?;
+        if self.inode(ino).kind != FileKind::Regular {
             return Err(Errno::EISDIR);
         }
+        let content = self.seen(rules, pid_index, ino).content;
         let prefix = Prefix::read(|buffer| {
-            for (to, from) in buffer.iter_mut().zip(inode.content.iter()) {
+            for (to, from) in buffer.iter_mut().zip(content.iter()) {
                 *to = *from;
             }
-            Ok(inode.content.len().min(READ_LEN))
+            Ok(content.len().min(READ_LEN))
         });
         let prefix = prefix.expect("reading from memory does not fail");
         Ok(Reply::Prefix(prefix))

@@ -100,7 +100,7 @@ impl Kernel {
     }
 
     pub(super) fn stat_open(
-        &self,
+        &mut self,
         rules: &Rules,
         pid_index: usize,
         fd: Fd,
@@ -114,7 +114,19 @@ impl Kernel {
         }))
     }
 
-    pub(super) fn stat(&self, rules: &Rules, pid_index: usize, ino: Ino) -> Stat {
+    pub(super) fn stat_at(
+        &mut self,
+        rules: &Rules,
+        pid_index: usize,
+        name: &Name,
+    ) -> Result<Reply, Errno> {
+        let ino = self.find(name)?;
+        Ok(Reply::Stat(self.stat(rules, pid_index, ino)))
+    }
+
+    /// What the process sees.
+    pub(super) fn stat(&mut self, rules: &Rules, pid_index: usize, ino: Ino) -> Stat {
+        let mtime_ns = self.seen(rules, pid_index, ino).mtime_ns;
         let inode = self.inode(ino);
         // Each lock file has the number of the last one.
         let shown = if rules.numbers_by_name {
@@ -132,7 +144,7 @@ impl Kernel {
             kind: inode.kind,
             links: inode.links,
             uid: 1000,
-            mtime_ns: inode.mtime_ns,
+            mtime_ns,
             born_ns: None,
         }
     }
@@ -267,6 +279,7 @@ impl Kernel {
             return;
         }
         self.inodes.remove(&ino);
+        self.forget_cached(ino);
         for watch in self.watches_of(ino) {
             watch.ino = None;
         }

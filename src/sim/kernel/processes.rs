@@ -167,7 +167,7 @@ impl System {
         Hostname::truncated(self.hostname.as_bytes())
     }
 
-    pub(super) fn kernel(&self) -> u8 {
+    pub(in crate::sim) fn kernel(&self) -> u8 {
         self.kernel
     }
 }

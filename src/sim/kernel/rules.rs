@@ -32,6 +32,10 @@ pub(in crate::sim) struct Rules {
     pub(in crate::sim) unreadable: bool,
     /// Whether a file has another inode number once something was written to it.
     pub(in crate::sim) numbers_change: bool,
+    /// For how long a kernel shows what it has read of another kernel's file.
+    pub(in crate::sim) cached_for: Option<Duration>,
+    /// In a coarse world, how long a sleep takes that is shorter than a second and takes time.
+    pub(in crate::sim) poll_takes: Option<Duration>,
     pub(in crate::sim) disabled: BTreeSet<Safeguard>,
     /// See [`World::coarse`](crate::sim::World::coarse).
     pub(in crate::sim) coarse: bool,
@@ -68,6 +72,8 @@ impl Rules {
             forgets_removed_files: false,
             numbers_by_name: false,
             unreadable: false,
+            cached_for: None,
+            poll_takes: None,
             numbers_change: false,
             disabled: BTreeSet::new(),
             coarse: false,
@@ -81,8 +87,17 @@ impl Rules {
         self.disabled.contains(&safeguard)
     }
 
+    /// How long a sleep takes.
+    pub(super) fn length_of(&self, sleep: Duration) -> Duration {
+        match self.poll_takes {
+            _ if self.is_instant(sleep) => Duration::ZERO,
+            Some(poll) if sleep < SHORTEST_SLEEP => poll,
+            _ => sleep,
+        }
+    }
+
     /// Whether a sleep takes no time.
-    pub(super) fn is_instant(&self, sleep: Duration) -> bool {
+    fn is_instant(&self, sleep: Duration) -> bool {
         self.coarse && sleep < self.shortest_sleep
             || self.lacks(Safeguard::Settle) && sleep == SETTLE
             || self.lacks(Safeguard::ReadBack) && sleep == READ_BACK_DELAY

@@ -53,7 +53,8 @@ impl Kernel {
             Call::Stat(_) if rules.forgets_removed_files => false,
             Call::Stat(fd) => rules.coarse && !rules.named_writes || self.is_hidden(pid_index, *fd),
             Call::Close(fd) => rules.coarse && self.is_idle(pid_index, *fd),
-            Call::CreateUnnamed | Call::Now => rules.coarse && self.clocks_are_steady(),
+            Call::CreateUnnamed => rules.coarse && self.clocks_are_steady(),
+            Call::Now => rules.coarse && self.clocks_change_in_sleep_alone(),
             _ => false,
         }
     }

@@ -33,11 +33,7 @@ impl Kernel {
         let (Call::Wait(_, timeout, _) | Call::Sleep(timeout, _)) = call else {
             return;
         };
-        let timeout = if rules.is_instant(*timeout) {
-            Duration::ZERO
-        } else {
-            *timeout
-        };
+        let timeout = rules.length_of(*timeout);
         // A timeout that u64 cannot count never ends.
         let timeout_ns = u64::try_from(timeout.as_nanos()).ok();
         let deadline_ns = timeout_ns.and_then(|timeout| self.now_ns.checked_add(timeout));
@@ -49,6 +45,7 @@ impl Kernel {
     /// in a coarse world.
     pub(in crate::sim) fn is_ready(&self, rules: &Rules, pid_index: usize, call: &Call) -> bool {
         match call {
+            _ if self.is_paused(pid_index) => false,
             Call::Wait(id, ..) => self.wake_reason(pid_index, *id).is_some(),
             Call::Sleep(..) => {
                 let deadline_ns = self.process(pid_index).deadline_ns;
@@ -64,13 +61,17 @@ impl Kernel {
         Reply::Woken(WakeReason::Cancelled)
     }
 
-    /// Moves the clock on to the first deadline of `waiting`. False if there is no deadline.
+    /// Moves the clock on to the first deadline of `waiting`, or to the end of a pause. False if
+    /// there is neither.
     pub(in crate::sim) fn pass_time(&mut self, waiting: impl Iterator<Item = usize>) -> bool {
-        let deadlines = waiting.filter_map(|pid_index| self.process(pid_index).deadline_ns);
+        let deadline = |pid_index| self.process(pid_index).deadline_ns;
+        let deadlines =
+            waiting.filter_map(|pid_index| self.pause_end(pid_index).or(deadline(pid_index)));
         let Some(first) = deadlines.min() else {
             return false;
         };
         self.now_ns = self.now_ns.max(first);
+        self.pause = self.pause.filter(|pause| pause.until_ns > self.now_ns);
         true
     }
 

@@ -1,0 +1,60 @@
+//! What kernels have cached of the files of others.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::{Ino, Kernel, Rules};
+use crate::sys::nanos;
+
+/// What a kernel shows of a file: what it has read last.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Cached {
+    pub(super) mtime_ns: u64,
+    pub(super) content: Arc<[u8]>,
+    /// When it is read again.
+    until_ns: u64,
+}
+
+impl Kernel {
+    /// What the process sees of the file: what it holds now, or what the process's kernel has read
+    /// of it before. A kernel knows what its own processes have written.
+    pub(super) fn seen(&mut self, rules: &Rules, pid_index: usize, ino: Ino) -> Cached {
+        let inode = self.inode(ino);
+        let fresh = Cached {
+            mtime_ns: inode.mtime_ns,
+            content: Arc::clone(&inode.content),
+            until_ns: 0,
+        };
+        let kernel_of = |pid_index| self.process(pid_index).system.kernel();
+        let kernel = kernel_of(pid_index);
+        let is_own = inode
+            .creator
+            .is_some_and(|creator| kernel_of(creator) == kernel);
+        let Some(cached_for) = rules.cached_for.filter(|_| !is_own) else {
+            return fresh;
+        };
+        let now_ns = self.now_ns;
+        let known = self.caches.get(&(kernel, ino));
+        if let Some(known) = known.filter(|known| now_ns < known.until_ns) {
+            return known.clone();
+        }
+        let read = Cached {
+            until_ns: now_ns + nanos(cached_for),
+            ..fresh
+        };
+        self.caches.insert((kernel, ino), read.clone());
+        read
+    }
+
+    pub(super) fn extend_caches(&mut self, kernel: u8, by: Duration) {
+        for ((of, _), cached) in &mut self.caches {
+            if *of == kernel {
+                cached.until_ns += nanos(by);
+            }
+        }
+    }
+
+    pub(super) fn forget_cached(&mut self, ino: Ino) {
+        self.caches.retain(|(_, of), _| *of != ino);
+    }
+}
