@@ -12,22 +12,26 @@ use crate::escape::shell_word;
 use crate::lock_bytes::{self, Contents};
 use crate::time;
 
-/// Options of `run` whose value is the next argument.
-const WITH_VALUE: [&str; 6] = [
+/// Options of `run` and `hold` whose value is the next argument.
+const WITH_VALUE: [&str; 7] = [
     "-w",
     "--timeout",
     "-E",
     "--conflict-exit-code",
     "--on-lost",
+    "--for",
     "--wait",
 ];
 
-/// Joins `--wait 5s` of `run` into `--wait=5s`. The value of the option is optional, and the parser would
+/// Joins `--wait 5s` of `run` and `hold` into `--wait=5s`. The value of the option is optional, and the parser would
 /// take the data file of `--wait DATA` for it.
 pub fn with_joined_wait(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args = args.into_iter().peekable();
     let mut joined: Vec<OsString> = args.by_ref().take(2).collect();
-    if joined.get(1).is_none_or(|verb| verb != "run") {
+    if joined
+        .get(1)
+        .is_none_or(|verb| verb != "run" && verb != "hold")
+    {
         joined.extend(args);
         return joined;
     }

@@ -6,7 +6,7 @@ use std::io;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{Pid, SysconfVar, getpid, sysconf};
+use nix::unistd::{Pid, SysconfVar, sysconf};
 
 /// Makes this process the parent of every orphan among its descendants, so that all of them can be
 /// found. Linux only. prctl(2), `PR_SET_CHILD_SUBREAPER`
@@ -21,6 +21,9 @@ pub fn adopt_orphans() {
 pub struct Ticks(u64);
 
 impl Ticks {
+    /// The start of the system.
+    pub const BOOT: Ticks = Ticks(0);
+
     /// # Errors
     ///
     /// The system does not tell the length of a tick.
@@ -38,12 +41,12 @@ const BOOT_CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
 #[cfg(not(target_os = "linux"))]
 const BOOT_CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
 
-/// The living descendants of this process that were started at `since` or later: a shell that executes
-/// rvlf may have had children of its own. Empty without procfs.
-pub fn descendants(since: Ticks) -> BTreeSet<Pid> {
+/// The living descendants of `root` that were started at `since` or later: a shell that executes rvlf may
+/// have had children of its own. Empty without procfs.
+pub fn descendants(root: Pid, since: Ticks) -> BTreeSet<Pid> {
     let children = children_by_parent(since);
     let mut found = BTreeSet::new();
-    let mut parents = vec![getpid()];
+    let mut parents = vec![root];
     while let Some(parent) = parents.pop() {
         for child in children.get(&parent).into_iter().flatten() {
             if found.insert(*child) {
@@ -96,6 +99,8 @@ impl Living {
 
 #[cfg(test)]
 mod tests {
+    use nix::unistd::getpid;
+
     use super::*;
 
     const REST: &str = "7 12 12 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 3456 0 0";
@@ -123,10 +128,10 @@ mod tests {
             .spawn()
             .expect("it starts");
         let pid = Pid::from_raw(child.id().cast_signed());
-        let found = descendants(since);
+        let found = descendants(getpid(), since);
         child.kill().expect("it runs");
         child.wait().expect("it is a child");
         assert!(found.contains(&pid), "{pid} is not among {found:?}");
-        assert!(!descendants(since).contains(&pid), "it has ended");
+        assert!(!descendants(getpid(), since).contains(&pid), "it has ended");
     }
 }

@@ -12,6 +12,7 @@ mod inspection;
 mod json;
 mod lock_bytes;
 mod messages;
+mod other_process;
 mod progress;
 mod removal;
 mod render;
@@ -27,7 +28,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, Subcommand};
 
-use verbs::{break_, completions, dump, man, run, scan, status, table, wait};
+use verbs::{break_, completions, dump, hold, man, run, scan, status, table, wait};
 
 /// The writer lock for single-writer data files
 ///
@@ -62,6 +63,7 @@ EXIT STATUS
 #[derive(Subcommand)]
 enum Verb {
     Run(run::Run),
+    Hold(hold::Hold),
     Status(status::Status),
     Wait(wait::Wait),
     Break(break_::Break),
@@ -90,6 +92,7 @@ fn main() -> ExitCode {
 fn dispatch(verb: Verb) -> io::Result<u8> {
     match verb {
         Verb::Run(args) => Ok(run::run(args)),
+        Verb::Hold(args) => hold::run(args),
         Verb::Wait(args) => Ok(wait::run(args)),
         Verb::Status(args) => status::run(args),
         Verb::Break(args) => break_::run(args),
@@ -117,7 +120,12 @@ fn status_for_usage_error(error: &clap::Error) -> u8 {
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayVersion => exit::SUCCESS,
         // 2 could be mistaken for the status of the command that did not run.
-        _ if std::env::args_os().nth(1).is_some_and(|verb| verb == "run") => exit::RVLF_FAILED,
+        _ if std::env::args_os()
+            .nth(1)
+            .is_some_and(|verb| verb == "run" || verb == "hold") =>
+        {
+            exit::RVLF_FAILED
+        }
         _ => exit::USAGE,
     }
 }

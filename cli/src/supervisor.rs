@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getpgid, getpgrp};
+use nix::unistd::{Pid, getpgid, getpgrp, getpid};
 use rvlf::Lost;
 
 use crate::descendants::{Ticks, descendants};
@@ -63,7 +63,7 @@ impl Supervisor {
     pub fn wait(mut self, events: &Receiver<Event>) -> io::Result<u8> {
         loop {
             if let Some(status) = self.status
-                && (self.ending.is_none() || descendants(self.since).is_empty())
+                && (self.ending.is_none() || descendants(getpid(), self.since).is_empty())
             {
                 return Ok(status);
             }
@@ -140,7 +140,7 @@ impl Supervisor {
 
     /// Processes of another user do not get the signal; rvlf waits for them to end.
     fn signal_all(&self, signal: Signal) {
-        for pid in descendants(self.since) {
+        for pid in descendants(getpid(), self.since) {
             let _ = kill(pid, signal);
         }
         // Also without procfs.

@@ -1,24 +1,20 @@
 //! `rvlf run`: runs a command while holding a lock.
 
-use std::error::Error;
 use std::ffi::OsString;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, Command};
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
-use clap::{Args, ValueEnum, ValueHint};
-use rvlf::{
-    CancelToken, Escaped, HoldError, LockFile, LockOptions, Released, WriterId, WriterLock,
-    lock_path_for,
-};
+use clap::{Args, ValueHint};
+use rvlf::{CancelToken, Escaped, HoldError, LockFile, Released, WriterLock, lock_path_for};
 
+use super::acquisition::{self, Acquisition, failed};
 use crate::descendants::{Ticks, adopt_orphans};
 use crate::progress::{self, Ended};
-use crate::signals::{self, Event, Events};
+use crate::signals::Events;
 use crate::supervisor::Supervisor;
-use crate::{arguments, exit, inspection, messages, time};
+use crate::{exit, inspection, messages};
 
 /// Run a command while holding the lock of a data file
 ///
@@ -29,33 +25,8 @@ use crate::{arguments, exit, inspection, messages, time};
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub struct Run {
-    /// Wait for the lock indefinitely, or for DURATION (500ms, 5s, 2m, 1h)
-    ///
-    /// Also `--wait DURATION`. A data file with a name such as 5s is ./5s.
-    #[arg(
-        long,
-        value_name = "DURATION",
-        num_args = 0..=1,
-        require_equals = true,
-        value_parser = time::parse_duration
-    )]
-    wait: Option<Option<Duration>>,
-
-    /// Wait for the lock for DURATION, as flock(1) has it
-    #[arg(short = 'w', long, value_name = "DURATION", value_parser = time::parse_duration, conflicts_with = "wait")]
-    timeout: Option<Duration>,
-
-    /// Do not wait for the lock (the default)
-    #[arg(short, long, conflicts_with_all = ["wait", "timeout"])]
-    nonblock: bool,
-
-    /// The exit status if another process holds the lock
-    #[arg(short = 'E', long, value_name = "CODE", default_value_t = exit::TRY_AGAIN)]
-    conflict_exit_code: u8,
-
-    /// Print nothing if another process holds the lock
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    acquisition: Acquisition,
 
     /// When COMMAND has ended, wait for the processes that it has started and that still have the
     /// lock's descriptor
@@ -66,13 +37,6 @@ pub struct Run {
     #[arg(long, conflicts_with = "close")]
     wait_children: bool,
 
-    /// Do not refresh the record while COMMAND runs
-    ///
-    /// Without refreshes, deployed RVF clients on other hosts can take the lock after 300 s, and
-    /// on network file systems every other writer can.
-    #[arg(long)]
-    no_keepalive: bool,
-
     /// Do not let COMMAND inherit the lock's file descriptor
     ///
     /// For a COMMAND that leaves daemons running. If rvlf is killed, COMMAND is killed as well and
@@ -80,35 +44,9 @@ pub struct Run {
     #[arg(short = 'o', long)]
     close: bool,
 
-    /// Refuse a DATA that is a link or a mount point
-    ///
-    /// The lock goes by the path: under two names, or mounted alone into two containers, DATA has
-    /// two locks. Refused are a symbolic link, a file with several hard links, and a mount point.
-    #[arg(long)]
-    refuse_aliases: bool,
-
-    /// What to do if the lock is lost while COMMAND runs
-    #[arg(long, value_enum, value_name = "ACTION", default_value_t = OnLost::Kill)]
-    on_lost: OnLost,
-
-    /// The data file; its lock is DATA.lock
-    #[arg(value_hint = ValueHint::FilePath)]
-    data: PathBuf,
-
     /// The command and its arguments
     #[arg(trailing_var_arg = true, required = true, value_hint = ValueHint::CommandWithArguments)]
     command: Vec<OsString>,
-}
-
-/// The environment variable that lists the writer ids of all holds under which a command runs.
-const HOLDS: &str = "RVLF_HOLDS";
-
-#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum OnLost {
-    /// Send SIGTERM to COMMAND, and SIGKILL if it still runs after 5 seconds
-    Kill,
-    /// Only print a message
-    Warn,
 }
 
 const HELP: &str = "\
@@ -129,118 +67,17 @@ EXIT STATUS
   130  interrupted by Ctrl-C while waiting (128 + the number of the signal)";
 
 pub fn run(mut args: Run) -> u8 {
-    args.data = arguments::data_file(&args.data);
-    let (Ok(status) | Err(status)) = run_locked(&args);
+    let (Ok(status) | Err(status)) = run_locked(&mut args);
     status
 }
 
 /// Every failure is printed where it happens. The error is the exit status for it.
-fn run_locked(args: &Run) -> Result<u8, u8> {
-    if let Some(writer_id) = nesting_hold(&args.data) {
-        messages::print(format_args!(
-            "{}: held by the rvlf run that started this command (writer id {writer_id}): waiting for it \
-             would never end; leave the inner rvlf run out, or lock another data file",
-            Escaped::path(&args.data)
-        ));
-        return Err(exit::RVLF_FAILED);
-    }
-    let channel = signals::listen().map_err(|error| failed(&error))?;
-    let lock = acquire(args, &channel)?;
-    report_reclaimed(&lock);
-    // A signal that arrived during the acquisition was meant for rvlf: the command does not run
-    // yet.
-    let fatal = |event: Event| event.fatal_signal();
-    if let Some(signal) = channel.1.try_iter().find_map(fatal) {
-        release(lock, args, &channel)?;
-        return Err(exit::status_for_signal(signal as i32));
-    }
-    lock.check().map_err(|lost| failed(&lost))?;
+fn run_locked(args: &mut Run) -> Result<u8, u8> {
+    let (lock, channel) = args.acquisition.acquire()?;
     messages::print_in_background().map_err(|error| failed(&error))?;
     let status = run_holding(lock, args, &channel);
     messages::flush();
     status
-}
-
-/// The hold of `data` under which this process runs, if there is one.
-fn nesting_hold(data: &Path) -> Option<WriterId> {
-    let holds = std::env::var(HOLDS).ok()?;
-    let state = rvlf::inspect(data).ok()?;
-    let writer_id = state.holder()?.record()?.writer_id();
-    holds
-        .split(':')
-        .any(|hold| hold == writer_id.to_string())
-        .then_some(writer_id)
-}
-
-fn failed(error: &dyn Error) -> u8 {
-    messages::print(error);
-    exit::RVLF_FAILED
-}
-
-fn acquire(args: &Run, channel: &Events) -> Result<WriterLock, u8> {
-    let cancel = CancelToken::new();
-    let (options, data, wait) = (
-        options(args, &channel.0),
-        args.data.clone(),
-        args.patience(),
-    );
-    let waiting = options.clone().cancel_token(&cancel);
-    let work = move || match wait {
-        None => options.try_acquire(data),
-        Some(timeout) => waiting.acquire(data, timeout),
-    };
-    let ended = progress::wait_for(&args.data, channel, &cancel, work);
-    match ended.map_err(|error| failed(&error))? {
-        Ended::Done(Ok(lock)) => Ok(lock),
-        Ended::Done(Err(error)) if args.quiet && error.is_held() => Err(args.conflict_exit_code),
-        Ended::Done(Err(error)) => {
-            messages::print(&error);
-            if let Some(holder) = error.holder() {
-                inspection::report_kept_open(&args.data, holder);
-            }
-            Err(match error.is_held() {
-                true => args.conflict_exit_code,
-                false => exit::RVLF_FAILED,
-            })
-        }
-        Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
-    }
-}
-
-fn options(args: &Run, events: &Sender<Event>) -> LockOptions {
-    let events = events.clone();
-    let options = LockOptions::new()
-        .refuse_aliases(args.refuse_aliases)
-        .on_lost(move |lost| {
-            // Fails if the main thread has dropped the receiver: it has released the lock.
-            let _ = events.send(Event::Lost(lost.clone()));
-        });
-    if args.no_keepalive {
-        options.keepalive(None)
-    } else {
-        options
-    }
-}
-
-fn report_reclaimed(lock: &WriterLock) {
-    let path = Escaped::path(lock.lock_path());
-    let advice = "the data file may need recovery";
-    let Some(reclaimed) = lock.reclaimed() else {
-        return;
-    };
-    match reclaimed.record {
-        Some(record) => messages::print(format_args!(
-            "{path}: reclaimed from pid {} on {}, which did not release it (last refreshed {}, writer \
-             id {}): {advice}",
-            record.pid(),
-            record.hostname(),
-            time::local_time_of(record.timestamp_ns()),
-            record.writer_id(),
-        )),
-        None => messages::print(format_args!(
-            "{path}: reclaimed from a holder whose record was malformed: {advice}"
-        )),
-    }
 }
 
 /// Runs the command until it ends, and releases the lock. Must run on the main thread: the kernel
@@ -256,7 +93,7 @@ fn run_holding(lock: WriterLock, args: &Run, channel: &Events) -> Result<u8, u8>
             return Err(status);
         }
     };
-    let kills_on_loss = args.on_lost == OnLost::Kill;
+    let kills_on_loss = args.acquisition.kills_on_loss();
     let ended = Supervisor::new(&child, since, kills_on_loss).wait(&channel.1);
     let was_held = release(lock, args, channel)?;
     let status = ended.map_err(|error| {
@@ -282,7 +119,10 @@ fn spawn(lock: &WriterLock, args: &Run) -> Result<Child, u8> {
             lock_path.unwrap_or_else(|_| lock.lock_path().to_owned()),
         )
         .env("RVLF_WRITER_ID", lock.writer_id().to_string())
-        .env(HOLDS, holds_with(lock.writer_id()));
+        .env(
+            acquisition::HOLDS,
+            acquisition::holds_with(lock.writer_id()),
+        );
     if args.close {
         rvlf::process::kill_with_parent(&mut command);
     } else if let Err(error) = lock.lend_to(&mut command) {
@@ -301,14 +141,6 @@ fn spawn(lock: &WriterLock, args: &Run) -> Result<Child, u8> {
     })
 }
 
-/// The value of [`HOLDS`] for a command that runs under one more hold.
-fn holds_with(writer_id: WriterId) -> String {
-    match std::env::var(HOLDS) {
-        Ok(outer) if !outer.is_empty() => format!("{outer}:{writer_id}"),
-        _ => writer_id.to_string(),
-    }
-}
-
 /// Returns whether the lock was held until now and is released, or left to processes that the command
 /// has started. The error is the exit status if a signal ended the release, which may hang with its
 /// file system.
@@ -324,7 +156,7 @@ fn release(lock: WriterLock, args: &Run, channel: &Events) -> Result<bool, u8> {
     let error = match ended.map_err(|error| failed(&error))? {
         Ended::Done(Ok(Released::Free)) => return Ok(true),
         Ended::Done(Ok(Released::StillOpen)) => {
-            report_left_open(&args.data);
+            report_left_open(&args.acquisition.data);
             return Ok(true);
         }
         Ended::Done(Err(error)) => error,
@@ -349,12 +181,4 @@ fn report_left_open(data: &Path) {
          such processes: rvlf run --wait-children; to release the lock nevertheless: rvlf run --close",
         Escaped::path(&lock_path_for(data))
     ));
-}
-
-impl Run {
-    /// How long to wait for the lock. `None`: one attempt.
-    fn patience(&self) -> Option<Duration> {
-        let wait = self.wait.map(|timeout| timeout.unwrap_or(Duration::MAX));
-        wait.or(self.timeout)
-    }
 }

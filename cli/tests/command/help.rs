@@ -5,8 +5,9 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Directory, finish};
 
-const VERBS: [&str; 9] = [
+const VERBS: [&str; 10] = [
     "run",
+    "hold",
     "status",
     "wait",
     "break",

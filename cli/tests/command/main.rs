@@ -10,6 +10,7 @@ mod dump;
 mod exit_status;
 mod foreign;
 mod help;
+mod hold;
 mod hostile_names;
 mod json;
 mod run;

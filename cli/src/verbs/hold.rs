@@ -1,0 +1,212 @@
+//! `rvlf hold`: holds a lock for the rest of a script.
+
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, Sender};
+use std::time::{Duration, Instant};
+
+use clap::Args;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, getpid};
+use rvlf::WriterLock;
+
+use super::acquisition::{Acquisition, failed};
+use crate::descendants::{Ticks, descendants};
+use crate::other_process::OtherProcess;
+use crate::signals::{self, Event};
+use crate::{exit, messages, thread};
+
+/// Hold the lock of a data file for the rest of a script
+///
+/// Returns when the lock is held. A process in the background, the keeper, holds and refreshes it until
+/// the process PID has ended, or until the keeper gets SIGTERM. The pid of the keeper is printed.
+///
+/// The children of PID do not inherit the lock: it is free as soon as PID itself has ended. If the keeper
+/// is killed with SIGKILL, the lock is free at once, and PID is not told.
+#[derive(Args)]
+#[command(after_help = HELP)]
+pub struct Hold {
+    #[command(flatten)]
+    acquisition: Acquisition,
+
+    /// The process for which the lock is held; $$ is the script
+    #[arg(long = "for", value_name = "PID", value_parser = clap::value_parser!(i32).range(2..))]
+    pid: i32,
+
+    /// This process is the keeper
+    #[arg(long, hide = true)]
+    keeper: bool,
+}
+
+const HELP: &str = "\
+EXAMPLES
+  keeper=$(rvlf hold --for $$ --wait store.rvf) || exit
+  ./append store.rvf
+  kill $keeper    # lets go before the script ends
+
+EXIT STATUS
+  0    the lock is held
+  75   another process holds the lock (with --wait: at the end of DURATION);
+       -E sets another number
+  125  rvlf itself failed: usage error, or no usable lock file
+  130  interrupted by Ctrl-C while waiting (128 + the number of the signal)";
+
+/// The time between SIGTERM and SIGKILL after the lock is lost.
+const GRACE: Duration = Duration::from_secs(5);
+
+pub fn run(args: Hold) -> io::Result<u8> {
+    let (Ok(status) | Err(status)) = match args.keeper {
+        true => Ok(keep(args)),
+        false => start_keeper(),
+    };
+    Ok(status)
+}
+
+/// Starts the keeper: this program with the same arguments, in a process group of its own, so that
+/// Ctrl-C in the script's terminal reaches the script first. Returns when the keeper holds the lock or
+/// has ended.
+fn start_keeper() -> Result<u8, u8> {
+    let (sender, events) = signals::listen().map_err(|error| failed(&error))?;
+    let program = std::env::current_exe().map_err(|error| failed(&error))?;
+    let mut command = Command::new(program);
+    command
+        .arg("hold")
+        .arg("--keeper")
+        .args(std::env::args_os().skip(2));
+    command
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped());
+    let mut keeper = command.spawn().map_err(|error| failed(&error))?;
+    let output = keeper.stdout.take().expect("standard output is piped");
+    thread::spawn("rvlf-keeper", move || report_held(output, &sender))
+        .map_err(|error| failed(&error))?;
+    await_keeper(&mut keeper, &events)
+}
+
+/// Sends [`Event::WorkDone`] when the keeper has printed that it holds the lock. The end of its output
+/// alone is reported by SIGCHLD.
+fn report_held(output: impl io::Read, sender: &Sender<Event>) {
+    let mut line = String::new();
+    let read = BufReader::new(output).read_line(&mut line);
+    if read.is_ok() && !line.is_empty() {
+        let _ = sender.send(Event::WorkDone);
+    }
+}
+
+fn await_keeper(keeper: &mut Child, events: &Receiver<Event>) -> Result<u8, u8> {
+    let pid = Pid::from_raw(keeper.id().cast_signed());
+    loop {
+        let event = events.recv().expect("the signal thread does not end");
+        match event {
+            Event::WorkDone => {
+                let printed = writeln!(io::stdout(), "{pid}");
+                return printed
+                    .map(|()| exit::SUCCESS)
+                    .map_err(|error| failed(&error));
+            }
+            Event::Child => {
+                if let Some(status) = keeper.try_wait().map_err(|error| failed(&error))? {
+                    return Err(exit_status(status));
+                }
+            }
+            event => {
+                // The keeper ends with the status for this signal.
+                if let Some(signal) = event.fatal_signal() {
+                    let _ = kill(pid, signal);
+                }
+            }
+        }
+    }
+}
+
+fn exit_status(status: ExitStatus) -> u8 {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    match (code, status.signal()) {
+        (Some(code), _) => code,
+        (None, Some(signal)) => exit::status_for_signal(signal),
+        (None, None) => exit::RVLF_FAILED,
+    }
+}
+
+/// Holds the lock until the process has ended.
+fn keep(mut args: Hold) -> u8 {
+    let (Ok(status) | Err(status)) = keep_until_the_end(&mut args);
+    status
+}
+
+fn keep_until_the_end(args: &mut Hold) -> Result<u8, u8> {
+    let script = Pid::from_raw(args.pid);
+    end_with(script).map_err(|error| {
+        messages::print(format_args!(
+            "cannot hold the lock for process {script}: {error}"
+        ));
+        exit::RVLF_FAILED
+    })?;
+    let (lock, (_sender, events)) = args.acquisition.acquire()?;
+    messages::print_in_background().map_err(|error| failed(&error))?;
+    // Fails if the process that started this one is gone: then no script knows of the lock.
+    let printed = writeln!(io::stdout(), "held");
+    printed.map_err(|error| failed(&error))?;
+    wait(script, args.acquisition.kills_on_loss(), &events);
+    release(lock);
+    messages::flush();
+    Ok(exit::SUCCESS)
+}
+
+/// Has this process get SIGTERM when `script` has ended, whether the lock is held by then or not.
+fn end_with(script: Pid) -> io::Result<()> {
+    let script = OtherProcess::open(script)?;
+    thread::spawn("rvlf-script", move || {
+        script.wait();
+        let _ = kill(getpid(), Signal::SIGTERM);
+    })?;
+    Ok(())
+}
+
+/// Returns when this process is to let go; after a loss when what has run under the lock has ended.
+fn wait(script: Pid, kills_on_loss: bool, events: &Receiver<Event>) {
+    for event in events {
+        match event {
+            Event::Lost(lost) => {
+                // The signals come first.
+                let ending = kills_on_loss.then(|| terminate(script));
+                messages::print(&lost);
+                if let Some(processes) = ending {
+                    return await_or_kill(&processes);
+                }
+            }
+            event if event.fatal_signal().is_some() => return,
+            _ => {}
+        }
+    }
+}
+/// Sends SIGTERM to the script and to what it has started. Returns these processes, whose parents may be
+/// gone later.
+fn terminate(script: Pid) -> Vec<OtherProcess> {
+    let pids = descendants(script, Ticks::BOOT).into_iter().chain([script]);
+    let processes: Vec<_> = pids
+        .filter_map(|pid| OtherProcess::open(pid).ok())
+        .collect();
+    for process in &processes {
+        process.signal(Signal::SIGTERM);
+    }
+    processes
+}
+
+fn await_or_kill(processes: &[OtherProcess]) {
+    let deadline = Instant::now() + GRACE;
+    for process in processes {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !process.has_ended_within(left) {
+            process.signal(Signal::SIGKILL);
+        }
+    }
+}
+
+fn release(lock: WriterLock) {
+    if let Err(error) = lock.release() {
+        messages::print(&error);
+    }
+}

@@ -1,0 +1,166 @@
+//! `rvlf hold`: the rest of a script under the lock.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::{Child, ChildStdin, Command, Stdio};
+
+use ::support::until;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{Directory, Holder, RVLF, finish, output_of};
+
+/// A script in a process group of its own.
+fn script(dir: &Directory, shell: &str, text: &str) -> Command {
+    let mut command = dir.command([""; 0]);
+    let environment: Vec<_> = command
+        .get_envs()
+        .filter_map(|(key, value)| Some((key.to_owned(), value?.to_owned())))
+        .collect();
+    command = Command::new(shell);
+    command
+        .args(["-c", text])
+        .envs(environment)
+        .env("RVLF", RVLF);
+    command.current_dir(dir.path()).stdin(Stdio::piped());
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    std::os::unix::process::CommandExt::process_group(&mut command, 0);
+    command
+}
+
+/// A script that holds the lock and has printed the pid of its keeper.
+struct Script {
+    child: Child,
+    /// The script reads it.
+    input: ChildStdin,
+    keeper: Pid,
+}
+
+impl Script {
+    fn start(dir: &Directory, rest: &str) -> Script {
+        let text = format!("keeper=$($RVLF hold --for $$ d.rvf) || exit; echo $keeper; {rest}");
+        let mut child = script(dir, "sh", &text).spawn().expect("there is a shell");
+        let input = child.stdin.take().expect("it is a pipe");
+        let mut line = String::new();
+        let output = child.stdout.take().expect("it is a pipe");
+        BufReader::new(output).read_line(&mut line).expect("a line");
+        let keeper = line.trim().parse().expect("the pid of the keeper");
+        Script {
+            child,
+            input,
+            keeper: Pid::from_raw(keeper),
+        }
+    }
+
+    fn kill(&mut self, signal: Signal) {
+        let pid = Pid::from_raw(self.child.id().cast_signed());
+        kill(pid, signal).expect("the script runs");
+        self.child.wait().expect("it is a child");
+    }
+}
+
+fn has_ended(pid: Pid) -> bool {
+    kill(pid, None) == Err(Errno::ESRCH)
+}
+
+#[test]
+fn the_lock_is_held_until_the_script_ends_or_lets_go() {
+    for shell in ["sh", "bash"] {
+        let dir = Directory::new();
+        let text = "keeper=$($RVLF hold --for $$ d.rvf) || exit
+            $RVLF run -q d.rvf true; echo $?
+            kill $keeper
+            $RVLF run --wait 60s d.rvf echo free
+            keeper=$($RVLF hold --for $$ --wait 60s d.rvf) || exit
+            $RVLF run -q d.rvf true; echo $?";
+        let ended = finish(script(&dir, shell, text));
+        assert_eq!(ended.stdout, "75\nfree\n75\n", "{shell}: {}", ended.stderr);
+        assert_eq!(ended.stderr, "", "{shell}: every hold ended by a release");
+        until("the keeper has removed the lock file", || dir.is_empty());
+    }
+}
+
+// A script that is killed runs no trap.
+#[test]
+fn a_script_that_is_killed_leaves_nothing_behind() {
+    let dir = Directory::new();
+    let mut script = Script::start(&dir, "read line");
+    assert_eq!(dir.rvlf(&["status", "d.rvf"]).code(), 1);
+    script.kill(Signal::SIGKILL);
+    until("the keeper ends", || has_ended(script.keeper));
+    assert!(dir.is_empty(), "the lock is released");
+    drop(script.input);
+}
+
+#[test]
+fn a_script_is_ended_when_its_lock_is_lost() {
+    let dir = Directory::new();
+    let rest = "sh -c 'trap \"\" TERM; echo $$ >child; while :; do sleep 1; done'";
+    let mut script = Script::start(&dir, rest);
+    until("the child runs", || dir.join("child").exists());
+    let child = || fs::read_to_string(dir.join("child")).unwrap_or_default();
+    until("the child has its pid", || child().ends_with('\n'));
+    let child = Pid::from_raw(child().trim().parse().expect("a pid"));
+    fs::remove_file(dir.join("d.rvf.lock")).expect("the lock is held");
+    let status = script.child.wait().expect("it is a child");
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    assert_eq!(signal, Some(15), "the script got SIGTERM");
+    until("what it has started is killed, too", || has_ended(child));
+    until("the keeper ends", || has_ended(script.keeper));
+}
+
+#[test]
+fn a_script_that_does_not_get_the_lock_is_told_by_the_status() {
+    let dir = Directory::new();
+    let holder = Holder::start(&dir);
+    let text = "keeper=$($RVLF hold --for $$ -E 9 d.rvf) || exit; echo not reached";
+    let ended = finish(script(&dir, "sh", text));
+    assert_eq!((ended.code(), ended.stdout.as_str()), (9, ""));
+    assert!(ended.stderr.contains("held by pid"), "{}", ended.stderr);
+    holder.end();
+}
+
+#[test]
+fn a_hold_that_waits_ends_at_a_signal_and_leaves_no_keeper() {
+    let dir = Directory::new();
+    let holder = Holder::start(&dir);
+    let pid = std::process::id().to_string();
+    let waiting = dir.start(&["hold", "--for", &pid, "--wait", "d.rvf"]);
+    let hold = Pid::from_raw(waiting.id().cast_signed());
+    let children = || {
+        let children = fs::read_to_string(format!("/proc/{hold}/task/{hold}/children"));
+        children.unwrap_or_default()
+    };
+    until("the keeper is started", || !children().is_empty());
+    let keeper = Pid::from_raw(children().trim().parse().expect("one pid"));
+    kill(hold, Signal::SIGTERM).expect("it waits");
+    let ended = output_of(waiting, "rvlf hold");
+    assert_eq!(ended.code(), 128 + 15, "{}", ended.stderr);
+    assert!(has_ended(keeper));
+    holder.end();
+}
+
+#[test]
+fn a_lock_cannot_be_held_for_a_process_that_has_ended() {
+    let dir = Directory::new();
+    let mut child = Command::new("true").spawn().expect("it is installed");
+    child.wait().expect("it is a child");
+    let ended = dir.rvlf(&["hold", "--for", &child.id().to_string(), "d.rvf"]);
+    assert_eq!(ended.code(), 125);
+    assert!(ended.stderr.contains("No such process"), "{}", ended.stderr);
+    assert!(dir.is_empty());
+}
+
+// What docs/command.md says of it.
+#[test]
+fn the_lock_of_a_killed_keeper_is_recovered_although_the_script_runs_on() {
+    let dir = Directory::new();
+    let mut script = Script::start(&dir, "read line");
+    kill(script.keeper, Signal::SIGKILL).expect("the keeper runs");
+    let next = dir.rvlf(&["run", "--wait", "60s", "d.rvf", "true"]);
+    assert_eq!(next.code(), 0);
+    assert!(next.stderr.contains("reclaimed from"), "{}", next.stderr);
+    script.kill(Signal::SIGKILL);
+}
