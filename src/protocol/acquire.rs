@@ -42,8 +42,9 @@ pub(super) struct Attempts<'a, S: Sys> {
     place: &'a Place<S>,
     options: PublishOptions,
     examination: Examination<'a, S>,
-    /// The lock that was broken last. If another contender publishes between our break and our
-    /// publish, it never learns of the dead holder: our next hold should.
+    /// The lock that was broken last. If another contender publishes between this break and this
+    /// process's publish, it never learns of the dead holder: the next hold of this process reports
+    /// it.
     broken: Option<BrokenLock>,
 }
 

@@ -46,14 +46,14 @@ impl<S: Sys> ExaminedLock<S> {
         let record = self.holder.record().copied();
         BrokenLock {
             record,
-            was_held: !self.is_left_by_us(record),
+            was_held: !self.is_own_leftover(record),
             // Deployed clients delete short files at once, whatever their age.
             stale_for_deployed: self.holder.timestamp_age().is_none_or(is_old),
         }
     }
 
     /// Whether a failed publish of this process has left the lock file.
-    fn is_left_by_us(&self, record: Option<Record>) -> bool {
+    fn is_own_leftover(&self, record: Option<Record>) -> bool {
         let Stat { id, mtime_ns, .. } = self.opened.stat;
         let left = match record {
             Some(record) => FailedPublish::Record(record.writer_id()),
@@ -179,8 +179,8 @@ impl<S: Sys> Place<S> {
     fn put_back(&self, aside: &OsStr) -> Result<(), IoError> {
         let (sys, dir) = (self.sys(), &self.entry.dir);
         match sys.rename_noreplace(dir, aside, &self.entry.name) {
-            // A foreign program may have put a file there between our check and our rename:
-            // a foreign file is never removed, under whatever name.
+            // A foreign program may have put a file there between the breaker's check and its
+            // rename: a foreign file is never removed, under whatever name.
             Err(error)
                 if error.kind() == io::ErrorKind::AlreadyExists && self.holds_a_lock(aside) =>
             {

@@ -15,9 +15,9 @@ type Call = Box<dyn FnOnce() + Send>;
 /// A thread that is started with the first lock that has a callback, and ends after the last one.
 ///
 /// At the moment of a loss the process may have reached its limit of threads, or have called
-/// unshare(CLONE_NEWPID), after which it can start none. The callback cannot be called where the loss
-/// is found: there our mutexes are locked, and a callback that drops the lock waits for them. On the
-/// keepalive thread it could block the refreshes of other locks.
+/// unshare(CLONE_NEWPID), after which it can start none. The callback cannot be called where the
+/// loss is found: there the hold's mutexes are locked, and a callback that drops the lock waits for
+/// them. On the keepalive thread it could block the refreshes of other locks.
 #[derive(Debug)]
 pub(super) struct ReservedThread(Sender<Call>);
 
@@ -56,8 +56,8 @@ impl ReservedThread {
         Ok(Arc::new(ReservedThread(sender)))
     }
 
-    /// Calls `on_lost` on a thread of its own if one can be started: a callback may block, and others
-    /// must not wait for it. Else on this one.
+    /// Calls `on_lost` on a thread of its own if one can be started: a callback may block, and
+    /// others must not wait for it. Else on this one.
     pub(super) fn call(&self, on_lost: &OnLost, lost: Lost) {
         let call = |lost: Lost| {
             let on_lost = on_lost.clone();

@@ -47,7 +47,7 @@ pub(super) struct OpenLockFile<S: Sys> {
     pub(super) sys: S,
     pub(super) file: S::File,
     pub(super) stat: Stat,
-    /// Whether its kernel lock is ours.
+    /// Whether this process has its kernel lock.
     pub(super) locked: bool,
 }
 
@@ -270,9 +270,9 @@ impl<'a, S: Sys> Examination<'a, S> {
 impl<S: Sys> Place<S> {
     /// Whether another process has the kernel lock of `opened`.
     ///
-    /// Unlocks as soon as it has the answer: breakers and exclusive creators need the kernel lock for
-    /// themselves, and under many examiners that held it through their whole look 9 of 150 breakers
-    /// were refused. A breaker asks again, exclusively, and judges again.
+    /// Unlocks as soon as it has the answer: breakers and exclusive creators need the kernel lock
+    /// for themselves, and under many examiners that held it through their whole look 9 of 150
+    /// breakers were refused. A breaker asks again, exclusively, and judges again.
     fn ask_kernel_lock(&self, opened: &mut OpenLockFile<S>) -> Result<KernelLock> {
         let kernel_lock = self.flock(&opened.file, Flock::Shared)?;
         opened.locked = kernel_lock == KernelLock::Free;
@@ -309,9 +309,9 @@ mod tests {
     use crate::record::{Pid, WriterId};
     use crate::sys::Host;
 
-    // An examiner needs the kernel lock only for the answer of flock(2). If it kept the lock until it
-    // has judged, many examiners would keep every breaker out; and a child that another thread forks
-    // would keep it for as long as the child lives.
+    // An examiner needs the kernel lock only for the answer of flock(2). If it kept the lock until
+    // it has judged, many examiners would keep every breaker out; and a child that another thread
+    // forks would keep it for as long as the child lives.
     #[test]
     fn an_examination_keeps_no_kernel_lock() {
         let dir = tempfile::tempdir().expect("there is room");

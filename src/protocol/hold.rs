@@ -62,7 +62,7 @@ pub(crate) struct Held<S: Sys> {
 #[derive(Clone, Copy, Debug)]
 struct Status {
     last: Recorded,
-    /// Sticky; after a final one nothing at the path is ours.
+    /// Sticky; after a final one nothing at the path is this holder's.
     loss: Option<LossReason>,
 }
 
@@ -191,19 +191,19 @@ impl<S: Sys> Held<S> {
         loss
     }
 
-    /// The same, if nothing at the path is ours any more.
+    /// The known loss, if nothing at the path is this holder's any more.
     fn known_final_loss(&self) -> Option<LossReason> {
         self.known_loss().filter(LossReason::is_final)
     }
 
     fn is_forked(&self) -> bool {
-        // The identity was known when the lock was acquired. A process that cannot tell it now (no
-        // descriptor left to read procfs with) is a forked child, where it was forgotten.
+        // The identity was known when the lock was acquired. A process that cannot read it now (no
+        // descriptor left for procfs) is a forked child, where it was forgotten.
         let own = self.place.sys().identity();
         !own.is_ok_and(|process| process == self.process)
     }
 
-    /// Checks whether the lock is still ours. An I/O error alone is no loss.
+    /// Checks whether the lock is still held. An I/O error alone is no loss.
     pub(crate) fn check(&self) -> Result<(), LossReason> {
         match self.known_final_loss() {
             Some(loss) => return Err(loss),
@@ -223,9 +223,9 @@ impl<S: Sys> Held<S> {
         }
     }
 
-    /// Whether the path leads to another directory, in which our file is not. Twice, since a
-    /// directory is replaced in two renames; and a path that leads nowhere is no sign, since no
-    /// contender can acquire by it.
+    /// Whether the path leads to another directory, in which the holder's file is not. Compared
+    /// twice, since a directory is replaced in two renames. A path that leads nowhere is no sign,
+    /// since no contender can acquire by it.
     fn has_moved(&self) -> bool {
         let leads_elsewhere = || matches!(self.place.entry.path_leads_here(), Ok(false));
         if !leads_elsewhere() {
@@ -243,7 +243,7 @@ impl<S: Sys> Held<S> {
         owner.map_or(true, |owner| owner == PathOwner::Us)
     }
 
-    /// Foreign code may have closed our descriptor, and with it dropped the kernel lock.
+    /// Foreign code may have closed the holder's descriptor, and with it dropped the kernel lock.
     fn check_descriptor(&self) -> Result<(), LossReason> {
         // A refresh that is under way checks the descriptor itself, and may hang with its mount.
         let Some(file) = try_lock(&self.file) else {
@@ -259,8 +259,8 @@ impl<S: Sys> Held<S> {
     /// another file.
     fn is_lock_file(&self, file: &S::File) -> bool {
         match self.place.sys().stat(file) {
-            // Off local file systems an inode number proves nothing: `weed mount` gives an open file
-            // another one when the file has been stored.
+            // Off local file systems an inode number proves nothing: `weed mount` gives an open
+            // file another one when the file has been stored.
             Ok(stat) => !self.place.entry.is_local() || stat.id == self.id,
             // An I/O error of a network mount proves nothing; EBADF proves a closed descriptor.
             Err(error) => !is_bad_descriptor(&error),
@@ -293,7 +293,8 @@ impl<S: Sys> Held<S> {
         self.place.sys().own_holds().lost(id);
         trace::lost(self.place.lock_path(), &reason);
         // Off the scheduling thread, where a callback that blocks would stop the refreshes of other
-        // locks, and never under our mutexes, which it would wait for if it drops the lock.
+        // locks, and never under the hold's mutexes, which a callback that drops the lock would
+        // wait for.
         if let (Some(on_lost), Some(reserved)) = (&self.on_lost, self.reserved.get()) {
             reserved.call(on_lost, self.lost(reason));
         }
@@ -311,7 +312,8 @@ impl<S: Sys> Held<S> {
         HoldError::Lost(self.lost(reason))
     }
 
-    /// Writes the record with a new time, through the descriptor: it cannot touch a successor's file.
+    /// Writes the record with a new time, through the descriptor: it cannot touch a successor's
+    /// file.
     pub(crate) fn refresh(&self) -> Result<(), HoldError> {
         if let Some(loss) = self.known_final_loss() {
             return Err(self.lost_error(loss));
@@ -335,15 +337,16 @@ impl<S: Sys> Held<S> {
         noted.map_err(|loss| self.lost_error(loss))
     }
 
-    /// A mount that goes by names may send a write through an old descriptor to the file that has the
-    /// name now: a whole record would make a successor's file ours again.
+    /// A mount that goes by names may send a write through an old descriptor to the file that has
+    /// the name now: a whole record would make a successor's file look like this holder's.
     pub(super) fn ensure_own_record(&self) -> Result<(), HoldError> {
         let owner = self.path_owner().map_err(HoldError::Io)?;
         self.note(owner).map_err(|loss| self.lost_error(loss))
     }
 
-    /// Writes all 104 bytes: other programs may have truncated or overwritten the file (`: > d.lock`),
-    /// and the new time alone would make something of it that no contender recovers.
+    /// Writes all 104 bytes: other programs may have truncated or overwritten the file
+    /// (`: > d.lock`), and the new time alone would make something of it that no contender
+    /// recovers.
     pub(super) fn write_record(&self, file: &S::File) -> Result<(), IoError> {
         let (sys, path) = (self.place.sys(), self.place.lock_path());
         // Read before the write, which may hang: others judge by the time that it carries.
@@ -403,7 +406,7 @@ impl<S: Sys> Held<S> {
     ///
     /// Where foreign code has closed the descriptor, the kernel lock went with it: a contender may
     /// break the lock and publish between the check of the path and the unlink, and its file may
-    /// even have the inode number of ours, which is free.
+    /// even have the inode number of the holder's file, which is free.
     fn loss_before_unlink(&self, file: Option<&S::File>) -> Option<LossReason> {
         let loss = self.known_final_loss();
         if loss.is_some() || sabotaged!(self.place.entry.sys, UnlinkUnderLock) {
@@ -425,9 +428,9 @@ impl<S: Sys> Held<S> {
         }
     }
 
-    /// The owner writes under this hold no more, and its file is closed. If the record is still at the
-    /// path, this process need not wait until it looks old. The record of a hold that was released has
-    /// gone.
+    /// The owner writes under this hold no more, and its file is closed. If the record is still at
+    /// the path, this process need not wait until it looks old. The record of a hold that was
+    /// released has gone.
     pub(super) fn give_up(&self) {
         let id = self.published.writer_id();
         self.place.sys().own_holds().given_up(id);
@@ -437,8 +440,8 @@ impl<S: Sys> Held<S> {
         if self.is_lock_file(&file) {
             drop(file);
         } else {
-            // Foreign code has closed the descriptor: the number is another file's, and not ours to
-            // close.
+            // Foreign code has closed the descriptor: the number is another file's, which stays
+            // open.
             std::mem::forget(file);
         }
     }

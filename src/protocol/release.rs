@@ -21,8 +21,9 @@ pub(crate) enum PathOwner {
 }
 
 impl<S: Sys> Place<S> {
-    /// Unlinks our own lock file. The caller closes it afterwards: closed first, a contender could
-    /// see the kernel lock free, break the lock and publish, and we would unlink the successor's.
+    /// Unlinks the holder's lock file. The caller closes it afterwards: if it were closed first, a
+    /// contender could see the kernel lock free, break the lock and publish, and the holder would
+    /// unlink the successor's file.
     pub(super) fn unlink_own(&self, id: FileId, writer_id: WriterId) -> Result<PathOwner, IoError> {
         let owner = self.path_owner(id, writer_id)?;
         if owner != PathOwner::Us && !sabotaged!(self.entry.sys, OwnPath) {
@@ -35,11 +36,11 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// Whether the path names our file, which has the inode `id` and a record with `writer_id`.
+    /// Whose file the path names. The holder's has the inode `id` and a record with `writer_id`.
     pub(super) fn path_owner(&self, id: FileId, writer_id: WriterId) -> Result<PathOwner, IoError> {
         let mut named = self.entry.stat()?;
         if named.is_none() {
-            // A breaker that caught our file by mistake is putting it back.
+            // A breaker that caught the holder's file by mistake is putting it back.
             self.settle(SETTLE);
             named = self.entry.stat()?;
         }
@@ -65,8 +66,8 @@ impl<S: Sys> Place<S> {
     }
 
     /// Whose file is at the path, by its content. On a file system that is not local inode numbers
-    /// prove nothing: sshfs gives a successor's file the same one, and weed mount gives our own
-    /// file another one after a while.
+    /// prove nothing: sshfs gives a successor's file the same one, and weed mount gives the
+    /// holder's own file another one after a while.
     fn owner_by_content(
         &self,
         record: io::Result<Option<std::result::Result<Record, DecodeError>>>,
@@ -76,7 +77,7 @@ impl<S: Sys> Place<S> {
             None => Ok(PathOwner::NoFile),
             Some(Ok(record)) if record.writer_id() == writer_id => Ok(PathOwner::Us),
             Some(Ok(record)) => Ok(PathOwner::Other(Some(record))),
-            // Perhaps half of a write of ours: neither a loss nor a file to unlink.
+            // Perhaps half of the holder's own write: neither a loss nor a file to unlink.
             Some(Err(error @ DecodeError::BadChecksum { .. })) => {
                 Err(io::Error::other(error)).context("read", self.lock_path())
             }

@@ -12,8 +12,8 @@ use crate::sys::{FileId, Prefix, Stat};
 /// that was stopped, may then find in a cache of the network mount what was true before.
 pub(super) const LONGEST_GAP: Duration = Duration::from_secs(10);
 
-/// A file that is watched. What stays unchanged ages by our own monotonic clock, so that a wall
-/// clock that is behind cannot keep a torn file, or the record of a dead holder, indefinitely.
+/// A file that is watched. What stays unchanged ages by this machine's monotonic clock, so that a
+/// wall clock that is behind cannot keep a torn file, or the record of a dead holder, indefinitely.
 #[derive(Debug, Default)]
 pub(super) struct UnchangedTimer {
     seen: Option<(FileId, u64, Prefix)>,

@@ -8,11 +8,11 @@ use crate::record::{KernelStamp, Record, WriterId};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{FailedPublish, FileId, Sys};
 
-/// A file of ours at the lock path that is not a hold yet. Dropping it takes the publish back, so
-/// that a publish that fails leaves no record behind.
+/// A file that this process has published at the lock path and that is not a hold yet. Dropping it
+/// takes the publish back, so that a publish that fails leaves no record behind.
 ///
-/// The file's kernel lock must be ours, where there is flock: a file that could not be locked must
-/// stay (R21).
+/// Where there is flock, this process must have the file's kernel lock: a file that could not be
+/// locked must stay (R21).
 pub(super) struct Unsettled<'a, S: Sys> {
     place: &'a Place<S>,
     id: FileId,
@@ -99,11 +99,11 @@ impl<S: Sys> Drop for Unsettled<'_, S> {
 }
 
 impl<S: Sys> Unsettled<'_, S> {
-    /// Removes our file from the path on a local file system, where the inode number shows that it
-    /// is ours. Elsewhere makes it short through our own descriptor, and the next contender removes
-    /// it: where numbers go by names (sshfs), the path and our descriptor have one number when a
-    /// deployed client has put its own file there. Shortened in one step: zeros that are written
-    /// and cut short by a full disk would make it foreign for good.
+    /// Removes the publisher's file from the path on a local file system, where the inode number
+    /// shows whose file it is. Elsewhere makes it short through the publisher's descriptor, and the
+    /// next contender removes it: where numbers go by names (sshfs), the path and that descriptor
+    /// have one number when a deployed client has put its own file there. Shortened in one step:
+    /// zeros that are written and cut short by a full disk would make it foreign for good.
     ///
     /// The error that led here is the one to report, not a second one.
     fn withdraw(&self, file: &S::File) {
@@ -159,8 +159,8 @@ mod tests {
     use super::*;
     use crate::sys::Host;
 
-    // Where numbers go by names, a deployed client's new file has the number of ours: the number
-    // does not show whose file an unlink would remove.
+    // Where numbers go by names, a deployed client's new file has the number of the
+    // publisher's: the number does not show whose file an unlink would remove.
     #[test]
     fn a_publish_is_taken_back_by_name_only_where_the_inode_number_proves_whose_file_it_is() {
         let dir = tempfile::tempdir().expect("there is room");

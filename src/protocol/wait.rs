@@ -177,7 +177,7 @@ impl<'a, S: Sys> Waiter<'a, S> {
                 self.watch = Some(watch);
                 Next::Sleep
             }
-            // The holder may have released, or died, between our look and the watch.
+            // The holder may have released, or died, between the look and the watch.
             Ok(Watching::FromNowOn(watch)) => {
                 self.hold = contention.hold();
                 self.watch = Some(watch);

@@ -13,22 +13,22 @@ use super::platform::{is_marked, mark};
 /// The highest number of a standard stream.
 const LAST_STANDARD_STREAM: i32 = 2;
 
-/// A descriptor of ours, in a process whose other code may close it.
+/// A descriptor of the library, in a process whose other code may close it.
 ///
-/// A daemon that closes "all descriptors above 2" closes ours, and the next file that the program
-/// opens gets the number. That file is neither written to, nor polled, nor closed: [`get`](Self::get)
-/// fails, and a drop does nothing. Other code that closes the descriptor between the check and the
-/// use is not noticed; no check can.
+/// A daemon that closes "all descriptors above 2" closes this one too, and the next file that the
+/// program opens gets the number. That file is neither written to, nor polled, nor closed:
+/// [`get`](Self::get) fails, and a drop does nothing. Other code that closes the descriptor between
+/// the check and the use is not noticed; no check can.
 ///
-/// The number is above 2. In a program that has closed its standard streams, whatever it prints would
-/// be written to the file that has number 1.
+/// The number is above 2. In a program that has closed its standard streams, whatever it prints
+/// would be written to the file that has number 1.
 pub(crate) struct Descriptor<T: AsFd> {
     /// Taken by drop alone.
     inner: Option<T>,
     witness: Witness,
 }
 
-/// What shows that a number still names our open file.
+/// What shows that a number still names the file that the library has opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Witness {
     /// A mark on the open file description, which the program's own open of the same file does not
@@ -149,7 +149,7 @@ impl Inode {
 impl<T: AsFd> Drop for Descriptor<T> {
     fn drop(&mut self) {
         if self.get().is_err() {
-            // The number is another file's, and not ours to close.
+            // The number is another file's, which stays open.
             mem::forget(self.inner.take());
         }
     }

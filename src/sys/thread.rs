@@ -6,10 +6,11 @@ use std::thread::{Builder, JoinHandle};
 /// Starts a thread that blocks all signals but those of its own faults. Every thread of the library
 /// is started here.
 ///
-/// A program that reads SIGTERM from a signalfd, or that takes its signals on one thread, has blocked
-/// them in all of its own threads. The kernel would give them to one of ours, whose default action
-/// ends the process. A thread inherits the signal mask of the thread that starts it, so the caller
-/// blocks the signals for the time of the start: the new thread never runs without the mask.
+/// A program that reads SIGTERM from a signalfd, or that takes its signals on one thread, has
+/// blocked them in all of its own threads. The kernel would give them to a thread of the library,
+/// where their default action ends the process. A thread inherits the signal mask of the thread
+/// that starts it, so the caller blocks the signals for the time of the start: the new thread never
+/// runs without the mask.
 ///
 /// # Errors
 ///

@@ -178,8 +178,8 @@ impl Sys for Host {
         let dir = dir.get()?;
         retry(|| dir.sync_all()).or_else(|error| match errno(&error) {
             Errno::EINVAL => Ok(()),
-            // The descriptor is ours, but fsync(2) does not accept it: a directory that may be written
-            // and not listed (mode 1733) can be opened in no other way.
+            // The descriptor is open, but fsync(2) does not accept it: a directory that may be
+            // written and not listed (mode 1733) can be opened in no other way.
             Errno::EBADF => Ok(()),
             _ => Err(error),
         })

@@ -42,9 +42,9 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// **Crash**: the entry stays in the table until the next operation of any process reclaims it.
 ///
 /// **Descriptor**: on a local file system an allocation keeps the table's directory open, by which
-/// processes in other containers see whether this one is alive. If other code closes the descriptor,
-/// they take this process for dead. A forked child that keeps its copy keeps the entry of its dead
-/// parent there.
+/// processes in other containers see whether this one is alive. If other code closes the
+/// descriptor, they take this process for dead. A forked child that keeps its copy keeps the entry
+/// of its dead parent there.
 ///
 /// ```
 /// use std::time::Duration;
@@ -236,7 +236,7 @@ impl Allocation {
     /// # let timeout = Duration::from_secs(10);
     /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
     /// # let indexer = Allocation::register(&path, &claim, "segment-1", timeout)?;
-    /// indexer.check()?; // The entry is still ours: commit the data now.
+    /// indexer.check()?; // The entry is still held: commit the data now.
     ///
     /// // An operator removes the entry:
     /// let mut guard = TableGuard::open(&path, timeout)?;

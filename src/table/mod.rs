@@ -36,7 +36,7 @@
 //! // In the child process: adopt the placeholder. The parent may not write /data/a any more.
 //! let child = Allocation::adopt(&path, "child", "segment-2", timeout)?;
 //!
-//! child.check()?; // The entry is still ours: commit the data now.
+//! child.check()?; // The entry is still held: commit the data now.
 //!
 //! // Release. /data/a is the parent's again; so it is if the child dies.
 //! child.release()?;

@@ -16,12 +16,13 @@ use nix::libc::{c_int, fcntl};
 const F_SETSIG: c_int = 10;
 const F_GETSIG: c_int = 11;
 
-/// The marks are 1 to 28, in turn, so that two of our own descriptors rarely have the same. Programs
-/// that use signal-driven I/O set SIGIO, which is 29 on most architectures, or a real-time signal.
+/// The marks are 1 to 28, in turn, so that two descriptors of the library rarely have the same.
+/// Programs that use signal-driven I/O set SIGIO, which is 29 on most architectures, or a real-time
+/// signal.
 const MARKS: u8 = 28;
 
-/// Marks the open file description. `None` where that cannot be done: on a descriptor that was opened
-/// with O_PATH (EBADF), and in emulations of Linux.
+/// Marks the open file description. `None` where that cannot be done: on a descriptor that was
+/// opened with O_PATH (EBADF), and in emulations of Linux.
 pub(in crate::sys) fn mark(descriptor: BorrowedFd<'_>) -> Option<u8> {
     static NEXT: AtomicU8 = AtomicU8::new(0);
     let mark = 1 + NEXT.fetch_add(1, Ordering::Relaxed) % MARKS;
