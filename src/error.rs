@@ -210,6 +210,8 @@ fn step_for_contender(holder: &Holder) -> &'static str {
         "release it there first"
     } else if holder.verdict().reason() == Reason::Unreadable {
         "wait for its release, or try again as a user who may read it"
+    } else if holder.verdict().reason() == Reason::MandatoryLock {
+        "wait for its release; the file server shows which client has the file open (`smbstatus`)"
     } else {
         "wait for its release; `rvlf status` shows the holder"
     }

@@ -112,6 +112,8 @@ pub enum Reason {
     /// Row 2: the kernel lock is held although the recorded process is dead. `LockFile::locked_by`
     /// shows by which process.
     KernelLockOutlivesProcess,
+    /// Row 2: a mandatory lock of a file server, which keeps others from reading the record.
+    MandatoryLock,
     /// Row 3: a torn record, young.
     BeingWritten,
     /// Row 4: a torn record, old.
@@ -152,11 +154,12 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason, in the order of the table's rows.
-    pub const ALL: [Reason; 22] = [
+    pub const ALL: [Reason; 23] = [
         Reason::Foreign,
         Reason::Unsupported,
         Reason::KernelLock,
         Reason::KernelLockOutlivesProcess,
+        Reason::MandatoryLock,
         Reason::BeingWritten,
         Reason::Malformed,
         Reason::GivenUp,
@@ -191,6 +194,7 @@ impl Reason {
             Reason::Unsupported => "unsupported-version",
             Reason::KernelLock => "kernel-lock",
             Reason::KernelLockOutlivesProcess => "kernel-lock-outlives-process",
+            Reason::MandatoryLock => "mandatory-lock",
             Reason::BeingWritten => "being-written",
             Reason::Malformed => "malformed",
             Reason::GivenUp => "given-up",
@@ -224,7 +228,7 @@ impl Reason {
         match self {
             Reason::Contended | Reason::Unreadable | Reason::Leased => 0,
             Reason::Foreign | Reason::Unsupported => 1,
-            Reason::KernelLock | Reason::KernelLockOutlivesProcess => 2,
+            Reason::KernelLock | Reason::KernelLockOutlivesProcess | Reason::MandatoryLock => 2,
             Reason::BeingWritten => 3,
             Reason::Malformed => 4,
             Reason::DescriptorClosed => 5,
@@ -249,6 +253,10 @@ impl Reason {
                 "the recorded process is not visible here, but the kernel lock is still held: by a \
                  child it forked, by a process in another container or on another machine, or by an \
                  unknown process"
+            }
+            Reason::MandatoryLock => {
+                "the file server reports that a live process holds it, and lets no other process read \
+                 the record"
             }
             Reason::BeingWritten => {
                 "the record is incomplete and young: a process may still be writing it"

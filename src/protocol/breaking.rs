@@ -14,7 +14,7 @@ use crate::judge::{Age, KernelLock, StalePolicy};
 use crate::record::Record;
 use crate::sys::entry::present;
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Context, FailedPublish, Flock, IoError, Prefix, Stat, Sys};
+use crate::sys::{Context, FailedPublish, Flock, IoError, Stat, Sys};
 use crate::trace;
 
 /// A deployed client calls a record on its own host stale when it is older than this.
@@ -101,9 +101,18 @@ impl<S: Sys> Examination<'_, S> {
         if !sabotaged!(place.entry.sys, Identity) && !self.is_still_stale(lock, kernel_lock)? {
             return Ok(BreakStep::Changed);
         }
-        let same_content = |caught: &Prefix| *caught == lock.prefix;
         let removed = place.remove_if(|aside| {
-            let stat = place.stat_if_same(aside, lock.id(), same_content)?;
+            // Where kernel locks are mandatory (SMB) the aside cannot be read under this one, which
+            // has done its work: the path does not name the file any more.
+            if !place.entry.is_local() {
+                lock.opened.unlock();
+            }
+            let read = || match place.read_name(aside) {
+                // A live holder's file, or another breaker of this one, which will find it gone.
+                Err(error) if place.is_locked_against_reads(&error) => Ok(None),
+                read => read,
+            };
+            let stat = place.stat_if_same(aside, lock.id(), &lock.prefix, read)?;
             Ok(stat.is_some())
         })?;
         if !removed {
@@ -117,8 +126,8 @@ impl<S: Sys> Examination<'_, S> {
     /// the verdict on it is still Stale.
     fn is_still_stale(&mut self, lock: &ExaminedLock<S>, kernel_lock: KernelLock) -> Result<bool> {
         let place = self.place;
-        let same_content = |named: &Prefix| *named == lock.prefix;
-        let named = place.stat_if_same(&place.entry.name, lock.id(), same_content);
+        let read = || place.read_locked(Some(&lock.opened.file), lock.id());
+        let named = place.stat_if_same(&place.entry.name, lock.id(), &lock.prefix, read);
         let Some(stat) = named.context("read", place.lock_path())? else {
             return Ok(false);
         };

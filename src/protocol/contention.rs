@@ -38,6 +38,15 @@ impl Contention {
         }
     }
 
+    /// Another process has locked the file, and the server lets no other one read it.
+    pub(super) fn locked() -> Contention {
+        let holder = Holder::unseen(Reason::MandatoryLock, FileFacts::UNKNOWN);
+        Contention {
+            holder: Box::new(holder),
+            id: None,
+        }
+    }
+
     /// Another process has a lease on the lock file, and does not yield it.
     pub(super) fn leased() -> Contention {
         let holder = Holder::unseen(Reason::Leased, FileFacts::UNKNOWN);

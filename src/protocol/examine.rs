@@ -16,7 +16,8 @@ use crate::sys::{Access, CancelToken, Context, FileId, Flock, Prefix, Stat, Sys}
 /// What lies at the lock path.
 pub(crate) enum LockFileState<S: Sys> {
     Absent,
-    /// A regular file that this user may not read, or that another process has leased.
+    /// A regular file that this user may not read, or that another process has leased or locked
+    /// against reads.
     Unreadable(Contention),
     /// It was another file at every look.
     Contended,
@@ -61,7 +62,7 @@ impl<S: Sys> OpenLockFile<S> {
         }
     }
 
-    fn unlock(&mut self) {
+    pub(super) fn unlock(&mut self) {
         if self.locked {
             // The close that follows unlocks as well, unless a child was forked: nothing to report.
             let _ = self.sys.flock(&self.file, Flock::Unlock);
@@ -165,21 +166,18 @@ impl<'a, S: Sys> Examination<'a, S> {
             Opened::Denied { uid, .. } => {
                 Ok(Some(LockFileState::Unreadable(Contention::unreadable(uid))))
             }
-            Opened::File(file, stat) => {
-                let lock = self.examine_opened(OpenLockFile {
-                    sys: place.sys().clone(),
-                    file,
-                    stat,
-                    locked: false,
-                })?;
-                Ok(lock.map(|lock| LockFileState::Lock(Box::new(lock))))
-            }
+            Opened::File(file, stat) => self.examine_opened(OpenLockFile {
+                sys: place.sys().clone(),
+                file,
+                stat,
+                locked: false,
+            }),
         }
     }
 
     /// `None` if the path names another inode by now: also when the kernel lock is held, for the
     /// holder may just have released.
-    fn examine_opened(&mut self, mut opened: OpenLockFile<S>) -> Result<Option<ExaminedLock<S>>> {
+    fn examine_opened(&mut self, mut opened: OpenLockFile<S>) -> Result<Option<LockFileState<S>>> {
         let place = self.place;
         let mut doubts = place.doubts.iter();
         let rounds = Rounds::of(place.sys());
@@ -190,9 +188,15 @@ impl<'a, S: Sys> Examination<'a, S> {
             let Some(stat) = place.entry.stat_if_names(opened.stat.id)? else {
                 return Ok(None);
             };
-            let prefix = place
-                .read(&opened.file)
-                .context("read", place.lock_path())?;
+            let prefix = match place.read(&opened.file) {
+                // The lock of the file's holder is mandatory, as on SMB.
+                Err(error) if place.is_locked_against_reads(&error) => {
+                    let is_held = kernel_lock == KernelLock::HeldElsewhere;
+                    let locked = || LockFileState::Unreadable(Contention::locked());
+                    return Ok(is_held.then(locked));
+                }
+                read => read.context("read", place.lock_path())?,
+            };
             let holder = self.judge(&Sighting {
                 prefix,
                 stat: opened.stat_now(stat),
@@ -209,11 +213,11 @@ impl<'a, S: Sys> Examination<'a, S> {
                 held_for: self.time_since(opened.stat.born_ns),
                 ..holder.facts
             };
-            return Ok(Some(ExaminedLock {
+            return Ok(Some(LockFileState::Lock(Box::new(ExaminedLock {
                 opened,
                 prefix,
                 holder: Holder { facts, ..holder },
-            }));
+            }))));
         }
     }
 

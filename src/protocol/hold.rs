@@ -209,16 +209,19 @@ impl<S: Sys> Held<S> {
             Some(loss) => return Err(loss),
             None => self.check_descriptor()?,
         }
-        let owner = self.path_owner().unwrap_or(PathOwner::Us);
+        // A refresh that is under way keeps the descriptor, and may hang with its mount.
+        let file = try_lock(&self.file);
+        let own = file.as_ref().and_then(|file| file.as_ref());
+        let owner = self.path_owner(own).unwrap_or(PathOwner::Us);
         self.note(owner)?;
-        self.check_directory()
+        self.check_directory(own)
     }
 
     /// Whether contenders by this path see the lock.
-    pub(super) fn check_directory(&self) -> Result<(), LossReason> {
+    pub(super) fn check_directory(&self, own: Option<&S::File>) -> Result<(), LossReason> {
         match self.known_loss() {
             Some(loss) => Err(loss),
-            None if self.has_moved() => Err(self.lose(LossReason::Moved)),
+            None if self.has_moved(own) => Err(self.lose(LossReason::Moved)),
             None => Ok(()),
         }
     }
@@ -226,20 +229,21 @@ impl<S: Sys> Held<S> {
     /// Whether the path leads to another directory, in which the holder's file is not. Compared
     /// twice, since a directory is replaced in two renames. A path that leads nowhere is no sign,
     /// since no contender can acquire by it.
-    fn has_moved(&self) -> bool {
+    fn has_moved(&self, own: Option<&S::File>) -> bool {
         let leads_elsewhere = || matches!(self.place.entry.path_leads_here(), Ok(false));
         if !leads_elsewhere() {
             return false;
         }
         self.place.settle(SETTLE);
-        leads_elsewhere() && !self.is_ours_by_the_whole_path()
+        leads_elsewhere() && !self.is_ours_by_the_whole_path(own)
     }
 
     /// Also where the path leads to a copy of the directory made of hard links, and where inode
     /// numbers of directories are made up. What cannot be examined is no sign.
-    fn is_ours_by_the_whole_path(&self) -> bool {
+    fn is_ours_by_the_whole_path(&self, own: Option<&S::File>) -> bool {
         let anew = self.place.open_anew();
-        let owner = anew.and_then(|place| place.path_owner(self.id, self.record().writer_id()));
+        let writer_id = self.record().writer_id();
+        let owner = anew.and_then(|place| place.path_owner(own, self.id, writer_id));
         owner.map_or(true, |owner| owner == PathOwner::Us)
     }
 
@@ -267,8 +271,9 @@ impl<S: Sys> Held<S> {
         }
     }
 
-    pub(super) fn path_owner(&self) -> Result<PathOwner, IoError> {
-        self.place.path_owner(self.id, self.record().writer_id())
+    pub(super) fn path_owner(&self, own: Option<&S::File>) -> Result<PathOwner, IoError> {
+        let writer_id = self.record().writer_id();
+        self.place.path_owner(own, self.id, writer_id)
     }
 
     pub(super) fn note(&self, owner: PathOwner) -> Result<(), LossReason> {
@@ -328,19 +333,21 @@ impl<S: Sys> Held<S> {
             return Err(self.lost_error(loss));
         }
         if !self.place.entry.is_local() && !sabotaged!(self.place.entry.sys, OwnRecord) {
-            self.ensure_own_record()?;
+            self.ensure_own_record(Some(file))?;
         }
         self.write_record(file).map_err(HoldError::Io)?;
         // The path, too: what is refreshed may be a file that was renamed aside.
-        let owner = self.path_owner().unwrap_or(PathOwner::Us);
-        let noted = self.note(owner).and_then(|()| self.check_directory());
+        let owner = self.path_owner(Some(file)).unwrap_or(PathOwner::Us);
+        let noted = self
+            .note(owner)
+            .and_then(|()| self.check_directory(Some(file)));
         noted.map_err(|loss| self.lost_error(loss))
     }
 
     /// A mount that goes by names may send a write through an old descriptor to the file that has
     /// the name now: a whole record would make a successor's file look like this holder's.
-    pub(super) fn ensure_own_record(&self) -> Result<(), HoldError> {
-        let owner = self.path_owner().map_err(HoldError::Io)?;
+    pub(super) fn ensure_own_record(&self, own: Option<&S::File>) -> Result<(), HoldError> {
+        let owner = self.path_owner(own).map_err(HoldError::Io)?;
         self.note(owner).map_err(|loss| self.lost_error(loss))
     }
 
@@ -386,9 +393,11 @@ impl<S: Sys> Held<S> {
                 return self.release_lent(file, patience);
             }
             None => {
+                let own = file.as_ref();
                 // Before the unlink, after which the whole path shows the file no more.
-                let checked = self.check_directory();
-                let unlinked = self.place.unlink_own(self.id, self.record().writer_id());
+                let checked = self.check_directory(own);
+                let writer_id = self.record().writer_id();
+                let unlinked = self.place.unlink_own(own, self.id, writer_id);
                 self.note(unlinked.map_err(HoldError::Io)?).and(checked)
             }
         };

@@ -92,8 +92,9 @@ impl<S: Sys> Held<S> {
         mut file: MutexGuard<'_, Option<S::File>>,
         patience: &Patience<'_>,
     ) -> Result<Released, HoldError> {
-        let checked = self.check_directory();
-        let anew = self.open_own(patience)?;
+        let own = file.as_ref();
+        let checked = self.check_directory(own);
+        let anew = self.open_own(own, patience)?;
         if let Some(file) = file.take() {
             // What is left behind stays young for deployed clients, and for other hosts.
             let _ = self.write_record(&file);
@@ -108,14 +109,18 @@ impl<S: Sys> Held<S> {
         }
         let unlinked = self
             .place
-            .unlink_returned(self.id, self.record().writer_id());
+            .unlink_returned(&anew, self.id, self.record().writer_id());
         unlinked.map_err(HoldError::Io)?;
         let released = checked.map(|()| Released::Free);
         released.map_err(|loss| self.lost_error(loss))
     }
 
     /// Opens the holder's own lock file once more.
-    fn open_own(&self, patience: &Patience<'_>) -> Result<S::File, HoldError> {
+    fn open_own(
+        &self,
+        own: Option<&S::File>,
+        patience: &Patience<'_>,
+    ) -> Result<S::File, HoldError> {
         let access = match patience.timeout {
             Duration::ZERO => Access::Read,
             // The record is refreshed through it.
@@ -123,7 +128,7 @@ impl<S: Sys> Held<S> {
         };
         // Twice: a breaker that has caught the file by mistake may be putting it back.
         for _ in 0..2 {
-            self.ensure_own_record()?;
+            self.ensure_own_record(own)?;
             let anew = self.place.open_if_names(self.id, access);
             if let Some(anew) = anew.map_err(HoldError::Io)? {
                 return Ok(anew);
@@ -157,9 +162,13 @@ impl<S: Sys> Held<S> {
             }
             if since_boot().saturating_sub(refreshed) >= REFRESH_INTERVAL {
                 refreshed = since_boot();
-                self.ensure_own_record()?;
-                // An I/O error may pass, and the next refresh succeed.
-                let _ = self.write_record(anew);
+                match self.ensure_own_record(Some(anew)) {
+                    // An I/O error may pass, and the next refresh succeed. Where kernel locks are
+                    // mandatory (SMB), every refresh fails, and no contender reads the record either.
+                    Ok(()) => drop(self.write_record(anew)),
+                    Err(HoldError::Io(_)) => {}
+                    Err(lost) => return Err(lost),
+                }
             }
         }
     }
@@ -182,13 +191,18 @@ impl<S: Sys> Place<S> {
     ///
     /// Between the close of the own descriptor and the shared lock, a contender in another pid
     /// namespace may have broken the lock (row 6) and published: the file at the path is its own then.
-    fn unlink_returned(&self, id: FileId, writer_id: WriterId) -> Result<(), IoError> {
+    fn unlink_returned(
+        &self,
+        anew: &S::File,
+        id: FileId,
+        writer_id: WriterId,
+    ) -> Result<(), IoError> {
         if sabotaged!(self.entry.sys, LentPath) {
             let unlinked = present(self.sys().unlink(&self.entry.dir, &self.entry.name));
             return unlinked
                 .context("unlink the lock file", self.lock_path())
                 .map(drop);
         }
-        self.unlink_own(id, writer_id).map(drop)
+        self.unlink_own(Some(anew), id, writer_id).map(drop)
     }
 }

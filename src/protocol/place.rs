@@ -109,7 +109,8 @@ impl<S: Sys> Place<S> {
         })
     }
 
-    /// The stat of `name`, if it stands for the file `id`, whose content `recognise` accepts.
+    /// The stat of `name`, if it stands for the file `id`, of which `read` finds the content
+    /// `expected` there.
     ///
     /// On a local file system the inode number decides. Others invent numbers: sshfs has one for
     /// each name on each mount, and a successor's file has its predecessor's. There the content
@@ -118,17 +119,51 @@ impl<S: Sys> Place<S> {
         &self,
         name: &OsStr,
         id: FileId,
-        recognise: impl FnOnce(&Prefix) -> bool,
+        expected: &Prefix,
+        read: impl FnOnce() -> io::Result<Option<Prefix>>,
     ) -> io::Result<Option<Stat>> {
         let stat = present(self.sys().stat_at(&self.entry.dir, name))?;
         let Some(stat) = stat.filter(|stat| stat.id == id) else {
             return Ok(None);
         };
-        let same = self.entry.is_local()
-            || self
-                .read_name(name)?
-                .is_some_and(|prefix| recognise(&prefix));
+        let same = self.entry.is_local() || read()?.as_ref() == Some(expected);
         Ok(same.then_some(stat))
+    }
+
+    /// What the lock path holds, for a process that has the kernel lock of the file `id` by its
+    /// descriptor `own`.
+    ///
+    /// Where kernel locks are mandatory, as on SMB, that file cannot be read through a second
+    /// descriptor. If the path shows its number, what `own` reads decides: after the server has lost a
+    /// session, the client opens the file at the path again, which may be a successor's, behind the old
+    /// descriptor.
+    pub(super) fn read_locked(
+        &self,
+        own: Option<&S::File>,
+        id: FileId,
+    ) -> io::Result<Option<Prefix>> {
+        // An open that this user is not permitted is no sign of a lock.
+        let Some(file) = present(self.entry.open_now(Access::Read))? else {
+            return Ok(None);
+        };
+        match (self.read(&file), own) {
+            (Err(error), Some(own)) if self.is_locked_against_reads(&error) => {
+                let stat = present(self.sys().stat_at(&self.entry.dir, &self.entry.name))?;
+                match stat {
+                    Some(stat) if stat.id == id || sabotaged!(self.entry.sys, OwnNumber) => {
+                        self.read(own).map(Some)
+                    }
+                    Some(_) => Err(error),
+                    None => Ok(None),
+                }
+            }
+            (read, _) => read.map(Some),
+        }
+    }
+
+    /// Whether a read failed because another descriptor has a mandatory kernel lock of the file.
+    pub(super) fn is_locked_against_reads(&self, error: &io::Error) -> bool {
+        !self.entry.is_local() && error.kind() == io::ErrorKind::PermissionDenied
     }
 
     /// What `name` holds, opened anew.
@@ -156,7 +191,7 @@ impl<S: Sys> Place<S> {
     }
 
     pub(super) fn flock(&self, file: &S::File, operation: Flock) -> Result<KernelLock, IoError> {
-        let outcome = self.sys().flock(file, operation);
+        let outcome = self.entry.flock(file, operation);
         match outcome.context("flock", self.lock_path())? {
             FlockOutcome::Done => Ok(KernelLock::Free),
             FlockOutcome::WouldBlock => Ok(KernelLock::HeldElsewhere),

@@ -114,7 +114,8 @@ impl<S: Sys> Place<S> {
             // The numbers may be made up: what the whole path shows decides.
             Ok(false) if !self.entry.is_local() => {
                 let owner = |place: Place<S>| {
-                    let owner = place.path_owner(unsettled.id(), unsettled.writer_id());
+                    let (file, id) = (Some(unsettled.file()), unsettled.id());
+                    let owner = place.path_owner(file, id, unsettled.writer_id());
                     matches!(owner, Ok(PathOwner::Us))
                 };
                 Ok(self.open_anew().is_ok_and(owner))
@@ -341,7 +342,7 @@ impl<S: Sys> Place<S> {
     fn read_back<'a>(&'a self, unsettled: Unsettled<'a, S>) -> Result<Option<Unsettled<'a, S>>> {
         const OPERATION: &str = "read the lock file back";
         self.settle(READ_BACK_DELAY);
-        let found = match self.read_name(&self.entry.name) {
+        let found = match self.read_locked(Some(unsettled.file()), unsettled.id()) {
             Err(error) if is_gone(&error) => None,
             found => found.context(OPERATION, self.lock_path())?,
         };

@@ -24,8 +24,13 @@ impl<S: Sys> Place<S> {
     /// Unlinks the holder's lock file. The caller closes it afterwards: if it were closed first, a
     /// contender could see the kernel lock free, break the lock and publish, and the holder would
     /// unlink the successor's file.
-    pub(super) fn unlink_own(&self, id: FileId, writer_id: WriterId) -> Result<PathOwner, IoError> {
-        let owner = self.path_owner(id, writer_id)?;
+    pub(super) fn unlink_own(
+        &self,
+        own: Option<&S::File>,
+        id: FileId,
+        writer_id: WriterId,
+    ) -> Result<PathOwner, IoError> {
+        let owner = self.path_owner(own, id, writer_id)?;
         if owner != PathOwner::Us && !sabotaged!(self.entry.sys, OwnPath) {
             return Ok(owner);
         }
@@ -36,8 +41,14 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// Whose file the path names. The holder's has the inode `id` and a record with `writer_id`.
-    pub(super) fn path_owner(&self, id: FileId, writer_id: WriterId) -> Result<PathOwner, IoError> {
+    /// Whose file the path names. The holder's has the inode `id` and a record with `writer_id`;
+    /// `own` is its descriptor, if that is at hand.
+    pub(super) fn path_owner(
+        &self,
+        own: Option<&S::File>,
+        id: FileId,
+        writer_id: WriterId,
+    ) -> Result<PathOwner, IoError> {
         let mut named = self.entry.stat()?;
         if named.is_none() {
             // A breaker that caught the holder's file by mistake is putting it back.
@@ -53,7 +64,7 @@ impl<S: Sys> Place<S> {
         if stat.kind != FileKind::Regular {
             return Ok(PathOwner::Other(None));
         }
-        let read = self.read_name(&self.entry.name);
+        let read = self.read_locked(own, id);
         let record = read.map(|prefix| prefix.map(|prefix| Record::decode(prefix.bytes())));
         if self.entry.is_local() {
             return Ok(match record {

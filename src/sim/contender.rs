@@ -118,6 +118,14 @@ impl SimSys {
         written.expect("the lock file is there");
     }
 
+    /// Renames the lock file, as an operator may. False if there is none.
+    #[must_use]
+    pub fn move_lock(&self, to: &str) -> bool {
+        let dir = self.open_dir(None, Path::new("."));
+        let moved = dir.and_then(|dir| self.rename(&dir, LOCK.as_ref(), to.as_ref()));
+        moved.is_ok()
+    }
+
     fn policy(&self) -> StalePolicy {
         let policy = StalePolicy::new();
         // The clock of a coarse world stands still: a torn file stays young however often it is

@@ -86,6 +86,14 @@ impl World {
         self
     }
 
+    /// A flock is a mandatory lock of the server (SMB): contention is EACCES, a lock cannot be
+    /// converted, and it keeps other descriptors from reading and writing the file.
+    #[must_use]
+    pub fn where_flock_is_mandatory(mut self) -> World {
+        self.rules.mandatory_flock = true;
+        self
+    }
+
     /// A mount that lets two kernels both create one name (`weed mount`): for a moment the second
     /// kernel does not see the first one's file, and then its own file has the name.
     #[must_use]

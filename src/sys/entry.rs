@@ -10,7 +10,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::{Access, Context, FileId, FileKind, Host, IoError, LockingProcess, Stat, Sys};
+use super::{
+    Access, Context, FileId, FileKind, Flock, FlockOutcome, Host, IoError, LockingProcess, Stat,
+    Sys,
+};
 use crate::judge::FileSystem;
 
 /// A name, and the open directory that it is in.
@@ -142,6 +145,20 @@ impl<S: Sys> Entry<S> {
         match stat.kind {
             FileKind::Regular => Ok(Opened::File(file, stat)),
             kind => Ok(Opened::Irregular(kind)),
+        }
+    }
+
+    /// [`Sys::flock`], with EACCES as what it means on this file system. On SMB, where flock is a
+    /// mandatory lock of the server, it is contention; on a local file system a security policy has
+    /// refused the call.
+    pub(crate) fn flock(&self, file: &S::File, operation: Flock) -> io::Result<FlockOutcome> {
+        const EACCES: i32 = 13;
+        let may_contend = operation != Flock::Unlock && !self.is_local();
+        match self.sys.flock(file, operation) {
+            Err(error) if may_contend && error.raw_os_error() == Some(EACCES) => {
+                Ok(FlockOutcome::WouldBlock)
+            }
+            outcome => outcome,
         }
     }
 

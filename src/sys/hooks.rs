@@ -113,6 +113,9 @@ mod simulated {
         OwnRecord,
         /// A holder checks that the path still names its file before it unlinks.
         OwnPath,
+        /// Where a holder's kernel lock keeps itself from reading the path, it compares the inode number
+        /// there with that of its own file. (Disabled: the content of its own file decides.)
+        OwnNumber,
         /// A holder checks that its descriptor, and so its kernel lock, is still there before it
         /// unlinks.
         UnlinkUnderLock,

@@ -113,7 +113,7 @@ fn next_step(operation: &str, source: &io::Error) -> &'static str {
         Subject::Process => "check that /proc is mounted and that this process may read it",
         Subject::Random => "permit this process to call getrandom(2)",
         Subject::Path => "name a file: the path must not end in \"..\" or \"/\"",
-        Subject::KernelLock => step_for_kernel_lock(kind),
+        Subject::KernelLock => step_for_kernel_lock(source),
         Subject::Sync => step_for_sync(kind),
         Subject::Directory | Subject::NewName | Subject::OldName | Subject::File => {
             step_for_file(subject, source)
@@ -148,8 +148,13 @@ fn step_for_thread(kind: io::ErrorKind) -> &'static str {
     }
 }
 
-fn step_for_kernel_lock(kind: io::ErrorKind) -> &'static str {
-    match kind {
+fn step_for_kernel_lock(source: &io::Error) -> &'static str {
+    const EBADF: i32 = 9;
+    match source.kind() {
+        // The descriptor is open, but not for writing. flock(2), NFS
+        _ if source.raw_os_error() == Some(EBADF) => {
+            "act as a user who may write to the file: NFS grants an exclusive lock to no other"
+        }
         io::ErrorKind::Unsupported => "use a file system that supports flock(2)",
         io::ErrorKind::PermissionDenied => "permit flock(2) in the security policy of this process",
         _ => "try again; if the problem persists, check that the file system supports flock(2)",
@@ -333,6 +338,7 @@ mod tests {
                 "check that the file system supports flock(2)",
             ),
             ("flock", Errno::EACCES, "security policy"),
+            ("flock", Errno::EBADF, "a user who may write to the file"),
             (
                 "lock the new table",
                 Errno::EIO,

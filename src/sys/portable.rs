@@ -55,6 +55,10 @@ pub(super) fn stat(file: &File) -> io::Result<Stat> {
     })
 }
 
+pub(super) const fn varied_flags() -> OFlag {
+    OFlag::empty()
+}
+
 pub(super) fn create_unnamed(_dir: &File, _mode: Mode) -> io::Result<File> {
     Err(io::ErrorKind::Unsupported.into())
 }

@@ -51,6 +51,9 @@ const SAFE: OFlag = OFlag::O_NOFOLLOW
     .union(OFlag::O_CLOEXEC)
     .union(OFlag::O_NONBLOCK);
 
+/// A number of the Linux kernel's own that some file systems let through.
+const ENOTSUPP: i32 = 524;
+
 /// A lease break is the only thing that makes a non-blocking open of a regular file fail with
 /// EWOULDBLOCK; the kernel asks the lease's holder to release it, usually within milliseconds.
 /// fcntl(2)
@@ -121,10 +124,20 @@ impl Sys for Host {
         };
         let dir = dir.get()?;
         let mut retries = 0;
+        let mut was_invalid = false;
         loop {
-            match openat(dir, name, flags | SAFE, Mode::empty()) {
+            match openat(
+                dir,
+                name,
+                flags | SAFE | platform::varied_flags(),
+                Mode::empty(),
+            ) {
                 Ok(file) => return Descriptor::new(file.into()),
                 Err(Errno::EINTR) => {}
+                // SMB, when another mount has replaced the file that this one remembers: once, or for as
+                // long as this process has the replaced file open.
+                Err(Errno::EINVAL) if !was_invalid => was_invalid = true,
+                Err(Errno::EINVAL) => return Err(Errno::ESTALE.into()),
                 Err(Errno::EWOULDBLOCK) if retries < LEASE_RETRIES => {
                     retries += 1;
                     std::thread::sleep(LEASE_PAUSE);
@@ -140,7 +153,11 @@ impl Sys for Host {
         name: &OsStr,
         mode: u32,
     ) -> io::Result<Descriptor<File>> {
-        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | SAFE;
+        // A new regular file cannot block. The SMB client (Linux 6.1) lets two descriptors with equal
+        // flags share one handle of the server: without this difference an examiner in the holder's own
+        // process could lock the file shared, and its close dropped the holder's lock.
+        let safe = SAFE.difference(OFlag::O_NONBLOCK);
+        let flags = OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL | safe;
         let dir = dir.get()?;
         let created = retry(|| openat(dir, name, flags, to_mode(mode)));
         Descriptor::new(created?.into())
@@ -241,6 +258,7 @@ impl Sys for Host {
                     Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL | Errno::ENOLCK => {
                         Ok(FlockOutcome::Unsupported)
                     }
+                    _ if error.raw_os_error() == Some(ENOTSUPP) => Ok(FlockOutcome::Unsupported),
                     _ => Err(error),
                 },
             };

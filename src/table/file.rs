@@ -168,7 +168,8 @@ impl<S: TableSys> LockWait<S> {
     /// One attempt. `None` if another process holds the lock.
     fn try_lock(&self, file: &S::File, id: FileId) -> Result<Option<Locking>> {
         let Entry { sys, path, .. } = &self.entry;
-        let flocked = sys.flock(file, Flock::Exclusive).context("lock", path)?;
+        let flocked = self.entry.flock(file, Flock::Exclusive);
+        let flocked = flocked.context("lock", path)?;
         if let Some(ended) = self.lost_file(id)? {
             if flocked == FlockOutcome::Done {
                 // Closing is not enough: a child that was forked meanwhile has a copy.
@@ -369,7 +370,8 @@ impl<S: TableSys> TableFile<S> {
         let Entry { sys, path, .. } = &self.entry;
         let id = sys.stat(file).context("stat", path)?.id;
         // Before the file gets the table's name, so that the table is locked at every moment.
-        match sys.flock(file, Flock::Exclusive).context("lock", path)? {
+        let flocked = self.entry.flock(file, Flock::Exclusive);
+        match flocked.context("lock", path)? {
             FlockOutcome::Done => {}
             FlockOutcome::WouldBlock | FlockOutcome::Unsupported => {
                 let refused = Err(io::ErrorKind::WouldBlock.into());

@@ -160,12 +160,7 @@ fn where_a_policy_refuses_links_the_lock_is_acquired_and_recovered() {
     for refusal in refusals {
         let dir = support::scratch();
         let data = dir.path().join("data");
-        let worker = || {
-            let mut strace = Command::new("strace");
-            strace.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=linkat"]);
-            strace.args(["-e", &format!("inject={refusal}")]);
-            Role::worker(&data).under(strace).ready()
-        };
+        let worker = || Role::worker(&data).under_fault(refusal).ready();
         let mut holder = worker();
         holder.expect("try", "got");
         let refused = WriterLock::try_acquire(&data).expect_err("another process holds it");

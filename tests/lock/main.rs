@@ -5,6 +5,7 @@ mod cancel;
 mod confinement;
 mod crash;
 mod directories;
+mod flock_errors;
 mod hard_cases;
 mod host_program;
 mod keepalive;

@@ -7,7 +7,7 @@ use rvlf_simulated::record::Pid;
 use rvlf_simulated::sim::{Safeguard, SimSys, System, World};
 use rvlf_simulated::{AcquireError, IoError};
 
-use super::refreshes::{ELSEWHERE, come_after_the_age, find_harm};
+use super::refreshes::{ELSEWHERE, come_after_the_age, find_harm, refresh_and_check};
 use super::{
     LATER, MINUTE, coarse, come_later, contend, contend_deployed, contend_in_danger, prove, sample,
     wait_and_hold,
@@ -115,6 +115,81 @@ fn machines_that_share_flock_exclude_each_other() {
 fn machines_that_share_flock_exclude_each_other_in_every_schedule() {
     let world = World::network().coarse().finally(LATER, come_later);
     prove("2 machines", &machines(world, contend));
+}
+
+// SMB: a flock is a mandatory lock of the server. A holder cannot read its own file through a second
+// descriptor, contention is EACCES, and a shared lock cannot be converted to an exclusive one.
+#[test]
+fn machines_exclude_each_other_where_flock_is_mandatory() {
+    let world = || {
+        World::network()
+            .where_flock_is_mandatory()
+            .finally(LATER, come_later)
+    };
+    sample(
+        "2 machines, flock mandatory, 1 crash",
+        &machines(world(), contend).crashes(1),
+    );
+    let dead = world().dead_lock(10 * MINUTE);
+    sample(
+        "2 machines at a dead lock, flock mandatory",
+        &machines(dead, contend),
+    );
+    let one = world().coarse().dead_lock(10 * MINUTE);
+    prove(
+        "1 breaker, flock mandatory, 1 crash",
+        &one.process("A", 1, contend).crashes(1),
+    );
+    let refresh = world().coarse().process("A", 1, refresh_and_check);
+    prove("1 holder refreshes, flock mandatory", &refresh);
+}
+
+/// Where an operator puts a lock file.
+const MOVED: &str = "moved";
+
+/// Acquires. An operator moves the lock file away, and a minute later the holder releases.
+fn release_what_was_moved(os: &SimSys) {
+    if let Ok(lock) = os.try_acquire() {
+        assert!(os.move_lock(MOVED), "the lock file is there");
+        os.sleep(MINUTE);
+        let _ = lock.release();
+    }
+}
+
+fn hold_for_two_minutes(os: &SimSys) {
+    if let Ok(lock) = os.try_acquire() {
+        os.sleep(2 * MINUTE);
+        assert!(lock.has_name(), "a live lock was removed");
+        std::mem::forget(lock);
+    }
+}
+
+// An operator moves A's lock file away, and B acquires. A cannot read B's file, which B has locked: what
+// A reads through its own descriptor says nothing about the path.
+#[test]
+fn under_a_mandatory_lock_a_holder_leaves_a_successors_file_alone() {
+    let world = || {
+        let world = World::network().where_flock_is_mandatory().coarse();
+        let world = world.file(MOVED, b"", MINUTE);
+        let world = world.process("A", 1, release_what_was_moved);
+        world.on(ELSEWHERE).process("B", 1, hold_for_two_minutes)
+    };
+    prove("a lock file is moved, flock mandatory", &world());
+    find_harm(
+        "a release by the content of the own file",
+        &world().without(Safeguard::OwnNumber),
+        "a live lock was removed",
+    );
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn machines_exclude_each_other_in_every_schedule_where_flock_is_mandatory() {
+    let world = World::network().where_flock_is_mandatory().coarse();
+    prove(
+        "2 machines, flock mandatory",
+        &machines(world.finally(LATER, come_later), contend),
+    );
 }
 
 // sshfs: only one machine can create the file, and age decides when another may remove it.

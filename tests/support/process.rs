@@ -65,6 +65,21 @@ impl Role {
         Role(supervisor)
     }
 
+    /// The role under strace, which makes calls fail: `fault` is what its option `inject` takes.
+    pub fn under_fault(self, fault: &str) -> Role {
+        let calls = fault.split(':').next().unwrap_or_default();
+        let mut strace = Command::new("strace");
+        // -D: the role is a child of this process, and strace a grandchild.
+        strace.args(["-D", "-f", "-qq", "-o", "/dev/null"]);
+        strace.args([
+            "-e",
+            &format!("trace={calls}"),
+            "-e",
+            &format!("inject={fault}"),
+        ]);
+        self.under(strace)
+    }
+
     pub fn in_directory(mut self, directory: &Path) -> Role {
         self.0.current_dir(directory);
         self

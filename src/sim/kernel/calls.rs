@@ -26,6 +26,7 @@ impl Kernel {
         }
         let is_midway = match call {
             _ if self.process(pid_index).is_midway => false,
+            Call::Flock(..) if rules.mandatory_flock => false,
             Call::Flock(fd, operation) => self.begin_conversion(pid_index, *fd, *operation),
             Call::Close(fd) => self.report_close(pid_index, *fd),
             _ => false,

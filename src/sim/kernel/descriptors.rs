@@ -150,8 +150,28 @@ impl Kernel {
         Ok(Reply::Done)
     }
 
+    /// EACCES where a mandatory lock of another descriptor forbids to read or to write the file.
+    fn ensure_permitted(
+        &self,
+        rules: &Rules,
+        id: DescriptionId,
+        ino: Ino,
+        forbids: impl Fn(Lock) -> bool,
+    ) -> Result<(), Errno> {
+        let mut others = self.used_descriptions().filter(|other| *other != id);
+        let is_forbidden = others.any(|other| {
+            let other = self.description_of(other);
+            other.ino == ino && other.lock.is_some_and(&forbids)
+        });
+        match rules.mandatory_flock && is_forbidden {
+            true => Err(Errno::EACCES),
+            false => Ok(()),
+        }
+    }
+
     pub(super) fn read(&mut self, rules: &Rules, pid_index: usize, fd: Fd) -> Result<Reply, Errno> {
-        let (_, Description { ino, .. }) = self.description(pid_index, fd)?;
+        let (id, Description { ino, .. }) = self.description(pid_index, fd)?;
+        self.ensure_permitted(rules, id, ino, |lock| lock == Lock::Exclusive)?;
         if self.inode(ino).kind != FileKind::Regular {
             return Err(Errno::EISDIR);
         }
@@ -174,10 +194,11 @@ impl Kernel {
         offset: u64,
         bytes: &[u8],
     ) -> Result<Reply, Errno> {
-        let (_, description) = self.description(pid_index, fd)?;
+        let (id, description) = self.description(pid_index, fd)?;
         if !description.writable {
             return Err(Errno::EBADF);
         }
+        self.ensure_permitted(rules, id, description.ino, |_| true)?;
         let now_ns = self.file_time_ns(rules);
         let inode = self.inode_mut(description.ino);
         let start = usize::try_from(offset).map_err(|_| Errno::EFBIG)?;
@@ -198,10 +219,11 @@ impl Kernel {
         pid_index: usize,
         fd: Fd,
     ) -> Result<Reply, Errno> {
-        let (_, description) = self.description(pid_index, fd)?;
+        let (id, description) = self.description(pid_index, fd)?;
         if !description.writable {
             return Err(Errno::EINVAL);
         }
+        self.ensure_permitted(rules, id, description.ino, |_| true)?;
         let now_ns = self.file_time_ns(rules);
         let inode = self.inode_mut(description.ino);
         inode.content = Arc::new([]);
@@ -213,7 +235,7 @@ impl Kernel {
 /// flock(2), with LOCK_NB.
 impl Kernel {
     /// A conversion drops the lock that it has before it requests the other one. If the request
-    /// would block, it has neither.
+    /// would block, it has neither. A mandatory lock is not converted: the request is refused.
     pub(super) fn flock(
         &mut self,
         rules: &Rules,
@@ -238,6 +260,10 @@ impl Kernel {
             .used_descriptions()
             .filter(is_excluded)
             .any(|other| blocks(self.description_of(other)));
+        let converts = description.lock.is_some() && requested.is_some();
+        if rules.mandatory_flock && (would_block || converts) {
+            return Err(Errno::EACCES);
+        }
         self.description_mut(id).lock = requested.filter(|_| !would_block);
         Ok(Reply::Flocked(if would_block {
             FlockOutcome::WouldBlock

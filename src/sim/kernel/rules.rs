@@ -22,6 +22,9 @@ pub(in crate::sim) struct Rules {
     /// Whether such files can be given a name, or the error.
     pub(in crate::sim) links: Result<(), Errno>,
     pub(in crate::sim) flock: FlockScope,
+    /// Whether a flock is a mandatory lock of the server, as on SMB: contention is EACCES, a lock cannot
+    /// be converted, and it keeps other descriptors from reading and writing.
+    pub(in crate::sim) mandatory_flock: bool,
     /// Whether two kernels can both create one name, the last of them with success.
     pub(in crate::sim) exclusive_create_lies: bool,
     /// Whether an open file becomes unusable when its last name is removed.
@@ -68,6 +71,7 @@ impl Rules {
             unnamed: Ok(()),
             links: Ok(()),
             flock: FlockScope::Everywhere,
+            mandatory_flock: false,
             exclusive_create_lies: false,
             forgets_removed_files: false,
             numbers_by_name: false,

@@ -49,6 +49,7 @@ impl Kernel {
             }
             Call::Flock(fd, _) => self.is_hidden(pid_index, *fd),
             Call::Write(fd, ..) => self.clocks_are_steady() && self.is_hidden(pid_index, *fd),
+            Call::Read(_) if rules.mandatory_flock => false,
             Call::Read(fd) => !rules.named_writes || self.is_hidden(pid_index, *fd),
             Call::Stat(_) if rules.forgets_removed_files => false,
             Call::Stat(fd) => rules.coarse && !rules.named_writes || self.is_hidden(pid_index, *fd),

@@ -15,6 +15,7 @@ use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, renameat2};
@@ -66,6 +67,22 @@ pub(super) fn file_system(dir: &File) -> io::Result<FileSystem> {
 
 /// Opens a directory whose names may be used but not listed. open(2), O_PATH
 pub(super) const SEARCH_ONLY: Option<OFlag> = Some(OFlag::O_PATH);
+
+/// Flags that differ from one open to the next, and change nothing for a descriptor that writes
+/// nothing, or syncs what it writes.
+///
+/// The SMB client (Linux 6.1) keeps the handle of a closed file for a second, and gives it to the next
+/// open with equal flags without asking the server: contenders that poll would see a lock file that
+/// another mount has removed for as long as they poll.
+pub(super) fn varied_flags() -> OFlag {
+    static OPENS: AtomicU32 = AtomicU32::new(0);
+    let opens = OPENS.fetch_add(1, Ordering::Relaxed);
+    match std::process::id().wrapping_add(opens) % 3 {
+        0 => OFlag::empty(),
+        1 => OFlag::O_DSYNC,
+        _ => OFlag::O_SYNC,
+    }
+}
 
 pub(super) fn create_unnamed(dir: &File, mode: Mode) -> io::Result<File> {
     let flags = OFlag::O_TMPFILE | OFlag::O_RDWR | OFlag::O_CLOEXEC;

@@ -1,0 +1,103 @@
+//! What flock(2) and open(2) answer on network file systems and under security policies, on a local
+//! file system, where strace makes the calls fail. The simulated kernel has a mount on which flock is
+//! mandatory, and `scripts/smb.sh` a real one.
+#![cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
+
+use std::path::Path;
+use std::process::Command;
+
+use support::{ChildProcess, Role};
+
+/// A worker whose calls fail; `None` without strace.
+fn worker_under_fault(data: &Path, fault: &str) -> Option<ChildProcess> {
+    if Command::new("strace").arg("-V").output().is_err() {
+        support::skip("strace is not installed");
+        return None;
+    }
+    Some(Role::worker(data).under_fault(fault).ready())
+}
+
+// On SMB EACCES means that another process holds the lock. Taken for that on a local file system, a
+// profile of AppArmor without the rule `k` would report a holder that does not exist.
+#[test]
+fn on_a_local_file_system_a_refused_flock_is_an_error_that_names_the_policy() {
+    let dir = support::scratch();
+    let data = dir.path().join("data");
+    let Some(mut worker) = worker_under_fault(&data, "flock:error=EACCES") else {
+        return;
+    };
+    let error = worker.expect("try", "error");
+    assert!(
+        error.contains("permit flock(2) in the security policy"),
+        "{error}"
+    );
+    assert!(support::names_in(dir.path()).is_empty(), "nothing is left");
+}
+
+// ENOTSUPP (524) is no error number of user space: it has no name and no text, and some file systems
+// return it.
+#[test]
+fn a_file_system_without_flock_is_named_whatever_its_error_is() {
+    for errno in ["EOPNOTSUPP", "ENOLCK", "ENOSYS", "524"] {
+        let dir = support::scratch();
+        let data = dir.path().join("data");
+        let fault = format!("flock:error={errno}");
+        let Some(mut worker) = worker_under_fault(&data, &fault) else {
+            return;
+        };
+        let error = worker.expect("try", "error");
+        let step = "use a file system that supports flock(2)";
+        assert!(error.contains(step), "{errno}: {error}");
+    }
+}
+
+// NFS grants LOCK_EX only to a descriptor that is open for writing: this user may see that another
+// user's lock is dead, and may not break it.
+#[test]
+fn a_breaker_that_may_not_lock_the_file_exclusively_says_which_user_may() {
+    let dir = support::scratch();
+    let data = dir.path().join("data");
+    support::plant_left_behind(&data);
+    // The first two calls examine: LOCK_SH and LOCK_UN.
+    let fault = "flock:error=EBADF:when=3";
+    let Some(mut worker) = worker_under_fault(&data, fault) else {
+        return;
+    };
+    let error = worker.expect("break", "error");
+    assert!(
+        error.contains("a user who may write to the file"),
+        "{error}"
+    );
+    assert_eq!(
+        support::names_in(dir.path()),
+        ["data.lock"],
+        "nothing was broken"
+    );
+}
+
+// On SMB open(2) answers EINVAL after another mount has replaced the file: once, or for as long as the
+// process has the replaced file open. Neither says anything against the file's name.
+#[test]
+fn an_invalid_open_is_a_lock_file_that_was_replaced() {
+    for (times, answer) in [("2", "got"), ("2+", "held Contended")] {
+        let dir = support::scratch();
+        let data = dir.path().join("data");
+        support::plant_left_behind(&data);
+        // The first open of the directory or in it is that of the directory.
+        let mut strace = Command::new("strace");
+        strace.args([
+            "-D",
+            "-f",
+            "-qq",
+            "-o",
+            "/dev/null",
+            "-e",
+            "trace=openat",
+            "-P",
+        ]);
+        strace.arg(dir.path());
+        strace.args(["-e", &format!("inject=openat:error=EINVAL:when={times}")]);
+        let mut worker = Role::worker(&data).under(strace).ready();
+        worker.expect("try", answer);
+    }
+}
