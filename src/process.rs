@@ -1,4 +1,4 @@
-//! Child processes that must not outlive the process that holds the lock.
+//! Child processes of the process that holds the lock: that must not outlive it, and that ignore SIGPIPE.
 
 use std::process::Command;
 
@@ -26,4 +26,23 @@ use crate::sys::child::{self, DeathSignal};
 /// ```
 pub fn kill_with_parent(command: &mut Command) {
     child::die_with_parent(command, DeathSignal::Kill);
+}
+
+/// Starts the child that `command` will spawn with SIGPIPE ignored: `std::process` resets the signal to its
+/// default, which kills a child that writes to a closed pipe, perhaps in the middle of a write to the data
+/// file.
+///
+/// For a program that passes on what it was started with, as systemd starts its services. This
+/// process makes no system call.
+///
+/// ```
+/// let mut command = std::process::Command::new("grep");
+/// command.args(["^SigIgn:", "/proc/self/status"]);
+/// rvlf::process::ignore_sigpipe(&mut command);
+/// let output = command.output()?;
+/// println!("{}", String::from_utf8_lossy(&output.stdout)); // SigIgn: 0000000000001000
+/// # Ok::<(), std::io::Error>(())
+/// ```
+pub fn ignore_sigpipe(command: &mut Command) {
+    child::ignore_sigpipe(command);
 }

@@ -17,6 +17,7 @@ mod progress;
 mod removal;
 mod render;
 mod signals;
+mod sigpipe;
 mod supervisor;
 mod thread;
 mod time;

@@ -33,6 +33,23 @@ pub(crate) fn inherit(command: &mut Command, descriptor: Weak<Descriptor<File>>)
     unsafe { command.pre_exec(keep_on_exec) };
 }
 
+/// Starts the child of `command` with SIGPIPE ignored, which std resets to its default before.
+#[cfg(not(rvlf_unsupported))]
+pub(crate) fn ignore_sigpipe(command: &mut Command) {
+    use nix::sys::signal::{SigHandler, Signal, signal};
+
+    let ignore = || {
+        // SAFETY: no handler is installed that could run, and the call is async-signal-safe.
+        unsafe { signal(Signal::SIGPIPE, SigHandler::SigIgn) }?;
+        Ok(())
+    };
+    // SAFETY: the closure makes one system call that is async-signal-safe; it neither allocates nor locks.
+    unsafe { command.pre_exec(ignore) };
+}
+
+#[cfg(rvlf_unsupported)]
+pub(crate) fn ignore_sigpipe(_command: &mut Command) {}
+
 /// The signal that a child gets when the thread that spawned it ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum DeathSignal {

@@ -14,7 +14,7 @@ use crate::descendants::{Ticks, adopt_orphans};
 use crate::progress::{self, Ended};
 use crate::signals::Events;
 use crate::supervisor::Supervisor;
-use crate::{exit, inspection, messages};
+use crate::{exit, inspection, messages, sigpipe};
 
 /// Run a command while holding the lock of a data file
 ///
@@ -123,6 +123,7 @@ fn spawn(lock: &WriterLock, args: &Run) -> Result<Child, u8> {
             acquisition::HOLDS,
             acquisition::holds_with(lock.writer_id()),
         );
+    sigpipe::pass_on(&mut command);
     if args.close {
         rvlf::process::kill_with_parent(&mut command);
     } else if let Err(error) = lock.lend_to(&mut command) {

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Directory, Holder, RVLF, kernel_is_witness};
+use crate::support::{Directory, Holder, RVLF, finish, kernel_is_witness};
 
 // `docker stop` and systemd send SIGTERM to the process that they know. If rvlf ended at once, its
 // command would be an orphan; if it ignored the signal, the service would not stop.
@@ -79,5 +79,38 @@ fn with_close_the_command_itself_is_killed_with_rvlf() {
         let mut holder = Holder::running(&dir, &[option], &["sh", "-c", script]);
         holder.kill_rvlf();
         assert_eq!(holder.line(), "", "the command's output has ended");
+    }
+}
+
+// systemd starts services with SIGPIPE ignored. A command that expects EPIPE at a closed pipe would be
+// killed instead, in the middle of a write to the data file.
+#[test]
+fn sigpipe_is_ignored_in_the_command_where_it_was_ignored_from_the_start() {
+    for (trap, status, expected) in [("trap '' PIPE;", 0, "wrote on\n"), ("", 128 + 13, "")] {
+        let dir = Directory::new();
+        let (reader, writer) = std::io::pipe().expect("there is room for a pipe");
+        drop(reader);
+        let mut command = Command::new("sh");
+        command
+            .args([
+                "-c",
+                &format!("{trap} exec \"$@\""),
+                "sh",
+                RVLF,
+                "run",
+                "d.rvf",
+            ])
+            .args(["sh", "-c", "echo line 2>/dev/null; echo wrote on >&2"])
+            .current_dir(dir.path())
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(writer)
+            .stderr(Stdio::piped());
+        let output = finish(command);
+        assert_eq!(
+            (output.code(), output.stderr.as_str()),
+            (status, expected),
+            "{trap}"
+        );
     }
 }
