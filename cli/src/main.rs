@@ -8,6 +8,7 @@ mod arguments;
 mod descendants;
 mod escape;
 mod exit;
+mod guardian;
 mod inspection;
 mod json;
 mod lock_bytes;
@@ -18,6 +19,7 @@ mod removal;
 mod render;
 mod signals;
 mod sigpipe;
+mod stopped;
 mod supervisor;
 mod thread;
 mod time;
@@ -65,6 +67,10 @@ EXIT STATUS
 enum Verb {
     Run(run::Run),
     Hold(hold::Hold),
+    #[command(hide = true)]
+    Guard(guardian::Guard),
+    #[command(hide = true)]
+    Stopped(stopped::Stopped),
     Status(status::Status),
     Wait(wait::Wait),
     Break(break_::Break),
@@ -94,6 +100,8 @@ fn dispatch(verb: Verb) -> io::Result<u8> {
     match verb {
         Verb::Run(args) => Ok(run::run(args)),
         Verb::Hold(args) => hold::run(args),
+        Verb::Guard(guard) => guard.run().map(|()| exit::SUCCESS),
+        Verb::Stopped(stopped) => Ok(stopped.run()),
         Verb::Wait(args) => Ok(wait::run(args)),
         Verb::Status(args) => status::run(args),
         Verb::Break(args) => break_::run(args),

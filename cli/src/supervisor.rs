@@ -26,6 +26,7 @@ pub struct Supervisor {
     command: Pid,
     /// Before the command started.
     since: Ticks,
+    except: Option<Pid>,
     /// The exit status of the command, once it has ended.
     status: Option<u8>,
     /// Whether to end the command if the lock is lost.
@@ -43,11 +44,17 @@ struct Ending {
 
 impl Supervisor {
     /// Supervises `command`, a child of this process that was started after `since`. It is reaped
-    /// here: `command` does not know its status afterwards.
-    pub fn new(command: &Child, since: Ticks, kills_on_loss: bool) -> Supervisor {
+    /// here: `command` does not know its status afterwards. A loss does not end the process `except`.
+    pub fn new(
+        command: &Child,
+        since: Ticks,
+        except: Option<Pid>,
+        kills_on_loss: bool,
+    ) -> Supervisor {
         Supervisor {
             command: Pid::from_raw(command.id().cast_signed()),
             since,
+            except,
             status: None,
             kills_on_loss,
             ending: None,
@@ -63,7 +70,7 @@ impl Supervisor {
     pub fn wait(mut self, events: &Receiver<Event>) -> io::Result<u8> {
         loop {
             if let Some(status) = self.status
-                && (self.ending.is_none() || descendants(getpid(), self.since).is_empty())
+                && (self.ending.is_none() || self.descendants().next().is_none())
             {
                 return Ok(status);
             }
@@ -138,9 +145,15 @@ impl Supervisor {
         }
     }
 
+    /// What the command has started and still runs, and the command.
+    fn descendants(&self) -> impl Iterator<Item = Pid> {
+        let found = descendants(getpid(), self.since).into_iter();
+        found.filter(|pid| Some(*pid) != self.except)
+    }
+
     /// Processes of another user do not get the signal; rvlf waits for them to end.
     fn signal_all(&self, signal: Signal) {
-        for pid in descendants(getpid(), self.since) {
+        for pid in self.descendants() {
             let _ = kill(pid, signal);
         }
         // Also without procfs.

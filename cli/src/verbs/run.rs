@@ -7,14 +7,16 @@ use std::process::{Child, Command};
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
+use nix::unistd::Pid;
 use rvlf::{CancelToken, Escaped, HoldError, LockFile, Released, WriterLock, lock_path_for};
 
 use super::acquisition::{self, Acquisition, failed};
 use crate::descendants::{Ticks, adopt_orphans};
+use crate::guardian::Guardian;
 use crate::progress::{self, Ended};
 use crate::signals::Events;
 use crate::supervisor::Supervisor;
-use crate::{exit, inspection, messages, sigpipe};
+use crate::{exit, inspection, messages, sigpipe, stopped};
 
 /// Run a command while holding the lock of a data file
 ///
@@ -39,8 +41,9 @@ pub struct Run {
 
     /// Do not let COMMAND inherit the lock's file descriptor
     ///
-    /// For a COMMAND that leaves daemons running. If rvlf is killed, COMMAND is killed as well and
-    /// the lock is free at once.
+    /// For a COMMAND that leaves daemons running. If rvlf is killed, COMMAND is killed as well. The lock
+    /// is free when COMMAND itself has ended: until then a guardian keeps it, also if COMMAND has changed
+    /// its user and rvlf may not kill it (sudo).
     #[arg(short = 'o', long)]
     close: bool,
 
@@ -84,9 +87,7 @@ fn run_locked(args: &mut Run) -> Result<u8, u8> {
 /// sends the death signal of a child when the thread that started the child ends.
 fn run_holding(lock: WriterLock, args: &Run, channel: &Events) -> Result<u8, u8> {
     adopt_orphans();
-    let started = Ticks::now().map_err(|error| failed(&error));
-    let child = started.and_then(|since| Ok((since, spawn(&lock, args)?)));
-    let (since, child) = match child {
+    let started = match start(&lock, args) {
         Ok(started) => started,
         Err(status) => {
             release(lock, args, channel)?;
@@ -94,7 +95,11 @@ fn run_holding(lock: WriterLock, args: &Run, channel: &Events) -> Result<u8, u8>
         }
     };
     let kills_on_loss = args.acquisition.kills_on_loss();
-    let ended = Supervisor::new(&child, since, kills_on_loss).wait(&channel.1);
+    let ended = started.supervisor(kills_on_loss).wait(&channel.1);
+    // The command has ended, and the guardian has nothing left to guard.
+    if let Some(guardian) = started.guardian {
+        guardian.dismiss();
+    }
     let was_held = release(lock, args, channel)?;
     let status = ended.map_err(|error| {
         messages::print(format_args!("cannot wait for the command: {error}"));
@@ -107,39 +112,88 @@ fn run_holding(lock: WriterLock, args: &Run, channel: &Events) -> Result<u8, u8>
     Ok(status)
 }
 
+/// A command that runs.
+struct Started {
+    command: Child,
+    /// Before the command started.
+    since: Ticks,
+    guardian: Option<Guardian>,
+}
+
+impl Started {
+    fn supervisor(&self, kills_on_loss: bool) -> Supervisor {
+        let guardian = self.guardian.as_ref().map(Guardian::pid);
+        Supervisor::new(&self.command, self.since, guardian, kills_on_loss)
+    }
+}
+
 /// Starts the command, or returns the exit status that says why not.
-fn spawn(lock: &WriterLock, args: &Run) -> Result<Child, u8> {
+fn start(lock: &WriterLock, args: &Run) -> Result<Started, u8> {
+    let since = Ticks::now().map_err(|error| failed(&error))?;
     let (program, arguments) = args.command.split_first().expect("clap requires a command");
-    let lock_path = std::path::absolute(lock.lock_path());
+    if args.close && cfg!(target_os = "linux") {
+        let guarded = start_guarded(lock, program, arguments);
+        return guarded.map(|(command, guardian)| Started {
+            command,
+            since,
+            guardian: Some(guardian),
+        });
+    }
     let mut command = Command::new(program);
+    command.args(arguments);
+    if !args.close {
+        let lent = lock.lend_to(&mut command);
+        lent.map_err(|error| failed_to("pass the lock to the command", &error))?;
+    }
+    set_environment(&mut command, lock);
+    let command = command.spawn();
+    Ok(Started {
+        command: command.map_err(|error| stopped::report(program, &error))?,
+        since,
+        guardian: None,
+    })
+}
+
+/// Starts the command without the lock's descriptor, and before it a guardian that has the descriptor.
+fn start_guarded(
+    lock: &WriterLock,
+    program: &OsString,
+    arguments: &[OsString],
+) -> Result<(Child, Guardian), u8> {
+    let guard = |error| failed_to("guard the command", &error);
+    let mut guardian = Guardian::start(lock).map_err(guard)?;
+    let mut command = stopped::command(program, arguments).map_err(guard)?;
+    set_environment(&mut command, lock);
+    rvlf::process::kill_with_parent(&mut command);
+    let mut child = command.spawn().map_err(guard)?;
+    let pid = Pid::from_raw(child.id().cast_signed());
+    let guarded = stopped::await_stop(pid).and_then(|()| guardian.guard(pid));
+    if let Err(error) = guarded.and_then(|()| stopped::resume(pid)) {
+        // It has executed nothing yet.
+        let _ = child.kill();
+        let _ = child.wait();
+        guardian.dismiss();
+        return Err(guard(error));
+    }
+    Ok((child, guardian))
+}
+
+fn set_environment(command: &mut Command, lock: &WriterLock) {
+    let lock_path = std::path::absolute(lock.lock_path());
+    let lock_path = lock_path.unwrap_or_else(|_| lock.lock_path().to_owned());
     command
-        .args(arguments)
-        .env(
-            "RVLF_LOCK_PATH",
-            lock_path.unwrap_or_else(|_| lock.lock_path().to_owned()),
-        )
+        .env("RVLF_LOCK_PATH", lock_path)
         .env("RVLF_WRITER_ID", lock.writer_id().to_string())
         .env(
             acquisition::HOLDS,
             acquisition::holds_with(lock.writer_id()),
         );
-    sigpipe::pass_on(&mut command);
-    if args.close {
-        rvlf::process::kill_with_parent(&mut command);
-    } else if let Err(error) = lock.lend_to(&mut command) {
-        messages::print(format_args!("cannot pass the lock to the command: {error}"));
-        return Err(exit::RVLF_FAILED);
-    }
-    command.spawn().map_err(|error| {
-        let program = Escaped::path(program.as_ref());
-        messages::print(format_args!("cannot run {program}: {error}"));
-        match error.kind() {
-            io::ErrorKind::NotFound => exit::NOT_FOUND,
-            // The system has no room for another process: the command itself may be executable.
-            io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => exit::RVLF_FAILED,
-            _ => exit::NOT_EXECUTABLE,
-        }
-    })
+    sigpipe::pass_on(command);
+}
+
+fn failed_to(operation: &str, error: &io::Error) -> u8 {
+    messages::print(format_args!("cannot {operation}: {error}"));
+    exit::RVLF_FAILED
 }
 
 /// Returns whether the lock was held until now and is released, or left to processes that the command

@@ -9,6 +9,7 @@ mod break_;
 mod dump;
 mod exit_status;
 mod foreign;
+mod guardian;
 mod help;
 mod hold;
 mod hostile_names;

@@ -1,0 +1,160 @@
+//! A process that keeps the lock of `rvlf run -o` if rvlf is killed, until the command has ended.
+//!
+//! The command does not inherit the lock's descriptor, and the death signal that the kernel would send it
+//! is forgotten when it changes its user (sudo, setpriv, a set-user-ID program; prctl(2)). Then the command
+//! writes on, and the lock would be free. The guardian has the descriptor:
+//!
+//! ```text
+//!   rvlf                         guardian                      command
+//!   start the guardian           own session, no signals
+//!   start the command                                          stops itself before its exec
+//!   name its pid          --->   pidfd of the command
+//!                         <---   guarding
+//!   SIGCONT                                               --->  exec
+//!   (the command has ended)
+//!   done                  --->   ends
+//!   release
+//! ```
+//!
+//! If rvlf ends without "done", the guardian kills the command, waits for its end where it may not, and
+//! refreshes the record meanwhile. If rvlf is killed before SIGCONT, the command dies with it by the death
+//! signal. If both are killed at one time, that signal alone is left.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use clap::Args;
+use nix::sys::signal::{SigSet, Signal};
+use nix::unistd::{Pid, setsid};
+use rvlf::record::RECORD_LEN;
+use rvlf::{Record, WriterId, WriterLock};
+
+use crate::other_process::OtherProcess;
+
+const DONE: &str = "done\n";
+const GUARDING: &str = "guarding\n";
+
+/// The interval of refreshes.
+const INTERVAL: Duration = Duration::from_secs(10);
+
+/// A running guardian.
+pub struct Guardian {
+    process: Child,
+    input: ChildStdin,
+    output: BufReader<ChildStdout>,
+}
+
+impl Guardian {
+    /// # Errors
+    ///
+    /// The process cannot be started.
+    pub fn start(lock: &WriterLock) -> io::Result<Guardian> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command
+            .arg("guard")
+            .arg(std::path::absolute(lock.lock_path())?);
+        command.arg(lock.writer_id().to_string());
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // The reader of standard error must not wait for a guardian.
+        command.stderr(Stdio::null());
+        lock.lend_to(&mut command)?;
+        let mut process = command.spawn()?;
+        let input = process.stdin.take().expect("standard input is piped");
+        let output = process.stdout.take().expect("standard output is piped");
+        Ok(Guardian {
+            process,
+            input,
+            output: BufReader::new(output),
+        })
+    }
+
+    pub fn pid(&self) -> Pid {
+        Pid::from_raw(self.process.id().cast_signed())
+    }
+
+    /// Returns when the guardian guards the process.
+    ///
+    /// # Errors
+    ///
+    /// The guardian has ended.
+    pub fn guard(&mut self, command: Pid) -> io::Result<()> {
+        self.input.write_all(format!("{command}\n").as_bytes())?;
+        let mut answer = String::new();
+        self.output.read_line(&mut answer)?;
+        if answer == GUARDING {
+            Ok(())
+        } else {
+            Err(io::Error::other("the guardian has ended"))
+        }
+    }
+
+    /// Ends the guardian, and with it its hold on the lock.
+    pub fn dismiss(mut self) {
+        // Fails if it was killed.
+        let _ = self.input.write_all(DONE.as_bytes());
+        drop(self.input);
+        // The end of its output is the end of the process, also where the supervisor has reaped it.
+        let _ = self.output.read_to_end(&mut Vec::new());
+        let _ = self.process.wait();
+    }
+}
+
+/// Guard the command of `rvlf run -o`
+#[derive(Args)]
+pub struct Guard {
+    lock_path: PathBuf,
+    writer_id: WriterId,
+}
+
+impl Guard {
+    /// # Errors
+    ///
+    /// The process that started this one has ended, or the command cannot be watched.
+    pub fn run(&self) -> io::Result<()> {
+        // SIGTERM is this process's own death signal; and SIGKILL of the group must not reach it.
+        SigSet::all().thread_block()?;
+        setsid()?;
+        std::env::set_current_dir("/")?;
+        let mut input = BufReader::new(io::stdin());
+        let mut pid = String::new();
+        input.read_line(&mut pid)?;
+        let pid = pid.trim().parse().map_err(io::Error::other)?;
+        let command = OtherProcess::open(Pid::from_raw(pid))?;
+        io::stdout().write_all(GUARDING.as_bytes())?;
+        let mut last = String::new();
+        input.read_line(&mut last)?;
+        if last != DONE {
+            self.outlive(&command);
+        }
+        Ok(())
+    }
+
+    /// rvlf was killed.
+    fn outlive(&self, command: &OtherProcess) {
+        command.signal(Signal::SIGKILL);
+        while !command.has_ended_within(INTERVAL) {
+            // A failure may pass.
+            let _ = self.refresh();
+        }
+    }
+
+    fn refresh(&self) -> io::Result<()> {
+        let file = File::options()
+            .read(true)
+            .write(true)
+            .open(&self.lock_path)?;
+        let mut bytes = [0; RECORD_LEN];
+        file.read_exact_at(&mut bytes, 0)?;
+        let record = Record::decode(&bytes).map_err(io::Error::other)?;
+        if record.writer_id() == self.writer_id {
+            let now = SystemTime::now().duration_since(UNIX_EPOCH);
+            let now = now.map_or(0, |time| u64::try_from(time.as_nanos()).unwrap_or(u64::MAX));
+            file.write_all_at(&record.refreshed(now).encode(), 0)?;
+        }
+        Ok(())
+    }
+}

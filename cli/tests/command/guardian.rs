@@ -1,0 +1,157 @@
+//! `rvlf run -o`: the lock is free when the command itself has ended, and not before.
+#![cfg(target_os = "linux")]
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use ::support::{kernel_is_witness, until};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::{Pid, geteuid};
+
+use crate::support::{Directory, Holder, run_as_ordinary_user, skip};
+
+const STUBBORN: &str = "trap '' TERM; echo ready; read line; echo wrote on";
+
+fn free_after_a_dead_holder(dir: &Directory) -> bool {
+    dir.rvlf(&["status", "d.rvf"]).code() == 3
+}
+
+/// The guardian of a running `rvlf run -o`.
+fn guardian(holder: &Holder) -> Pid {
+    let rvlf = holder.rvlf_pid();
+    let children = fs::read_to_string(format!("/proc/{rvlf}/task/{rvlf}/children"));
+    let children = children.expect("rvlf runs");
+    let is_guardian = |pid: &&str| {
+        let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        line.split(|byte| *byte == 0).nth(1) == Some(b"guard")
+    };
+    let pid = children.split_whitespace().find(is_guardian);
+    Pid::from_raw(pid.expect("it has a guardian").parse().expect("a number"))
+}
+
+// The kernel forgets the death signal when a program changes its user: the command wrote on beside the
+// next holder.
+#[test]
+fn with_close_a_command_that_changes_its_user_is_killed_with_rvlf() {
+    if !geteuid().is_root() {
+        return skip("only root may change its user");
+    }
+    if !kernel_is_witness() {
+        return;
+    }
+    let dir = Directory::new();
+    let command = [
+        "setpriv",
+        "--reuid=65534",
+        "--clear-groups",
+        "sh",
+        "-c",
+        STUBBORN,
+    ];
+    let mut holder = Holder::running(&dir, &["-o"], &command);
+    holder.kill_rvlf();
+    assert_eq!(holder.line(), "", "the command's output has ended");
+    until("the guardian has ended", || free_after_a_dead_holder(&dir));
+}
+
+/// A copy of `program` that gives every user the rights of root.
+fn plant_set_user_id(dir: &Directory, program: &str) -> bool {
+    let Some(source) = ["/usr/bin", "/bin"]
+        .map(|bin| Path::new(bin).join(program))
+        .into_iter()
+        .find(|path| path.exists())
+    else {
+        skip(&format!("{program} is not installed"));
+        return false;
+    };
+    fs::copy(source, dir.join(program)).expect("there is room");
+    let mode = |mode| fs::Permissions::from_mode(mode);
+    fs::set_permissions(dir.join(program), mode(0o4755)).expect("it is root's");
+    fs::set_permissions(dir.path(), mode(0o777)).expect("it is root's");
+    true
+}
+
+// What sudo does. rvlf's user may not kill the command, which ignores what happens.
+#[test]
+fn with_close_a_lock_is_held_until_a_command_that_may_not_be_killed_has_ended() {
+    if !geteuid().is_root() {
+        return skip("only root may make a set-user-ID program");
+    }
+    let dir = Directory::new();
+    if !kernel_is_witness() || !plant_set_user_id(&dir, "setpriv") {
+        return;
+    }
+    let args = [
+        "run",
+        "-o",
+        "d.rvf",
+        "./setpriv",
+        "--reuid=0",
+        "--regid=0",
+        "--clear-groups",
+    ];
+    let mut command = dir.command(args.iter().chain(&["sh", "-c", STUBBORN]));
+    if !run_as_ordinary_user(&mut command) {
+        return;
+    }
+    let mut holder = Holder::spawn(command);
+    holder.kill_rvlf();
+    // The guardian has seen the end of rvlf when it has tried to kill the command.
+    let refused = dir.rvlf(&["run", "d.rvf", "true"]);
+    assert_eq!(
+        refused.code(),
+        75,
+        "the command writes on: {}",
+        refused.stderr
+    );
+    holder.close_input();
+    assert_eq!(holder.line(), "wrote on");
+    until("the guardian has ended", || free_after_a_dead_holder(&dir));
+}
+
+#[test]
+fn with_close_the_command_runs_as_without() {
+    let dir = Directory::new();
+    let output = dir.rvlf(&["run", "-o", "d.rvf", "sh", "-c", "echo out; exit 7"]);
+    assert_eq!((output.code(), output.stdout.as_str()), (7, "out\n"));
+    assert_eq!(output.stderr, "");
+    let output = dir.rvlf(&["run", "-o", "d.rvf", "./not-there"]);
+    assert_eq!(output.code(), 127, "{}", output.stderr);
+    assert!(
+        output.stderr.contains("cannot run ./not-there"),
+        "{}",
+        output.stderr
+    );
+    assert!(dir.is_empty(), "the lock is released");
+}
+
+// A daemon that the command leaves behind does not keep the lock.
+#[test]
+fn with_close_a_guardian_that_is_killed_ends_nothing() {
+    let dir = Directory::new();
+    let holder = Holder::running(
+        &dir,
+        &["-o"],
+        &["sh", "-c", "echo ready; read line; echo on"],
+    );
+    kill(guardian(&holder), Signal::SIGKILL).expect("it runs");
+    assert_eq!(
+        dir.rvlf(&["status", "d.rvf"]).code(),
+        1,
+        "held by rvlf itself"
+    );
+    let ended = holder.end();
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "on\n"));
+    assert!(dir.is_empty(), "the lock is released");
+}
+
+#[test]
+fn with_close_a_loss_ends_the_command_and_the_guardian() {
+    let dir = Directory::new();
+    let holder = Holder::running(&dir, &["-o"], &["sh", "-c", STUBBORN]);
+    let guardian = guardian(&holder);
+    fs::remove_file(dir.join("d.rvf.lock")).expect("the lock is held");
+    assert_eq!(holder.ended().code(), 128 + 9);
+    until("the guardian has ended", || kill(guardian, None).is_err());
+}
