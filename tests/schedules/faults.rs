@@ -329,3 +329,25 @@ fn what_a_failed_publish_has_left_is_not_reported_as_reclaimed_from_a_holder() {
     );
     assert!(report.states > 500, "the search is too small: {report:?}");
 }
+
+// E has the kernel lock for the time of its examination, so that A cannot lock the file that it has
+// created: the file stays, empty, and A breaks it when it is old enough.
+#[test]
+fn a_file_that_its_creator_could_not_lock_is_not_reported_as_reclaimed_from_a_holder() {
+    let acquire = |os: &SimSys| {
+        if os.try_acquire().is_err() {
+            os.sleep(Duration::from_secs(3));
+            let lock = os.try_acquire().expect("the file is old enough");
+            assert_eq!(lock.reclaimed(), None, "no holder has died");
+        }
+    };
+    let examine = |os: &SimSys| {
+        let _ = os.record();
+    };
+    let world = World::local().without_unnamed().coarse();
+    let world = world.process("A", 1, acquire);
+    prove(
+        "a creator and 2 examinations",
+        &world.process("E", 2, examine),
+    );
+}
