@@ -1,5 +1,6 @@
 //! A lock, inspected: its state, and the processes that keep it where its record does not name them.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,6 +17,8 @@ pub struct Inspection {
     /// The processes that share the kernel lock and that this user can see. `None` if no process has
     /// it, or if the record names a live holder.
     pub locked_by: Option<Vec<LockingProcess>>,
+    /// The program of the process that the record names, where the kernel shows that it is the holder.
+    pub holder_command: Option<String>,
 }
 
 impl Inspection {
@@ -69,7 +72,12 @@ impl Inspector {
     fn complete(&mut self, file: &LockFile, state: LockState) -> Inspection {
         let holder = state.holder().filter(|holder| is_unnamed(holder));
         let locked_by = holder.map(|holder| self.locked_by(file, holder));
-        Inspection { state, locked_by }
+        let holder_command = state.holder().and_then(command_of);
+        Inspection {
+            state,
+            locked_by,
+            holder_command,
+        }
     }
 
     /// The processes that were found last, if that was lately and for the same hold.
@@ -112,18 +120,37 @@ fn is_unnamed(holder: &Holder) -> bool {
     if holder.verdict().reason() == Reason::KernelLockOutlivesProcess {
         return true;
     }
-    match holder.evidence() {
-        Some(Evidence {
+    holder.evidence().is_some_and(|evidence| {
+        evidence.kernel_lock == KernelLock::HeldElsewhere && start_of_named(evidence).is_none()
+    })
+}
+
+/// The start time of the process that the record names, if the kernel lock and the start time show that
+/// this process is the holder.
+fn start_of_named(evidence: &Evidence) -> Option<u64> {
+    match *evidence {
+        Evidence {
             kernel_lock: KernelLock::HeldElsewhere,
             stamp: Stamp::Same {
                 start_ticks: recorded,
             },
             process: Process::Alive { start_ticks, .. },
             ..
-        }) => start_ticks != recorded,
-        Some(evidence) => evidence.kernel_lock == KernelLock::HeldElsewhere,
-        None => false,
+        } if start_ticks == recorded => Some(recorded),
+        _ => None,
     }
+}
+
+/// One read shows the name and the start time: no later process with the same pid is named.
+fn command_of(holder: &Holder) -> Option<String> {
+    let recorded = start_of_named(holder.evidence()?)?;
+    let stat = fs::read(format!("/proc/{}/stat", holder.record()?.pid())).ok()?;
+    let stat = String::from_utf8_lossy(&stat);
+    // The name may contain parentheses. The state is field 3, the start time field 22. proc_pid_stat(5)
+    let (_, rest) = stat.split_once('(')?;
+    let (command, fields) = rest.rsplit_once(')')?;
+    let started: u64 = fields.split_whitespace().nth(22 - 3)?.parse().ok()?;
+    (started == recorded).then(|| command.to_owned())
 }
 
 /// The machine whose process may have the kernel lock, where another machine's can: a client of the

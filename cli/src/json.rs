@@ -13,6 +13,7 @@ pub fn lock_json(data: &Path, inspection: &Inspection) -> Value {
     let mut object = json!(inspection.state);
     if let Some(object) = object.as_object_mut() {
         object.insert("locked_by".into(), json!(inspection.locked_by));
+        object.insert("holder_command".into(), json!(inspection.holder_command));
         insert_path(object, "data_path", data.as_os_str());
         insert_path(object, "lock_path", lock_path_for(data).as_os_str());
     }

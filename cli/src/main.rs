@@ -13,6 +13,7 @@ mod inspection;
 mod json;
 mod lock_bytes;
 mod messages;
+mod open_locks;
 mod other_process;
 mod progress;
 mod removal;

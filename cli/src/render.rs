@@ -16,26 +16,34 @@ const CONTAINER: &str = " in another container of this machine";
 
 /// The state, its reason and the holder, in one line.
 pub fn line(inspection: &Inspection) -> String {
-    let line = state_line(&inspection.state);
+    let line = with_reason(&inspection.state, summary(inspection));
     match inspection.kept_open() {
         Some(kept_open) => format!("{line}; {kept_open}"),
         None => line,
     }
 }
 
-/// The same without the processes that keep the lock.
+/// The same without what /proc shows of the processes that keep the lock.
 pub fn state_line(state: &LockState) -> String {
+    with_reason(state, state_summary(state, None))
+}
+
+fn with_reason(state: &LockState, summary: String) -> String {
     match state.reason() {
-        Some(reason) => format!("{}: {reason}", summary(state)),
-        None => summary(state),
+        Some(reason) => format!("{summary}: {reason}"),
+        None => summary,
     }
 }
 
 /// The state and the holder, without the reason.
-pub fn summary(state: &LockState) -> String {
+fn summary(inspection: &Inspection) -> String {
+    state_summary(&inspection.state, inspection.holder_command.as_deref())
+}
+
+fn state_summary(state: &LockState, command: Option<&str>) -> String {
     match state {
         LockState::Free => "free".into(),
-        LockState::Held(holder) => held_by(holder),
+        LockState::Held(holder) => held_by(holder, command),
         LockState::Stale(holder) => left_by(holder),
         LockState::Malformed(holder) => {
             let class = match exit::status_for_state(state) {
@@ -53,7 +61,7 @@ pub fn summary(state: &LockState) -> String {
     }
 }
 
-fn held_by(holder: &Holder) -> String {
+fn held_by(holder: &Holder, command: Option<&str>) -> String {
     let held = match (holder.record(), holder.decode_error(), holder.uid()) {
         (Some(record), ..) => {
             let (pid, host) = (record.pid(), record.hostname());
@@ -62,7 +70,9 @@ fn held_by(holder: &Holder) -> String {
                 () if holder.pid_is_another_process() => ", but here this pid is another process,",
                 () => "",
             };
-            format!("held by pid {pid} on {host}{note}")
+            let command = command.map(|name| format!(" ({})", Escaped::text(name)));
+            let command = command.unwrap_or_default();
+            format!("held by pid {pid}{command} on {host}{note}")
         }
         (None, Some(error), _) => format!("held, {error}"),
         (None, None, Some(uid)) => format!("held or left behind by a process of user {uid}"),
@@ -145,7 +155,7 @@ impl Display for Block<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let state = &self.inspection.state;
         let (data, style) = (Escaped::path(self.data), style(state));
-        writeln!(f, "{data}: {style}{}{style:#}", summary(state))?;
+        writeln!(f, "{data}: {style}{}{style:#}", summary(self.inspection))?;
         if matches!(state, LockState::Free) {
             return Ok(());
         }

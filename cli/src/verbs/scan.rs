@@ -1,4 +1,4 @@
-//! `rvlf scan`: lists every RVLF lock below a directory.
+//! `rvlf scan`: lists the RVLF locks that living processes hold, or every one below a directory.
 
 use std::ffi::OsStr;
 use std::fmt::Display;
@@ -9,15 +9,20 @@ use std::path::{Path, PathBuf};
 
 use anstream::stdout;
 use clap::{Args, ValueHint};
+use nix::unistd::geteuid;
 use rvlf::record::DecodeError;
 use rvlf::{Escaped, LockState, Record, lock_path_for};
 
 use crate::inspection::Inspection;
 use crate::lock_bytes::{self, Contents};
 use crate::messages::{self, count};
-use crate::{escape, exit, json, render};
+use crate::{escape, exit, json, open_locks, render};
 
-/// List every RVLF lock below a directory
+/// List the locks of this machine that living processes hold, or every lock below a directory
+///
+/// Without DIR, finds the holders in /proc: as root those of all processes, otherwise those of your own
+/// processes. Holds of deployed RVF clients, which have no kernel lock, and stale locks are only found
+/// below a DIR.
 ///
 /// Opens only regular files whose names end in .lock, and follows no symbolic links. Skips lock
 /// files of other programs, and empty ones, which may belong to any program.
@@ -31,16 +36,17 @@ pub struct Scan {
     /// Remove leftover .rvlf-* files that are older than a minute
     ///
     /// A process that dies while it removes a stale lock leaves such a file.
-    #[arg(long)]
+    #[arg(long, requires = "dir")]
     clean: bool,
 
     /// The directory to search
     #[arg(value_hint = ValueHint::DirPath)]
-    dir: PathBuf,
+    dir: Option<PathBuf>,
 }
 
 const HELP: &str = "\
 EXAMPLES
+  rvlf scan
   rvlf scan /var/lib
   rvlf scan --json . | jq -r 'select(.state == \"stale\") | .data_path'
   rvlf scan --clean data
@@ -62,12 +68,13 @@ pub fn run(args: &Scan) -> io::Result<u8> {
         unreadable: 0,
         removed: 0,
     };
-    let mut directories = vec![args.dir.clone()];
-    while let Some(directory) = directories.pop() {
-        // In reverse: the directory pushed last is searched first.
-        directories.extend(walk.directory(&directory)?.into_iter().rev());
+    match &args.dir {
+        Some(directory) => {
+            walk.tree(directory)?;
+            walk.summarize();
+        }
+        None => walk.open_locks()?,
     }
-    walk.summarize();
     Ok(walk.highest)
 }
 
@@ -112,6 +119,43 @@ impl Listing {
 }
 
 impl Walk<'_> {
+    fn tree(&mut self, directory: &Path) -> io::Result<()> {
+        let mut directories = vec![directory.to_owned()];
+        while let Some(directory) = directories.pop() {
+            // In reverse: the directory pushed last is searched first.
+            directories.extend(self.directory(&directory)?.into_iter().rev());
+        }
+        Ok(())
+    }
+
+    /// Shows the locks that living processes hold. An empty lock file with a kernel lock is that of
+    /// another program, such as flock(1).
+    fn open_locks(&mut self) -> io::Result<()> {
+        let found = match open_locks::search() {
+            Ok(found) => found,
+            Err(error) => {
+                self.report(format_args!(
+                    "/proc: cannot list processes: {error}; name a directory: rvlf scan DIR"
+                ));
+                return Ok(());
+            }
+        };
+        for data in found.paths.iter().filter_map(|path| data_file_for(path)) {
+            self.lock(&data)?;
+        }
+        if found.unreadable > 0 {
+            let processes = count(found.unreadable, "process", "processes");
+            let step = match geteuid().is_root() {
+                true => "",
+                false => "; scan as root to see their locks",
+            };
+            messages::print(format_args!(
+                "skipped {processes} that this user may not examine{step}"
+            ));
+        }
+        Ok(())
+    }
+
     /// Shows the locks in a directory and returns its subdirectories. An error is a failure to
     /// write to standard output.
     fn directory(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {

@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use snapbox::str;
 
-use crate::support::{Directory, Holder, LONG_AGO, assert_reads, finish, run_as_ordinary_user};
+use crate::support::{
+    Directory, Holder, LONG_AGO, STUBBORN, assert_reads, finish, run_as_ordinary_user,
+};
 
 const LEFTOVER: &str = "a/.rvlf-0123456789abcdef";
 const YOUNG: &str = "a/.rvlf-1123456789abcdef";
@@ -125,4 +127,80 @@ fn scan_continues_after_a_directory_that_it_cannot_read() {
     }
     let found = "./open/d: left behind";
     assert!(scanned.stdout.contains(found), "{}", scanned.stdout);
+}
+
+// An operator who asks which locks are held does not know where the data files are. lslocks(8) shows only
+// `#123 (deleted)` for them.
+#[test]
+#[cfg(target_os = "linux")]
+fn scan_without_a_directory_finds_the_locks_of_living_processes() {
+    let dir = Directory::new();
+    let holder = Holder::start(&dir);
+    dir.plant("stale.lock", b"elsewhere", LONG_AGO);
+    dir.write("other.lock", "");
+    let other = fs::File::open(dir.join("other.lock")).expect("it was just written");
+    other.lock().expect("no process has locked it");
+
+    let scanned = dir.rvlf(&["scan"]);
+    let (shown, path) = (&scanned.stdout, dir.path().display());
+    let line = shown
+        .lines()
+        .find(|line| line.starts_with(&format!("{path}/d.rvf: ")));
+    let line = line.unwrap_or_else(|| panic!("{shown}{}", scanned.stderr));
+    let held_by = format!("held by pid {} (rvlf) on ", holder.rvlf_pid());
+    assert!(line.contains(&held_by), "{line}");
+    let of_this_test = shown.matches(&path.to_string()).count();
+    assert_eq!(
+        of_this_test, 1,
+        "neither the stale lock nor that of another program: {shown}"
+    );
+
+    let moved = dir.path().with_extension("moved");
+    fs::rename(dir.path(), &moved).expect("the directory above is writable");
+    let scanned = finish(moved_command(&moved));
+    fs::rename(&moved, dir.path()).expect("the directory above is writable");
+    let line = format!("{}/d.rvf: held by ", moved.display());
+    assert!(
+        scanned.stdout.contains(&line),
+        "{}{}",
+        scanned.stdout,
+        scanned.stderr
+    );
+    holder.end();
+}
+
+#[cfg(target_os = "linux")]
+fn moved_command(directory: &std::path::Path) -> std::process::Command {
+    let mut command = std::process::Command::new(crate::support::RVLF);
+    command.arg("scan").current_dir(directory);
+    command
+        .stdout(std::process::Stdio::piped())
+        .stderr(std::process::Stdio::piped());
+    command
+}
+
+// The holder has ended; its child has the lock and no descriptor of the directory.
+#[test]
+#[cfg(target_os = "linux")]
+fn scan_finds_a_lock_that_was_left_to_a_child() {
+    let dir = Directory::new();
+    let mut holder = Holder::running(&dir, &[], &STUBBORN);
+    let input = holder.take_input();
+    holder.kill_rvlf();
+    let scanned = dir.rvlf(&["scan"]);
+    let line = format!("{}/d.rvf: held by ", dir.path().display());
+    assert!(
+        scanned.stdout.contains(&line),
+        "{}{}",
+        scanned.stdout,
+        scanned.stderr
+    );
+    assert!(scanned.stdout.contains("(sh)"), "{}", scanned.stdout);
+    drop(input);
+}
+
+#[test]
+fn scan_cleans_no_unnamed_directory() {
+    let output = Directory::new().rvlf(&["scan", "--clean"]);
+    assert_eq!(output.code(), 2, "{}", output.stderr);
 }

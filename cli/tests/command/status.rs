@@ -35,7 +35,7 @@ fn the_status_of_a_held_lock_reads_like_this() {
     assert_reads(
         status(&dir, "d.rvf"),
         str![[r#"
-d.rvf: held by pid [..] on [..] for [..] s
+d.rvf: held by pid [..] (rvlf) on [..] for [..] s
   reason     the kernel reports that a process holds it
   since      [..]-[..]-[..] [..]:[..]:[..] +00:00
   refreshed  [..] s ago
