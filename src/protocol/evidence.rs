@@ -51,7 +51,7 @@ struct Memory {
     server_clock: Option<ServerClock>,
 }
 
-/// What the file server's clock showed at a moment of ours.
+/// What the file server's clock showed at a moment of this machine's clock.
 #[derive(Clone, Copy, Debug)]
 struct ServerClock {
     server_ns: u64,
@@ -138,8 +138,8 @@ impl<'a, S: Sys> Gatherer<'a, S> {
         }
     }
 
-    /// How long the file has been watched unchanged: malformed content, and a record whose times lie
-    /// ahead of this machine's clock. Other ages grow with that clock.
+    /// How long the file has been watched unchanged: malformed content, and a record whose times
+    /// lie ahead of this machine's clock. Other ages grow with that clock.
     fn watched(
         &mut self,
         sighting: &Sighting,
@@ -170,9 +170,9 @@ impl<'a, S: Sys> Gatherer<'a, S> {
         unchanged.unchanged_for(stat, prefix, now.since_boot, longest_gap)
     }
 
-    /// Age of the timestamp by this machine's clock, or the time that the record was watched if that
-    /// is more. Where a timestamp is not trusted the judge reads the mtime age, which has that time in
-    /// it.
+    /// Age of the timestamp by this machine's clock, or the time that the record was watched if
+    /// that is more. Where a timestamp is not trusted the judge reads the mtime age, which has that
+    /// time in it.
     fn timestamp_age(&self, record: &Record, now: &Now, watched: Duration) -> Age {
         match Age::at(now.realtime_ns, record.timestamp_ns()) {
             Age::Past(age) => Age::Past(age.max(watched)),
@@ -231,8 +231,8 @@ impl<'a, S: Sys> Gatherer<'a, S> {
     }
 }
 
-/// The class of the content. What a live process has locked is not another program's file: it may be
-/// a record that a stray write has damaged, so it counts as corrupt and row 2 decides.
+/// The class of the content. What a live process has locked is not another program's file: it may
+/// be a record that a stray write has damaged, so it counts as corrupt and row 2 decides.
 fn content_class(record: &Result<Record, DecodeError>, kernel_lock: KernelLock) -> Content {
     match record
         .as_ref()

@@ -37,7 +37,7 @@ pub(super) struct Published<F> {
     pub(super) broken: Option<BrokenLock>,
 }
 
-/// A record of ours.
+/// A record that this process has written.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Recorded {
     pub(super) record: Record,
@@ -108,7 +108,7 @@ impl<S: Sys> Place<S> {
         })))
     }
 
-    /// Whether the path leads to the directory in which our file is.
+    /// Whether the path leads to the directory in which the published file is.
     fn is_at_the_path(&self, unsettled: &Unsettled<'_, S>) -> Result<bool, IoError> {
         match self.entry.path_leads_here() {
             // The numbers may be made up: what the whole path shows decides.
@@ -189,7 +189,7 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// Makes a record of an empty file of ours that has its name already.
+    /// Writes the record into an empty file that this process has created under its name.
     fn fill_created(
         &self,
         file: S::File,
@@ -217,13 +217,13 @@ impl<S: Sys> Place<S> {
         Ok(self.may_name(stat.id)?.then_some(made))
     }
 
-    /// Takes the kernel lock of our file that has its name already; false where there is no flock.
-    /// `None` if an examiner or a breaker does not let go of it.
+    /// Takes the kernel lock of the created file, which has its name already; false where there is
+    /// no flock. `None` if an examiner or a breaker does not let go of it.
     ///
-    /// Without the lock the file is not ours to remove any more: it stays, torn. Breaker B, by a
-    /// clock that was set forward, judges it old, locks it, and sees that the path still names it.
-    /// If we unlinked it now and published another one, B's rename would catch that, and C could
-    /// publish while we hold.
+    /// Without the kernel lock creator A must not remove the file any more: it stays, torn. Breaker
+    /// B, by a clock that was set forward, judges it old, locks it, and sees that the path still
+    /// names it. If A unlinked it now and published another one, B's rename would catch that, and C
+    /// could publish while A holds.
     fn lock_named(&self, file: &S::File) -> Result<Option<bool>, IoError> {
         let mut doubts = self.doubts.iter();
         loop {
@@ -250,8 +250,8 @@ impl<S: Sys> Place<S> {
         let written = sys.write(file, 0, &record.encode());
         written.context("write the record", path)?;
         if options.sync {
-            // With its names where the file system journals them: a directory that this user may not
-            // read cannot be synced.
+            // With its names where the file system journals them: a directory that this user may
+            // not read cannot be synced.
             let synced = sys.sync(file, SyncMode::All);
             synced.context("sync the record", path)?;
             let synced = sys.sync_dir(&self.entry.dir);
@@ -276,7 +276,7 @@ impl<S: Sys> Place<S> {
         let Identity {
             pid, start_ticks, ..
         } = identity.context("identify this process", self.lock_path())?;
-        // Without start ticks a contender could not tell this process from a later one.
+        // Without start ticks a contender could not distinguish this process from a later one.
         let stamp = if has_flock && start_ticks > 0 {
             self.own_key(stat).map(|inode_key| KernelStamp {
                 inode_key,
@@ -293,8 +293,8 @@ impl<S: Sys> Place<S> {
         })
     }
 
-    /// `Ok` if the error of an exclusive create means that another contender was first: EEXIST, and on
-    /// some network mounts EPERM or EACCES with the file there.
+    /// `Ok` if the error of an exclusive create means that another contender was first: EEXIST, and
+    /// on some network mounts EPERM or EACCES with the file there.
     fn ensure_lost_race(&self, error: io::Error) -> Result<(), IoError> {
         let exists = || {
             self.sys()
@@ -303,8 +303,8 @@ impl<S: Sys> Place<S> {
         };
         match error.kind() {
             io::ErrorKind::AlreadyExists => Ok(()),
-            // On a local file system a security policy has refused to open what this call has just made:
-            // the file may be there because of that, and stays as a torn one.
+            // On a local file system a security policy has refused to open what this call has just
+            // made: the file may be there because of that, and stays as a torn one.
             io::ErrorKind::PermissionDenied if !self.entry.is_local() && exists() => Ok(()),
             _ => Err(error).context("create the lock file", self.lock_path()),
         }
@@ -330,8 +330,9 @@ impl<S: Sys> Place<S> {
         self.read_back(unsettled)
     }
 
-    /// Whether the path names the file `id`, as far as an inode number shows it: off local file systems
-    /// a number can change while the file is open (`weed mount`), and the read-back decides.
+    /// Whether the path names the file `id`, as far as an inode number shows it: off local file
+    /// systems a number can change while the file is open (`weed mount`), and the read-back
+    /// decides.
     fn may_name(&self, id: FileId) -> Result<bool, IoError> {
         let named = self.entry.stat()?;
         Ok(named.is_some_and(|stat| !self.entry.is_local() || stat.id == id))
@@ -347,12 +348,14 @@ impl<S: Sys> Place<S> {
             found => found.context(OPERATION, self.lock_path())?,
         };
         let Some(prefix) = found else {
-            // Withdrawn, also where the server has only forgotten our handle: see `fill_created`.
+            // Withdrawn, also where the server has only forgotten the publisher's handle: see
+            // `fill_created`.
             return Ok(None);
         };
         match Record::decode(prefix.bytes()) {
             Ok(record) if record.writer_id() == unsettled.writer_id() => Ok(Some(unsettled)),
-            // Another creator's file; a short one has not been written yet, and ours has been.
+            // Another creator's file; a short one has not been written yet, and the publisher's has
+            // been.
             Ok(_) | Err(DecodeError::Short { .. }) => {
                 unsettled.abandon();
                 Ok(None)
@@ -364,8 +367,8 @@ impl<S: Sys> Place<S> {
 }
 
 /// Whether the file system does not have the call, or a security policy refuses it: a profile of
-/// AppArmor without the rule `l` permits a file to be created and not to be linked. Exclusive create
-/// may work there, and where nothing may be created, its error is the one to report.
+/// AppArmor without the rule `l` permits a file to be created and not to be linked. Exclusive
+/// create may work there, and where nothing may be created, its error is the one to report.
 fn is_unavailable(error: &io::Error) -> bool {
     matches!(
         error.kind(),
