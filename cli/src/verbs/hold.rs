@@ -3,6 +3,8 @@
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -31,7 +33,7 @@ pub struct Hold {
     acquisition: Acquisition,
 
     /// The process for which the lock is held; $$ is the script
-    #[arg(long = "for", value_name = "PID", value_parser = clap::value_parser!(i32).range(2..))]
+    #[arg(long = "for", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pid: i32,
 
     /// This process is the keeper
@@ -101,10 +103,15 @@ fn await_keeper(keeper: &mut Child, events: &Receiver<Event>) -> Result<u8, u8> 
         let event = events.recv().expect("the signal thread does not end");
         match event {
             Event::WorkDone => {
-                let printed = writeln!(io::stdout(), "{pid}");
-                return printed
-                    .map(|()| exit::SUCCESS)
-                    .map_err(|error| failed(&error));
+                return match writeln!(io::stdout(), "{pid}") {
+                    Ok(()) => Ok(exit::SUCCESS),
+                    Err(error) => {
+                        // The caller is told that it does not hold the lock.
+                        let _ = kill(pid, Signal::SIGTERM);
+                        let _ = keeper.wait();
+                        Err(failed(&error))
+                    }
+                };
             }
             Event::Child => {
                 if let Some(status) = keeper.try_wait().map_err(|error| failed(&error))? {
@@ -138,6 +145,7 @@ fn keep(mut args: Hold) -> u8 {
 
 fn keep_until_the_end(args: &mut Hold) -> Result<u8, u8> {
     let script = Pid::from_raw(args.pid);
+    handle_sigterm().map_err(|error| failed(&error))?;
     end_with(script).map_err(|error| {
         messages::print(format_args!(
             "cannot hold the lock for process {script}: {error}"
@@ -153,6 +161,13 @@ fn keep_until_the_end(args: &mut Hold) -> Result<u8, u8> {
     release(lock);
     messages::flush();
     Ok(exit::SUCCESS)
+}
+
+/// SIGTERM ends the keeper, also if the script ignores it: the keeper has inherited that.
+fn handle_sigterm() -> io::Result<()> {
+    // A signal that has a handler is not ignored. `signals::listen` adds the handler that acts.
+    let unread = Arc::new(AtomicBool::new(false));
+    signal_hook::flag::register(Signal::SIGTERM as i32, unread).map(drop)
 }
 
 /// Has this process get SIGTERM when `script` has ended, whether the lock is held by then or not.
@@ -182,11 +197,14 @@ fn wait(script: Pid, kills_on_loss: bool, events: &Receiver<Event>) {
         }
     }
 }
+
 /// Sends SIGTERM to the script and to what it has started. Returns these processes, whose parents may be
 /// gone later.
 fn terminate(script: Pid) -> Vec<OtherProcess> {
     let pids = descendants(script, Ticks::BOOT).into_iter().chain([script]);
     let processes: Vec<_> = pids
+        // A script that is PID 1 of a container has adopted this process.
+        .filter(|pid| *pid != getpid())
         .filter_map(|pid| OtherProcess::open(pid).ok())
         .collect();
     for process in &processes {

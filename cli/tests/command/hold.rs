@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Directory, Holder, RVLF, finish, output_of};
+use crate::support::{Directory, Holder, RVLF, finish, output_of, skip};
 
 /// A script in a process group of its own.
 fn script(dir: &Directory, shell: &str, text: &str) -> Command {
@@ -163,4 +163,49 @@ fn the_lock_of_a_killed_keeper_is_recovered_although_the_script_runs_on() {
     assert_eq!(next.code(), 0);
     assert!(next.stderr.contains("reclaimed from"), "{}", next.stderr);
     script.kill(Signal::SIGKILL);
+}
+
+// A script that ignores SIGTERM has a keeper that inherits that. It kept the lock when the script had
+// ended, and no kill(1) ended it.
+#[test]
+fn the_keeper_of_a_script_that_ignores_signals_ends_with_the_script() {
+    let dir = Directory::new();
+    let text = "trap '' TERM HUP INT
+        keeper=$($RVLF hold --for $$ d.rvf) || exit
+        kill $keeper
+        $RVLF run --wait=60s d.rvf echo free
+        keeper=$($RVLF hold --for $$ --wait=60s d.rvf) || exit";
+    let ended = finish(script(&dir, "sh", text));
+    assert_eq!(ended.stdout, "free\n", "{}", ended.stderr);
+    until("the keeper has removed the lock file", || dir.is_empty());
+}
+
+// The status said that there is no lock, and a keeper that no script knew of held it.
+#[test]
+fn a_hold_that_cannot_print_its_keeper_holds_nothing() {
+    let dir = Directory::new();
+    let text = "$RVLF hold --for $$ d.rvf >/dev/full; echo $?; $RVLF status d.rvf";
+    let ended = finish(script(&dir, "sh", text));
+    assert_eq!(ended.stdout, "125\nd.rvf: free\n", "{}", ended.stderr);
+    assert!(ended.stderr.contains("No space left"), "{}", ended.stderr);
+}
+
+// In a container the script often is PID 1. It adopts its keeper, which must not end itself when it ends
+// what the script has started.
+#[test]
+fn the_script_of_a_container_can_hold_a_lock_and_is_ended_when_the_lock_is_lost() {
+    let dir = Directory::new();
+    let text = "keeper=$($RVLF hold --for $$ d.rvf) || exit
+        sh -c 'trap \"\" TERM; while :; do sleep 1; done' &
+        rm d.rvf.lock; wait $!; echo $?";
+    const CONTAINER: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+    let can_unshare = Command::new("unshare").args(CONTAINER).arg("true").output();
+    if !can_unshare.is_ok_and(|ended| ended.status.success()) {
+        return skip("unshare(1) cannot make a pid namespace here");
+    }
+    let in_container = format!("exec unshare {} sh -c \"$SCRIPT\"", CONTAINER.join(" "));
+    let mut command = script(&dir, "sh", &in_container);
+    command.env("SCRIPT", text);
+    let ended = finish(command);
+    assert_eq!(ended.stdout, "137\n", "{}", ended.stderr);
 }
