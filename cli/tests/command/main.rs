@@ -6,6 +6,7 @@
 )]
 
 mod break_;
+mod chaos;
 mod dump;
 mod exit_status;
 mod foreign;
