@@ -14,7 +14,7 @@ use crate::{exit, messages};
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub struct Man {
-    /// Print the page of this verb, such as run or table list
+    /// Print the page of this verb, such as run, table list or table-list
     verb: Vec<String>,
 }
 
@@ -30,7 +30,8 @@ EXIT STATUS
 
 pub fn run(args: &Man, mut command: Command) -> io::Result<u8> {
     command.build();
-    let mut verbs = args.verb.iter();
+    // A page has the name rvlf-table-list.
+    let mut verbs = args.verb.iter().flat_map(|verb| verb.split('-'));
     let described = verbs.try_fold(&command, |command, verb| command.find_subcommand(verb));
     let Some(described) = described else {
         let verb = args.verb.join(" ");
@@ -44,14 +45,33 @@ pub fn run(args: &Man, mut command: Command) -> io::Result<u8> {
 fn page(command: Command) -> io::Result<Vec<u8>> {
     let help = command.get_after_help().map(ToString::to_string);
     // The generator would join the lines of this help under the heading EXTRA.
-    let command = command.after_help(None::<&str>);
+    let mut command = command.after_help(None::<&str>);
+    let usage = command.render_usage().to_string();
     let source = concat!("rvlf ", env!("CARGO_PKG_VERSION"));
+    let has_verbs = command.has_subcommands();
+    let generator = Page::new(command).source(source);
     let mut page = Vec::new();
-    Page::new(command).source(source).render(&mut page)?;
+    generator.render_title(&mut page)?;
+    generator.render_name_section(&mut page)?;
+    synopsis(&usage).to_writer(&mut page)?;
+    generator.render_description_section(&mut page)?;
+    generator.render_options_section(&mut page)?;
+    if has_verbs {
+        generator.render_subcommands_section(&mut page)?;
+    }
     if let Some(help) = help {
         sections(&help).to_writer(&mut page)?;
     }
     Ok(page)
+}
+
+/// The usage line of the help. The generator would leave out that COMMAND has arguments, and `--`.
+fn synopsis(usage: &str) -> Roff {
+    let usage = usage.strip_prefix("Usage: ").unwrap_or(usage);
+    let mut roff = Roff::new();
+    roff.control("SH", ["SYNOPSIS"]);
+    roff.text([roman(usage)]);
+    roff
 }
 
 /// Turns a help text with sections such as EXAMPLES and EXIT STATUS into roff. A line without

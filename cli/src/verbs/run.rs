@@ -25,7 +25,7 @@ use crate::{exit, inspection, messages, sigpipe, stopped};
 /// of the lock file in RVLF_LOCK_PATH and the id of this hold in RVLF_WRITER_ID. When COMMAND ends,
 /// rvlf releases the lock, or leaves it to the processes that still have the descriptor.
 #[derive(Args)]
-#[command(after_help = HELP)]
+#[command(after_help = HELP, override_usage = "rvlf run [OPTIONS] <DATA> [--] <COMMAND>...")]
 pub struct Run {
     #[command(flatten)]
     acquisition: Acquisition,

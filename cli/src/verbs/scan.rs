@@ -18,7 +18,7 @@ use crate::lock_bytes::{self, Contents};
 use crate::messages::{self, count};
 use crate::{escape, exit, json, open_locks, render};
 
-/// List the locks of this machine that living processes hold, or every lock below a directory
+/// List the locks that processes of this machine hold, or every lock below a directory
 ///
 /// Without DIR, finds the holders in /proc: as root those of all processes, otherwise those of your own
 /// processes. Holds of deployed RVF clients, which have no kernel lock, and stale locks are only found

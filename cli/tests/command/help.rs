@@ -23,6 +23,17 @@ fn pages() -> impl Iterator<Item = Option<&'static str>> {
     std::iter::once(None).chain(VERBS.map(Some))
 }
 
+fn help(dir: &Directory, verb: Option<&str>) -> String {
+    let words = verb.unwrap_or_default().split_ascii_whitespace();
+    let args: Vec<&str> = words.chain(["--help"]).collect();
+    dir.rvlf(&args).stdout
+}
+
+fn usage(help: &str) -> &str {
+    let line = help.lines().find_map(|line| line.strip_prefix("Usage: "));
+    line.expect("a help text has a usage line")
+}
+
 /// Feeds a program, and returns its complaints; `None` if the program is not installed.
 fn complaints(command: &mut Command, input: &str) -> Option<String> {
     command.stdin(Stdio::piped()).stdout(Stdio::null());
@@ -63,6 +74,9 @@ fn every_verb_of_table_has_a_manual_page() {
         let page = dir.rvlf(&["man", "table", verb]);
         let title = format!(".TH rvlf-table-{verb} 1");
         assert!(page.stdout.contains(&title), "{verb}: {}", page.stdout);
+        // By the name of the page.
+        let same = dir.rvlf(&["man", &format!("table-{verb}")]);
+        assert_eq!(same.stdout, page.stdout, "{verb}: {}", same.stderr);
     }
 }
 
@@ -81,6 +95,10 @@ fn manual_pages_are_well_formed() {
             let heading = format!(".SH {section}");
             assert!(page.contains(&heading), "{verb:?} has {section}");
         }
+        let help = help(&dir, verb);
+        let usage = usage(&help);
+        let synopsis = format!(".SH SYNOPSIS\n{}\n", usage.replace('-', "\\-"));
+        assert!(page.contains(&synopsis), "{synopsis} is not in {page}");
         let mut groff = Command::new("groff");
         let complaints = complaints(groff.args(["-man", "-Tutf8", "-ww"]), &page);
         assert_eq!(complaints.unwrap_or_default(), "", "{verb:?}");

@@ -7,6 +7,7 @@
 
 mod break_;
 mod chaos;
+mod document;
 mod dump;
 mod exit_status;
 mod foreign;
@@ -25,5 +26,6 @@ mod status;
 mod support;
 #[cfg(target_os = "linux")]
 mod table;
+mod tasks;
 mod terminal;
 mod wait;
