@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::error::{AcquireError, HoldError, IoError};
-use crate::judge::StalePolicy;
+use crate::judge::{FileSystem, StalePolicy};
 use crate::loss::{Lost, OnLost};
 use crate::protocol::keepalive::{self, REFRESH_INTERVAL, Registration};
 use crate::protocol::{
@@ -348,6 +348,28 @@ impl WriterLock {
     /// the time could not be written: the lock is still held, and the call may be repeated.
     pub fn refresh(&self) -> Result<(), HoldError> {
         self.held.refresh()
+    }
+
+    /// Whether the lock is on a local file system, where the kernel witnesses the death of its holder.
+    /// Elsewhere a call such as [`release`](WriterLock::release) may hang with the mount.
+    ///
+    /// No system call.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("log");
+    /// use rvlf::judge::FileSystem;
+    ///
+    /// let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// if lock.file_system() == FileSystem::NotLocal {
+    ///     eprintln!("other hosts may see this lock for 300 s if this one fails");
+    /// }
+    /// # lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn file_system(&self) -> FileSystem {
+        self.held.place.file_system()
     }
 
     /// Releases the lock: unlinks the lock file, then closes it.

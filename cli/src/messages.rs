@@ -1,71 +1,82 @@
 //! Messages on standard error: one line each, which begins with `rvlf: `.
 
+use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::sync::OnceLock;
-use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::Duration;
+use std::os::fd::AsFd;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rvlf::Escaped;
-
-use crate::thread;
 
 /// The time that the reader of standard error has at the end to read what is left.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Where messages go once they are printed in the background.
-static BACKGROUND: OnceLock<Sender<Message>> = OnceLock::new();
+/// What a pipe takes without blocking once poll(2) calls it writable. pipe(7), `PIPE_BUF`
+const CHUNK: usize = 4096;
 
-enum Message {
-    Line(String),
-    /// Answered when all lines before it are written.
-    Flush(Sender<()>),
-}
+/// Lines that could not be written yet. `None`: lines are written at once, and may block.
+static WAITING: Mutex<Option<VecDeque<Vec<u8>>>> = Mutex::new(None);
 
 pub fn print(message: impl Display) {
     let line = format!("rvlf: {}\n", Escaped::text(&message.to_string()));
-    match BACKGROUND.get() {
-        // The thread receives until this process ends.
-        Some(background) => drop(background.send(Message::Line(line))),
-        None => write(&line),
+    match &mut *waiting() {
+        Some(lines) => {
+            lines.push_back(line.into_bytes());
+            write_waiting(lines, Duration::ZERO);
+        }
+        None => write(line.as_bytes()),
     }
 }
 
-/// Has a thread write all messages from now on: a pipe that no process reads must not keep the caller
-/// from what it has to do next.
-///
-/// # Errors
-///
-/// No thread can be started.
-pub fn print_in_background() -> io::Result<()> {
-    let (sender, messages) = channel();
-    thread::spawn("rvlf-messages", move || write_all(&messages))?;
-    BACKGROUND.get_or_init(|| sender);
-    Ok(())
+/// From now on a message that would block waits for the next one, or for [`flush`]: a pipe that no
+/// process reads must not keep the caller from what it has to do next.
+pub fn never_block() {
+    waiting().get_or_insert_default();
 }
 
-/// Waits until all messages are written, for [`PATIENCE`] at most.
+/// Writes all messages that wait, for [`PATIENCE`] at most.
 pub fn flush() {
-    if let Some(background) = BACKGROUND.get() {
-        let (written, is_written) = channel();
-        let _ = background.send(Message::Flush(written));
-        let _ = is_written.recv_timeout(PATIENCE);
+    if let Some(lines) = &mut *waiting() {
+        write_waiting(lines, PATIENCE);
     }
 }
 
-fn write_all(messages: &Receiver<Message>) {
-    for message in messages {
-        match message {
-            Message::Line(line) => write(&line),
-            Message::Flush(written) => drop(written.send(())),
+fn waiting() -> MutexGuard<'static, Option<VecDeque<Vec<u8>>>> {
+    WAITING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Writes lines until that would block for longer than `patience`.
+fn write_waiting(lines: &mut VecDeque<Vec<u8>>, patience: Duration) {
+    let deadline = Instant::now() + patience;
+    while let Some(line) = lines.front_mut() {
+        let left = deadline.saturating_duration_since(Instant::now());
+        if !is_writable_within(left) {
+            return;
+        }
+        let rest = line.split_off(CHUNK.min(line.len()));
+        write(line);
+        *line = rest;
+        if line.is_empty() {
+            lines.pop_front();
         }
     }
 }
 
+/// A closed pipe is writable: the write fails at once.
+fn is_writable_within(timeout: Duration) -> bool {
+    let stderr = io::stderr();
+    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
+    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
+    // A file that poll(2) does not know is written to.
+    !matches!(poll(&mut fds, timeout), Ok(0))
+}
+
 /// One write, so that the lines of several processes do not mix.
-fn write(line: &str) {
+fn write(line: &[u8]) {
     // If it fails, no other way is left to report that.
-    let _ = io::stderr().write_all(line.as_bytes());
+    let _ = io::stderr().write_all(line);
 }
 
 /// `1 file`, `2 files`.

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::{DOUBTS, Result};
 use crate::alias::Alias;
-use crate::judge::KernelLock;
+use crate::judge::{FileSystem, KernelLock};
 use crate::record::{DecodeError, Record};
 use crate::sys::entry::{Entry, present};
 use crate::sys::hooks::sabotaged;
@@ -188,6 +188,10 @@ impl<S: Sys> Place<S> {
             prefix = self.sys().read(file)?;
         }
         Ok(prefix)
+    }
+
+    pub(crate) fn file_system(&self) -> FileSystem {
+        self.entry.file_system
     }
 
     pub(super) fn flock(&self, file: &S::File, operation: Flock) -> Result<KernelLock, IoError> {

@@ -153,7 +153,7 @@ fn keep_until_the_end(args: &mut Hold) -> Result<u8, u8> {
         exit::RVLF_FAILED
     })?;
     let (lock, (_sender, events)) = args.acquisition.acquire()?;
-    messages::print_in_background().map_err(|error| failed(&error))?;
+    messages::never_block();
     // Fails if the process that started this one is gone: then no script knows of the lock.
     let printed = writeln!(io::stdout(), "held");
     printed.map_err(|error| failed(&error))?;

@@ -8,7 +8,10 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 use nix::unistd::Pid;
-use rvlf::{CancelToken, Escaped, HoldError, LockFile, Released, WriterLock, lock_path_for};
+use rvlf::judge::FileSystem;
+use rvlf::{
+    CancelToken, Escaped, HoldError, LockFile, ReleaseError, Released, WriterLock, lock_path_for,
+};
 
 use super::acquisition::{self, Acquisition, failed};
 use crate::descendants::{Ticks, adopt_orphans};
@@ -77,7 +80,7 @@ pub fn run(mut args: Run) -> u8 {
 /// Every failure is printed where it happens. The error is the exit status for it.
 fn run_locked(args: &mut Run) -> Result<u8, u8> {
     let (lock, channel) = args.acquisition.acquire()?;
-    messages::print_in_background().map_err(|error| failed(&error))?;
+    messages::never_block();
     let status = run_holding(lock, args, &channel);
     messages::flush();
     status
@@ -198,24 +201,20 @@ fn failed_to(operation: &str, error: &io::Error) -> u8 {
 
 /// Returns whether the lock was held until now and is released, or left to processes that the command
 /// has started. The error is the exit status if a signal ended the release, which may hang with its
-/// file system.
+/// mount.
 fn release(lock: WriterLock, args: &Run, channel: &Events) -> Result<bool, u8> {
-    let patience = match args.wait_children {
-        true => Duration::MAX,
-        false => Duration::ZERO,
+    let released = match lock.file_system() {
+        // Costs a thread, so only where the call may take long.
+        FileSystem::Local { .. } if !args.wait_children => lock.release().map_err(Box::new),
+        _ => release_on_a_thread(lock, args.wait_children, channel)?,
     };
-    let cancel = CancelToken::new();
-    let token = cancel.clone();
-    let work = move || lock.release_within(patience, &token).map_err(Box::new);
-    let ended = progress::finish_work(channel, &cancel, work);
-    let error = match ended.map_err(|error| failed(&error))? {
-        Ended::Done(Ok(Released::Free)) => return Ok(true),
-        Ended::Done(Ok(Released::StillOpen)) => {
+    let error = match released {
+        Ok(Released::Free) => return Ok(true),
+        Ok(Released::StillOpen) => {
             report_left_open(&args.acquisition.data);
             return Ok(true);
         }
-        Ended::Done(Err(error)) => error,
-        Ended::BySignal(signal) => return Err(exit::status_for_signal(signal as i32)),
+        Err(error) => error,
     };
     messages::print(&error);
     if let HoldError::Io(_) = error.error {
@@ -223,6 +222,25 @@ fn release(lock: WriterLock, args: &Run, channel: &Events) -> Result<bool, u8> {
         messages::print("the next writer that may remove the lock file recovers the lock");
     }
     Ok(false)
+}
+
+fn release_on_a_thread(
+    lock: WriterLock,
+    waits_for_children: bool,
+    channel: &Events,
+) -> Result<Result<Released, Box<ReleaseError>>, u8> {
+    let patience = match waits_for_children {
+        true => Duration::MAX,
+        false => Duration::ZERO,
+    };
+    let cancel = CancelToken::new();
+    let token = cancel.clone();
+    let work = move || lock.release_within(patience, &token).map_err(Box::new);
+    let ended = progress::finish_work(channel, &cancel, work);
+    match ended.map_err(|error| failed(&error))? {
+        Ended::Done(released) => Ok(released),
+        Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
+    }
 }
 
 fn report_left_open(data: &Path) {

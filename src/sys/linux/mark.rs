@@ -7,7 +7,7 @@
 #![allow(unsafe_code, reason = "F_SETSIG and F_GETSIG, which nix does not have")]
 
 use std::os::fd::{AsRawFd, BorrowedFd};
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
 use nix::errno::Errno;
 use nix::libc::{c_int, fcntl};
@@ -25,11 +25,15 @@ const MARKS: u8 = 28;
 /// opened with O_PATH (EBADF), and in emulations of Linux.
 pub(in crate::sys) fn mark(descriptor: BorrowedFd<'_>) -> Option<u8> {
     static NEXT: AtomicU8 = AtomicU8::new(0);
+    /// Whether this system has kept a mark: then it keeps the next ones, too.
+    static ARE_KEPT: AtomicBool = AtomicBool::new(false);
     let mark = 1 + NEXT.fetch_add(1, Ordering::Relaxed) % MARKS;
     let number = descriptor.as_raw_fd();
     // SAFETY: the call takes three integers and touches no memory of this process.
     let set = unsafe { fcntl(number, F_SETSIG, c_int::from(mark)) };
-    (set == 0 && is_marked(descriptor, mark)).then_some(mark)
+    let is_kept = set == 0 && (ARE_KEPT.load(Ordering::Relaxed) || is_marked(descriptor, mark));
+    ARE_KEPT.fetch_or(is_kept, Ordering::Relaxed);
+    is_kept.then_some(mark)
 }
 
 /// Whether the open file description has this mark. Async-signal-safe; no I/O.
