@@ -1,6 +1,8 @@
 //! `rvlf hold`: holds a lock for the rest of a script.
 
+use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::RawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
@@ -59,7 +61,10 @@ const GRACE: Duration = Duration::from_secs(5);
 
 pub fn run(args: Hold) -> io::Result<u8> {
     let (Ok(status) | Err(status)) = match args.keeper {
-        true => Ok(keep(args)),
+        true => {
+            close_inherited();
+            Ok(keep(args))
+        }
         false => start_keeper(),
     };
     Ok(status)
@@ -134,6 +139,21 @@ fn exit_status(status: ExitStatus) -> u8 {
         (Some(code), _) => code,
         (None, Some(signal)) => exit::status_for_signal(signal),
         (None, None) => exit::RVLF_FAILED,
+    }
+}
+
+/// Closes what the script has open besides its standard streams. A lock of flock(1), or of an `rvlf run`
+/// around the script, would be held by the keeper as well, after the script has let it go.
+fn close_inherited() {
+    let entries = fs::read_dir("/proc/self/fd")
+        .into_iter()
+        .flatten()
+        .flatten();
+    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<RawFd>().ok();
+    // The descriptor of the directory itself is among them, and closed before the loop.
+    let descriptors: Vec<_> = entries.filter_map(number).collect();
+    for descriptor in descriptors.into_iter().filter(|number| *number > 2) {
+        let _ = nix::unistd::close(descriptor);
     }
 }
 

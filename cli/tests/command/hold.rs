@@ -209,3 +209,16 @@ fn the_script_of_a_container_can_hold_a_lock_and_is_ended_when_the_lock_is_lost(
     let ended = finish(command);
     assert_eq!(ended.stdout, "137\n", "{}", ended.stderr);
 }
+
+// The keeper inherited the descriptor 9, and kept the lock that the script had let go.
+#[test]
+fn the_keeper_keeps_no_other_lock_of_the_script() {
+    let dir = Directory::new();
+    let text = "exec 9>other; flock 9
+        keeper=$($RVLF hold --for $$ d.rvf) || exit
+        exec 9>&-; flock -n other echo free
+        $RVLF run outer.rvf sh -c '$RVLF hold --for $1 inner.rvf >/dev/null' sh $$
+        $RVLF status outer.rvf";
+    let ended = finish(script(&dir, "bash", text));
+    assert_eq!(ended.stdout, "free\nouter.rvf: free\n", "{}", ended.stderr);
+}
