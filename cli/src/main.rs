@@ -109,7 +109,7 @@ fn dispatch(verb: Verb) -> io::Result<u8> {
         Verb::Dump(args) => dump::run(&args),
         Verb::Scan(args) => scan::run(&args),
         Verb::Table(args) => table::run(&args),
-        Verb::Completions(args) => completions::run(&args, Cli::command()),
+        Verb::Completions(args) => completions::run(&args, &Cli::command()),
         Verb::Man(args) => man::run(&args, Cli::command()),
     }
 }

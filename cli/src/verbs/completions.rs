@@ -2,7 +2,7 @@
 
 use std::io::{self, Write};
 
-use clap::{Args, Command};
+use clap::{Arg, Args, Command};
 use clap_complete::Shell;
 
 use crate::exit;
@@ -25,10 +25,43 @@ EXIT STATUS
   2  usage error
   5  operating system error";
 
-pub fn run(args: &Completions, mut command: Command) -> io::Result<u8> {
+pub fn run(args: &Completions, command: &Command) -> io::Result<u8> {
     // The generator panics if its output fails, for example at a closed pipe.
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut command, "rvlf", &mut script);
+    clap_complete::generate(args.shell, &mut visible(command), "rvlf", &mut script);
+    script.extend(completion_of_command(args.shell, command).into_bytes());
     io::stdout().write_all(&script)?;
     Ok(exit::SUCCESS)
+}
+
+/// The generator would offer hidden verbs as well.
+fn visible(command: &Command) -> Command {
+    let verbs = command.get_subcommands().filter(|verb| !verb.is_hide_set());
+    Command::new("rvlf")
+        .version(env!("CARGO_PKG_VERSION"))
+        .subcommands(verbs.cloned())
+}
+
+/// Completes COMMAND of `run` and its arguments as the shell completes them elsewhere. The generator does
+/// that for zsh.
+fn completion_of_command(shell: Shell, command: &Command) -> String {
+    let (script, separator) = match shell {
+        Shell::Bash => (include_str!("completions/command.bash"), " | "),
+        Shell::Fish => (include_str!("completions/command.fish"), " "),
+        _ => return String::new(),
+    };
+    let run = command.find_subcommand("run").expect("run is a verb");
+    let options = run.get_arguments().filter(|arg| takes_next_word(arg));
+    let names = options.flat_map(|option| {
+        let short = option.get_short().map(|short| format!("-{short}"));
+        let long = option.get_long().map(|long| format!("--{long}"));
+        short.into_iter().chain(long)
+    });
+    let names: Vec<String> = names.collect();
+    script.replace("@WITH_VALUE@", &names.join(separator))
+}
+
+/// Whether the word after the option is its value. The scripts know `--wait 5s`.
+fn takes_next_word(arg: &Arg) -> bool {
+    !arg.is_positional() && arg.get_action().takes_values() && !arg.is_require_equals_set()
 }

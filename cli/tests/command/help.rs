@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use crate::support::{Directory, finish};
+use crate::support::{Directory, RVLF, finish};
 
 const VERBS: [&str; 10] = [
     "run",
@@ -60,11 +60,80 @@ fn completions_parse() {
         assert_eq!(output.code(), 0, "{shell}: {}", output.stderr);
         let script = output.stdout;
         assert!(script.contains("no-keepalive"), "{shell}: the options");
+        assert!(!script.contains("stopped"), "{shell}: a hidden verb");
         if ["bash", "zsh", "fish"].contains(&shell) {
             let complaints = complaints(Command::new(shell).arg("-n"), &script);
             assert_eq!(complaints.unwrap_or_default(), "", "{shell}");
         }
     }
+}
+
+/// What a shell with the completion script offers at the end of a line. `None` if it is not installed.
+fn offered(shell: &str, words: &[&str]) -> Option<String> {
+    let program = match shell {
+        "bash" => {
+            r#"source <("$RVLF" completions bash)
+            COMP_WORDS=("$@") COMP_CWORD=$(($# - 1))
+            _rvlf_with_command rvlf "${COMP_WORDS[COMP_CWORD]}"
+            printf '%s\n' "${COMPREPLY[@]}""#
+        }
+        _ => r#""$RVLF" completions fish | source; complete -C "$argv""#,
+    };
+    let mut command = Command::new(shell);
+    match shell {
+        "bash" => command.args(["-c", program, "bash"]),
+        _ => command.args(["--no-config", "-c", program]),
+    };
+    let output = command.args(words).env("RVLF", RVLF).output();
+    let Ok(output) = output else {
+        eprintln!("not checked: {shell} is not installed");
+        return None;
+    };
+    let complaints = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(complaints, "", "{shell}: {words:?}");
+    Some(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+// Wrapped by rvlf, a command that is typed every day was no longer completed.
+#[test]
+fn completions_offer_commands_after_the_data_file() {
+    for shell in ["bash", "fish"] {
+        for options in [
+            &[][..],
+            &["-q"],
+            &["-w", "5"],
+            &["--wait"],
+            &["--wait", "5s"],
+        ] {
+            for separator in [&[][..], &["--"]] {
+                let start = [&["rvlf", "run"], options].concat();
+                let words = [&start[..], &["d.rvf"], separator, &["gre"]].concat();
+                let is_offered = |words: &[&str], word: &str| {
+                    offered(shell, words).is_none_or(|offered| {
+                        offered
+                            .lines()
+                            .any(|line| line.split('\t').next() == Some(word))
+                    })
+                };
+                assert!(is_offered(&words, "grep"), "{shell}: {words:?}");
+                let options = [&start[..], &["--on-l"]].concat();
+                assert!(is_offered(&options, "--on-lost"), "{shell}: {options:?}");
+            }
+        }
+        let data = offered(shell, &["rvlf", "run", "gre"]).unwrap_or_default();
+        assert!(
+            !data.contains("grep"),
+            "{shell}: DATA is no command: {data}"
+        );
+    }
+}
+
+// zsh needs a terminal to complete.
+#[test]
+fn the_completion_of_zsh_completes_the_command_as_a_command() {
+    let script = Directory::new().rvlf(&["completions", "zsh"]).stdout;
+    let line = "'*::command -- The command and its arguments:_cmdambivalent'";
+    assert!(script.contains(line), "{script}");
 }
 
 #[test]
