@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::aside::{aside_name, is_rvlf_content};
 use super::evidence::Sighting;
 use super::examine::{Examination, ExaminedLock};
-use super::{Place, Result};
+use super::{Error, Place, Result, is_replaced};
 use crate::judge::{Age, KernelLock, StalePolicy};
 use crate::record::Record;
 use crate::sys::entry::present;
@@ -82,9 +82,13 @@ impl<S: Sys> Examination<'_, S> {
     /// Removes the examined lock if, checked again under the exclusive kernel lock, it is still the
     /// file that was judged, and still stale.
     pub(super) fn break_lock(&mut self, mut lock: ExaminedLock<S>) -> Result<BreakStep> {
+        let is_local = self.place.entry.is_local();
         match self.break_examined(&mut lock) {
             // A breaker on another host was quicker.
             Err(error) if error.is_gone() => Ok(BreakStep::Changed),
+            Err(Error::Io(error)) if !is_local && is_replaced(&error.source) => {
+                Ok(BreakStep::Changed)
+            }
             outcome => outcome,
         }
     }

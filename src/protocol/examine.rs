@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::evidence::{Gatherer, Purpose, Sighting};
 use super::wait::Pauses;
-use super::{Contention, Error, Place, ROUNDS, Result};
+use super::{Contention, Error, Place, ROUNDS, Result, is_replaced};
 use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{Age, KernelLock, OwnHold, Reason, StalePolicy, judge};
 use crate::record::{DecodeError, RECORD_LEN, Record};
@@ -157,6 +157,10 @@ impl<'a, S: Sys> Examination<'a, S> {
             // Only a lease makes an open that does not block fail so. fcntl(2)
             Err(error) if error.source.kind() == io::ErrorKind::WouldBlock => {
                 return Ok(Some(LockFileState::Unreadable(Contention::leased())));
+            }
+            // Not another look at once, which would keep the replaced file open.
+            Err(error) if !place.entry.is_local() && is_replaced(&error.source) => {
+                return Ok(Some(LockFileState::Contended));
             }
             opened => opened?,
         };

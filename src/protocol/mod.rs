@@ -129,6 +129,12 @@ fn is_gone(error: &io::Error) -> bool {
     )
 }
 
+/// Whether open(2) says that another mount has replaced the file which this one remembers: EINVAL on
+/// SMB, for as long as processes of this mount have the replaced file open.
+fn is_replaced(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
+}
+
 /// Between 3/4 and 5/4 of `pause`, so that many contenders do not come all at once.
 fn jittered<S: Sys>(sys: &S, pause: Duration) -> Duration {
     let random = sys.random().map_or(0x80, |[byte, ..]| byte);

@@ -8,7 +8,7 @@ use std::time::Duration;
 use super::breaking::BrokenLock;
 use super::release::PathOwner;
 use super::unsettled::Unsettled;
-use super::{Place, Result, SETTLE, is_gone};
+use super::{Place, Result, SETTLE, is_gone, is_replaced};
 use crate::judge::KernelLock;
 use crate::record::{DecodeError, KernelStamp, Record, WriterId};
 use crate::sys::entry::Entry;
@@ -344,7 +344,7 @@ impl<S: Sys> Place<S> {
         const OPERATION: &str = "read the lock file back";
         self.settle(READ_BACK_DELAY);
         let found = match self.read_locked(Some(unsettled.file()), unsettled.id()) {
-            Err(error) if is_gone(&error) => None,
+            Err(error) if is_gone(&error) || is_replaced(&error) => None,
             found => found.context(OPERATION, self.lock_path())?,
         };
         let Some(prefix) = found else {

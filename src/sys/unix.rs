@@ -122,22 +122,17 @@ impl Sys for Host {
             Access::Read => OFlag::O_RDONLY,
             Access::ReadWrite => OFlag::O_RDWR,
         };
+        let flags = flags | SAFE | platform::varied_flags();
         let dir = dir.get()?;
         let mut retries = 0;
         let mut was_invalid = false;
         loop {
-            match openat(
-                dir,
-                name,
-                flags | SAFE | platform::varied_flags(),
-                Mode::empty(),
-            ) {
+            match openat(dir, name, flags, Mode::empty()) {
                 Ok(file) => return Descriptor::new(file.into()),
                 Err(Errno::EINTR) => {}
-                // SMB, when another mount has replaced the file that this one remembers: once, or for as
-                // long as this process has the replaced file open.
+                // SMB, when another mount has replaced the file that this one remembers: once, or until
+                // every process of this mount has closed it, and a second longer.
                 Err(Errno::EINVAL) if !was_invalid => was_invalid = true,
-                Err(Errno::EINVAL) => return Err(Errno::ESTALE.into()),
                 Err(Errno::EWOULDBLOCK) if retries < LEASE_RETRIES => {
                     retries += 1;
                     std::thread::sleep(LEASE_PAUSE);

@@ -77,11 +77,18 @@ pub(super) const SEARCH_ONLY: Option<OFlag> = Some(OFlag::O_PATH);
 pub(super) fn varied_flags() -> OFlag {
     static OPENS: AtomicU32 = AtomicU32::new(0);
     let opens = OPENS.fetch_add(1, Ordering::Relaxed);
-    match std::process::id().wrapping_add(opens) % 3 {
+    let varied = std::process::id().wrapping_add(opens);
+    let synced = match varied % 3 {
         0 => OFlag::empty(),
         1 => OFlag::O_DSYNC,
         _ => OFlag::O_SYNC,
-    }
+    };
+    // Has no effect in open(2).
+    let signals = match varied / 3 % 2 {
+        0 => OFlag::empty(),
+        _ => OFlag::O_ASYNC,
+    };
+    synced | signals
 }
 
 pub(super) fn create_unnamed(dir: &File, mode: Mode) -> io::Result<File> {
