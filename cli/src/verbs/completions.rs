@@ -29,9 +29,26 @@ pub fn run(args: &Completions, command: &Command) -> io::Result<u8> {
     // The generator panics if its output fails, for example at a closed pipe.
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut visible(command), "rvlf", &mut script);
-    script.extend(completion_of_command(args.shell, command).into_bytes());
-    io::stdout().write_all(&script)?;
+    let mut script = String::from_utf8(script).expect("the generator writes text");
+    match args.shell {
+        Shell::Bash => script += &completion_of_command(BASH, " | ", command),
+        Shell::Fish => script += &completion_of_command(FISH, " ", command),
+        Shell::Zsh => script = for_zsh(&script),
+        _ => {}
+    }
+    io::stdout().write_all(script.as_bytes())?;
     Ok(exit::SUCCESS)
+}
+
+const BASH: &str = include_str!("completions/command.bash");
+const FISH: &str = include_str!("completions/command.fish");
+
+/// The generator takes DATA for the command whose arguments are completed, and the word after `--wait` for
+/// its value. zshcompsys(1), _arguments: `*:::`, `=-`
+fn for_zsh(script: &str) -> String {
+    script
+        .replace("'*::command -- ", "'*:::command -- ")
+        .replace("--wait=[", "--wait=-[")
 }
 
 /// The generator would offer hidden verbs as well.
@@ -42,14 +59,8 @@ fn visible(command: &Command) -> Command {
         .subcommands(verbs.cloned())
 }
 
-/// Completes COMMAND of `run` and its arguments as the shell completes them elsewhere. The generator does
-/// that for zsh.
-fn completion_of_command(shell: Shell, command: &Command) -> String {
-    let (script, separator) = match shell {
-        Shell::Bash => (include_str!("completions/command.bash"), " | "),
-        Shell::Fish => (include_str!("completions/command.fish"), " "),
-        _ => return String::new(),
-    };
+/// Completes COMMAND of `run` and its arguments as the shell completes them elsewhere.
+fn completion_of_command(script: &str, separator: &str, command: &Command) -> String {
     let run = command.find_subcommand("run").expect("run is a verb");
     let options = run.get_arguments().filter(|arg| takes_next_word(arg));
     let names = options.flat_map(|option| {

@@ -1,6 +1,9 @@
 //! Help texts, manual pages and completion scripts.
 
+use std::fs::{self, Permissions};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
 use crate::support::{Directory, RVLF, finish};
@@ -128,12 +131,56 @@ fn completions_offer_commands_after_the_data_file() {
     }
 }
 
-// zsh needs a terminal to complete.
+/// Types each argument and the tab key on a terminal, and prints the line that results.
+const TYPE_IN_ZSH: &str = r#"
+zmodload zsh/zpty
+zpty -b terminal zsh -f -i
+zpty -w terminal 'show() { print -r -- "<$BUFFER>"; zle kill-buffer }; zle -N show; bindkey "^X" show
+    bindkey "^I" complete-word; fpath=($PWD $fpath); autoload -Uz compinit; compinit -D -u'
+for line in "$@"; do
+    zpty -w -n terminal "$line"$'\t\C-x'
+    zpty -r -m terminal shown "*<${line%% *} *>*"
+    print -r -- "$shown"
+done
+zpty -d terminal
+"#;
+
+// zsh completes on a terminal only.
 #[test]
-fn the_completion_of_zsh_completes_the_command_as_a_command() {
-    let script = Directory::new().rvlf(&["completions", "zsh"]).stdout;
-    let line = "'*::command -- The command and its arguments:_cmdambivalent'";
-    assert!(script.contains(line), "{script}");
+fn the_completion_of_zsh_offers_commands_after_the_data_file() {
+    let dir = Directory::new();
+    let script = dir.rvlf(&["completions", "zsh"]).stdout;
+    dir.write("_rvlf", script);
+    dir.write("lonely-command", "#!/bin/sh\n");
+    let executable = Permissions::from_mode(0o755);
+    fs::set_permissions(dir.join("lonely-command"), executable).expect("it was just written");
+    let lines = [
+        "rvlf run d lonely-co",
+        "rvlf run d -- lonely-co",
+        "rvlf run -w 5 d lonely-co",
+        "rvlf run --wait d lonely-co",
+        "rvlf run d env lonely-co",
+    ];
+    let path = std::env::var("PATH").unwrap_or_default();
+    let mut command = Command::new("zsh");
+    command
+        .args(["-f", "-c", TYPE_IN_ZSH, "zsh"])
+        .args(lines)
+        .current_dir(dir.path())
+        .env("PATH", format!("{}:{path}", dir.path().display()))
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .process_group(0);
+    if Command::new("zsh").arg("--version").output().is_err() {
+        eprintln!("not checked: zsh is not installed");
+        return;
+    }
+    let shown = finish(command).stdout;
+    for line in lines {
+        let completed = format!("<{line}mmand");
+        assert!(shown.contains(&completed), "{completed} is not in {shown}");
+    }
 }
 
 #[test]
