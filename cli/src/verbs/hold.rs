@@ -114,7 +114,10 @@ fn await_keeper(keeper: &mut Child, events: &Receiver<Event>) -> Result<u8, u8> 
                         // The caller is told that it does not hold the lock.
                         let _ = kill(pid, Signal::SIGTERM);
                         let _ = keeper.wait();
-                        Err(failed(&error))
+                        messages::print(format_args!(
+                            "cannot print the pid of the keeper: {error}"
+                        ));
+                        Err(exit::RVLF_FAILED)
                     }
                 };
             }
@@ -175,8 +178,10 @@ fn keep_until_the_end(args: &mut Hold) -> Result<u8, u8> {
     let (lock, (_sender, events)) = args.acquisition.acquire()?;
     messages::never_block();
     // Fails if the process that started this one is gone: then no script knows of the lock.
-    let printed = writeln!(io::stdout(), "held");
-    printed.map_err(|error| failed(&error))?;
+    writeln!(io::stdout(), "held").map_err(|_| {
+        messages::print("the rvlf that started this keeper was killed: the lock is released");
+        exit::RVLF_FAILED
+    })?;
     wait(script, args.acquisition.kills_on_loss(), &events);
     release(lock);
     messages::flush();

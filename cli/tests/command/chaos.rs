@@ -131,20 +131,28 @@ fn append(name: &str, text: &str) {
 enum Kind {
     Run,
     WaitChildren,
-    /// With `-o` the command writes alone, and `rvlf` does not get SIGKILL: docs/command.md promises
-    /// nothing then.
+    /// With `-o` the command writes alone. The guardian is stopped and not killed: docs/command.md promises
+    /// nothing if it and `rvlf` are killed.
     Close,
     /// The script writes alone. The keeper is stopped and not killed, for the same reason.
     Hold,
 }
 
 impl Kind {
-    fn permits(self, signal: Signal, is_rvlf: bool, is_keeper: bool) -> bool {
-        match self {
-            Kind::Close => !(is_rvlf && signal == Signal::SIGKILL),
-            Kind::Hold => !is_keeper || signal == Signal::SIGSTOP,
-            Kind::Run | Kind::WaitChildren => true,
+    /// Whether the process with this command line may get the signal.
+    fn permits(self, signal: Signal, command_line: &str) -> bool {
+        if will_be_the_command(command_line) {
+            return false;
         }
+        let mut words = command_line.split('\0');
+        let is_rvlf = words.next() == Some(RVLF);
+        let keeps_the_lock = is_rvlf
+            && match self {
+                Kind::Close => words.next() == Some("guard"),
+                Kind::Hold => words.any(|word| word == "--keeper"),
+                Kind::Run | Kind::WaitChildren => false,
+            };
+        signal == Signal::SIGSTOP || !keeps_the_lock
     }
 }
 
@@ -214,9 +222,7 @@ impl Run {
             return;
         }
         let (pid, command_line) = pick(rng, &processes);
-        let is_rvlf = command_line.starts_with(RVLF);
-        let is_keeper = is_rvlf && command_line.contains("--keeper");
-        if self.kind.permits(signal, is_rvlf, is_keeper) {
+        if self.kind.permits(signal, &command_line) {
             // Fails if it has ended.
             let _ = kill(pid, signal);
         }
@@ -226,8 +232,10 @@ impl Run {
     fn finish(mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            for (pid, _) in processes_of(&self.tag) {
-                let _ = kill(pid, Signal::SIGCONT);
+            for (pid, command_line) in processes_of(&self.tag) {
+                if !will_be_the_command(&command_line) {
+                    let _ = kill(pid, Signal::SIGCONT);
+                }
             }
             if let Some(status) = self.root.try_wait().expect("it is a child") {
                 return status;
@@ -237,6 +245,13 @@ impl Run {
             sleep(Duration::from_millis(20));
         }
     }
+}
+
+/// Whether this is the process that becomes the command of `rvlf run -o`. It has stopped itself, and rvlf
+/// continues it.
+fn will_be_the_command(command_line: &str) -> bool {
+    let mut words = command_line.split('\0');
+    words.next() == Some(RVLF) && words.next() == Some("stopped")
 }
 
 /// `rvlf run`, without the writer. Every third command ends before the writer does.
@@ -320,8 +335,11 @@ fn no_two_holds_write_at_a_time_whatever_is_killed_or_stopped() {
         let threads: Vec<_> = (0..CONTENDERS)
             .map(|_| contend(seeds.below(u64::MAX)))
             .collect();
-        let join = |thread: std::thread::ScopedJoinHandle<'_, _>| thread.join();
-        threads.into_iter().flat_map(join).flatten().collect()
+        let runs = threads.into_iter().map(|thread| match thread.join() {
+            Ok(runs) => runs,
+            Err(panic) => std::panic::resume_unwind(panic),
+        });
+        runs.flatten().collect()
     });
     until("every process has ended", || {
         processes_of(&tag_of(dir.path())).is_empty()
