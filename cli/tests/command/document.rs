@@ -4,15 +4,23 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
-use crate::support::Directory;
+use crate::support::{Directory, finish};
 
-pub fn section(title: &str) -> String {
-    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/command.md");
-    let page = fs::read_to_string(page).expect("the page lies beside the source");
+fn page(name: &str) -> String {
+    let page = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
+    fs::read_to_string(page).expect("the pages lie beside the source")
+}
+
+fn section_of(page: &str, title: &str) -> String {
     let (_, rest) = page
         .split_once(&format!("\n## {title}\n"))
-        .unwrap_or_else(|| panic!("docs/command.md has no section {title}"));
+        .unwrap_or_else(|| panic!("there is no section {title}"));
     rest.split("\n## ").next().unwrap_or_default().to_owned()
+}
+
+/// A section of docs/command.md.
+pub fn section(title: &str) -> String {
+    section_of(&page("docs/command.md"), title)
 }
 
 fn help(verb: &str) -> String {
@@ -134,4 +142,29 @@ fn the_page_and_the_help_texts_have_the_same_exit_statuses() {
         .collect();
     assert!(of_hold.is_subset(&documented_statuses(run)), "{of_hold:?}");
     assert_eq!(documented_statuses(table), statuses_of("table"));
+}
+
+// The first lines that a newcomer types.
+#[test]
+fn the_lines_of_the_readme_and_of_the_examples_run() {
+    let pages = section_of(&page("README.md"), "At a shell") + &section("Examples");
+    let lines = pages.lines().filter(|line| line.starts_with("rvlf "));
+    // What follows a pipe is another program's.
+    let lines: Vec<&str> = lines.filter_map(|line| line.split(" | ").next()).collect();
+    assert!(lines.len() >= 9, "{lines:?}");
+    for line in lines {
+        let dir = Directory::new();
+        dir.write("store.rvf", "data");
+        fs::create_dir(dir.join("backup")).expect("the directory is writable");
+        for program in ["make-index", "compact", "append"] {
+            dir.write_program(program, "");
+        }
+        // A test does not read all of this machine's disk.
+        let line = line.replace("/var/lib", ".").replace("/srv", ".");
+        let output = finish(dir.sh(&line));
+        // Without a directory, `scan` reports the locks that happen to be held on this machine.
+        let is_scan = line.trim_end().starts_with("rvlf scan");
+        let is_accepted = output.code() == 0 || is_scan && [1, 3, 4].contains(&output.code());
+        assert!(is_accepted, "{line}: {}: {}", output.code(), output.stderr);
+    }
 }

@@ -1,8 +1,6 @@
 //! Help texts, manual pages and completion scripts.
 
-use std::fs::{self, Permissions};
 use std::io::Write;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
@@ -151,9 +149,7 @@ fn the_completion_of_zsh_offers_commands_after_the_data_file() {
     let dir = Directory::new();
     let script = dir.rvlf(&["completions", "zsh"]).stdout;
     dir.write("_rvlf", script);
-    dir.write("lonely-command", "#!/bin/sh\n");
-    let executable = Permissions::from_mode(0o755);
-    fs::set_permissions(dir.join("lonely-command"), executable).expect("it was just written");
+    dir.write_program("lonely-command", "");
     let lines = [
         "rvlf run d lonely-co",
         "rvlf run d -- lonely-co",

@@ -1,17 +1,13 @@
 //! The tasks of docs/command.md, each line typed into sh as the page has it.
 
-use std::fs::{self, Permissions};
 use std::io::{BufRead, BufReader};
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::Child;
 
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::document::section;
-use crate::support::{Directory, RVLF, finish, kernel_is_witness, skip};
+use crate::support::{Directory, finish, kernel_is_witness, skip};
 
 /// The programs that the columns compare, and how each holds the lock of d.
 const PROGRAMS: [(&str, &str); 3] = [
@@ -46,29 +42,17 @@ impl Task {
     }
 }
 
-fn sh(dir: &Directory, line: &str) -> Command {
-    let programs = Path::new(RVLF).parent().expect("the program is a file");
-    let path = std::env::var("PATH").unwrap_or_default();
-    let mut command = Command::new("sh");
-    command
-        .args(["-c", line])
-        .current_dir(dir.path())
-        .env("PATH", format!("{}:{path}", programs.display()))
-        .process_group(0)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    command
-}
-
 fn is_installed(program: &str) -> bool {
-    let found = sh(&Directory::new(), &format!("command -v {program}")).status();
+    let found = Directory::new()
+        .sh(&format!("command -v {program}"))
+        .status();
     found.is_ok_and(|status| status.success())
 }
 
 /// A process that holds the lock until it is killed.
 fn hold(dir: &Directory, prefix: &str) -> Child {
     let line = format!("exec {prefix} sh -c 'echo ready; sleep 99'");
-    let mut holder = sh(dir, &line).spawn().expect("sh starts");
+    let mut holder = dir.sh(&line).spawn().expect("sh starts");
     let output = holder.stdout.take().expect("standard output is piped");
     let mut ready = String::new();
     let read = BufReader::new(output).read_line(&mut ready);
@@ -85,17 +69,14 @@ fn kill(mut holder: Child) {
 
 fn check(title: &str, task: &Task, prefix: &str) {
     let dir = Directory::new();
-    dir.write("work", "#!/bin/sh\necho works\n");
-    let executable = Permissions::from_mode(0o755);
-    fs::set_permissions(dir.join("work"), executable).expect("this test has written it");
-
+    dir.write_program("work", "echo works");
     let mut holder = None;
     if title.starts_with("held:") {
         holder = Some(hold(&dir, prefix));
     } else if title.starts_with("killed:") {
         kill(hold(&dir, prefix));
     }
-    let output = finish(sh(&dir, &task.line));
+    let output = finish(dir.sh(&task.line));
     if let Some(holder) = holder {
         kill(holder);
     }

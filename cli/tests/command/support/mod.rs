@@ -8,6 +8,7 @@ mod terminal;
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{self, Child, Command, ExitStatus, Stdio};
@@ -73,6 +74,32 @@ impl Directory {
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
         command
+    }
+
+    /// A line of sh in this directory, which finds `rvlf` and the programs of this directory.
+    pub fn sh(&self, line: &str) -> Command {
+        let programs = Path::new(RVLF).parent().expect("the program is a file");
+        let (own, others) = (
+            self.path().display(),
+            std::env::var("PATH").unwrap_or_default(),
+        );
+        let mut command = Command::new("sh");
+        command
+            .args(["-c", line])
+            .current_dir(self.path())
+            .env("PATH", format!("{own}:{}:{others}", programs.display()))
+            .process_group(0)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Writes a program of sh.
+    pub fn write_program(&self, name: &str, script: &str) {
+        self.write(name, format!("#!/bin/sh\n{script}\n"));
+        let executable = fs::Permissions::from_mode(0o755);
+        fs::set_permissions(self.join(name), executable).expect("it was just written");
     }
 
     /// Runs `rvlf` until it ends.
