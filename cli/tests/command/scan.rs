@@ -199,6 +199,28 @@ fn scan_finds_a_lock_that_was_left_to_a_child() {
     drop(input);
 }
 
+// Without the message, an ordinary user takes the locks of other users for free.
+#[test]
+#[cfg(target_os = "linux")]
+fn scan_says_that_it_may_not_examine_the_processes_of_other_users() {
+    if !nix::unistd::geteuid().is_root() {
+        return crate::support::skip("only root can hold a lock as one user and scan as another");
+    }
+    let dir = Directory::new();
+    let holder = Holder::start(&dir);
+    let mode = fs::Permissions::from_mode(0o755);
+    fs::set_permissions(dir.path(), mode).expect("root may do that");
+    let mut command = dir.command(["scan"]);
+    if run_as_ordinary_user(&mut command) {
+        let scanned = finish(command);
+        let path = dir.path().display().to_string();
+        assert!(!scanned.stdout.contains(&path), "{}", scanned.stdout);
+        let message = "that this user may not examine; scan as root to see their locks";
+        assert!(scanned.stderr.contains(message), "{}", scanned.stderr);
+    }
+    holder.end();
+}
+
 #[test]
 fn scan_cleans_no_unnamed_directory() {
     let output = Directory::new().rvlf(&["scan", "--clean"]);
