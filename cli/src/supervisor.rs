@@ -67,7 +67,7 @@ impl Supervisor {
     /// # Errors
     ///
     /// waitpid(2) fails.
-    pub fn wait(mut self, events: &Receiver<Event>) -> io::Result<u8> {
+    pub fn wait(&mut self, events: &Receiver<Event>) -> io::Result<u8> {
         loop {
             if let Some(status) = self.status
                 && (self.ending.is_none() || self.descendants().next().is_none())
@@ -91,6 +91,16 @@ impl Supervisor {
                 None => self.kill_all(),
             }
         }
+    }
+
+    /// The release after the command's end has found a loss: ends what the command has started.
+    ///
+    /// # Errors
+    ///
+    /// waitpid(2) fails.
+    pub fn end_after_loss(&mut self, lost: &Lost, events: &Receiver<Event>) -> io::Result<()> {
+        self.act_on_loss(lost);
+        self.wait(events).map(drop)
     }
 
     /// `None` if the next signal to all that the command has started is due, also while other events
@@ -128,10 +138,13 @@ impl Supervisor {
         });
         self.signal_all(Signal::SIGTERM);
         messages::print(lost);
-        messages::print(format_args!(
-            "sending SIGTERM to the command (pid {}) and to what it has started",
-            self.command
-        ));
+        match self.status {
+            None => messages::print(format_args!(
+                "sending SIGTERM to the command (pid {}) and to what it has started",
+                self.command
+            )),
+            Some(_) => messages::print("sending SIGTERM to what the command has started"),
+        }
     }
 
     fn kill_all(&mut self) {

@@ -93,22 +93,29 @@ fn run_holding(lock: WriterLock, args: &Run, channel: &Events) -> Result<u8, u8>
     let started = match start(&lock, args) {
         Ok(started) => started,
         Err(status) => {
-            release(lock, args, channel)?;
+            if let Some(HoldError::Lost(lost)) = release(lock, args, channel)? {
+                messages::print(&lost);
+            }
             return Err(status);
         }
     };
     let kills_on_loss = args.acquisition.kills_on_loss();
-    let ended = started.supervisor(kills_on_loss).wait(&channel.1);
+    let mut supervisor = started.supervisor(kills_on_loss);
+    let ended = supervisor.wait(&channel.1);
     // The command has ended, and the guardian has nothing left to guard.
     if let Some(guardian) = started.guardian {
         guardian.dismiss();
     }
-    let was_held = release(lock, args, channel)?;
+    let failure = release(lock, args, channel)?;
+    if let Some(HoldError::Lost(lost)) = &failure {
+        let ended = supervisor.end_after_loss(lost, &channel.1);
+        ended.map_err(|error| failed_to("end what the command has started", &error))?;
+    }
     let status = ended.map_err(|error| {
         messages::print(format_args!("cannot wait for the command: {error}"));
         exit::RVLF_FAILED
     })?;
-    if status == exit::SUCCESS && !was_held && kills_on_loss {
+    if status == exit::SUCCESS && failure.is_some() && kills_on_loss {
         // The command ended with 0 although it did not have the lock to the end.
         return Err(exit::RVLF_FAILED);
     }
@@ -199,29 +206,29 @@ fn failed_to(operation: &str, error: &io::Error) -> u8 {
     exit::RVLF_FAILED
 }
 
-/// Returns whether the lock was held until now and is released, or left to processes that the command
-/// has started. The error is the exit status if a signal ended the release, which may hang with its
-/// mount.
-fn release(lock: WriterLock, args: &Run, channel: &Events) -> Result<bool, u8> {
+/// Releases the lock, or leaves it to processes that the command has started. Returns why it is not
+/// released; a loss is not printed yet. The error is the exit status if a signal ended the release, which
+/// may hang with its mount.
+fn release(lock: WriterLock, args: &Run, channel: &Events) -> Result<Option<HoldError>, u8> {
     let released = match lock.file_system() {
         // Costs a thread, so only where the call may take long.
         FileSystem::Local { .. } if !args.wait_children => lock.release().map_err(Box::new),
         _ => release_on_a_thread(lock, args.wait_children, channel)?,
     };
     let error = match released {
-        Ok(Released::Free) => return Ok(true),
+        Ok(Released::Free) => return Ok(None),
         Ok(Released::StillOpen) => {
             report_left_open(&args.acquisition.data);
-            return Ok(true);
+            return Ok(None);
         }
         Err(error) => error,
     };
-    messages::print(&error);
     if let HoldError::Io(_) = error.error {
+        messages::print(&error);
         // The lock file stays. It becomes stale when this process ends.
         messages::print("the next writer that may remove the lock file recovers the lock");
     }
-    Ok(false)
+    Ok(Some(error.error))
 }
 
 fn release_on_a_thread(

@@ -152,6 +152,25 @@ fn after_a_loss_everything_that_the_command_has_started_is_ended() {
     }
 }
 
+// The release finds the loss, or the wait for the children: the command has ended, and what it has started
+// wrote on without the lock.
+#[test]
+fn a_loss_after_the_end_of_the_command_ends_what_it_has_started() {
+    let writer = "setsid sleep 600 >/dev/null 2>&1 & echo ready; echo $!";
+    let at_release = format!("{writer}; rm d.rvf.lock");
+    let later = format!("{writer}; (sleep 0.5; rm d.rvf.lock) >/dev/null 2>&1 &");
+    for (options, script) in [(&[][..], at_release), (&["--wait-children"], later)] {
+        let dir = Directory::new();
+        let mut holder = Holder::running(&dir, options, &["sh", "-c", &script]);
+        let writer = holder.pid_line();
+        let ended = holder.ended();
+        assert_eq!(ended.code(), 125, "{script}: {}", ended.stderr);
+        let message = "sending SIGTERM to what the command has started";
+        assert!(ended.stderr.contains(message), "{script}: {}", ended.stderr);
+        assert!(has_ended(writer), "{script}: it writes on");
+    }
+}
+
 // A message that no process reads filled the pipe, and rvlf waited for a reader instead of ending the
 // command.
 #[test]
