@@ -6,7 +6,7 @@
 //!
 //! ```text
 //!   rvlf                         guardian                      command
-//!   start the guardian           own session, no signals
+//!   start the guardian           own process group, no signals
 //!   start the command                                          stops itself before its exec
 //!   name its pid          --->   pidfd of the command
 //!                         <---   guarding
@@ -23,13 +23,14 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::fs::FileExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
 use nix::sys::signal::{SigSet, Signal};
-use nix::unistd::{Pid, setsid};
+use nix::unistd::Pid;
 use rvlf::record::RECORD_LEN;
 use rvlf::{Record, WriterId, WriterLock};
 
@@ -61,6 +62,8 @@ impl Guardian {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
         // The reader of standard error must not wait for a guardian.
         command.stderr(Stdio::null());
+        // From its start: a signal to the group of rvlf must not end the guardian before it blocks signals.
+        command.process_group(0);
         lock.lend_to(&mut command)?;
         let mut process = command.spawn()?;
         let input = process.stdin.take().expect("standard input is piped");
@@ -115,9 +118,8 @@ impl Guard {
     ///
     /// The process that started this one has ended, or the command cannot be watched.
     pub fn run(&self) -> io::Result<()> {
-        // SIGTERM is this process's own death signal; and SIGKILL of the group must not reach it.
+        // SIGTERM is this process's own death signal.
         SigSet::all().thread_block()?;
-        setsid()?;
         std::env::set_current_dir("/")?;
         let mut input = BufReader::new(io::stdin());
         let mut pid = String::new();

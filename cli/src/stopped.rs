@@ -37,16 +37,20 @@ impl Stopped {
     }
 }
 
-/// `command`, started by [`command`], has stopped before its exec.
+/// Waits until `command`, started by [`command`], has stopped before its exec. Returns the exit status if a
+/// signal has ended it before.
 ///
 /// # Errors
 ///
-/// It has ended.
-pub fn await_stop(pid: Pid) -> io::Result<()> {
+/// It has ended otherwise.
+pub fn await_stop(pid: Pid) -> io::Result<Option<u8>> {
     loop {
         match waitpid(pid, Some(WaitPidFlag::WUNTRACED)) {
-            Ok(WaitStatus::Stopped(..)) => return Ok(()),
-            Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..)) => {
+            Ok(WaitStatus::Stopped(..)) => return Ok(None),
+            Ok(WaitStatus::Signaled(_, signal, _)) => {
+                return Ok(Some(exit::status_for_signal(signal as i32)));
+            }
+            Ok(WaitStatus::Exited(..)) => {
                 return Err(io::Error::other("it has ended before the command"));
             }
             Ok(_) | Err(Errno::EINTR) => {}

@@ -177,15 +177,21 @@ fn start_guarded(
     rvlf::process::kill_with_parent(&mut command);
     let mut child = command.spawn().map_err(guard)?;
     let pid = Pid::from_raw(child.id().cast_signed());
-    let guarded = stopped::await_stop(pid).and_then(|()| guardian.guard(pid));
-    if let Err(error) = guarded.and_then(|()| stopped::resume(pid)) {
-        // It has executed nothing yet.
-        let _ = child.kill();
-        let _ = child.wait();
-        guardian.dismiss();
-        return Err(guard(error));
-    }
-    Ok((child, guardian))
+    let status = match stopped::await_stop(pid) {
+        Ok(Some(status)) => status,
+        Ok(None) => match guardian.guard(pid).and_then(|()| stopped::resume(pid)) {
+            Ok(()) => return Ok((child, guardian)),
+            Err(error) => {
+                // It has executed nothing yet.
+                let _ = child.kill();
+                let _ = child.wait();
+                guard(error)
+            }
+        },
+        Err(error) => guard(error),
+    };
+    guardian.dismiss();
+    Err(status)
 }
 
 fn set_environment(command: &mut Command, lock: &WriterLock) {

@@ -142,7 +142,7 @@ impl Kind {
     /// Whether the process with this command line may get the signal.
     fn permits(self, signal: Signal, command_line: &str) -> bool {
         if will_be_the_command(command_line) {
-            return false;
+            return signal != Signal::SIGSTOP;
         }
         let mut words = command_line.split('\0');
         let is_rvlf = words.next() == Some(RVLF);
