@@ -1,0 +1,60 @@
+# For scripts that run the lock in a virtual machine: sourced by them, after `work` is set. Debian's
+# kernel with modules, and a root that holds the commands, the contender and `scripts/filesystems.sh`.
+# As root on Debian.
+
+root=$work/root
+
+# guest_packages PACKAGE...: installs them and qemu, and unpacks the kernel.
+guest_packages() {
+    apt-get update -qq
+    apt-get install -y -qq --no-install-recommends \
+        qemu-system-x86 busybox-static kmod netbase iproute2 gawk bsdmainutils "$@"
+    local kernel
+    kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends/ { print $2; exit }')
+    (cd "$work" && apt-get download -qq "$kernel" && dpkg -x "$kernel"_*.deb "$work/kernel")
+}
+
+# Copies files into the guest's root, with the libraries that they need.
+copy_files() {
+    local file
+    { printf '%s\n' "$@" && { ldd "$@" 2>/dev/null || true; } | grep -o '/[^ :]*'; } | sort -u |
+        while read -r file; do
+            mkdir -p "$root$(dirname "$file")"
+            cp -L "$file" "$root$file"
+        done
+}
+
+# guest_root INIT COMMAND...: the root of a guest that runs the script INIT and has the commands.
+guest_root() {
+    local init=$1 name
+    shift
+    mkdir -p "$root"/usr/{bin,sbin,lib,lib64} "$root"/{dev,proc,sys,tmp,export,one,two,etc,run,rvlf/scripts}
+    for name in bin sbin lib lib64; do
+        ln -s "usr/$name" "$root/$name"
+    done
+    for name in libnss_files libgcc_s; do
+        find /usr/lib -name "$name.so*" -exec cp -L --parents {} "$root" \;
+    done
+    local commands=(bash awk basename cat chmod column cp cut date dirname find flock grep head id ls
+        mkdir mkfifo mktemp mount nsenter paste rm sed seq sleep sort tail touch tr umount unshare wc
+        xargs hostname modprobe ip "$@")
+    mapfile -t commands < <(which "${commands[@]}")
+    copy_files "${commands[@]}"
+    cp /bin/busybox "$root/bin/busybox"
+    cp -r "$work"/kernel/lib/modules "$root/lib/"
+    depmod -b "$root" "$(ls "$work/kernel/lib/modules")"
+    echo 'root:x:0:0::/:/bin/bash' >"$root/etc/passwd"
+    cp /etc/protocols /etc/services "$root/etc/"
+    cp scripts/filesystems.sh scripts/guest_init.sh "$root/rvlf/scripts/"
+    cp "${CARGO_TARGET_DIR:-target}/debug/contender" "$root/rvlf/"
+    cp "$init" "$root/init"
+}
+
+# Boots the guest, and fails if it does not report that no promise was broken.
+run_guest() {
+    (cd "$root" && find . | busybox cpio -o -H newc | gzip -1) >"$work/initrd" 2>/dev/null
+    timeout 1800 qemu-system-x86_64 -accel tcg -cpu max -smp 2 -m 3072 -nographic -no-reboot \
+        -kernel "$work"/kernel/boot/vmlinuz-* -initrd "$work/initrd" \
+        -append "console=ttyS0 quiet no_timer_check panic=-1 rdinit=/init" | tee "$work/console"
+    grep -q '^every promise was kept' "$work/console"
+}
