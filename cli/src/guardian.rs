@@ -21,7 +21,8 @@
 //! signal. If both are killed at one time, that signal alone is left.
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 use rvlf::record::RECORD_LEN;
@@ -38,6 +40,9 @@ use crate::other_process::OtherProcess;
 
 const DONE: &str = "done\n";
 const GUARDING: &str = "guarding\n";
+
+/// The time that a guardian has to end, in milliseconds.
+const PATIENCE: u16 = 5000;
 
 /// The interval of refreshes.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -101,7 +106,14 @@ impl Guardian {
         let _ = self.input.write_all(DONE.as_bytes());
         drop(self.input);
         // The end of its output is the end of the process, also where the supervisor has reaped it.
-        let _ = self.output.read_to_end(&mut Vec::new());
+        let mut fds = [PollFd::new(
+            self.output.get_ref().as_fd(),
+            PollFlags::POLLIN,
+        )];
+        if !matches!(poll(&mut fds, PollTimeout::from(PATIENCE)), Ok(1..)) {
+            // It was stopped, say.
+            let _ = self.process.kill();
+        }
         let _ = self.process.wait();
     }
 }

@@ -31,6 +31,7 @@ pub struct Supervisor {
     status: Option<u8>,
     /// Whether to end the command if the lock is lost.
     kills_on_loss: bool,
+    has_reported_loss: bool,
     /// What the loss of the lock requires.
     ending: Option<Ending>,
 }
@@ -57,6 +58,7 @@ impl Supervisor {
             except,
             status: None,
             kills_on_loss,
+            has_reported_loss: false,
             ending: None,
         }
     }
@@ -99,7 +101,10 @@ impl Supervisor {
     ///
     /// waitpid(2) fails.
     pub fn end_after_loss(&mut self, lost: &Lost, events: &Receiver<Event>) -> io::Result<()> {
-        self.act_on_loss(lost);
+        // The event of the same loss may have been first.
+        if self.ending.is_none() && !self.has_reported_loss {
+            self.act_on_loss(lost);
+        }
         self.wait(events).map(drop)
     }
 
@@ -129,6 +134,7 @@ impl Supervisor {
 
     /// The signals come first: a message may block, and needs a thread.
     fn act_on_loss(&mut self, lost: &Lost) {
+        self.has_reported_loss = true;
         if !self.kills_on_loss || self.ending.is_some() {
             return messages::print(lost);
         }

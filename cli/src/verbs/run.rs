@@ -219,7 +219,7 @@ fn release(lock: WriterLock, args: &Run, channel: &Events) -> Result<Option<Hold
     let released = match lock.file_system() {
         // Costs a thread, so only where the call may take long.
         FileSystem::Local { .. } if !args.wait_children => lock.release().map_err(Box::new),
-        _ => release_on_a_thread(lock, args.wait_children, channel)?,
+        _ => release_on_a_thread(lock, args, channel)?,
     };
     let error = match released {
         Ok(Released::Free) => return Ok(None),
@@ -239,10 +239,10 @@ fn release(lock: WriterLock, args: &Run, channel: &Events) -> Result<Option<Hold
 
 fn release_on_a_thread(
     lock: WriterLock,
-    waits_for_children: bool,
+    args: &Run,
     channel: &Events,
 ) -> Result<Result<Released, Box<ReleaseError>>, u8> {
-    let patience = match waits_for_children {
+    let patience = match args.wait_children {
         true => Duration::MAX,
         false => Duration::ZERO,
     };
@@ -252,7 +252,12 @@ fn release_on_a_thread(
     let ended = progress::finish_work(channel, &cancel, work);
     match ended.map_err(|error| failed(&error))? {
         Ended::Done(released) => Ok(released),
-        Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
+        Ended::BySignal(signal) => {
+            if args.wait_children {
+                report_left_open(&args.acquisition.data);
+            }
+            Err(exit::status_for_signal(signal as i32))
+        }
     }
 }
 
@@ -264,7 +269,8 @@ fn report_left_open(data: &Path) {
     messages::print(format_args!(
         "{}: stays held after the command's end: {keepers}; no process refreshes the lock: deployed RVF \
          clients take it after 30 s, and on network file systems other writers after 300 s; to wait for \
-         such processes: rvlf run --wait-children; to release the lock nevertheless: rvlf run --close",
+         such processes next time: rvlf run --wait-children; to release the lock without them: rvlf run \
+         --close",
         Escaped::path(&lock_path_for(data))
     ));
 }

@@ -146,6 +146,23 @@ fn with_close_a_guardian_that_is_killed_ends_nothing() {
     assert!(dir.is_empty(), "the lock is released");
 }
 
+// It was stopped by a person who looked for the cause of a load: rvlf waited for it indefinitely.
+#[test]
+fn with_close_a_guardian_that_is_stopped_keeps_rvlf_from_nothing() {
+    let dir = Directory::new();
+    let holder = Holder::running(
+        &dir,
+        &["-o"],
+        &["sh", "-c", "echo ready; read line; echo on"],
+    );
+    let guardian = guardian(&holder);
+    kill(guardian, Signal::SIGSTOP).expect("it runs");
+    let ended = holder.end();
+    assert_eq!((ended.code(), ended.stdout.as_str()), (0, "on\n"));
+    assert!(dir.is_empty(), "the lock is released");
+    assert!(kill(guardian, None).is_err(), "the guardian has ended");
+}
+
 #[test]
 fn with_close_a_loss_ends_the_command_and_the_guardian() {
     let dir = Directory::new();

@@ -107,7 +107,9 @@ fn a_signal_ends_the_wait_for_children() {
         children(holder.rvlf_pid()) == [writer]
     });
     holder.send(Signal::SIGTERM);
-    assert_eq!(holder.ended().code(), 128 + 15);
+    let ended = holder.ended();
+    assert_eq!(ended.code(), 128 + 15);
+    assert!(ended.stderr.contains("stays held"), "{}", ended.stderr);
     assert!(!has_ended(writer), "it is not rvlf's to end");
     drop(input);
 }

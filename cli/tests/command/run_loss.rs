@@ -22,6 +22,7 @@ fn the_command_is_terminated_when_the_lock_is_lost() {
         "{message}"
     );
     assert!(message.contains("SIGTERM"), "{message}");
+    assert_eq!(message.matches("lock lost").count(), 1, "once: {message}");
 }
 
 // A command that hangs in its clean-up after the loss still has the data file open.
