@@ -1,6 +1,7 @@
 //! A command that stops itself before its exec, and runs once it is continued.
 
 use std::ffi::OsString;
+use std::fs;
 use std::io;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
@@ -9,7 +10,7 @@ use clap::Args;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::Pid;
+use nix::unistd::{Pid, getpid};
 use rvlf::Escaped;
 
 use crate::{exit, messages, sigpipe};
@@ -17,6 +18,10 @@ use crate::{exit, messages, sigpipe};
 /// Stop, and execute COMMAND when continued
 #[derive(Args)]
 pub struct Stopped {
+    /// The process that must have a pidfd of this one before it executes COMMAND
+    #[arg(long, value_name = "PID")]
+    guardian: i32,
+
     #[arg(last = true, required = true)]
     command: Vec<OsString>,
 }
@@ -25,9 +30,15 @@ impl Stopped {
     /// Replaces this process. Returns the exit status if that fails.
     pub fn run(&self) -> u8 {
         let (program, arguments) = self.command.split_first().expect("clap requires a command");
-        if let Err(error) = raise(Signal::SIGSTOP) {
-            messages::print(format_args!("cannot stop before the command: {error}"));
-            return exit::RVLF_FAILED;
+        // Another program's SIGCONT may be the first, and its SIGSTOP may have stopped this process
+        // before, so that rvlf's SIGCONT has been already.
+        let mut has_stopped = false;
+        while !self.is_guarded().unwrap_or(has_stopped) {
+            has_stopped = true;
+            if let Err(error) = raise(Signal::SIGSTOP) {
+                messages::print(format_args!("cannot stop before the command: {error}"));
+                return exit::RVLF_FAILED;
+            }
         }
         let mut command = Command::new(program);
         command.args(arguments);
@@ -35,6 +46,21 @@ impl Stopped {
         let error = command.exec();
         report(program, &error)
     }
+
+    /// Whether the guardian has a pidfd of this process. `None` without procfs.
+    fn is_guarded(&self) -> Option<bool> {
+        let mut entries = fs::read_dir(format!("/proc/{}/fdinfo", self.guardian)).ok()?;
+        Some(entries.any(|entry| {
+            let fdinfo = entry.and_then(|entry| fs::read_to_string(entry.path()));
+            fdinfo.is_ok_and(|fdinfo| is_pidfd_of(getpid(), &fdinfo))
+        }))
+    }
+}
+
+/// Whether the text of a /proc/PID/fdinfo/FD is that of a pidfd of `process`. pidfd_open(2)
+fn is_pidfd_of(process: Pid, fdinfo: &str) -> bool {
+    let pid = fdinfo.lines().find_map(|line| line.strip_prefix("Pid:"));
+    pid.is_some_and(|pid| pid.trim() == process.to_string())
 }
 
 /// Waits until `command`, started by [`command`], has stopped before its exec. Returns the exit status if a
@@ -66,14 +92,18 @@ pub fn resume(pid: Pid) -> io::Result<()> {
     Ok(kill(pid, Signal::SIGCONT)?)
 }
 
-/// The command that executes `program` when it is continued.
+/// The command that executes `program` when it is continued and `guardian` has a pidfd of it.
 ///
 /// # Errors
 ///
 /// This program's own path cannot be found.
-pub fn command(program: &OsString, arguments: &[OsString]) -> io::Result<Command> {
+pub fn command(guardian: Pid, program: &OsString, arguments: &[OsString]) -> io::Result<Command> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.args(["stopped", "--"]).arg(program).args(arguments);
+    command
+        .arg("stopped")
+        .arg(format!("--guardian={guardian}"))
+        .arg("--");
+    command.arg(program).args(arguments);
     Ok(command)
 }
 

@@ -172,7 +172,7 @@ fn start_guarded(
 ) -> Result<(Child, Guardian), u8> {
     let guard = |error| failed_to("guard the command", &error);
     let mut guardian = Guardian::start(lock).map_err(guard)?;
-    let mut command = stopped::command(program, arguments).map_err(guard)?;
+    let mut command = stopped::command(guardian.pid(), program, arguments).map_err(guard)?;
     set_environment(&mut command, lock);
     rvlf::process::kill_with_parent(&mut command);
     let mut child = command.spawn().map_err(guard)?;
