@@ -8,13 +8,13 @@ use std::time::Duration;
 
 use super::aside::{aside_name, is_rvlf_content};
 use super::evidence::Sighting;
-use super::examine::{Examination, ExaminedLock};
+use super::examine::{Examination, ExaminedLock, OpenLockFile};
 use super::{Error, Place, Result, is_replaced};
 use crate::judge::{Age, KernelLock, StalePolicy};
 use crate::record::Record;
 use crate::sys::entry::present;
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Context, FailedPublish, Flock, IoError, Stat, Sys};
+use crate::sys::{Context, FailedPublish, Flock, IoError, Prefix, Stat, Sys};
 use crate::trace;
 
 /// A deployed client calls a record on its own host stale when it is older than this.
@@ -105,18 +105,10 @@ impl<S: Sys> Examination<'_, S> {
         if !sabotaged!(place.entry.sys, Identity) && !self.is_still_stale(lock, kernel_lock)? {
             return Ok(BreakStep::Changed);
         }
+        let id = lock.id();
         let removed = place.remove_if(|aside| {
-            // Where kernel locks are mandatory (SMB) the aside cannot be read under this one, which
-            // has done its work: the path does not name the file any more.
-            if !place.entry.is_local() {
-                lock.opened.unlock();
-            }
-            let read = || match place.read_name(aside) {
-                // A live holder's file, or another breaker of this one, which will find it gone.
-                Err(error) if place.is_locked_against_reads(&error) => Ok(None),
-                read => read,
-            };
-            let stat = place.stat_if_same(aside, lock.id(), &lock.prefix, read)?;
+            let read = || place.read_aside(aside, &mut lock.opened);
+            let stat = place.stat_if_same(aside, id, &lock.prefix, read)?;
             Ok(stat.is_some())
         })?;
         if !removed {
@@ -151,6 +143,26 @@ impl<S: Sys> Examination<'_, S> {
 }
 
 impl<S: Sys> Place<S> {
+    /// What a file that was renamed aside holds. `None` if another process has locked it against reads:
+    /// a live holder's file, or another breaker of this one, which will find it gone.
+    fn read_aside(
+        &self,
+        aside: &OsStr,
+        opened: &mut OpenLockFile<S>,
+    ) -> io::Result<Option<Prefix>> {
+        let mut read = self.read_name(aside);
+        if matches!(&read, Err(error) if self.is_locked_against_reads(error)) {
+            // The breaker's own lock, where kernel locks are mandatory (SMB). It has done its work:
+            // the path does not name the file any more.
+            opened.unlock();
+            read = self.read_name(aside);
+        }
+        match read {
+            Err(error) if self.is_locked_against_reads(&error) => Ok(None),
+            read => read,
+        }
+    }
+
     /// Renames the lock aside, and unlinks it if `recognise` accepts what was caught. Otherwise
     /// puts it back. False if nothing was removed.
     pub(super) fn remove_if(
