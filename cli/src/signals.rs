@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::{Arc, OnceLock};
 
 use nix::sys::signal::{SigSet, Signal};
 use rvlf::Lost;
@@ -73,6 +75,9 @@ pub fn listen() -> io::Result<Events> {
     let handled = handle();
     let mut signals =
         handled.map_err(|error| io::Error::other(format!("cannot handle signals: {error}")))?;
+    if let Some(has_default) = HAS_DEFAULT.get() {
+        has_default.store(false, Ordering::SeqCst);
+    }
     let (sender, receiver) = channel();
     let events = sender.clone();
     thread::spawn("rvlf-signals", move || {
@@ -83,6 +88,23 @@ pub fn listen() -> io::Result<Events> {
         }
     })?;
     Ok((sender, receiver))
+}
+
+/// Whether SIGTERM has its default action although it has a handler: until [`listen`] acts on it.
+static HAS_DEFAULT: OnceLock<Arc<AtomicBool>> = OnceLock::new();
+
+/// Lets SIGTERM end this process, and reach [`listen`] later, although it was ignored when this process
+/// started.
+///
+/// # Errors
+///
+/// No signal handler can be installed.
+pub fn unignore_sigterm() -> io::Result<()> {
+    let has_default = HAS_DEFAULT.get_or_init(|| Arc::new(AtomicBool::new(true)));
+    // A signal that has a handler is not ignored. A handler that did nothing would swallow a signal that
+    // arrives before the other one is installed.
+    let sigterm = Signal::SIGTERM as i32;
+    signal_hook::flag::register_conditional_default(sigterm, has_default.clone()).map(drop)
 }
 
 /// Installs the handlers.

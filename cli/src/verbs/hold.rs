@@ -5,8 +5,6 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::RawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{Receiver, Sender};
 use std::time::{Duration, Instant};
 
@@ -168,7 +166,8 @@ fn keep(mut args: Hold) -> u8 {
 
 fn keep_until_the_end(args: &mut Hold) -> Result<u8, u8> {
     let script = Pid::from_raw(args.pid);
-    handle_sigterm().map_err(|error| failed(&error))?;
+    // The keeper has inherited what the script ignores.
+    signals::unignore_sigterm().map_err(|error| failed(&error))?;
     end_with(script).map_err(|error| {
         messages::print(format_args!(
             "cannot hold the lock for process {script}: {error}"
@@ -186,13 +185,6 @@ fn keep_until_the_end(args: &mut Hold) -> Result<u8, u8> {
     release(lock);
     messages::flush();
     Ok(exit::SUCCESS)
-}
-
-/// SIGTERM ends the keeper, also if the script ignores it: the keeper has inherited that.
-fn handle_sigterm() -> io::Result<()> {
-    // A signal that has a handler is not ignored. `signals::listen` adds the handler that acts.
-    let unread = Arc::new(AtomicBool::new(false));
-    signal_hook::flag::register(Signal::SIGTERM as i32, unread).map(drop)
 }
 
 /// Has this process get SIGTERM when `script` has ended, whether the lock is held by then or not.

@@ -5,6 +5,8 @@ use std::fs;
 use std::io::{BufRead, BufReader};
 use std::process::{Child, ChildStdin, Command, Stdio};
 
+use std::time::Duration;
+
 use ::support::until;
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
@@ -122,23 +124,28 @@ fn a_script_that_does_not_get_the_lock_is_told_by_the_status() {
     holder.end();
 }
 
+// A signal that reached the keeper while it started was lost: it waited on, and held the lock later.
 #[test]
 fn a_hold_that_waits_ends_at_a_signal_and_leaves_no_keeper() {
     let dir = Directory::new();
     let holder = Holder::start(&dir);
     let pid = std::process::id().to_string();
-    let waiting = dir.start(&["hold", "--for", &pid, "--wait", "d.rvf"]);
-    let hold = Pid::from_raw(waiting.id().cast_signed());
-    let children = || {
-        let children = fs::read_to_string(format!("/proc/{hold}/task/{hold}/children"));
-        children.unwrap_or_default()
-    };
-    until("the keeper is started", || !children().is_empty());
-    let keeper = Pid::from_raw(children().trim().parse().expect("one pid"));
-    kill(hold, Signal::SIGTERM).expect("it waits");
-    let ended = output_of(waiting, "rvlf hold");
-    assert_eq!(ended.code(), 128 + 15, "{}", ended.stderr);
-    assert!(has_ended(keeper));
+    // At many moments of the keeper's start.
+    for delay in 0..40 {
+        let waiting = dir.start(&["hold", "--for", &pid, "--wait", "d.rvf"]);
+        let hold = Pid::from_raw(waiting.id().cast_signed());
+        let children = || {
+            let children = fs::read_to_string(format!("/proc/{hold}/task/{hold}/children"));
+            children.unwrap_or_default()
+        };
+        until("the keeper is started", || !children().is_empty());
+        let keeper = Pid::from_raw(children().trim().parse().expect("one pid"));
+        std::thread::sleep(Duration::from_micros(100 * delay));
+        kill(hold, Signal::SIGTERM).expect("it waits");
+        let ended = output_of(waiting, "rvlf hold");
+        assert_eq!(ended.code(), 128 + 15, "{delay}: {}", ended.stderr);
+        assert!(has_ended(keeper), "{delay}");
+    }
     holder.end();
 }
 
