@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use nix::sys::statfs::{OVERLAYFS_SUPER_MAGIC, statfs};
+use nix::sys::statfs::{FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC, OVERLAYFS_SUPER_MAGIC, statfs};
 
 /// A new directory, which other users may read whatever the umask is. Removed when dropped.
 pub fn scratch() -> tempfile::TempDir {
@@ -17,10 +17,12 @@ pub fn scratch() -> tempfile::TempDir {
     directory
 }
 
-/// Whether the directory, on a local file system, is not on an overlay.
+/// Whether the directory is on a local file system that is no overlay: neither on FUSE nor on NFS, as
+/// far as the tests run there.
 pub fn is_plain(directory: &Path) -> bool {
     let found = statfs(directory).expect("the directory exists");
-    found.filesystem_type() != OVERLAYFS_SUPER_MAGIC
+    let others = [OVERLAYFS_SUPER_MAGIC, FUSE_SUPER_MAGIC, NFS_SUPER_MAGIC];
+    !others.contains(&found.filesystem_type())
 }
 
 /// Sets the modification time of `path` to `age` ago.
