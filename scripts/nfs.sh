@@ -8,7 +8,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-work=$(mktemp -d /tmp/rvlf-test-nfs-XXXXXX)
+work=$(mktemp -d -t rvlf-test-nfs-XXXXXX)
 trap 'rm -rf "$work"' EXIT
 source scripts/guest.sh
 

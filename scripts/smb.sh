@@ -9,7 +9,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-work=$(mktemp -d /tmp/rvlf-test-smb-XXXXXX)
+work=$(mktemp -d -t rvlf-test-smb-XXXXXX)
 trap 'rm -rf "$work"' EXIT
 source scripts/guest.sh
 

@@ -30,6 +30,15 @@ pub fn status_for_signal(signal: i32) -> u8 {
     u8::try_from(signal).map_or(u8::MAX, |signal| SHELL_OFFSET.saturating_add(signal))
 }
 
+/// The status for a process that has ended with a code, or by a signal.
+pub fn status_for_end(code: Option<i32>, signal: Option<i32>) -> u8 {
+    match (code, signal) {
+        (Some(code), _) => u8::try_from(code).unwrap_or(RVLF_FAILED),
+        (None, Some(signal)) => status_for_signal(signal),
+        (None, None) => RVLF_FAILED,
+    }
+}
+
 pub fn status_for_state(state: &LockState) -> u8 {
     match state.code() {
         "free" => SUCCESS,

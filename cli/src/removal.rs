@@ -18,7 +18,7 @@ pub enum Removal {
     /// A user who may write to the directory.
     Writers,
     /// No user: the file system is read-only.
-    Nobody,
+    NoUser,
 }
 
 impl Removal {
@@ -32,7 +32,7 @@ impl Removal {
         let change = AccessFlags::W_OK | AccessFlags::X_OK;
         match faccessat(AT_FDCWD, directory, change, AtFlags::AT_EACCESS) {
             Err(Errno::EACCES) => return Removal::Writers,
-            Err(Errno::EROFS) => return Removal::Nobody,
+            Err(Errno::EROFS) => return Removal::NoUser,
             _ => {}
         }
         let (Ok(file), Ok(directory)) = (path.symlink_metadata(), directory.metadata()) else {
@@ -54,7 +54,7 @@ impl Removal {
                 format!("as root{users} (the directory is sticky, and this user owns neither)")
             }
             Removal::Writers => "as a user who may write to the directory".into(),
-            Removal::Nobody => "after mounting the file system read-write".into(),
+            Removal::NoUser => "after mounting the file system read-write".into(),
         })
     }
 }

@@ -134,15 +134,31 @@ fn event_for(origin: Origin) -> Option<Event> {
     }
 }
 
-/// The signals that this process ignores, from proc_pid_status(5). Empty without procfs.
-fn ignored_signals() -> BTreeSet<i32> {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))
-        .and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0);
-    (1..=64)
-        .filter(|signal| mask >> (signal - 1) & 1 == 1)
-        .collect()
+/// The signals that this process ignores. Empty without procfs.
+pub fn ignored_signals() -> BTreeSet<i32> {
+    ignored_in(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+}
+
+/// From the text of /proc/PID/status. proc_pid_status(5)
+fn ignored_in(status: &str) -> BTreeSet<i32> {
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+    // Bit 0 is signal 1.
+    let is_set = |signal: &i32| mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1);
+    (1..=64).filter(is_set).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mask_counts_from_signal_1() {
+        let is_ignored = |status, signal| ignored_in(status).contains(&(signal as i32));
+        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001000\n";
+        assert!(is_ignored(status, Signal::SIGPIPE));
+        assert!(!is_ignored(status, Signal::SIGALRM));
+        assert!(!is_ignored(status, Signal::SIGUSR2));
+        assert!(!is_ignored("", Signal::SIGPIPE));
+    }
 }

@@ -17,7 +17,7 @@ use crate::signals::Event;
 use crate::{exit, messages};
 
 /// The time that a command has between SIGTERM and SIGKILL after the lock is lost.
-const GRACE: Duration = Duration::from_secs(5);
+pub const GRACE: Duration = Duration::from_secs(5);
 
 /// How often what has received SIGKILL, and was starting processes at that moment, is looked for.
 const KILL_INTERVAL: Duration = Duration::from_millis(50);
@@ -26,7 +26,7 @@ pub struct Supervisor {
     command: Pid,
     /// Before the command started.
     since: Ticks,
-    except: Option<Pid>,
+    guardian: Option<Pid>,
     /// The exit status of the command, once it has ended.
     status: Option<u8>,
     /// Whether to end the command if the lock is lost.
@@ -45,17 +45,17 @@ struct Ending {
 
 impl Supervisor {
     /// Supervises `command`, a child of this process that was started after `since`. It is reaped
-    /// here: `command` does not know its status afterwards. A loss does not end the process `except`.
+    /// here: `command` does not know its status afterwards. A loss does not end the `guardian`.
     pub fn new(
         command: &Child,
         since: Ticks,
-        except: Option<Pid>,
+        guardian: Option<Pid>,
         kills_on_loss: bool,
     ) -> Supervisor {
         Supervisor {
             command: Pid::from_raw(command.id().cast_signed()),
             since,
-            except,
+            guardian,
             status: None,
             kills_on_loss,
             has_reported_loss: false,
@@ -102,7 +102,7 @@ impl Supervisor {
     /// waitpid(2) fails.
     pub fn end_after_loss(&mut self, lost: &Lost, events: &Receiver<Event>) -> io::Result<()> {
         // The event of the same loss may have been first.
-        if self.ending.is_none() && !self.has_reported_loss {
+        if !self.has_reported_loss {
             self.act_on_loss(lost);
         }
         self.wait(events).map(drop)
@@ -132,7 +132,7 @@ impl Supervisor {
         Ok(())
     }
 
-    /// The signals come first: a message may block, and needs a thread.
+    /// The signals come first: they must not wait for a message.
     fn act_on_loss(&mut self, lost: &Lost) {
         self.has_reported_loss = true;
         if !self.kills_on_loss || self.ending.is_some() {
@@ -167,7 +167,7 @@ impl Supervisor {
     /// What the command has started and still runs, and the command.
     fn descendants(&self) -> impl Iterator<Item = Pid> {
         let found = descendants(getpid(), self.since).into_iter();
-        found.filter(|pid| Some(*pid) != self.except)
+        found.filter(|pid| Some(*pid) != self.guardian)
     }
 
     /// Processes of another user do not get the signal; rvlf waits for them to end.
@@ -222,8 +222,8 @@ fn reap_one() -> io::Result<Option<WaitStatus>> {
 /// `None` if the process has not ended.
 fn exit_status(status: WaitStatus) -> Option<u8> {
     match status {
-        WaitStatus::Exited(_, code) => Some(u8::try_from(code).unwrap_or(exit::RVLF_FAILED)),
-        WaitStatus::Signaled(_, signal, _) => Some(exit::status_for_signal(signal as i32)),
+        WaitStatus::Exited(_, code) => Some(exit::status_for_end(Some(code), None)),
+        WaitStatus::Signaled(_, signal, _) => Some(exit::status_for_end(None, Some(signal as i32))),
         _ => None,
     }
 }

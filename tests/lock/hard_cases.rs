@@ -1443,7 +1443,7 @@ fn stamps_after_a_boot() {
     passed();
 }
 
-// The kernel that had the file system before is gone, whoever has the recorded pid and start ticks in
+// The kernel that had the file system before is gone, whichever process has the recorded pid and start ticks in
 // this boot: early processes of two boots have both alike.
 #[test]
 fn a_lock_from_before_the_last_boot_is_recovered_at_once() {

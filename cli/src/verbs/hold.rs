@@ -4,9 +4,9 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::RawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::mpsc::{Receiver, Sender};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use clap::Args;
 use nix::sys::signal::{Signal, kill};
@@ -17,6 +17,7 @@ use super::acquisition::{Acquisition, failed};
 use crate::descendants::{Ticks, descendants};
 use crate::other_process::OtherProcess;
 use crate::signals::{self, Event};
+use crate::supervisor::GRACE;
 use crate::{exit, messages, thread};
 
 /// Hold the lock of a data file for the rest of a script
@@ -25,7 +26,7 @@ use crate::{exit, messages, thread};
 /// the process PID has ended, or until the keeper gets SIGTERM. The pid of the keeper is printed.
 ///
 /// The children of PID do not inherit the lock: it is free as soon as PID itself has ended. If the keeper
-/// is killed with SIGKILL, the lock is free at once, and PID is not told.
+/// is killed with SIGKILL, the lock is free at once, and PID gets no signal.
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub struct Hold {
@@ -53,9 +54,6 @@ EXIT STATUS
        -E sets another number
   125  rvlf itself failed: usage error, or no usable lock file
   130  interrupted by Ctrl-C while waiting (128 + the number of the signal)";
-
-/// The time between SIGTERM and SIGKILL after the lock is lost.
-const GRACE: Duration = Duration::from_secs(5);
 
 pub fn run(args: Hold) -> io::Result<u8> {
     let (Ok(status) | Err(status)) = match args.keeper {
@@ -109,7 +107,7 @@ fn await_keeper(keeper: &mut Child, events: &Receiver<Event>) -> Result<u8, u8> 
                 return match writeln!(io::stdout(), "{pid}") {
                     Ok(()) => Ok(exit::SUCCESS),
                     Err(error) => {
-                        // The caller is told that it does not hold the lock.
+                        // The exit status says that the lock is not held.
                         let _ = kill(pid, Signal::SIGTERM);
                         let _ = keeper.wait();
                         messages::print(format_args!(
@@ -121,7 +119,7 @@ fn await_keeper(keeper: &mut Child, events: &Receiver<Event>) -> Result<u8, u8> 
             }
             Event::Child => {
                 if let Some(status) = keeper.try_wait().map_err(|error| failed(&error))? {
-                    return Err(exit_status(status));
+                    return Err(exit::status_for_end(status.code(), status.signal()));
                 }
             }
             event => {
@@ -131,15 +129,6 @@ fn await_keeper(keeper: &mut Child, events: &Receiver<Event>) -> Result<u8, u8> 
                 }
             }
         }
-    }
-}
-
-fn exit_status(status: ExitStatus) -> u8 {
-    let code = status.code().and_then(|code| u8::try_from(code).ok());
-    match (code, status.signal()) {
-        (Some(code), _) => code,
-        (None, Some(signal)) => exit::status_for_signal(signal),
-        (None, None) => exit::RVLF_FAILED,
     }
 }
 

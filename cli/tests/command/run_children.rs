@@ -125,7 +125,7 @@ fn children(rvlf: u32) -> Vec<Pid> {
     children.split_whitespace().map(pid).collect()
 }
 
-// A command that was told to end has ended, and the writer that it has started writes on without the
+// A command that got SIGTERM has ended, and the writer that it has started writes on without the
 // lock.
 #[test]
 fn after_a_loss_everything_that_the_command_has_started_is_ended() {
