@@ -131,11 +131,11 @@ impl<T: Send + 'static, E: From<IoError> + Send + 'static> Future for LockFuture
     type Output = Result<T, E>;
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, E>> {
-        if let Progress::Ready(_) = &self.state
-            && let Err(source) = self.start()
-        {
-            let error = IoError::new("start a thread", &self.lock_path, source);
-            return Poll::Ready(Err(error.into()));
+        if let Progress::Ready(_) = &self.state {
+            if let Err(source) = self.start() {
+                let error = IoError::new("start a thread", &self.lock_path, source);
+                return Poll::Ready(Err(error.into()));
+            }
         }
         let Progress::Started(slot) = &self.state else {
             panic!("the future was polled after it had finished");

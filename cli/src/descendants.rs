@@ -127,7 +127,7 @@ mod tests {
             .arg("60")
             .spawn()
             .expect("it starts");
-        let pid = Pid::from_raw(child.id().cast_signed());
+        let pid = Pid::from_raw(child.id() as i32);
         let found = descendants(getpid(), since);
         child.kill().expect("it runs");
         child.wait().expect("it is a child");

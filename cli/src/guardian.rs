@@ -81,7 +81,7 @@ impl Guardian {
     }
 
     pub fn pid(&self) -> Pid {
-        Pid::from_raw(self.process.id().cast_signed())
+        Pid::from_raw(self.process.id() as i32)
     }
 
     /// Returns when the guardian guards the process.

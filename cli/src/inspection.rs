@@ -185,7 +185,7 @@ mod tests {
         let data = dir.path().join("d");
         fs::write(lock_path_for(&data), "FLVR").expect("the directory is writable");
         let file = File::open(lock_path_for(&data)).expect("the file exists");
-        file.lock().expect("no process has locked it");
+        support::try_lock(&file).expect("no process has locked it");
 
         let mut inspector = Inspector::new(&data);
         let mut found = |due: Option<Instant>| {

@@ -148,9 +148,9 @@ impl Observer {
 fn observe(data: &Path, sender: &Sender<Event>, stopped: &Receiver<()>) {
     let mut inspector = Inspector::new(data);
     loop {
-        if let Ok(inspection) = inspector.inspect()
-            && sender.send(Event::Inspected(Box::new(inspection))).is_err()
-        {
+        let inspected = inspector.inspect().map(Box::new);
+        let sent = inspected.map(|inspection| sender.send(Event::Inspected(inspection)));
+        if let Ok(Err(_)) = sent {
             return;
         }
         if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {

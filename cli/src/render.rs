@@ -198,11 +198,11 @@ fn write_processes(
             )
         }
         Some(host) => {
-            let where_to_look = format_args!("perhaps on {host}, over the network file system");
+            let unseen = "by no process that can be seen here: perhaps on";
             write_label(
                 f,
                 LABEL,
-                format_args!("by no process that can be seen here: {where_to_look}"),
+                format_args!("{unseen} {host}, over the network file system"),
             )
         }
     }

@@ -53,7 +53,7 @@ impl Supervisor {
         kills_on_loss: bool,
     ) -> Supervisor {
         Supervisor {
-            command: Pid::from_raw(command.id().cast_signed()),
+            command: Pid::from_raw(command.id() as i32),
             since,
             guardian,
             status: None,
@@ -71,10 +71,10 @@ impl Supervisor {
     /// waitpid(2) fails.
     pub fn wait(&mut self, events: &Receiver<Event>) -> io::Result<u8> {
         loop {
-            if let Some(status) = self.status
-                && (self.ending.is_none() || self.descendants().next().is_none())
-            {
-                return Ok(status);
+            if let Some(status) = self.status {
+                if self.ending.is_none() || self.descendants().next().is_none() {
+                    return Ok(status);
+                }
             }
             match self.next(events) {
                 Some(Event::Child) => self.reap()?,

@@ -34,10 +34,8 @@ impl ReservedThread {
         let Some(mut shared) = try_lock(&SHARED) else {
             return ReservedThread::start();
         };
-        if let Some((owner, thread)) = shared.as_ref()
-            && *owner == process
-            && let Some(thread) = thread.upgrade()
-        {
+        let of_this_process = shared.as_ref().filter(|(owner, _)| *owner == process);
+        if let Some(thread) = of_this_process.and_then(|(_, thread)| thread.upgrade()) {
             return Ok(thread);
         }
         let started = ReservedThread::start()?;

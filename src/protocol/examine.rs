@@ -336,8 +336,10 @@ mod tests {
         let Ok(LockFileState::Lock(lock)) = state else {
             panic!("a lock file is there");
         };
-        let other = std::fs::File::open(&path).expect("the file exists");
-        other.try_lock().expect("the examination has its answer");
+        let other = place.open_for_flock().expect("the file exists");
+        let flocked = place.flock(&other, Flock::Exclusive);
+        let flocked = flocked.expect("the file system has flock");
+        assert_eq!(flocked, KernelLock::Free, "the examination has its answer");
         drop(lock);
     }
 }

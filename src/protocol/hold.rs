@@ -96,10 +96,10 @@ impl<S: Sys> Held<S> {
         process: Identity,
         options: &AcquireOptions,
     ) -> Result<Option<Waited<Acquired<S>>>> {
-        if options.refuse_aliases
-            && let Some(alias) = place.alias()?
-        {
-            return Ok(Some(Waited::Done(Acquired::Aliased(alias))));
+        if options.refuse_aliases {
+            if let Some(alias) = place.alias()? {
+                return Ok(Some(Waited::Done(Acquired::Aliased(alias))));
+            }
         }
         let mut attempts = Attempts::new(place, options);
         Waiter::new(place, timeout, &options.cancel).until(|| {
@@ -287,9 +287,8 @@ impl<S: Sys> Held<S> {
     /// Makes a loss sticky, and reports it once.
     pub(super) fn lose(&self, reason: LossReason) -> LossReason {
         let mut status = lock(&self.status);
-        if let Some(earlier) = status.loss
-            && (earlier.is_final() || !reason.is_final())
-        {
+        let stays = |earlier: &LossReason| earlier.is_final() || !reason.is_final();
+        if let Some(earlier) = status.loss.filter(stays) {
             return earlier;
         }
         status.loss = Some(reason);
@@ -430,9 +429,8 @@ impl<S: Sys> Held<S> {
     fn close_in_child(&self) {
         // A thread of the parent may have locked the mutex, and never unlocks it in here: then the
         // descriptor stays open until the child ends.
-        if let Some(mut file) = try_lock(&self.file)
-            && let Some(file) = file.take()
-        {
+        let file = try_lock(&self.file).and_then(|mut file| file.take());
+        if let Some(file) = file {
             self.close(file);
         }
     }

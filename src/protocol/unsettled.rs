@@ -90,9 +90,10 @@ impl<'a, S: Sys> Unsettled<'a, S> {
 impl<S: Sys> Drop for Unsettled<'_, S> {
     fn drop(&mut self) {
         // Before the file is closed, which gives the kernel lock up.
-        if let Some(file) = &self.file
-            && !sabotaged!(self.place.entry.sys, Withdraw)
-        {
+        if sabotaged!(self.place.entry.sys, Withdraw) {
+            return;
+        }
+        if let Some(file) = &self.file {
             self.withdraw(file);
         }
     }

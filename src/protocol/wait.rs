@@ -160,9 +160,8 @@ impl<'a, S: Sys> Waiter<'a, S> {
         self.watch = None;
         self.pace = Pace::new();
         // The hold that was waited for has ended, and another contender has the lock.
-        if self.hold.take().is_some()
-            && let Some(pause) = self.crowd.lost_race()
-        {
+        let lost_to_another = self.hold.take().is_some();
+        if let Some(pause) = lost_to_another.then(|| self.crowd.lost_race()).flatten() {
             let pause = jittered(self.place.sys(), pause);
             self.pauses.sleep(pause.min(left));
             return Next::LookAgain;

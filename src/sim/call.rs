@@ -4,6 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
+use std::path::{self, Path};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -179,18 +180,22 @@ impl Call {
     }
 }
 
+fn shown(name: &OsStr) -> path::Display<'_> {
+    Path::new(name).display()
+}
+
 impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Call::StatAt(name) => write!(f, "stat({})", name.display()),
-            Call::Open(name, access) => write!(f, "open({}, {access:?})", name.display()),
-            Call::Create(name) => write!(f, "create({})", name.display()),
-            Call::Link(fd, name) => write!(f, "link(fd {fd}, {})", name.display()),
-            Call::Rename(from, to) => write!(f, "rename({}, {})", from.display(), to.display()),
+            Call::StatAt(name) => write!(f, "stat({})", shown(name)),
+            Call::Open(name, access) => write!(f, "open({}, {access:?})", shown(name)),
+            Call::Create(name) => write!(f, "create({})", shown(name)),
+            Call::Link(fd, name) => write!(f, "link(fd {fd}, {})", shown(name)),
+            Call::Rename(from, to) => write!(f, "rename({}, {})", shown(from), shown(to)),
             Call::RenameNoreplace(from, to) => {
-                write!(f, "rename_noreplace({}, {})", from.display(), to.display())
+                write!(f, "rename_noreplace({}, {})", shown(from), shown(to))
             }
-            Call::Unlink(name) => write!(f, "unlink({})", name.display()),
+            Call::Unlink(name) => write!(f, "unlink({})", shown(name)),
             Call::Stat(fd) => write!(f, "fstat(fd {fd})"),
             Call::Read(fd) => write!(f, "read(fd {fd})"),
             Call::Write(fd, offset, bytes) => {

@@ -65,11 +65,11 @@ impl Script<'_> {
 impl Chooser for Script<'_> {
     fn choose(&mut self, steps: &[Step]) -> Option<Step> {
         let (rare, common) = split_by_rarity(steps);
-        if self.steps_left > 0
-            && let Some(step) = step_of(self.last_run, &common)
-        {
-            self.steps_left -= 1;
-            return Some(step);
+        if self.steps_left > 0 {
+            if let Some(step) = step_of(self.last_run, &common) {
+                self.steps_left -= 1;
+                return Some(step);
+            }
         }
         let byte = self.bytes.next().copied().unwrap_or_default();
         if byte >= 128 && !rare.is_empty() {
@@ -114,7 +114,7 @@ impl SplitMix {
     }
 
     fn one_in(&mut self, n: u64) -> bool {
-        self.next().is_multiple_of(n)
+        self.next() % n == 0
     }
 
     fn choose<T: Copy>(&mut self, from: &[T]) -> Option<T> {

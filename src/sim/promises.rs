@@ -1,5 +1,7 @@
 //! What must hold after every step, while processes sleep, and in the end.
 
+use std::path::Path;
+
 use super::LOCK;
 use super::call::Call;
 use super::explorer::Explorer;
@@ -19,7 +21,7 @@ impl Explorer<'_> {
         }
         for (name, content) in &self.world.foreign {
             if state.kernel.content(name) != Some(content) {
-                let name = name.display();
+                let name = Path::new(name).display();
                 return Err(Broken(format!("the foreign file {name} was changed")));
             }
         }
@@ -52,7 +54,9 @@ impl Explorer<'_> {
         let events = before - state.kernel.budget.that_leave_files();
         let names = state.kernel.names();
         let left = names.filter(|name| !self.world.is_expected(name));
-        let left: Vec<_> = left.map(|name| name.display().to_string()).collect();
+        let left: Vec<_> = left
+            .map(|name| name.to_string_lossy().into_owned())
+            .collect();
         if left.len() > events {
             let left = left.join(", ");
             let message = format!("{events} crashes or faults do not explain {left}");

@@ -1,12 +1,14 @@
 //! What the system calls of several modules share: calls that a signal interrupted, a rename that
-//! does not replace, mounts seen by their device, and the answer of stat(2).
+//! does not replace, pipes, mounts seen by their device, and the answer of stat(2).
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 
 use nix::errno::Errno;
-use nix::fcntl::AtFlags;
+use nix::fcntl::{AtFlags, OFlag};
+#[cfg(target_vendor = "apple")]
+use nix::fcntl::{FcntlArg, FdFlag};
 use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
@@ -27,6 +29,20 @@ pub(super) fn retry<T, E: Into<io::Error>>(
             outcome => return outcome,
         }
     }
+}
+
+/// The two ends of a pipe, reader first, which no child inherits.
+pub(super) fn pipe() -> io::Result<(File, File)> {
+    #[cfg(not(target_vendor = "apple"))]
+    let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    // Without pipe2(2): a child that another thread starts in between inherits both.
+    #[cfg(target_vendor = "apple")]
+    let (reader, writer) = nix::unistd::pipe()?;
+    #[cfg(target_vendor = "apple")]
+    for end in [&reader, &writer] {
+        nix::fcntl::fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
+    }
+    Ok((reader.into(), writer.into()))
 }
 
 /// Whether `name` is on another file system than `dir`: a mount point of that file system.

@@ -155,7 +155,9 @@ fn step_for_kernel_lock(source: &io::Error) -> &'static str {
         _ if source.raw_os_error() == Some(EBADF) => {
             "act as a user who may write to the file: NFS grants an exclusive lock to no other"
         }
-        io::ErrorKind::Unsupported => "use a file system that supports flock(2)",
+        io::ErrorKind::Unsupported => {
+            "use an operating system and a file system that support flock(2)"
+        }
         io::ErrorKind::PermissionDenied => "permit flock(2) in the security policy of this process",
         _ => "try again; if the problem persists, check that the file system supports flock(2)",
     }
@@ -199,7 +201,7 @@ fn step_for_file(subject: Subject, source: &io::Error) -> &'static str {
         (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => {
             "free space on its file system"
         }
-        (io::ErrorKind::InvalidFilename, _) => "choose another file name",
+        _ if is_name_too_long(source) => "choose another file name",
         // open(2), EINVAL: the file system does not accept the name.
         (io::ErrorKind::InvalidInput, Subject::NewName) => "choose another file name",
         (io::ErrorKind::Unsupported, _) => {
@@ -207,6 +209,14 @@ fn step_for_file(subject: Subject, source: &io::Error) -> &'static str {
         }
         _ => "try again; if the problem persists, check the file system",
     }
+}
+
+/// Its [`io::ErrorKind`] is newer than this crate's Rust version.
+fn is_name_too_long(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    return error.raw_os_error() == Some(nix::libc::ENAMETOOLONG);
+    #[cfg(not(unix))]
+    false
 }
 
 /// Adds to a failed call its operation and its path.
@@ -331,7 +341,7 @@ mod tests {
             ("read", Errno::ESTALE, "check the network mount"),
             ("write the record", Errno::ENOSPC, "free space"),
             ("refresh the record", Errno::EDQUOT, "free space"),
-            ("flock", Errno::EOPNOTSUPP, "supports flock(2)"),
+            ("flock", Errno::EOPNOTSUPP, "support flock(2)"),
             (
                 "flock",
                 Errno::EDQUOT,

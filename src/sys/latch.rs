@@ -81,9 +81,9 @@ fn poll_any(latches: &[&Latch], timeout: Duration) {
     #[cfg(all(unix, not(rvlf_unsupported)))]
     {
         let descriptors: Option<Vec<_>> = latches.iter().map(|latch| latch.descriptor()).collect();
-        if let Some(descriptors) = descriptors
-            && super::poll::poll_readable(&descriptors, timeout.min(LONGEST_POLL)).is_ok()
-        {
+        let poll = |all: Vec<_>| super::poll::poll_readable(&all, timeout.min(LONGEST_POLL));
+        let polled = descriptors.map(poll);
+        if let Some(Ok(_)) = polled {
             return;
         }
     }
@@ -93,23 +93,25 @@ fn poll_any(latches: &[&Latch], timeout: Duration) {
 
 #[cfg(all(unix, not(rvlf_unsupported)))]
 mod pipe {
-    use std::io::{self, PipeReader, PipeWriter, Write};
+    use std::fs::File;
+    use std::io::{self, Write};
     use std::os::fd::{AsFd, BorrowedFd};
 
+    use super::super::calls::pipe;
     use super::super::descriptor::Descriptor;
     use super::super::{Identity, platform};
 
     #[derive(Debug)]
     pub(super) struct Pipe {
-        reader: Descriptor<PipeReader>,
-        writer: Descriptor<PipeWriter>,
+        reader: Descriptor<File>,
+        writer: Descriptor<File>,
         /// Not the pid alone: in a pid namespace of its own a forked child may have its parent's.
         process: Identity,
     }
 
     impl Pipe {
         pub(super) fn new() -> io::Result<Pipe> {
-            let (reader, writer) = io::pipe()?;
+            let (reader, writer) = pipe()?;
             let process = platform::identity()?;
             Ok(Pipe {
                 reader: Descriptor::new(reader)?,
@@ -126,9 +128,8 @@ mod pipe {
         /// Does nothing in a forked child: the parent's waiters would see a pipe that is readable and
         /// a latch that is not set, and would poll without a pause.
         pub(super) fn fill(&self) {
-            if self.is_of_this_process()
-                && let Ok(mut writer) = self.writer.get()
-            {
+            let writer = self.is_of_this_process().then(|| self.writer.get());
+            if let Some(Ok(mut writer)) = writer {
                 // The pipe is empty and its reader is open: the write neither blocks nor fails.
                 let _ = writer.write(&[1]);
             }

@@ -29,6 +29,8 @@ pub(crate) mod child;
 pub(crate) mod descriptor;
 pub(crate) mod entry;
 mod facts;
+#[cfg(all(unix, not(rvlf_unsupported)))]
+mod flock;
 pub(crate) mod hooks;
 mod io_error;
 pub(crate) mod latch;

@@ -117,7 +117,7 @@ pub(super) fn flock_holders(_dir: &File, _name: &OsStr) -> io::Result<Vec<Lockin
 }
 
 pub(super) fn process(pid: Pid, _now: impl FnOnce() -> Now) -> Liveness {
-    match kill(nix::unistd::Pid::from_raw(pid.get().cast_signed()), None) {
+    match kill(nix::unistd::Pid::from_raw(pid.get() as i32), None) {
         Err(Errno::ESRCH) => Liveness::Dead,
         _ => Liveness::Unknown,
     }

@@ -2,7 +2,7 @@
 //! other systems is in `portable`.
 
 use std::ffi::{OsStr, OsString};
-use std::fs::{File, TryLockError};
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
@@ -22,6 +22,7 @@ use rand::rngs::SysRng;
 use super::calls::{errno, retry, to_stat};
 use super::cancel::CancelToken;
 use super::descriptor::Descriptor;
+use super::flock::flock;
 use super::latch::wait_any;
 use super::{
     Access, FileId, Flock, FlockOutcome, Identity, Liveness, LockingProcess, Now, OwnHolds, Prefix,
@@ -50,9 +51,6 @@ impl Host {
 const SAFE: OFlag = OFlag::O_NOFOLLOW
     .union(OFlag::O_CLOEXEC)
     .union(OFlag::O_NONBLOCK);
-
-/// A number of the Linux kernel's own that some file systems let through.
-const ENOTSUPP: i32 = 524;
 
 /// A lease break is the only thing that makes a non-blocking open of a regular file fail with
 /// EWOULDBLOCK; the kernel asks the lease's holder to release it, usually within milliseconds.
@@ -238,26 +236,7 @@ impl Sys for Host {
     }
 
     fn flock(&self, file: &Descriptor<File>, operation: Flock) -> io::Result<FlockOutcome> {
-        let file = file.get()?;
-        loop {
-            let outcome = match operation {
-                Flock::Shared => file.try_lock_shared(),
-                Flock::Exclusive => file.try_lock(),
-                Flock::Unlock => file.unlock().map_err(TryLockError::Error),
-            };
-            return match outcome {
-                Ok(()) => Ok(FlockOutcome::Done),
-                Err(TryLockError::WouldBlock) => Ok(FlockOutcome::WouldBlock),
-                Err(TryLockError::Error(error)) => match errno(&error) {
-                    Errno::EINTR => continue,
-                    Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL | Errno::ENOLCK => {
-                        Ok(FlockOutcome::Unsupported)
-                    }
-                    _ if error.raw_os_error() == Some(ENOTSUPP) => Ok(FlockOutcome::Unsupported),
-                    _ => Err(error),
-                },
-            };
-        }
+        flock(file.get()?, operation)
     }
 
     fn sync(&self, file: &Descriptor<File>, mode: SyncMode) -> io::Result<()> {

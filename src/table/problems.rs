@@ -157,9 +157,8 @@ impl Table {
         let mut above: Vec<&WriteRule<'_>> = Vec::new();
         let mut problems = Vec::new();
         for one in &rules {
-            while let Some(top) = above.last()
-                && !one.target.starts_with(&top.target)
-            {
+            let is_above = |top: &&WriteRule<'_>| one.target.starts_with(&top.target);
+            while above.last().is_some_and(|top| !is_above(top)) {
                 above.pop();
             }
             for other in &above {

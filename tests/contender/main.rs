@@ -156,7 +156,7 @@ fn contend(crashes: bool, rounds: u32, path: &Path, log: &str) -> Fallible<ExitC
         std::thread::sleep(Duration::from_micros(100));
         // One write each: a contender that is killed leaves whole lines.
         log.write_all(format!("{entered} {}\n", now()).as_bytes())?;
-        if crashes && (round + std::process::id()).is_multiple_of(8) {
+        if crashes && (round + std::process::id()) % 8 == 0 {
             nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL)?;
         }
         lock.release()?;

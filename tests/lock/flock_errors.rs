@@ -46,7 +46,7 @@ fn a_file_system_without_flock_is_named_whatever_its_error_is() {
             return;
         };
         let error = worker.expect("try", "error");
-        let step = "use a file system that supports flock(2)";
+        let step = "a file system that support flock(2)";
         assert!(error.contains(step), "{errno}: {error}");
     }
 }

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, SystemTime};
 
+use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::{Signal, kill};
@@ -264,7 +265,7 @@ fn a_file_that_a_live_process_has_locked_is_held_whatever_it_contains() {
         let path = lock_path_for(&data);
         fs::write(&path, content).expect("the directory is writable");
         let holder = File::open(&path).expect("the file is there");
-        holder.try_lock().expect("no other process has it open");
+        support::try_lock(&holder).expect("no other process has it open");
 
         let error = WriterLock::try_acquire(&data).expect_err("a live process has locked it");
         assert!(error.is_held(), "a wait can end: {error}");
@@ -276,7 +277,7 @@ fn a_file_that_a_live_process_has_locked_is_held_whatever_it_contains() {
         let error = support::break_stale(&data).expect_err("a live process has locked it");
         assert!(matches!(error, BreakError::Held { .. }), "{error:?}");
 
-        holder.unlock().expect("it is locked");
+        support::unlock(&holder).expect("it is locked");
         let error = WriterLock::try_acquire(&data).expect_err("the content is no record");
         assert!(!error.is_held(), "no process will ever release it: {error}");
         let left = fs::read(&path).expect("the file is still there");
@@ -541,7 +542,9 @@ fn io_error(outcome: Result<WriterLock, AcquireError>) -> (io::ErrorKind, String
 
 #[test]
 fn paths_that_cannot_be_locked_fail_with_operation_path_and_kind() {
-    use io::ErrorKind::{InvalidFilename, InvalidInput, NotADirectory, NotFound};
+    use io::ErrorKind::{InvalidInput, NotADirectory, NotFound};
+    // It has its name since Rust 1.87.
+    let invalid_filename = io::Error::from(Errno::ENAMETOOLONG).kind();
     let dir = support::scratch();
     let below = |name: &str| dir.path().join(name);
     fs::write(below("file"), "").expect("the directory is writable");
@@ -550,8 +553,8 @@ fn paths_that_cannot_be_locked_fail_with_operation_path_and_kind() {
         (below("missing/data"), NotFound, "open the directory"),
         (below("file/data"), NotADirectory, "open the directory"),
         // With ".lock" the name is one byte too long.
-        (long(251), InvalidFilename, "stat"),
-        (long(5000), InvalidFilename, "stat"),
+        (long(251), invalid_filename, "stat"),
+        (long(5000), invalid_filename, "stat"),
         (below("nul\0byte"), InvalidInput, "stat"),
         ("/".into(), InvalidInput, "name the lock file"),
         ("..".into(), InvalidInput, "name the lock file"),
@@ -1280,7 +1283,7 @@ fn a_stale_lock_whose_kernel_lock_an_examiner_keeps_is_held_and_then_recovered()
     let data = dir.path().join("data");
     let record = support::plant_left_behind(&data);
     let examiner = fs::File::open(lock_path_for(&data)).expect("the file exists");
-    examiner.lock_shared().expect("the kernel lock is free");
+    support::lock_shared(&examiner).expect("the kernel lock is free");
     let outcome = WriterLock::try_acquire(&data);
     assert_held(outcome, Reason::KernelLockOutlivesProcess);
     match support::break_stale(&data) {
@@ -1596,7 +1599,7 @@ fn breaking_removes_leftovers_of_dead_breakers_and_no_similar_files() {
     plant(".rvlf-4123", &record, old);
     plant(".rvlf-5123456789abcdef", &record, old);
     let live = File::open(dir.path().join(".rvlf-5123456789abcdef")).expect("the file exists");
-    let locked = live.try_lock();
+    let locked = support::try_lock(&live);
     locked.expect("a live lock that a breaker renamed by mistake");
 
     let data = dir.path().join("data");

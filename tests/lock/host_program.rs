@@ -225,7 +225,7 @@ fn replace_all_descriptors(what: &str, dir: &Path) -> Vec<Planted> {
                 std::fs::write(&path, [b'#'; 200]).expect("the directory is ours");
                 let file = File::options().read(true).write(true).open(path);
                 let file = file.expect("it is ours");
-                file.try_lock().expect("no other open file of it");
+                support::try_lock(&file).expect("no other open file of it");
                 file.into_raw_fd()
             }
             "directories" => File::open(dir).expect("it is there").into_raw_fd(),
@@ -260,9 +260,7 @@ fn assert_untouched(planted: &[Planted], dir: &Path) {
         let content = std::fs::read(&path).expect("it is there");
         assert!(content == [b'#'; 200], "not a byte of it was written");
         let other = File::open(&path).expect("it is there");
-        other
-            .try_lock()
-            .expect_err("the program still has its lock");
+        support::try_lock(&other).expect_err("the program still has its lock");
     }
 }
 

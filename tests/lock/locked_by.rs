@@ -63,7 +63,7 @@ fn locks_files_without_a_record() {
         fs::write(file.lock_path(), content).expect("the directory is writable");
         assert_eq!(support::locked_by(&data), "", "no process has locked it");
         let foreign = File::open(file.lock_path()).expect("the file exists");
-        foreign.lock().expect("no process has locked it");
+        support::try_lock(&foreign).expect("no process has locked it");
         let state = file.inspect().expect("the directory exists");
         assert!(matches!(state, LockState::Held(_)), "{content}: {state}");
         assert_eq!(
@@ -71,9 +71,9 @@ fn locks_files_without_a_record() {
             named(std::process::id()),
             "{content}"
         );
-        foreign.unlock().expect("it is locked");
+        support::unlock(&foreign).expect("it is locked");
         // A shared lock keeps breakers out, and no examination can see it.
-        foreign.lock_shared().expect("no process has locked it");
+        support::lock_shared(&foreign).expect("no process has locked it");
         assert_eq!(
             support::locked_by(&data),
             named(std::process::id()),
@@ -159,12 +159,12 @@ fn locks_on_an_overlay() {
 
     let old = merged.join("old");
     let foreign = File::open(lock_path_for(&old)).expect("the file exists");
-    foreign.lock().expect("no process has locked it");
+    support::try_lock(&foreign).expect("no process has locked it");
     assert_eq!(support::locked_by(&old), own, "in the lower layer");
     drop(foreign);
     let foreign = File::options().write(true).open(lock_path_for(&old));
     let foreign = foreign.expect("the file exists");
-    foreign.lock().expect("no process has locked it");
+    support::try_lock(&foreign).expect("no process has locked it");
     assert_eq!(support::locked_by(&old), own, "copied up");
     support::report("passed");
 }

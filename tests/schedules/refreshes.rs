@@ -60,9 +60,8 @@ fn release_if_lost(os: &SimSys) {
 }
 
 fn break_the_first_by_force(os: &SimSys) {
-    if let Some(record) = os.record()
-        && record.pid().get() == FIRST
-    {
+    let of_the_first = os.record().filter(|record| record.pid().get() == FIRST);
+    if let Some(record) = of_the_first {
         let _ = os.force_break(record.writer_id());
     }
 }

@@ -283,9 +283,8 @@ fn acquire_twice_and_die(os: &SimSys) {
 }
 
 fn break_by_force_and_contend(os: &SimSys) {
-    if let Some(record) = os.record()
-        && !os.force_break(record.writer_id())
-    {
+    let Some(record) = os.record() else { return };
+    if !os.force_break(record.writer_id()) {
         contend_in_danger(os);
     }
 }

@@ -9,6 +9,8 @@ mod clock;
 #[cfg(target_os = "linux")]
 mod container;
 #[cfg(target_os = "linux")]
+mod descriptors;
+#[cfg(target_os = "linux")]
 mod files;
 #[cfg(target_os = "linux")]
 mod fork;
@@ -34,6 +36,7 @@ pub use self::{
 #[cfg(target_os = "linux")]
 pub use self::{
     container::{Container, no_containers, no_time_namespaces},
+    descriptors::{lock_shared, pipe, try_lock, unlock},
     files::{age_mtime, is_absent, is_plain, names_in, scratch, set_mtime},
     fork::{fork, join, succeeds_in_fork},
     process::{ChildProcess, Role},

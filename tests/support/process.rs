@@ -93,9 +93,10 @@ impl Role {
         std::thread::spawn(move || {
             for line in BufReader::new(stdout).lines() {
                 let Ok(line) = line else { return };
-                if let Some(text) = line.strip_prefix('@')
-                    && sender.send(text.to_owned()).is_err()
-                {
+                let sent = line
+                    .strip_prefix('@')
+                    .map(|text| sender.send(text.to_owned()));
+                if let Some(Err(_)) = sent {
                     return;
                 }
             }

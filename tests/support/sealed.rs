@@ -18,9 +18,9 @@ pub fn sealed(numbers: [u64; 4]) -> [u8; SEALED_LEN] {
 
 /// `None` if the entry is torn, or made of the halves of two writers.
 pub fn unsealed(bytes: &[u8]) -> Option<[u64; 4]> {
-    let (numbers, _) = bytes.as_chunks::<8>();
-    let first = numbers.iter().take(4);
-    let numbers: Vec<_> = first.map(|number| u64::from_le_bytes(*number)).collect();
-    let numbers = numbers.try_into().ok()?;
+    let mut numbers = [0; 4];
+    for (number, bytes) in numbers.iter_mut().zip(bytes.chunks_exact(8)) {
+        *number = u64::from_le_bytes(bytes.try_into().ok()?);
+    }
     (sealed(numbers) == bytes).then_some(numbers)
 }

@@ -70,7 +70,7 @@ impl Worker {
             .append(true)
             .open(self.locks.join(piece));
         let file = file.expect("the directory of locks exists");
-        if file.try_lock().is_err() {
+        if support::try_lock(&file).is_err() {
             self.note(&format!("VIOLATION: {piece} has two holders"));
             std::process::abort();
         }

@@ -99,7 +99,7 @@ fn report_held(output: impl io::Read, sender: &Sender<Event>) {
 }
 
 fn await_keeper(keeper: &mut Child, events: &Receiver<Event>) -> Result<u8, u8> {
-    let pid = Pid::from_raw(keeper.id().cast_signed());
+    let pid = Pid::from_raw(keeper.id() as i32);
     loop {
         let event = events.recv().expect("the signal thread does not end");
         match event {

@@ -176,7 +176,7 @@ fn start_guarded(
     set_environment(&mut command, lock);
     rvlf::process::kill_with_parent(&mut command);
     let mut child = command.spawn().map_err(guard)?;
-    let pid = Pid::from_raw(child.id().cast_signed());
+    let pid = Pid::from_raw(child.id() as i32);
     let status = match stopped::await_stop(pid) {
         Ok(Some(status)) => status,
         Ok(None) => match guardian.guard(pid).and_then(|()| stopped::resume(pid)) {

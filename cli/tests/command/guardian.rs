@@ -116,7 +116,7 @@ fn a_command_that_is_continued_before_it_is_guarded_does_not_run() {
     let dir = Directory::new();
     let guardian = format!("--guardian={}", std::process::id());
     let mut command = dir.start(&["stopped", &guardian, "--", "touch", "ran"]);
-    let pid = Pid::from_raw(command.id().cast_signed());
+    let pid = Pid::from_raw(command.id() as i32);
     let is_stopped = || {
         let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
         stat.expect("it has not ended").contains(") T ")

@@ -248,7 +248,7 @@ fn a_closed_pipe_at_standard_output_is_not_an_error() {
         if verb == ["status"] {
             command.args(&many);
         }
-        let (reader, writer) = std::io::pipe().expect("there is room for a pipe");
+        let (reader, writer) = ::support::pipe().expect("there is room for a pipe");
         drop(reader);
         command.stdout(writer);
         let output = finish(command);

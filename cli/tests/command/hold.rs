@@ -57,7 +57,7 @@ impl Script {
     }
 
     fn kill(&mut self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
+        let pid = Pid::from_raw(self.child.id() as i32);
         kill(pid, signal).expect("the script runs");
         self.child.wait().expect("it is a child");
     }
@@ -133,7 +133,7 @@ fn a_hold_that_waits_ends_at_a_signal_and_leaves_no_keeper() {
     // At many moments of the keeper's start.
     for delay in 0..40 {
         let waiting = dir.start(&["hold", "--for", &pid, "--wait", "d.rvf"]);
-        let hold = Pid::from_raw(waiting.id().cast_signed());
+        let hold = Pid::from_raw(waiting.id() as i32);
         let children = || {
             let children = fs::read_to_string(format!("/proc/{hold}/task/{hold}/children"));
             children.unwrap_or_default()

@@ -137,7 +137,7 @@ fn a_refusal_because_of_a_shared_lock_names_the_process_that_has_it() {
     let dir = Directory::new();
     dir.plant("d.rvf.lock", b"elsewhere", LONG_AGO);
     let file = std::fs::File::open(dir.join("d.rvf.lock")).expect("the file exists");
-    file.lock_shared().expect("no process has locked the file");
+    ::support::lock_shared(&file).expect("no process has locked the file");
     let kept_open = format!("d.rvf.lock: kept open by pid {} (", std::process::id());
     for (args, code) in [
         (&["run", "d.rvf", "--", "true"][..], 75),

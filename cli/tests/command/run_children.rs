@@ -182,7 +182,7 @@ fn a_loss_after_the_end_of_the_command_ends_what_it_has_started() {
 fn a_loss_ends_the_command_although_no_process_reads_the_messages() {
     let dir = Directory::new();
     let mut command = dir.command(["run", "d.rvf", "sh", "-c", "echo ready; exec cat"]);
-    let (reader, writer) = std::io::pipe().expect("there are descriptors");
+    let (reader, writer) = ::support::pipe().expect("there are descriptors");
     let full = [b'x'; 4096];
     nix::fcntl::fcntl(
         &writer,

@@ -88,7 +88,7 @@ fn with_close_the_command_itself_is_killed_with_rvlf() {
 fn sigpipe_is_ignored_in_the_command_where_it_was_ignored_from_the_start() {
     for (trap, status, expected) in [("trap '' PIPE;", 0, "wrote on\n"), ("", 128 + 13, "")] {
         let dir = Directory::new();
-        let (reader, writer) = std::io::pipe().expect("there is room for a pipe");
+        let (reader, writer) = ::support::pipe().expect("there is room for a pipe");
         drop(reader);
         let mut command = Command::new("sh");
         command

@@ -146,7 +146,7 @@ fn scan_without_a_directory_finds_the_locks_of_living_processes() {
     dir.plant("stale.lock", b"elsewhere", LONG_AGO);
     dir.write("other.lock", "");
     let other = fs::File::open(dir.join("other.lock")).expect("it was just written");
-    other.lock().expect("no process has locked it");
+    ::support::try_lock(&other).expect("no process has locked it");
 
     let scanned = dir.rvlf(&["scan"]);
     let (shown, path) = (&scanned.stdout, dir.path().display());

@@ -62,7 +62,7 @@ fn hold(dir: &Directory, prefix: &str) -> Child {
 }
 
 fn kill(mut holder: Child) {
-    let group = Pid::from_raw(holder.id().cast_signed());
+    let group = Pid::from_raw(holder.id() as i32);
     killpg(group, Signal::SIGKILL).expect("it runs");
     holder.wait().expect("it is a child");
 }

@@ -49,7 +49,7 @@ fn a_signal_while_waiting_leaves_no_file_behind() {
         for (signal, code) in [(Signal::SIGINT, 130), (Signal::SIGTERM, 143)] {
             let mut waiting = dir.start(args);
             first_message(&mut waiting);
-            kill(Pid::from_raw(waiting.id().cast_signed()), signal).expect("it waits");
+            kill(Pid::from_raw(waiting.id() as i32), signal).expect("it waits");
             assert_eq!(output_of(waiting, "rvlf").code(), code, "{args:?}");
             assert_eq!(dir.names(), ["d.rvf.lock"], "{args:?}");
         }
@@ -68,7 +68,7 @@ fn a_signal_at_the_moment_of_the_release_leaves_no_lock_behind() {
         let holder = Holder::start(&dir);
         let mut waiting = dir.start(&["run", "--wait", "d.rvf", "--", "true"]);
         first_message(&mut waiting);
-        let pid = Pid::from_raw(waiting.id().cast_signed());
+        let pid = Pid::from_raw(waiting.id() as i32);
         let ending = std::thread::spawn(|| holder.end());
         kill(pid, Signal::SIGINT).expect("it waits");
         let code = output_of(waiting, "rvlf run --wait").code();

@@ -204,7 +204,7 @@ impl Worker {
         if process.ended().is_some() {
             return None;
         }
-        let pid = Pid::from_raw(process.pid().cast_signed());
+        let pid = Pid::from_raw(process.pid() as i32);
         let target = match kind {
             Kill::Group => Pid::from_raw(-pid.as_raw()),
             Kill::Supervisor => pid,

@@ -34,7 +34,7 @@ fn each_recovers_the_lock_of_the_other_that_was_killed() {
         let directory = scratch();
         let data = directory.path().join("data");
         let mut holder = holder(dead, &program, &data);
-        let group = Pid::from_raw(-holder.pid().cast_signed());
+        let group = Pid::from_raw(-(holder.pid() as i32));
         kill(group, Signal::SIGKILL).expect("the group has not been reaped");
         holder.wait();
         while holder.receive_or_end().is_some() {}

@@ -188,10 +188,8 @@ impl Kernel {
             until_ns: self.now_ns + nanos(PAUSE),
         });
         for process in &mut self.processes {
-            if process.system.kernel() == kernel
-                && let Some(deadline_ns) = &mut process.deadline_ns
-            {
-                *deadline_ns += nanos(PAUSE);
+            if process.system.kernel() == kernel {
+                process.delay(PAUSE);
             }
         }
         self.extend_caches(kernel, PAUSE);
@@ -211,11 +209,8 @@ impl Kernel {
     fn suspend(&mut self, kernel: u8) {
         self.advance_clock(SUSPENSION);
         for process in &mut self.processes {
-            // Timers of a suspended kernel fire late, by the length of the suspension.
-            if process.system.kernel() == kernel
-                && let Some(deadline_ns) = &mut process.deadline_ns
-            {
-                *deadline_ns += nanos(SUSPENSION);
+            if process.system.kernel() == kernel {
+                process.delay(SUSPENSION);
             }
         }
     }

@@ -1,9 +1,11 @@
 //! Processes, and where they run.
 
+use std::time::Duration;
+
 use super::{Description, DescriptionId, Kernel, NS_PER_TICK, Rules, START_NS, UPTIME_NS, Watch};
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
-use crate::sys::Liveness;
+use crate::sys::{Liveness, nanos};
 
 /// The machine whose disk has the files, where the others mount them.
 pub(in crate::sim) const SERVER: u8 = 0;
@@ -187,6 +189,13 @@ impl Process {
             is_midway: false,
             deadline_ns: None,
             holds: false,
+        }
+    }
+
+    /// Lets its sleep end later, if it sleeps.
+    pub(super) fn delay(&mut self, time: Duration) {
+        if let Some(deadline_ns) = &mut self.deadline_ns {
+            *deadline_ns += nanos(time);
         }
     }
 }

@@ -133,7 +133,7 @@ pub(in crate::sys) fn end_of_this_process() -> Option<Descriptor<OwnedFd>> {
 fn pidfd_open(pid: Pid) -> io::Result<Descriptor<OwnedFd>> {
     let flags: libc::c_uint = 0;
     // SAFETY: the call takes two integers and returns a new descriptor or -1; it touches no memory.
-    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.get().cast_signed(), flags) };
+    let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.get() as i32, flags) };
     let fd = Errno::result(fd)?;
     let fd = fd.try_into().map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor, close-on-exec, and no other code owns it.

@@ -82,7 +82,7 @@ fn in_procfs<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
 /// What kill(2) and /proc/pid/stat together report. `now` gives the time to which start ticks are
 /// added.
 pub(in crate::sys) fn process(pid: Pid, now: impl FnOnce() -> Now) -> Liveness {
-    let raw = pid.get().cast_signed();
+    let raw = pid.get() as i32;
     if kill(nix::unistd::Pid::from_raw(raw), None) == Err(Errno::ESRCH) {
         return Liveness::Dead;
     }

@@ -80,7 +80,7 @@ impl Holder {
 
     /// Sends a signal to rvlf.
     pub fn send(&self, signal: Signal) {
-        let pid = Pid::from_raw(self.child.id().cast_signed());
+        let pid = Pid::from_raw(self.child.id() as i32);
         kill(pid, signal).expect("rvlf still runs");
     }
 

@@ -240,7 +240,7 @@ struct Watchdog {
 
 impl Watchdog {
     fn start(child: &Child) -> Watchdog {
-        let group = Pid::from_raw(child.id().cast_signed());
+        let group = Pid::from_raw(child.id() as i32);
         let (stop, stopped) = channel();
         let thread = std::thread::spawn(move || {
             let hangs = stopped.recv_timeout(HANGS) == Err(RecvTimeoutError::Timeout);

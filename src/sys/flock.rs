@@ -1,0 +1,78 @@
+//! flock(2), where its lock belongs to the open file description: the children of a holder share it,
+//! and no other descriptor of the holder's process can drop it. Only then is the lock a witness of
+//! its holder's life.
+//!
+//! The call itself, not std's `try_lock`: that one needs Rust 1.89, fails on Android, DragonFly and
+//! Haiku although they have flock(2), and takes a lock of fcntl(2) on Solaris.
+
+use std::fs::File;
+use std::io;
+
+use super::{Flock, FlockOutcome};
+
+#[cfg(any(
+    target_os = "android",
+    target_os = "dragonfly",
+    target_os = "freebsd",
+    target_os = "haiku",
+    target_os = "illumos",
+    target_os = "linux",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_vendor = "apple",
+))]
+pub(super) fn flock(file: &File, operation: Flock) -> io::Result<FlockOutcome> {
+    use std::os::fd::AsRawFd;
+
+    use nix::errno::Errno;
+    use nix::fcntl::FlockArg;
+
+    use super::calls::{errno, retry};
+
+    /// A number of the Linux kernel's own that some file systems let through.
+    const ENOTSUPP: i32 = 524;
+
+    let operation = match operation {
+        Flock::Shared => FlockArg::LockSharedNonblock,
+        Flock::Exclusive => FlockArg::LockExclusiveNonblock,
+        Flock::Unlock => FlockArg::Unlock,
+    };
+    // nix's newer call owns the file and unlocks it on drop, also a lock that a child shares.
+    #[allow(
+        deprecated,
+        reason = "a release must close the file, and not unlock it"
+    )]
+    let outcome = retry(|| nix::fcntl::flock(file.as_raw_fd(), operation));
+    let Err(error) = outcome else {
+        return Ok(FlockOutcome::Done);
+    };
+    match errno(&error) {
+        Errno::EWOULDBLOCK => Ok(FlockOutcome::WouldBlock),
+        Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL | Errno::ENOLCK => {
+            Ok(FlockOutcome::Unsupported)
+        }
+        _ if error.raw_os_error() == Some(ENOTSUPP) => Ok(FlockOutcome::Unsupported),
+        _ => Err(error),
+    }
+}
+
+/// Solaris has locks of fcntl(2) alone: they belong to the process, and go when it closes any
+/// descriptor of the file. Of other systems it is not known. Age is no substitute: it would break the
+/// lock of a process of this machine that was stopped for minutes.
+#[cfg(not(any(
+    target_os = "android",
+    target_os = "dragonfly",
+    target_os = "freebsd",
+    target_os = "haiku",
+    target_os = "illumos",
+    target_os = "linux",
+    target_os = "netbsd",
+    target_os = "openbsd",
+    target_vendor = "apple",
+)))]
+pub(super) fn flock(_file: &File, _operation: Flock) -> io::Result<FlockOutcome> {
+    Err(io::Error::new(
+        io::ErrorKind::Unsupported,
+        "this operating system has no kernel lock that shows whether a holder lives",
+    ))
+}
