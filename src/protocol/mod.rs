@@ -18,7 +18,7 @@
 //! | `examine`, `evidence`, `unchanged` | a look at the lock file, what it gathers for the judge, and for how long nothing has changed |
 //! | `contention` | the holder that was in the way |
 //! | `breaking`, `by_hand`, `aside`, `leftovers` | a break, for a contender and for a user, and what a dead breaker leaves |
-//! | `publish`, `unsettled` | a record at the lock path, and what takes it back |
+//! | `publish`, `private_name`, `unsettled` | a record at the lock path, and what takes it back |
 //! | `acquire` | one attempt: examine, break, publish |
 //! | `wait`, `pace` | the pauses between attempts |
 //! | `hold`, `keepalive`, `schedule` | the lock while it is held, and its refreshes |
@@ -38,6 +38,7 @@ mod leftovers;
 mod lent;
 pub(crate) mod pace;
 mod place;
+mod private_name;
 mod publish;
 mod release;
 mod schedule;

@@ -46,7 +46,7 @@ pub(super) struct Recorded {
 }
 
 /// A record at the lock path that is not a hold yet.
-type Made<'a, S> = (Unsettled<'a, S>, Recorded);
+pub(super) type Made<'a, S> = (Unsettled<'a, S>, Recorded);
 
 /// How a publish ended without an error.
 pub(super) enum Publish<F> {
@@ -57,12 +57,21 @@ pub(super) enum Publish<F> {
     Moved,
 }
 
+/// The file of a linked publish.
+enum Unnamed<F> {
+    File(F),
+    /// The system or the file system makes none: a private name takes its place.
+    Unsupported,
+    /// A security policy refuses it, or it must not be trusted here.
+    Refused,
+}
+
 /// How a linked publish ended without an error.
-enum Linked<'a, S: Sys> {
+pub(super) enum Linked<'a, S: Sys> {
     Done(Made<'a, S>),
     /// Another contender was first.
     NameTaken,
-    /// There are no unnamed files here, or no links, or a security policy refuses them.
+    /// No file can be linked here, or a security policy refuses it.
     Unavailable,
 }
 
@@ -126,19 +135,22 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// Linked publish: an unnamed file is locked, written, and only then given its name.
+    /// Linked publish: a file that no other contender looks for is locked, written, and only then given
+    /// its name.
     fn publish_linked(&self, options: &PublishOptions) -> Result<Linked<'_, S>> {
+        match self.create_unnamed(options.mode)? {
+            Unnamed::File(file) => self.link_unnamed(file, options),
+            Unnamed::Unsupported => self.publish_private(options),
+            Unnamed::Refused => Ok(Linked::Unavailable),
+        }
+    }
+
+    fn link_unnamed(&self, file: S::File, options: &PublishOptions) -> Result<Linked<'_, S>> {
         let (sys, path) = (self.sys(), self.lock_path());
-        let Some(file) = self.create_unnamed(options.mode)? else {
-            return Ok(Linked::Unavailable);
-        };
         let stat = sys.stat(&file).context("stat", path)?;
         // No other process can have opened a file without a name.
         let has_flock = self.flock(&file, Flock::Exclusive)? == KernelLock::Free;
-        let writer_id = self.draw_writer_id()?;
-        let recorded = self.new_record(&stat, writer_id, has_flock)?;
-        let written = sys.write(&file, 0, &recorded.record.encode());
-        written.context("write the record", path)?;
+        let recorded = self.write_new_record(&file, &stat, has_flock)?;
         match sys.link(&file, &self.entry.dir, &self.entry.name) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -147,7 +159,7 @@ impl<S: Sys> Place<S> {
             Err(error) if is_unavailable(&error) => return Ok(Linked::Unavailable),
             Err(error) => return Err(error).context("link the lock file", path)?,
         }
-        let unsettled = Unsettled::new(self, file, stat.id, writer_id);
+        let unsettled = Unsettled::new(self, file, stat.id, recorded.record.writer_id());
         if options.sync {
             // One fsync after the link makes record and name durable together; synced before the
             // link, a power loss made the lock vanish.
@@ -157,16 +169,29 @@ impl<S: Sys> Place<S> {
         Ok(Linked::Done((unsettled, recorded)))
     }
 
-    /// `None` where an unnamed file cannot be made, or must not be trusted.
-    fn create_unnamed(&self, mode: u32) -> Result<Option<S::File>, IoError> {
+    /// Writes a record of its own into a file that is not at the lock path yet.
+    pub(super) fn write_new_record(
+        &self,
+        file: &S::File,
+        stat: &Stat,
+        has_flock: bool,
+    ) -> Result<Recorded> {
+        let recorded = self.new_record(stat, self.draw_writer_id()?, has_flock)?;
+        let written = self.sys().write(file, 0, &recorded.record.encode());
+        written.context("write the record", self.lock_path())?;
+        Ok(recorded)
+    }
+
+    fn create_unnamed(&self, mode: u32) -> Result<Unnamed<S::File>, IoError> {
         // Only where it was tried: a network mount that had O_TMPFILE deleted the linked file when
         // its holder died, and kept a name that no process could open or take (JuiceFS 1.4).
         if !self.entry.is_local() {
-            return Ok(None);
+            return Ok(Unnamed::Refused);
         }
         match self.sys().create_unnamed(&self.entry.dir, mode) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if is_unavailable(&error) => Ok(None),
+            Ok(file) => Ok(Unnamed::File(file)),
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(Unnamed::Unsupported),
+            Err(error) if is_unavailable(&error) => Ok(Unnamed::Refused),
             Err(error) => Err(error).context("create the lock file", self.lock_path()),
         }
     }
@@ -369,7 +394,7 @@ impl<S: Sys> Place<S> {
 /// Whether the file system does not have the call, or a security policy refuses it: a profile of
 /// AppArmor without the rule `l` permits a file to be created and not to be linked. Exclusive
 /// create may work there, and where nothing may be created, its error is the one to report.
-fn is_unavailable(error: &io::Error) -> bool {
+pub(super) fn is_unavailable(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied

@@ -56,7 +56,7 @@ impl World {
     /// excludes the processes of all of them.
     #[must_use]
     pub fn network() -> World {
-        let mut world = World::local().without_unnamed();
+        let mut world = World::local().refusing_unnamed();
         world.rules.file_system = FileSystem::NotLocal;
         world
     }
@@ -150,7 +150,7 @@ impl World {
         self
     }
 
-    /// Files cannot be made without a name.
+    /// Files cannot be made without a name: they get a private one first.
     #[must_use]
     pub fn without_unnamed(mut self) -> World {
         self.rules.unnamed = Err(Errno::ENOTSUP);
@@ -165,7 +165,7 @@ impl World {
         self
     }
 
-    /// A security policy refuses files without a name to all processes.
+    /// A security policy refuses files without a name to all processes: they create exclusively.
     #[must_use]
     pub fn refusing_unnamed(mut self) -> World {
         self.rules.unnamed = Err(Errno::EACCES);

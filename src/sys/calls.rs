@@ -55,7 +55,9 @@ pub(super) fn is_of_another_device(dir: &File, name: &OsStr) -> io::Result<bool>
 pub(super) fn link_then_unlink(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
     // protected_hardlinks refuses the link for another user's file: then the file keeps its name.
     retry(|| linkat(dir, from, dir, to, AtFlags::empty()))?;
-    retry(|| unlinkat(dir, from, UnlinkatFlags::NoRemoveDir))
+    // The file has its new name. If the old one stays, a later breaker removes it.
+    let _: io::Result<()> = retry(|| unlinkat(dir, from, UnlinkatFlags::NoRemoveDir));
+    Ok(())
 }
 
 /// Without a birth time, which stat(2) does not report.

@@ -128,7 +128,7 @@ fn random_schedules_with_clock_steps_and_suspensions() {
         "3 breakers, all clock events",
         &events(dead).finally(LATER, recover),
     );
-    let torn = with(World::local().without_unnamed(), 3, 2, refresh_and_release);
+    let torn = with(World::local().refusing_unnamed(), 3, 2, refresh_and_release);
     sample(
         "exclusive create, all clock events",
         &events(torn).finally(LATER, recover),
@@ -150,7 +150,7 @@ fn random_schedules_with_clock_steps_and_suspensions() {
 #[test]
 #[ignore = "takes a minute"]
 fn a_withdrawal_without_the_kernel_lock_breaks_exclusion() {
-    let world = World::local().without_unnamed().coarse().clock_steps(1);
+    let world = World::local().refusing_unnamed().coarse().clock_steps(1);
     let world = world.without(Safeguard::LockedWithdraw);
     let world = with(world, 4, 1, contend_in_danger);
     let violation = world.random_walk(1, 300_000);

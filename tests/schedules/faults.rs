@@ -103,7 +103,7 @@ fn a_fault_is_not_reported_as_a_holder() {
         |world: World, program: fn(&SimSys)| world.coarse().process("A", 1, program).faults(1);
     let local = World::local();
     prove("linked publish, 1 fault", &alone(local, acquire_alone));
-    let by_name = World::local().without_unnamed();
+    let by_name = World::local().refusing_unnamed();
     prove("exclusive create, 1 fault", &alone(by_name, acquire_alone));
     let mount = alone(World::network(), acquire_alone_on_a_mount);
     prove("on a mount, 1 fault", &mount);
@@ -129,7 +129,7 @@ fn a_fault_gives_no_contender_a_wrong_lock() {
         world.process("A", 1, contend).finally(LATER, come_later)
     };
     prove("1 breaker, 2 faults", &world().faults(2));
-    let torn = World::local().coarse().without_unnamed();
+    let torn = World::local().coarse().refusing_unnamed();
     let torn = torn.process("A", 1, contend).finally(LATER, come_later);
     prove("exclusive create, 2 faults", &torn.faults(2));
 }
@@ -171,7 +171,7 @@ fn random_schedules_with_faults() {
     sample("3 breakers, faults", &faulty(with(dead(), 3, 2, contend)));
     let waiters = with(dead(), 2, 2, wait).process("C", 2, contend);
     sample("2 waiters and a breaker, faults", &faulty(waiters));
-    let torn = with(World::local().without_unnamed(), 3, 2, contend);
+    let torn = with(World::local().refusing_unnamed(), 3, 2, contend);
     sample("exclusive create, faults", &faulty(torn));
     let mount = World::network().process("A", 2, contend);
     let mount = mount.on(ELSEWHERE).process("B", 2, contend);
@@ -345,7 +345,7 @@ fn a_file_that_its_creator_could_not_lock_is_not_reported_as_reclaimed_from_a_ho
     let examine = |os: &SimSys| {
         let _ = os.record();
     };
-    let world = World::local().without_unnamed().coarse();
+    let world = World::local().refusing_unnamed().coarse();
     let world = world.process("A", 1, acquire);
     prove(
         "a creator and 2 examinations",

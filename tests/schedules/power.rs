@@ -23,10 +23,19 @@ fn a_held_lock_survives_the_loss_of_power_and_is_recovered_after_it() {
     );
 }
 
-// Without O_TMPFILE the name exists before the content, and either may reach the disk alone.
+#[test]
+fn a_lock_by_a_private_name_survives_the_loss_of_power() {
+    let world = with_power_loss(World::local().coarse().without_unnamed());
+    prove(
+        "private names, 1 loss of power",
+        &with(world, 1, 2, contend),
+    );
+}
+
+// By exclusive create the name exists before the content, and either may reach the disk alone.
 #[test]
 fn a_lock_by_exclusive_create_survives_the_loss_of_power() {
-    let world = with_power_loss(World::local().coarse().without_unnamed());
+    let world = with_power_loss(World::local().coarse().refusing_unnamed());
     prove(
         "exclusive create, 1 loss of power",
         &with(world, 1, 2, contend),
@@ -35,7 +44,11 @@ fn a_lock_by_exclusive_create_survives_the_loss_of_power() {
 
 #[test]
 fn without_syncs_a_held_lock_is_lost_with_the_power() {
-    for world in [World::local(), World::local().without_unnamed()] {
+    for world in [
+        World::local(),
+        World::local().without_unnamed(),
+        World::local().refusing_unnamed(),
+    ] {
         let world = with_power_loss(world.coarse().without(Safeguard::Sync));
         let violation = with(world, 1, 1, contend_in_danger)
             .explore()
@@ -55,7 +68,7 @@ fn random_schedules_with_losses_of_power() {
         ("3 breakers, 2 losses of power", dead),
         (
             "exclusive create, 2 losses of power",
-            World::local().without_unnamed(),
+            World::local().refusing_unnamed(),
         ),
     ] {
         let world = with(world, 3, 3, contend).power_losses(2).crashes(1);

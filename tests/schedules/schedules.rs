@@ -185,25 +185,40 @@ fn a_deployed_client_and_this_library_exclude_each_other() {
         &world(World::local().coarse()).crashes(1),
     );
     assert!(report.states > 300, "the search is too small: {report:?}");
+    prove(
+        "by a private name, next to a deployed client",
+        &world(World::local().without_unnamed().coarse()).crashes(1),
+    );
 }
 
 // Neither a disk error nor a lost race is a reason to create the lock file by name: a deployed
 // client would delete the empty file.
 #[test]
 fn next_to_a_deployed_client_the_lock_file_is_never_created_by_name() {
-    let world = |ours| with(World::local().coarse(), ours, 1, contend_in_danger);
-    let next_to_one = |ours| world(ours).process("D", 1, contend_deployed);
-    prove(
-        "1 next to a deployed client, 1 fault",
-        &next_to_one(1).faults(1),
-    );
-    prove("2 next to a deployed client", &next_to_one(2));
+    let by_a_private_name = || World::local().without_unnamed();
+    for (what, world) in [
+        ("unnamed", &World::local as &dyn Fn() -> World),
+        ("by a private name", &by_a_private_name),
+    ] {
+        let next_to_one = |ours| {
+            let world = with(world().coarse(), ours, 1, contend_in_danger);
+            world.process("D", 1, contend_deployed)
+        };
+        prove(
+            &format!("1 next to a deployed client, 1 fault, {what}"),
+            &next_to_one(1).faults(1),
+        );
+        prove(
+            &format!("2 next to a deployed client, {what}"),
+            &next_to_one(2),
+        );
+    }
 }
 
 // The safeguard that is disabled here is the linked publish.
 #[test]
 fn with_exclusive_create_a_deployed_client_breaks_exclusion() {
-    let world = World::local().coarse().without_unnamed();
+    let world = World::local().coarse().refusing_unnamed();
     let world = with(world, 1, 1, contend_in_danger).process("D", 1, contend_deployed);
     find("create-then-write next to a deployed client", &world);
 }
@@ -403,11 +418,29 @@ fn a_waiter_at_a_lock_file_that_it_may_not_read_examines_it_ever_more_rarely() {
     prove("1 waiter, unreadable", &world.process("W", 1, wait));
 }
 
-// A file system without O_TMPFILE: the file has its name before it is locked and written. Other
+// macOS, the BSDs and old file systems have no O_TMPFILE: the file is locked and written under a
+// private name, so that no contender, a deployed one included, finds a short file at the lock path.
+#[test]
+fn contenders_that_publish_by_a_private_name_exclude_each_other() {
+    let world = || World::local().without_unnamed().finally(LATER, come_later);
+    prove(
+        "private names, 2 contenders, 1 crash",
+        &with(world().coarse(), 2, 1, contend).crashes(1),
+    );
+    let dead = World::local()
+        .without_unnamed()
+        .dead_lock(Duration::from_secs(1));
+    prove(
+        "private names, 2 breakers",
+        &with(dead.coarse().finally(LATER, come_later), 2, 1, contend),
+    );
+}
+
+// A security policy refuses O_TMPFILE: the file has its name before it is locked and written. Other
 // contenders wait until it is written, and break a file that was left torn.
 #[test]
 fn contenders_that_create_and_then_write_exclude_each_other() {
-    let world = || World::local().without_unnamed().finally(LATER, come_later);
+    let world = || World::local().refusing_unnamed().finally(LATER, come_later);
     prove(
         "exclusive create, 2 contenders, 1 crash",
         &with(world().coarse(), 2, 1, contend).crashes(1),
@@ -501,11 +534,19 @@ fn random_schedules_of_waiters() {
 
 #[test]
 fn random_schedules_without_unnamed_files() {
-    let world = with(World::local().without_unnamed(), 3, 2, contend).crashes(2);
-    sample(
-        "exclusive create, 3 contenders, 2 crashes",
-        &world.finally(LATER, come_later),
-    );
+    for (what, world) in [
+        (
+            "exclusive create, 3 contenders, 2 crashes",
+            World::local().refusing_unnamed(),
+        ),
+        (
+            "private names, 3 contenders, 2 crashes",
+            World::local().without_unnamed(),
+        ),
+    ] {
+        let world = with(world, 3, 2, contend).crashes(2);
+        sample(what, &world.finally(LATER, come_later));
+    }
 }
 
 // A breaker that dies with the kernel lock generates no event: a timer wakes the process that waits
