@@ -111,7 +111,7 @@ mod lock;
 mod lock_file;
 #[cfg(feature = "std")]
 mod loss;
-#[cfg(all(feature = "std", unix))]
+#[cfg(all(feature = "std", any(unix, windows)))]
 pub mod process;
 #[cfg(feature = "std")]
 mod protocol;

@@ -1,8 +1,12 @@
 //! Child processes of the process that holds the lock: that must not outlive it, and that ignore SIGPIPE.
 
+#[cfg(unix)]
 use std::process::Command;
 
+#[cfg(unix)]
 use crate::sys::child::{self, DeathSignal};
+#[cfg(windows)]
+pub use crate::sys::job::Job;
 
 /// Has the kernel kill (SIGKILL) the child that `command` will spawn when the thread that spawned
 /// it ends: for a child that writes the data file and does not inherit the lock
@@ -24,6 +28,7 @@ use crate::sys::child::{self, DeathSignal};
 /// lock.release()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
+#[cfg(unix)]
 pub fn kill_with_parent(command: &mut Command) {
     child::die_with_parent(command, DeathSignal::Kill);
 }
@@ -43,6 +48,7 @@ pub fn kill_with_parent(command: &mut Command) {
 /// println!("{}", String::from_utf8_lossy(&output.stdout)); // SigIgn: 0000000000001000
 /// # Ok::<(), std::io::Error>(())
 /// ```
+#[cfg(unix)]
 pub fn ignore_sigpipe(command: &mut Command) {
     child::ignore_sigpipe(command);
 }

@@ -2,7 +2,6 @@
 //! file.
 
 use std::ffi::{OsStr, OsString};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue};
@@ -83,7 +82,7 @@ pub fn with_advice(mut error: clap::Error, args: &[OsString]) -> clap::Error {
 /// Taken for a data file, `d.lock` has the lock `d.lock.lock`: `status` would report it as free while d
 /// is held.
 pub fn data_file(argument: &Path) -> PathBuf {
-    match stem(argument) {
+    match without_lock(argument) {
         Some(data) if is_lock_file(argument, &data) => data,
         _ => argument.to_owned(),
     }
@@ -103,12 +102,11 @@ pub fn data_files(arguments: &[PathBuf]) -> Vec<PathBuf> {
 }
 
 /// `d` for `d.lock`.
-fn stem(path: &Path) -> Option<PathBuf> {
-    let name = path.file_name()?.as_encoded_bytes();
-    let stem = name
-        .strip_suffix(b".lock")
-        .filter(|stem| !stem.is_empty())?;
-    Some(path.with_file_name(OsStr::from_bytes(stem)))
+pub fn without_lock(path: &Path) -> Option<PathBuf> {
+    let stem = path
+        .file_stem()
+        .filter(|_| path.extension() == Some("lock".as_ref()))?;
+    Some(path.with_file_name(stem))
 }
 
 /// By its content; without content, `d.lock` is the lock file of a file d that is there.

@@ -7,18 +7,15 @@ use clap::error::{ContextKind, ContextValue};
 use rvlf::Escaped;
 use serde_json::Value;
 
+use crate::sys::shell;
+
 /// One word of a shell command, quoted if necessary.
 pub fn shell_word(word: impl AsRef<OsStr>) -> String {
-    const HARMLESS: &str = "_-./+=:,@%";
     let bytes = word.as_ref().as_encoded_bytes();
-    let is_plain = |c: char| c.is_alphanumeric() || HARMLESS.contains(c);
     match std::str::from_utf8(bytes) {
-        Ok(text) if !text.is_empty() && text.chars().all(is_plain) => text.to_owned(),
-        Ok(text) if is_safe(text) => {
-            format!("'{}'", text.replace('\'', r"'\''"))
-        }
-        // No other form can name bytes that are not UTF-8. POSIX 2024, sh, dollar-single-quotes
-        _ => format!("$'{}'", bytes.escape_ascii()),
+        Ok(text) if !text.is_empty() && text.chars().all(shell::is_plain) => text.to_owned(),
+        Ok(text) if is_safe(text) => shell::quoted(text),
+        _ => shell::escaped(bytes),
     }
 }
 
@@ -76,24 +73,6 @@ fn is_safe(text: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    // Messages propose commands to paste: a path must not become two words or another command.
-    #[test]
-    fn shell_words_survive_a_shell() {
-        let cases: [(&[u8], &str); 7] = [
-            (b"data/store.rvf", "data/store.rvf"),
-            (b"two words", "'two words'"),
-            (b"it's; rm -r", r"'it'\''s; rm -r'"),
-            (b"", "''"),
-            (b"new\nline", r"$'new\nline'"),
-            (b"caf\xe9", r"$'caf\xe9'"),
-            (b"a\xe2\x80\xae.b", r"$'a\xe2\x80\xae.b'"),
-        ];
-        for (bytes, expected) in cases {
-            let name: &OsStr = std::os::unix::ffi::OsStrExt::from_bytes(bytes);
-            assert_eq!(shell_word(name), expected);
-        }
-    }
 
     // `status --json` on a terminal, of a file whose name reverses the text behind it.
     #[test]

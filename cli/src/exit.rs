@@ -30,13 +30,10 @@ pub fn status_for_signal(signal: i32) -> u8 {
     u8::try_from(signal).map_or(u8::MAX, |signal| SHELL_OFFSET.saturating_add(signal))
 }
 
-/// The status for a process that has ended with a code, or by a signal.
-pub fn status_for_end(code: Option<i32>, signal: Option<i32>) -> u8 {
-    match (code, signal) {
-        (Some(code), _) => u8::try_from(code).unwrap_or(RVLF_FAILED),
-        (None, Some(signal)) => status_for_signal(signal),
-        (None, None) => RVLF_FAILED,
-    }
+/// Ends this process if the status is larger than any of rvlf: that of a command, which has 32 bits on
+/// Windows.
+pub fn whole(status: i32) -> u8 {
+    u8::try_from(status).unwrap_or_else(|_| std::process::exit(status))
 }
 
 pub fn status_for_state(state: &LockState) -> u8 {

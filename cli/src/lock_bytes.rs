@@ -1,14 +1,14 @@
 //! Reading a lock file without asking for its kernel lock: `dump` shows the bytes, `scan` sorts by
 //! them.
 
-use std::fs::{self, FileType, OpenOptions};
+use std::fs::{self, FileType};
 use std::io::{self, Read};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::Path;
 
-use nix::libc::{O_NOFOLLOW, O_NONBLOCK};
 use rvlf::FileKind;
 use rvlf::record::RECORD_LEN;
+
+use crate::sys::regular_file;
 
 /// What exists at a path.
 pub enum Contents {
@@ -22,10 +22,7 @@ pub fn read(path: &Path) -> io::Result<Contents> {
     if let Some(kind) = irregular_kind(fs::symlink_metadata(path)?.file_type()) {
         return Ok(Contents::Irregular(kind));
     }
-    let file = OpenOptions::new()
-        .read(true)
-        .custom_flags(O_NOFOLLOW | O_NONBLOCK)
-        .open(path)?;
+    let file = regular_file::open(path)?;
     // A FIFO may have replaced the file between lstat(2) and open(2).
     if let Some(kind) = irregular_kind(file.metadata()?.file_type()) {
         return Ok(Contents::Irregular(kind));
@@ -42,11 +39,7 @@ fn irregular_kind(kind: FileType) -> Option<FileKind> {
         Some(FileKind::Directory)
     } else if kind.is_symlink() {
         Some(FileKind::Symlink)
-    } else if kind.is_fifo() {
-        Some(FileKind::Fifo)
-    } else if kind.is_socket() {
-        Some(FileKind::Socket)
     } else {
-        Some(FileKind::Device)
+        Some(regular_file::special_kind(kind))
     }
 }

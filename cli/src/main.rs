@@ -1,38 +1,31 @@
 //! The command `rvlf`: the writer lock for shell scripts, for operators, and for programs that do
 //! not link the library.
 
-#[cfg(not(unix))]
-compile_error!("the command supports Unix systems only; the library builds on every system");
-
 mod arguments;
-mod descendants;
+mod environment;
 mod escape;
+mod events;
 mod exit;
-mod guardian;
+mod failure;
 mod inspection;
 mod json;
 mod lock_bytes;
 mod messages;
-mod open_locks;
-mod other_process;
 mod progress;
-mod removal;
 mod render;
-mod signals;
-mod sigpipe;
-mod stopped;
-mod supervisor;
+mod sys;
 mod thread;
 mod time;
 mod verbs;
 
+use std::ffi::OsString;
 use std::io;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use verbs::{break_, completions, dump, hold, man, run, scan, status, table, wait};
+use verbs::{break_, completions, dump, man, run, scan, status, table, wait};
 
 /// The writer lock for single-writer data files
 ///
@@ -67,11 +60,8 @@ EXIT STATUS
 #[derive(Subcommand)]
 enum Verb {
     Run(run::Run),
-    Hold(hold::Hold),
-    #[command(hide = true)]
-    Guard(guardian::Guard),
-    #[command(hide = true)]
-    Stopped(stopped::Stopped),
+    #[command(flatten)]
+    System(sys::Verb),
     Status(status::Status),
     Wait(wait::Wait),
     Break(break_::Break),
@@ -84,7 +74,7 @@ enum Verb {
 
 fn main() -> ExitCode {
     let arguments = arguments::with_joined_wait(std::env::args_os());
-    let status = match Cli::try_parse_from(&arguments) {
+    let status = match parse(&arguments) {
         Ok(cli) => status_of(dispatch(cli.verb)),
         Err(error) => {
             let error = arguments::with_advice(escape::usage_error(error), &arguments);
@@ -96,21 +86,29 @@ fn main() -> ExitCode {
     status.into()
 }
 
+fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = command();
+    let mut matches = command.try_get_matches_from_mut(arguments)?;
+    Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
+}
+
+fn command() -> Command {
+    sys::help::adapted(Cli::command())
+}
+
 /// Runs a verb. An error is a failure to write to standard output.
 fn dispatch(verb: Verb) -> io::Result<u8> {
     match verb {
-        Verb::Run(args) => Ok(run::run(args)),
-        Verb::Hold(args) => hold::run(args),
-        Verb::Guard(guard) => guard.run().map(|()| exit::SUCCESS),
-        Verb::Stopped(stopped) => Ok(stopped.run()),
+        Verb::Run(args) => Ok(exit::whole(run::run(args))),
+        Verb::System(verb) => verb.run(),
         Verb::Wait(args) => Ok(wait::run(args)),
         Verb::Status(args) => status::run(args),
         Verb::Break(args) => break_::run(args),
         Verb::Dump(args) => dump::run(&args),
         Verb::Scan(args) => scan::run(&args),
         Verb::Table(args) => table::run(&args),
-        Verb::Completions(args) => completions::run(&args, &Cli::command()),
-        Verb::Man(args) => man::run(&args, Cli::command()),
+        Verb::Completions(args) => completions::run(&args, &command()),
+        Verb::Man(args) => man::run(&args, command()),
     }
 }
 

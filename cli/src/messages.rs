@@ -3,12 +3,12 @@
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io::{self, Write};
-use std::os::fd::AsFd;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use rvlf::Escaped;
+
+use crate::sys::standard_error::is_writable_within;
 
 /// The time that the reader of standard error has at the end to read what is left.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -62,15 +62,6 @@ fn write_waiting(lines: &mut VecDeque<Vec<u8>>, patience: Duration) {
             lines.pop_front();
         }
     }
-}
-
-/// A closed pipe is writable: the write fails at once.
-fn is_writable_within(timeout: Duration) -> bool {
-    let stderr = io::stderr();
-    let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
-    let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
-    // A file that poll(2) does not know is written to.
-    !matches!(poll(&mut fds, timeout), Ok(0))
 }
 
 /// One write, so that the lines of several processes do not mix.

@@ -11,12 +11,12 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use nix::sys::signal::Signal;
 use rvlf::{CancelToken, Escaped, LockState};
 
+use crate::events::{Event, Events};
 use crate::inspection::{Inspection, Inspector};
-use crate::signals::{Event, Events};
-use crate::supervisor::reap_orphans;
+use crate::sys::signals::Signal;
+use crate::sys::supervisor::reap_orphans;
 use crate::{messages, render, thread};
 
 /// A shorter wait is not announced.
@@ -70,7 +70,7 @@ pub fn wait_for<T: Send + 'static>(
                 display.show(data, &inspection);
                 observer = observer.filter(|_| !display.is_complete());
             }
-            Ok(Event::Signal { .. } | Event::Child | Event::Lost(_)) => {}
+            Ok(Event::Signal(_) | Event::Child | Event::Lost(_)) => {}
             // If no thread can be started now, the next timeout tries again.
             Err(RecvTimeoutError::Timeout) => observer = Observer::start(data, sender).ok(),
             Err(RecvTimeoutError::Disconnected) => unreachable!("this function has a sender"),

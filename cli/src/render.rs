@@ -9,7 +9,7 @@ use rvlf::{Escaped, Holder, LockState, LockingProcess, lock_path_for};
 
 use crate::escape::shell_word;
 use crate::inspection::{self, Inspection};
-use crate::removal::Removal;
+use crate::sys::removal::Removal;
 use crate::{exit, time};
 
 const CONTAINER: &str = " in another container of this machine";

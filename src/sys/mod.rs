@@ -33,6 +33,8 @@ mod facts;
 mod flock;
 pub(crate) mod hooks;
 mod io_error;
+#[cfg(windows)]
+pub(crate) mod job;
 pub(crate) mod latch;
 mod locking_process;
 mod own_holds;

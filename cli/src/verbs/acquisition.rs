@@ -1,6 +1,5 @@
 //! What `run` and `hold` share: the lock is acquired, or its holder is reported.
 
-use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
@@ -8,8 +7,11 @@ use std::time::Duration;
 use clap::{Args, ValueEnum, ValueHint};
 use rvlf::{CancelToken, Escaped, LockOptions, WriterId, WriterLock};
 
+use crate::environment::Holds;
+use crate::events::{Event, Events};
+use crate::failure::failed;
 use crate::progress::{self, Ended};
-use crate::signals::{self, Event, Events};
+use crate::sys::signals;
 use crate::{arguments, exit, inspection, messages, time};
 
 #[derive(Args)]
@@ -65,9 +67,6 @@ pub struct Acquisition {
     pub data: PathBuf,
 }
 
-/// The environment variable that lists the writer ids of all holds under which a command runs.
-pub const HOLDS: &str = "RVLF_HOLDS";
-
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum OnLost {
     /// Send SIGTERM to the processes that run under the lock, and SIGKILL to those that still run after
@@ -114,26 +113,10 @@ impl Acquisition {
 
 /// The hold of `data` under which this process runs, if there is one.
 fn nesting_hold(data: &Path) -> Option<WriterId> {
-    let holds = std::env::var(HOLDS).ok()?;
+    let holds = Holds::of_this_process()?;
     let state = rvlf::inspect(data).ok()?;
     let writer_id = state.holder()?.record()?.writer_id();
-    holds
-        .split(':')
-        .any(|hold| hold == writer_id.to_string())
-        .then_some(writer_id)
-}
-
-/// The value of [`HOLDS`] for a command that runs under one more hold.
-pub fn holds_with(writer_id: WriterId) -> String {
-    match std::env::var(HOLDS) {
-        Ok(outer) if !outer.is_empty() => format!("{outer}:{writer_id}"),
-        _ => writer_id.to_string(),
-    }
-}
-
-pub fn failed(error: &dyn Error) -> u8 {
-    messages::print(error);
-    exit::RVLF_FAILED
+    holds.contain(writer_id).then_some(writer_id)
 }
 
 fn attempt(args: &Acquisition, channel: &Events) -> Result<WriterLock, u8> {

@@ -1,10 +1,9 @@
 //! One file for each verb: its arguments, its help and what it does.
 
-mod acquisition;
+pub mod acquisition;
 pub mod break_;
 pub mod completions;
 pub mod dump;
-pub mod hold;
 pub mod man;
 pub mod run;
 pub mod scan;

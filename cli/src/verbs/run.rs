@@ -1,25 +1,21 @@
 //! `rvlf run`: runs a command while holding a lock.
 
 use std::ffi::OsString;
-use std::io;
 use std::path::Path;
-use std::process::{Child, Command};
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
-use nix::unistd::Pid;
 use rvlf::judge::FileSystem;
 use rvlf::{
     CancelToken, Escaped, HoldError, LockFile, ReleaseError, Released, WriterLock, lock_path_for,
 };
 
-use super::acquisition::{self, Acquisition, failed};
-use crate::descendants::{Ticks, adopt_orphans};
-use crate::guardian::Guardian;
+use super::acquisition::Acquisition;
+use crate::events::Events;
+use crate::failure::{failed, failed_to};
 use crate::progress::{self, Ended};
-use crate::signals::Events;
-use crate::supervisor::Supervisor;
-use crate::{exit, inspection, messages, sigpipe, stopped};
+use crate::sys::command;
+use crate::{exit, inspection, messages};
 
 /// Run a command while holding the lock of a data file
 ///
@@ -72,13 +68,36 @@ EXIT STATUS
   127  COMMAND was not found
   130  interrupted by Ctrl-C while waiting (128 + the number of the signal)";
 
-pub fn run(mut args: Run) -> u8 {
-    let (Ok(status) | Err(status)) = run_locked(&mut args);
-    status
+/// What to start under the lock.
+pub struct Order<'a> {
+    pub program: &'a OsString,
+    pub arguments: &'a [OsString],
+    /// Whether the command runs without the lock's descriptor.
+    pub close: bool,
+    /// Whether a loss ends all that the command has started.
+    pub kills_on_loss: bool,
+}
+
+impl Run {
+    fn order(&self) -> Order<'_> {
+        let (program, arguments) = self.command.split_first().expect("clap requires a command");
+        Order {
+            program,
+            arguments,
+            close: self.close,
+            kills_on_loss: self.acquisition.kills_on_loss(),
+        }
+    }
+}
+
+/// Returns the exit status of the command, which Windows does not limit to 255.
+pub fn run(mut args: Run) -> i32 {
+    run_locked(&mut args).unwrap_or_else(i32::from)
 }
 
 /// Every failure is printed where it happens. The error is the exit status for it.
-fn run_locked(args: &mut Run) -> Result<u8, u8> {
+fn run_locked(args: &mut Run) -> Result<i32, u8> {
+    command::check(&args.order()).map_err(failed)?;
     let (lock, channel) = args.acquisition.acquire()?;
     messages::never_block();
     let status = run_holding(lock, args, &channel);
@@ -86,12 +105,11 @@ fn run_locked(args: &mut Run) -> Result<u8, u8> {
     status
 }
 
-/// Runs the command until it ends, and releases the lock. Must run on the main thread: the kernel
-/// sends the death signal of a child when the thread that started the child ends.
-fn run_holding(lock: WriterLock, args: &Run, channel: &Events) -> Result<u8, u8> {
-    adopt_orphans();
-    let started = match start(&lock, args) {
-        Ok(started) => started,
+/// Runs the command until it ends, and releases the lock. Must run on the main thread.
+fn run_holding(lock: WriterLock, args: &Run, channel: &Events) -> Result<i32, u8> {
+    let order = args.order();
+    let mut supervisor = match command::start(&lock, &order) {
+        Ok(supervisor) => supervisor,
         Err(status) => {
             if let Some(HoldError::Lost(lost)) = release(lock, args, channel)? {
                 messages::print(&lost);
@@ -99,117 +117,19 @@ fn run_holding(lock: WriterLock, args: &Run, channel: &Events) -> Result<u8, u8>
             return Err(status);
         }
     };
-    let kills_on_loss = args.acquisition.kills_on_loss();
-    let mut supervisor = started.supervisor(kills_on_loss);
-    let ended = supervisor.wait(&channel.1);
-    // The command has ended, and the guardian has nothing left to guard.
-    if let Some(guardian) = started.guardian {
-        guardian.dismiss();
-    }
+    let ended = supervisor.wait(channel);
+    supervisor.dismiss_guardian();
     let failure = release(lock, args, channel)?;
     if let Some(HoldError::Lost(lost)) = &failure {
-        let ended = supervisor.end_after_loss(lost, &channel.1);
+        let ended = supervisor.end_after_loss(lost, channel);
         ended.map_err(|error| failed_to("end what the command has started", &error))?;
     }
-    let status = ended.map_err(|error| {
-        messages::print(format_args!("cannot wait for the command: {error}"));
-        exit::RVLF_FAILED
-    })?;
-    if status == exit::SUCCESS && failure.is_some() && kills_on_loss {
+    let status = ended.map_err(|error| failed_to("wait for the command", &error))?;
+    if status == i32::from(exit::SUCCESS) && failure.is_some() && order.kills_on_loss {
         // The command ended with 0 although it did not have the lock to the end.
         return Err(exit::RVLF_FAILED);
     }
     Ok(status)
-}
-
-/// A command that runs.
-struct Started {
-    command: Child,
-    /// Before the command started.
-    since: Ticks,
-    guardian: Option<Guardian>,
-}
-
-impl Started {
-    fn supervisor(&self, kills_on_loss: bool) -> Supervisor {
-        let guardian = self.guardian.as_ref().map(Guardian::pid);
-        Supervisor::new(&self.command, self.since, guardian, kills_on_loss)
-    }
-}
-
-/// Starts the command, or returns the exit status that says why not.
-fn start(lock: &WriterLock, args: &Run) -> Result<Started, u8> {
-    let since = Ticks::now().map_err(|error| failed(&error))?;
-    let (program, arguments) = args.command.split_first().expect("clap requires a command");
-    if args.close && cfg!(target_os = "linux") {
-        let guarded = start_guarded(lock, program, arguments);
-        return guarded.map(|(command, guardian)| Started {
-            command,
-            since,
-            guardian: Some(guardian),
-        });
-    }
-    let mut command = Command::new(program);
-    command.args(arguments);
-    if !args.close {
-        let lent = lock.lend_to(&mut command);
-        lent.map_err(|error| failed_to("pass the lock to the command", &error))?;
-    }
-    set_environment(&mut command, lock);
-    let command = command.spawn();
-    Ok(Started {
-        command: command.map_err(|error| stopped::report(program, &error))?,
-        since,
-        guardian: None,
-    })
-}
-
-/// Starts the command without the lock's descriptor, and before it a guardian that has the descriptor.
-fn start_guarded(
-    lock: &WriterLock,
-    program: &OsString,
-    arguments: &[OsString],
-) -> Result<(Child, Guardian), u8> {
-    let guard = |error| failed_to("guard the command", &error);
-    let mut guardian = Guardian::start(lock).map_err(guard)?;
-    let mut command = stopped::command(guardian.pid(), program, arguments).map_err(guard)?;
-    set_environment(&mut command, lock);
-    rvlf::process::kill_with_parent(&mut command);
-    let mut child = command.spawn().map_err(guard)?;
-    let pid = Pid::from_raw(child.id() as i32);
-    let status = match stopped::await_stop(pid) {
-        Ok(Some(status)) => status,
-        Ok(None) => match guardian.guard(pid).and_then(|()| stopped::resume(pid)) {
-            Ok(()) => return Ok((child, guardian)),
-            Err(error) => {
-                // It has executed nothing yet.
-                let _ = child.kill();
-                let _ = child.wait();
-                guard(error)
-            }
-        },
-        Err(error) => guard(error),
-    };
-    guardian.dismiss();
-    Err(status)
-}
-
-fn set_environment(command: &mut Command, lock: &WriterLock) {
-    let lock_path = std::path::absolute(lock.lock_path());
-    let lock_path = lock_path.unwrap_or_else(|_| lock.lock_path().to_owned());
-    command
-        .env("RVLF_LOCK_PATH", lock_path)
-        .env("RVLF_WRITER_ID", lock.writer_id().to_string())
-        .env(
-            acquisition::HOLDS,
-            acquisition::holds_with(lock.writer_id()),
-        );
-    sigpipe::pass_on(command);
-}
-
-fn failed_to(operation: &str, error: &io::Error) -> u8 {
-    messages::print(format_args!("cannot {operation}: {error}"));
-    exit::RVLF_FAILED
 }
 
 /// Releases the lock, or leaves it to processes that the command has started. Returns why it is not

@@ -1,22 +1,20 @@
 //! `rvlf scan`: lists the RVLF locks that living processes hold, or every one below a directory.
 
-use std::ffi::OsStr;
 use std::fmt::Display;
 use std::fs;
 use std::io::{self, Write};
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use anstream::stdout;
 use clap::{Args, ValueHint};
-use nix::unistd::geteuid;
 use rvlf::record::DecodeError;
 use rvlf::{Escaped, LockState, Record, lock_path_for};
 
 use crate::inspection::Inspection;
 use crate::lock_bytes::{self, Contents};
 use crate::messages::{self, count};
-use crate::{escape, exit, json, open_locks, render};
+use crate::sys::open_locks;
+use crate::{arguments, escape, exit, json, render};
 
 /// List the locks that processes of this machine hold, or every lock below a directory
 ///
@@ -105,7 +103,7 @@ impl Listing {
             match entry.file_type() {
                 Ok(kind) if kind.is_dir() => listing.directories.push(entry.path()),
                 Ok(kind) if kind.is_file() => {
-                    let is_leftover = entry.file_name().as_bytes().starts_with(b".rvlf-");
+                    let is_leftover = entry.file_name().as_encoded_bytes().starts_with(b".rvlf-");
                     listing.has_leftovers |= is_leftover;
                     listing.locked.extend(data_file_for(&entry.path()));
                 }
@@ -134,24 +132,15 @@ impl Walk<'_> {
         let found = match open_locks::search() {
             Ok(found) => found,
             Err(error) => {
-                self.report(format_args!(
-                    "/proc: cannot list processes: {error}; name a directory: rvlf scan DIR"
-                ));
+                self.report(format_args!("{error}; name a directory: rvlf scan DIR"));
                 return Ok(());
             }
         };
-        for data in found.paths.iter().filter_map(|path| data_file_for(path)) {
+        for data in found.paths().iter().filter_map(|path| data_file_for(path)) {
             self.lock(&data)?;
         }
-        if found.unreadable > 0 {
-            let processes = count(found.unreadable, "process", "processes");
-            let step = match geteuid().is_root() {
-                true => "",
-                false => "; scan as root to see their locks",
-            };
-            messages::print(format_args!(
-                "skipped {processes} that this user may not examine{step}"
-            ));
+        if let Some(skipped) = found.skipped() {
+            messages::print(skipped);
         }
         Ok(())
     }
@@ -274,8 +263,7 @@ impl Walk<'_> {
 
 /// The data file of a lock file, by the name.
 fn data_file_for(path: &Path) -> Option<PathBuf> {
-    let name = path.file_name()?.as_bytes().strip_suffix(b".lock")?;
-    let data = path.with_file_name(OsStr::from_bytes(name));
+    let data = arguments::without_lock(path)?;
     // "..lock" and "...lock" are the lock files of no data file: "." and ".." are directories.
-    (!name.is_empty() && lock_path_for(&data) == path).then_some(data)
+    (lock_path_for(&data) == path).then_some(data)
 }

@@ -10,7 +10,8 @@ use rvlf::{CancelToken, Escaped, LockFile, LockOptions, LockState, WaitError};
 use crate::escape::shell_word;
 use crate::inspection::Inspection;
 use crate::progress::{self, Ended};
-use crate::{arguments, exit, messages, render, signals, time};
+use crate::sys::signals;
+use crate::{arguments, exit, messages, render, time};
 
 /// Wait until the lock of a data file is free
 ///

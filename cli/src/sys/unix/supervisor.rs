@@ -12,8 +12,10 @@ use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid, getpgrp, getpid};
 use rvlf::Lost;
 
-use crate::descendants::{Ticks, descendants};
-use crate::signals::Event;
+use super::descendants::{Ticks, descendants};
+use super::guardian::Guardian;
+use super::signals::Received;
+use crate::events::{Event, Events};
 use crate::{exit, messages};
 
 /// The time that a command has between SIGTERM and SIGKILL after the lock is lost.
@@ -26,7 +28,7 @@ pub struct Supervisor {
     command: Pid,
     /// Before the command started.
     since: Ticks,
-    guardian: Option<Pid>,
+    guardian: Option<Guardian>,
     /// The exit status of the command, once it has ended.
     status: Option<u8>,
     /// Whether to end the command if the lock is lost.
@@ -49,7 +51,7 @@ impl Supervisor {
     pub fn new(
         command: &Child,
         since: Ticks,
-        guardian: Option<Pid>,
+        guardian: Option<Guardian>,
         kills_on_loss: bool,
     ) -> Supervisor {
         Supervisor {
@@ -69,19 +71,19 @@ impl Supervisor {
     /// # Errors
     ///
     /// waitpid(2) fails.
-    pub fn wait(&mut self, events: &Receiver<Event>) -> io::Result<u8> {
+    pub fn wait(&mut self, (_, events): &Events) -> io::Result<i32> {
         loop {
             if let Some(status) = self.status {
                 if self.ending.is_none() || self.descendants().next().is_none() {
-                    return Ok(status);
+                    return Ok(status.into());
                 }
             }
             match self.next(events) {
                 Some(Event::Child) => self.reap()?,
-                Some(Event::Signal {
+                Some(Event::Signal(Received {
                     signal,
                     from_terminal,
-                }) => {
+                })) => {
                     // The terminal has sent it to the command already. Many programs skip their
                     // clean-up at the second Ctrl-C.
                     if !(from_terminal && self.is_in_own_group()) {
@@ -95,12 +97,19 @@ impl Supervisor {
         }
     }
 
+    /// Ends the guardian: the command has ended, and it has nothing left to guard.
+    pub fn dismiss_guardian(&mut self) {
+        if let Some(guardian) = self.guardian.take() {
+            guardian.dismiss();
+        }
+    }
+
     /// The release after the command's end has found a loss: ends what the command has started.
     ///
     /// # Errors
     ///
     /// waitpid(2) fails.
-    pub fn end_after_loss(&mut self, lost: &Lost, events: &Receiver<Event>) -> io::Result<()> {
+    pub fn end_after_loss(&mut self, lost: &Lost, events: &Events) -> io::Result<()> {
         // The event of the same loss may have been first.
         if !self.has_reported_loss {
             self.act_on_loss(lost);
@@ -167,7 +176,8 @@ impl Supervisor {
     /// What the command has started and still runs, and the command.
     fn descendants(&self) -> impl Iterator<Item = Pid> {
         let found = descendants(getpid(), self.since).into_iter();
-        found.filter(|pid| Some(*pid) != self.guardian)
+        let guardian = self.guardian.as_ref().map(Guardian::pid);
+        found.filter(move |pid| Some(*pid) != guardian)
     }
 
     /// Processes of another user do not get the signal; rvlf waits for them to end.
@@ -222,8 +232,17 @@ fn reap_one() -> io::Result<Option<WaitStatus>> {
 /// `None` if the process has not ended.
 fn exit_status(status: WaitStatus) -> Option<u8> {
     match status {
-        WaitStatus::Exited(_, code) => Some(exit::status_for_end(Some(code), None)),
-        WaitStatus::Signaled(_, signal, _) => Some(exit::status_for_end(None, Some(signal as i32))),
+        WaitStatus::Exited(_, code) => Some(status_for_end(Some(code), None)),
+        WaitStatus::Signaled(_, signal, _) => Some(status_for_end(None, Some(signal as i32))),
         _ => None,
+    }
+}
+
+/// The status for a process that has ended with a code, or by a signal.
+pub fn status_for_end(code: Option<i32>, signal: Option<i32>) -> u8 {
+    match (code, signal) {
+        (Some(code), _) => u8::try_from(code).unwrap_or(exit::RVLF_FAILED),
+        (None, Some(signal)) => exit::status_for_signal(signal),
+        (None, None) => exit::RVLF_FAILED,
     }
 }

@@ -6,18 +6,43 @@ use std::io;
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use nix::unistd::geteuid;
+
+use crate::messages::count;
+
 /// What /proc shows to this user.
 pub struct OpenLocks {
-    /// A path of each lock file, sorted.
-    pub paths: Vec<PathBuf>,
+    paths: Vec<PathBuf>,
     /// How many processes this user may not examine.
-    pub unreadable: usize,
+    unreadable: usize,
+}
+
+impl OpenLocks {
+    /// A path of each lock file, sorted.
+    pub fn paths(&self) -> &[PathBuf] {
+        &self.paths
+    }
+
+    /// What is not among them.
+    pub fn skipped(&self) -> Option<String> {
+        let processes = count(self.unreadable, "process", "processes");
+        let step = match geteuid().is_root() {
+            true => "",
+            false => "; scan as root to see their locks",
+        };
+        (self.unreadable > 0)
+            .then(|| format!("skipped {processes} that this user may not examine{step}"))
+    }
 }
 
 /// # Errors
 ///
 /// /proc cannot be listed.
-pub fn search() -> io::Result<OpenLocks> {
+pub fn search() -> Result<OpenLocks, String> {
+    search_proc().map_err(|error| format!("/proc: cannot list processes: {error}"))
+}
+
+fn search_proc() -> io::Result<OpenLocks> {
     let mut paths = BTreeMap::new();
     let mut unreadable = 0;
     for entry in fs::read_dir("/proc")?.flatten() {

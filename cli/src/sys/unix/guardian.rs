@@ -36,7 +36,7 @@ use nix::unistd::Pid;
 use rvlf::record::RECORD_LEN;
 use rvlf::{Record, WriterId, WriterLock};
 
-use crate::other_process::OtherProcess;
+use super::other_process::OtherProcess;
 
 const DONE: &str = "done\n";
 const GUARDING: &str = "guarding\n";

@@ -1,51 +1,19 @@
-//! The events that wake the main thread. Signals arrive as messages, like every other event.
+//! Signals, as messages to the main thread.
 
 use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
 
-use nix::sys::signal::{SigSet, Signal};
-use rvlf::Lost;
+use nix::sys::signal::SigSet;
+pub use nix::sys::signal::Signal;
 use signal_hook::iterator::SignalsInfo;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
-use crate::inspection::Inspection;
+use crate::events::{Event, Events};
 use crate::thread;
-
-#[derive(Debug)]
-pub enum Event {
-    /// A signal for the command, if there is one.
-    Signal {
-        signal: Signal,
-        /// Whether a key or a hangup of the terminal caused the signal. The terminal sends it to
-        /// the whole foreground process group.
-        from_terminal: bool,
-    },
-    /// A child process has ended or stopped.
-    Child,
-    /// The worker thread has ended.
-    WorkDone,
-    /// A lock that another process holds.
-    Inspected(Box<Inspection>),
-    /// The lock was lost.
-    Lost(Lost),
-}
-
-impl Event {
-    /// The signal, if its default action ends a process.
-    pub fn fatal_signal(&self) -> Option<Signal> {
-        match self {
-            Event::Signal { signal, .. } if *signal != Signal::SIGWINCH => Some(*signal),
-            _ => None,
-        }
-    }
-}
-
-/// Both ends of the channel of events.
-pub type Events = (Sender<Event>, Receiver<Event>);
 
 /// What ends a process that does not handle it, or means something to many that do.
 const HANDLED: &[Signal] = &[
@@ -64,6 +32,22 @@ const HANDLED: &[Signal] = &[
     // Has no effect on a process that does not handle it.
     Signal::SIGWINCH,
 ];
+
+/// A signal that has arrived.
+#[derive(Clone, Copy, Debug)]
+pub struct Received {
+    pub signal: Signal,
+    /// Whether a key or a hangup of the terminal caused the signal. The terminal sends it to the whole
+    /// foreground process group.
+    pub from_terminal: bool,
+}
+
+impl Received {
+    /// The signal, if its default action ends a process.
+    pub fn fatal(self) -> Option<Signal> {
+        Some(self.signal).filter(|signal| *signal != Signal::SIGWINCH)
+    }
+}
 
 /// Starts the thread that turns signals into events. A signal that was ignored when this process
 /// started (nohup(1)) stays ignored, here and in every child.
@@ -127,10 +111,10 @@ fn handle() -> io::Result<SignalsInfo<WithOrigin>> {
 fn event_for(origin: Origin) -> Option<Event> {
     match Signal::try_from(origin.signal).ok()? {
         Signal::SIGCHLD => Some(Event::Child),
-        signal => Some(Event::Signal {
+        signal => Some(Event::Signal(Received {
             signal,
             from_terminal: origin.cause == Cause::Kernel,
-        }),
+        })),
     }
 }
 

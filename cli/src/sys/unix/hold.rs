@@ -13,11 +13,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 use rvlf::WriterLock;
 
-use super::acquisition::{Acquisition, failed};
-use crate::descendants::{Ticks, descendants};
-use crate::other_process::OtherProcess;
-use crate::signals::{self, Event};
-use crate::supervisor::GRACE;
+use super::descendants::{Ticks, descendants};
+use super::other_process::OtherProcess;
+use super::signals;
+use super::supervisor::{GRACE, status_for_end};
+use crate::events::Event;
+use crate::failure::failed;
+use crate::verbs::acquisition::Acquisition;
 use crate::{exit, messages, thread};
 
 /// Hold the lock of a data file for the rest of a script
@@ -119,7 +121,7 @@ fn await_keeper(keeper: &mut Child, events: &Receiver<Event>) -> Result<u8, u8> 
             }
             Event::Child => {
                 if let Some(status) = keeper.try_wait().map_err(|error| failed(&error))? {
-                    return Err(exit::status_for_end(status.code(), status.signal()));
+                    return Err(status_for_end(status.code(), status.signal()));
                 }
             }
             event => {

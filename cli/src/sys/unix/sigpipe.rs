@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::sys::signal::Signal;
 
-use crate::signals::ignored_signals;
+use super::signals::ignored_signals;
 
 static WAS_IGNORED: AtomicBool = AtomicBool::new(false);
 

@@ -11,9 +11,10 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
-use rvlf::Escaped;
 
-use crate::{exit, messages, sigpipe};
+use super::sigpipe;
+use crate::failure::cannot_run;
+use crate::{exit, messages};
 
 /// Stop, and execute COMMAND when continued
 #[derive(Args)]
@@ -44,7 +45,7 @@ impl Stopped {
         command.args(arguments);
         sigpipe::pass_on(&mut command);
         let error = command.exec();
-        report(program, &error)
+        cannot_run(program, &error)
     }
 
     /// Whether the guardian has a pidfd of this process. `None` without procfs.
@@ -105,16 +106,4 @@ pub fn command(guardian: Pid, program: &OsString, arguments: &[OsString]) -> io:
         .arg("--");
     command.arg(program).args(arguments);
     Ok(command)
-}
-
-/// Prints why a command cannot be executed. Returns the exit status for it.
-pub fn report(program: &OsString, error: &io::Error) -> u8 {
-    let program = Escaped::path(program.as_ref());
-    messages::print(format_args!("cannot run {program}: {error}"));
-    match error.kind() {
-        io::ErrorKind::NotFound => exit::NOT_FOUND,
-        // The system has no room for another process: the command itself may be executable.
-        io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory => exit::RVLF_FAILED,
-        _ => exit::NOT_EXECUTABLE,
-    }
 }

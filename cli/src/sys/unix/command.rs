@@ -1,0 +1,80 @@
+//! Starts the command of `rvlf run`.
+
+use std::process::{Child, Command};
+
+use nix::unistd::Pid;
+use rvlf::WriterLock;
+
+use super::descendants::{Ticks, adopt_orphans};
+use super::guardian::Guardian;
+use super::supervisor::Supervisor;
+use super::{sigpipe, stopped};
+use crate::environment;
+use crate::failure::{cannot_run, failed, failed_to};
+use crate::verbs::run::Order;
+
+/// Whether a command can be run so. The error is the reason why not, and what to do.
+pub fn check(_order: &Order) -> Result<(), &'static str> {
+    Ok(())
+}
+
+/// Starts the command, or returns the exit status that says why not.
+///
+/// Must run on the main thread: the kernel sends the death signal of a child when the thread that started
+/// the child ends.
+pub fn start(lock: &WriterLock, order: &Order) -> Result<Supervisor, u8> {
+    adopt_orphans();
+    let since = Ticks::now().map_err(|error| failed(&error))?;
+    let kills_on_loss = order.kills_on_loss;
+    if order.close && cfg!(target_os = "linux") {
+        let (command, guardian) = start_guarded(lock, order)?;
+        return Ok(Supervisor::new(
+            &command,
+            since,
+            Some(guardian),
+            kills_on_loss,
+        ));
+    }
+    let mut command = Command::new(order.program);
+    command.args(order.arguments);
+    if !order.close {
+        let lent = lock.lend_to(&mut command);
+        lent.map_err(|error| failed_to("pass the lock to the command", &error))?;
+    }
+    set_environment(&mut command, lock);
+    let child = command.spawn();
+    let child = child.map_err(|error| cannot_run(order.program, &error))?;
+    Ok(Supervisor::new(&child, since, None, kills_on_loss))
+}
+
+/// Starts the command without the lock's descriptor, and before it a guardian that has the descriptor.
+fn start_guarded(lock: &WriterLock, order: &Order) -> Result<(Child, Guardian), u8> {
+    let guard = |error| failed_to("guard the command", &error);
+    let mut guardian = Guardian::start(lock).map_err(guard)?;
+    let mut command =
+        stopped::command(guardian.pid(), order.program, order.arguments).map_err(guard)?;
+    set_environment(&mut command, lock);
+    rvlf::process::kill_with_parent(&mut command);
+    let mut child = command.spawn().map_err(guard)?;
+    let pid = Pid::from_raw(child.id() as i32);
+    let status = match stopped::await_stop(pid) {
+        Ok(Some(status)) => status,
+        Ok(None) => match guardian.guard(pid).and_then(|()| stopped::resume(pid)) {
+            Ok(()) => return Ok((child, guardian)),
+            Err(error) => {
+                // It has executed nothing yet.
+                let _ = child.kill();
+                let _ = child.wait();
+                guard(error)
+            }
+        },
+        Err(error) => guard(error),
+    };
+    guardian.dismiss();
+    Err(status)
+}
+
+fn set_environment(command: &mut Command, lock: &WriterLock) {
+    command.envs(environment::under(lock));
+    sigpipe::pass_on(command);
+}

@@ -1,0 +1,7 @@
+//! The help, which is written for Unix.
+
+use clap::Command;
+
+pub fn adapted(command: Command) -> Command {
+    command
+}

@@ -1,0 +1,20 @@
+//! Unix: signals, process trees, and descriptors that are inherited.
+
+pub mod command;
+mod descendants;
+mod guardian;
+pub mod help;
+mod hold;
+pub mod open_locks;
+mod other_process;
+pub mod regular_file;
+pub mod removal;
+pub mod shell;
+pub mod signals;
+mod sigpipe;
+pub mod standard_error;
+mod stopped;
+pub mod supervisor;
+mod verb;
+
+pub use verb::Verb;

@@ -1,0 +1,28 @@
+//! The verbs that only Unix has.
+
+use std::io;
+
+use clap::Subcommand;
+
+use super::{guardian, hold, stopped};
+use crate::exit;
+
+#[derive(Subcommand)]
+pub enum Verb {
+    Hold(hold::Hold),
+    #[command(hide = true)]
+    Guard(guardian::Guard),
+    #[command(hide = true)]
+    Stopped(stopped::Stopped),
+}
+
+impl Verb {
+    /// An error is a failure to write to standard output.
+    pub fn run(self) -> io::Result<u8> {
+        match self {
+            Verb::Hold(args) => hold::run(args),
+            Verb::Guard(guard) => guard.run().map(|()| exit::SUCCESS),
+            Verb::Stopped(stopped) => Ok(stopped.run()),
+        }
+    }
+}

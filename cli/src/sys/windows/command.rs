@@ -1,0 +1,31 @@
+//! Starts the command of `rvlf run`.
+
+use std::process::Command;
+
+use rvlf::WriterLock;
+use rvlf::process::Job;
+
+use super::supervisor::Supervisor;
+use crate::environment;
+use crate::failure::{cannot_run, failed_to};
+use crate::verbs::run::Order;
+
+/// Whether a command can be run so. The error is the reason why not, and what to do.
+pub fn check(order: &Order) -> Result<(), &'static str> {
+    const NO_CLOSE: &str = "rvlf run --close does not work on Windows: if rvlf were killed, the lock would \
+                            be free before COMMAND has ended; leave --close out";
+    match order.close {
+        true => Err(NO_CLOSE),
+        false => Ok(()),
+    }
+}
+
+/// Starts the command, or returns the exit status that says why not.
+pub fn start(lock: &WriterLock, order: &Order) -> Result<Supervisor, u8> {
+    let job = Job::new().map_err(|error| failed_to("make a job object", &error))?;
+    let mut command = Command::new(order.program);
+    command.args(order.arguments).envs(environment::under(lock));
+    let child = job.spawn(&mut command);
+    let child = child.map_err(|error| cannot_run(order.program, &error))?;
+    Ok(Supervisor::new(job, child, order.kills_on_loss))
+}
