@@ -105,13 +105,7 @@ impl<S: Sys> Examination<'_, S> {
         if !sabotaged!(place.entry.sys, Identity) && !self.is_still_stale(lock, kernel_lock)? {
             return Ok(BreakStep::Changed);
         }
-        let id = lock.id();
-        let removed = place.remove_if(|aside| {
-            let read = || place.read_aside(aside, &mut lock.opened);
-            let stat = place.stat_if_same(aside, id, &lock.prefix, read)?;
-            Ok(stat.is_some())
-        })?;
-        if !removed {
+        if !place.remove_examined(lock)? {
             return Ok(BreakStep::Changed);
         }
         trace::broken(place.lock_path(), &lock.holder);
@@ -143,6 +137,27 @@ impl<S: Sys> Examination<'_, S> {
 }
 
 impl<S: Sys> Place<S> {
+    /// Removes the lock file that was judged. False if the path names another one by now.
+    fn remove_examined(&self, lock: &mut ExaminedLock<S>) -> Result<bool, IoError> {
+        if self.sys().removes_by_handle() {
+            return self.remove_open(&lock.opened.file).map(|()| true);
+        }
+        let id = lock.id();
+        self.remove_if(|aside| {
+            let read = || self.read_aside(aside, &mut lock.opened);
+            let stat = self.stat_if_same(aside, id, &lock.prefix, read)?;
+            Ok(stat.is_some())
+        })
+    }
+
+    /// Removes an open file by its handle, where that is how files are removed.
+    pub(super) fn remove_open(&self, file: &S::File) -> Result<(), IoError> {
+        let (sys, path) = (self.sys(), self.lock_path());
+        let aside = aside_name(sys).context("name an aside", path)?;
+        let removed = sys.remove(&self.entry.dir, file, &aside);
+        removed.context("remove the lock file", path)
+    }
+
     /// What a file that was renamed aside holds. `None` if another process has locked it against reads:
     /// a live holder's file, or another breaker of this one, which will find it gone.
     fn read_aside(

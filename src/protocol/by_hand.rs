@@ -2,14 +2,16 @@
 //!
 //! Source: `spec/protocol.md#break`.
 
+use std::io;
+
 use super::breaking::BreakStep;
 use super::evidence::Purpose;
-use super::examine::{Examination, LockFileState};
+use super::examine::{Examination, ExaminedLock, LockFileState};
 use super::{Contention, Place, Result, jittered};
 use crate::holder::Holder;
-use crate::judge::StalePolicy;
+use crate::judge::{KernelLock, StalePolicy};
 use crate::record::{Record, WriterId};
-use crate::sys::{Access, Sys};
+use crate::sys::{Access, Context, Flock, Sys};
 use crate::trace;
 
 /// How a break by hand ended without an error.
@@ -65,16 +67,41 @@ impl<S: Sys> Place<S> {
         if !lock.holder.record().is_some_and(is_named) {
             return Ok(BreakOutcome::Refused(lock.into_contention()));
         }
+        let is_file_named = |file: &S::File| {
+            let prefix = self.sys().read(file)?;
+            Ok(Record::decode(prefix.bytes()).as_ref().is_ok_and(is_named))
+        };
+        if self.sys().removes_by_handle() {
+            return self.force_remove_open(lock, is_file_named);
+        }
         let removed = self.remove_if(|aside| {
-            let file = self.sys().open(&self.entry.dir, aside, Access::Read)?;
-            let prefix = self.sys().read(&file)?;
-            let record = Record::decode(prefix.bytes());
-            Ok(record.as_ref().is_ok_and(is_named))
+            is_file_named(&self.sys().open(&self.entry.dir, aside, Access::Read)?)
         })?;
         if !removed {
             return Ok(BreakOutcome::Refused(Contention::changed_hands()));
         }
         trace::broken(self.lock_path(), &lock.holder);
         Ok(BreakOutcome::Removed(Box::new(lock.holder)))
+    }
+
+    /// Where files are removed by handle, a file whose kernel lock another process has cannot be
+    /// removed: its holder has to end first.
+    fn force_remove_open(
+        &self,
+        mut lock: ExaminedLock<S>,
+        is_file_named: impl FnOnce(&S::File) -> io::Result<bool>,
+    ) -> Result<BreakOutcome> {
+        let kernel_lock = self.flock(&lock.opened.file, Flock::Exclusive)?;
+        if kernel_lock == KernelLock::HeldElsewhere {
+            return Ok(BreakOutcome::Refused(lock.into_contention()));
+        }
+        lock.opened.locked = kernel_lock == KernelLock::Free;
+        if !is_file_named(&lock.opened.file).context("read", self.lock_path())? {
+            return Ok(BreakOutcome::Refused(Contention::changed_hands()));
+        }
+        self.remove_open(&lock.opened.file)?;
+        trace::broken(self.lock_path(), &lock.holder);
+        let holder = lock.holder.clone();
+        Ok(BreakOutcome::Removed(Box::new(holder)))
     }
 }

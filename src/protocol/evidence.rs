@@ -338,7 +338,10 @@ impl<S: Sys> Place<S> {
         let name = aside_name(sys)?;
         let probe = sys.create(&self.entry.dir, &name, 0o600)?;
         let stat = sys.stat(&probe);
-        sys.unlink(&self.entry.dir, &name)?;
+        match sys.removes_by_handle() {
+            true => sys.remove(&self.entry.dir, &probe, &aside_name(sys)?)?,
+            false => sys.unlink(&self.entry.dir, &name)?,
+        }
         Ok(ServerClock {
             server_ns: stat?.mtime_ns,
             since_boot: sys.now().since_boot,

@@ -1,11 +1,12 @@
 //! Leftovers: asides of breakers that died between their rename and their unlink.
 
 use std::ffi::OsStr;
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use super::Place;
-use super::aside::{is_aside_name, is_rvlf_content};
+use super::aside::{aside_name, is_aside_name, is_rvlf_content};
 use super::examine::OpenLockFile;
 use crate::judge::Age;
 use crate::sys::{Access, Context, FileKind, Flock, FlockOutcome, IoError, Stat, Sys};
@@ -64,5 +65,12 @@ fn remove_leftover<S: Sys>(sys: &S, dir: &S::Dir, name: &OsStr) -> bool {
         && sys
             .read(&opened.file)
             .is_ok_and(|prefix| is_rvlf_content(&prefix))
-        && sys.unlink(dir, name).is_ok()
+        && remove_locked(sys, dir, name, &opened.file).is_ok()
+}
+
+fn remove_locked<S: Sys>(sys: &S, dir: &S::Dir, name: &OsStr, file: &S::File) -> io::Result<()> {
+    match sys.removes_by_handle() {
+        true => sys.remove(dir, file, &aside_name(sys)?),
+        false => sys.unlink(dir, name),
+    }
 }

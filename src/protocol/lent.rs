@@ -123,6 +123,8 @@ impl<S: Sys> Held<S> {
     ) -> Result<S::File, HoldError> {
         let access = match patience.timeout {
             Duration::ZERO => Access::Read,
+            // The kernel lock of the other processes refuses every other writer.
+            _ if self.place.sys().removes_by_handle() => Access::Read,
             // The record is refreshed through it.
             _ => Access::ReadWrite,
         };

@@ -151,6 +151,11 @@ impl<S: Sys> Place<S> {
         // No other process can have opened a file without a name.
         let has_flock = self.flock(&file, Flock::Exclusive)? == KernelLock::Free;
         let recorded = self.write_new_record(&file, &stat, has_flock)?;
+        if options.sync && sys.removes_by_handle() {
+            // A rename is in the journal, and may survive a loss of power without the content.
+            let synced = sys.sync(&file, SyncMode::All);
+            synced.context("sync the record", path)?;
+        }
         match sys.link(&file, &self.entry.dir, &self.entry.name) {
             Ok(()) => {}
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {

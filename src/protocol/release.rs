@@ -34,6 +34,13 @@ impl<S: Sys> Place<S> {
         if owner != PathOwner::Us && !sabotaged!(self.entry.sys, OwnPath) {
             return Ok(owner);
         }
+        match own.filter(|_| self.sys().removes_by_handle()) {
+            Some(own) => self.remove_open(own).map(|()| PathOwner::Us),
+            None => self.unlink_name(),
+        }
+    }
+
+    fn unlink_name(&self) -> Result<PathOwner, IoError> {
         let unlinked = present(self.sys().unlink(&self.entry.dir, &self.entry.name));
         match unlinked.context("unlink the lock file", self.lock_path())? {
             Some(()) => Ok(PathOwner::Us),

@@ -116,7 +116,10 @@ impl<S: Sys> Unsettled<'_, S> {
                 self.place.remember_empty(file);
             }
         } else if matches!(entry.stat_if_names(self.id), Ok(Some(_))) {
-            let _ = entry.sys.unlink(&entry.dir, &entry.name);
+            let _ = match entry.sys.removes_by_handle() {
+                true => self.place.remove_open(file).is_ok(),
+                false => entry.sys.unlink(&entry.dir, &entry.name).is_ok(),
+            };
         }
     }
 }

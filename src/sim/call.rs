@@ -59,6 +59,8 @@ pub(super) enum Call {
     Rename(Name, Name),
     RenameNoreplace(Name, Name),
     Unlink(Name),
+    /// Removes the open file, by way of the temporary name.
+    Remove(Fd, Name),
     SyncDir,
     Stat(Fd),
     Read(Fd),
@@ -196,6 +198,7 @@ impl fmt::Display for Call {
                 write!(f, "rename_noreplace({}, {})", shown(from), shown(to))
             }
             Call::Unlink(name) => write!(f, "unlink({})", shown(name)),
+            Call::Remove(fd, aside) => write!(f, "remove(fd {fd} by {})", shown(aside)),
             Call::Stat(fd) => write!(f, "fstat(fd {fd})"),
             Call::Read(fd) => write!(f, "read(fd {fd})"),
             Call::Write(fd, offset, bytes) => {

@@ -158,6 +158,14 @@ impl Sys for SimSys {
         self.done(Call::Unlink(dir.name(name)))
     }
 
+    fn removes_by_handle(&self) -> bool {
+        self.rules.removes_by_handle
+    }
+
+    fn remove(&self, dir: &SimDir, file: &SimFile, aside: &OsStr) -> io::Result<()> {
+        self.done(Call::Remove(file.fd, dir.name(aside)))
+    }
+
     fn sync_dir(&self, _dir: &SimDir) -> io::Result<()> {
         self.done(Call::SyncDir)
     }

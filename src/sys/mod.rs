@@ -115,14 +115,30 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     fn open(&self, dir: &Self::Dir, name: &OsStr, access: Access) -> io::Result<Self::File>;
     /// O_CREAT | O_EXCL, for reading and writing.
     fn create(&self, dir: &Self::Dir, name: &OsStr, mode: u32) -> io::Result<Self::File>;
-    /// O_TMPFILE: a file without a name, for reading and writing.
+    /// O_TMPFILE: a file without a name, for reading and writing. Where files are
+    /// [removed by handle](Self::removes_by_handle): a file with a temporary name, which is removed if
+    /// it is dropped before it is linked, and which has its kernel lock from the beginning.
     fn create_unnamed(&self, dir: &Self::Dir, mode: u32) -> io::Result<Self::File>;
-    /// Gives `file` a name. AlreadyExists if the name is taken.
+    /// Gives `file` a name, in place of a temporary one. AlreadyExists if the name is taken.
     fn link(&self, file: &Self::File, dir: &Self::Dir, name: &OsStr) -> io::Result<()>;
     fn rename(&self, dir: &Self::Dir, from: &OsStr, to: &OsStr) -> io::Result<()>;
     /// AlreadyExists if the new name is taken.
     fn rename_noreplace(&self, dir: &Self::Dir, from: &OsStr, to: &OsStr) -> io::Result<()>;
     fn unlink(&self, dir: &Self::Dir, name: &OsStr) -> io::Result<()>;
+    /// Whether an open file is removed by its handle ([`remove`](Self::remove)), and never by its name,
+    /// which a process that has the file's kernel lock keeps from everyone else: as on Windows.
+    fn removes_by_handle(&self) -> bool {
+        false
+    }
+    /// Removes the open file `file`, whatever its name is by now, and no other file. The caller has
+    /// created it or has its kernel lock, which it keeps until it drops the file.
+    ///
+    /// In two steps: renames the file to `aside`, so that its name is free at once although other
+    /// processes have the file open, and deletes it. What dies in between leaves a leftover.
+    fn remove(&self, dir: &Self::Dir, file: &Self::File, aside: &OsStr) -> io::Result<()> {
+        let _ = (dir, file, aside);
+        Err(io::ErrorKind::Unsupported.into())
+    }
     fn sync_dir(&self, dir: &Self::Dir) -> io::Result<()>;
     fn stat(&self, file: &Self::File) -> io::Result<Stat>;
     fn read(&self, file: &Self::File) -> io::Result<Prefix>;

@@ -82,6 +82,7 @@ impl Kernel {
             Call::Rename(from, to) => self.rename(from, to),
             Call::RenameNoreplace(from, to) => self.rename_noreplace(rules, from, to),
             Call::Unlink(name) => self.unlink(name),
+            Call::Remove(fd, aside) => self.remove(pid_index, *fd, aside),
             Call::Stat(fd) => self.stat_open(rules, pid_index, *fd),
             Call::Read(fd) => self.read(rules, pid_index, *fd),
             Call::Write(fd, offset, bytes) => self.write(rules, pid_index, *fd, *offset, bytes),

@@ -106,9 +106,12 @@ fn local_faults(call: &Call) -> &'static [Errno] {
     match call {
         Call::OpenDir | Call::Open(..) => &[Errno::EIO, Errno::EMFILE],
         Call::Create(_) | Call::CreateUnnamed => &[Errno::EIO, Errno::ENOSPC, Errno::EMFILE],
-        Call::StatDir | Call::FileSystem | Call::List(_) | Call::StatAt(_) | Call::Unlink(_) => {
-            &[Errno::EIO]
-        }
+        Call::StatDir
+        | Call::FileSystem
+        | Call::List(_)
+        | Call::StatAt(_)
+        | Call::Unlink(_)
+        | Call::Remove(..) => &[Errno::EIO],
         Call::SyncDir | Call::Stat(_) | Call::Read(_) | Call::Truncate(_) => &[Errno::EIO],
         Call::Link(..) | Call::Rename(..) | Call::RenameNoreplace(..) => {
             &[Errno::EIO, Errno::ENOSPC]

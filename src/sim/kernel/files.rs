@@ -267,6 +267,21 @@ impl Kernel {
         Ok(Reply::Done)
     }
 
+    /// Both steps at once: no simulated process dies between the rename to the temporary name and the
+    /// deletion.
+    pub(super) fn remove(
+        &mut self,
+        pid_index: usize,
+        fd: Fd,
+        aside: &Name,
+    ) -> Result<Reply, Errno> {
+        let (_, Description { ino, .. }) = self.description(pid_index, fd)?;
+        let is_its_name = |(name, at): (&Name, &Ino)| (*at == ino).then(|| name.clone());
+        let name = self.names.iter().find_map(is_its_name);
+        self.rename(&name.ok_or(Errno::ENOENT)?, aside)?;
+        self.unlink(aside)
+    }
+
     fn drop_link(&mut self, ino: Ino) {
         self.inode_mut(ino).links -= 1;
         self.notify_watches(ino);

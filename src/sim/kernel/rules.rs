@@ -25,6 +25,8 @@ pub(in crate::sim) struct Rules {
     /// Whether a flock is a mandatory lock of the server, as on SMB: contention is EACCES, a lock cannot
     /// be converted, and it keeps other descriptors from reading and writing.
     pub(in crate::sim) mandatory_flock: bool,
+    /// Whether an open file is removed by its handle, as on Windows.
+    pub(in crate::sim) removes_by_handle: bool,
     /// Whether two kernels can both create one name, the last of them with success.
     pub(in crate::sim) exclusive_create_lies: bool,
     /// Whether an open file becomes unusable when its last name is removed.
@@ -72,6 +74,7 @@ impl Rules {
             links: Ok(()),
             flock: FlockScope::Everywhere,
             mandatory_flock: false,
+            removes_by_handle: false,
             exclusive_create_lies: false,
             forgets_removed_files: false,
             numbers_by_name: false,
