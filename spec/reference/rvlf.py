@@ -6,6 +6,8 @@
   rvlf.py run DATA -- COMMAND...     run COMMAND while holding the lock
   rvlf.py hold DATA SECONDS          hold the lock; print the times of acquisition and release
   rvlf.py vectors DIRECTORY          check this implementation against the vectors
+  rvlf.py answer                     for each line {"record_hex"} or {"evidence", "policy"} on
+                                     standard input: the decoded record, or the verdict
 
 DATA is the path of the data file. Not implemented: exclusive create, waiting, removal of leftovers,
 directory descriptors, and acquiring on a file system that is not Local.
@@ -433,9 +435,16 @@ def run_vectors(directory):
     import check_vectors
     return check_vectors.run(Path(directory), sys.modules[__name__])
 
+def run_answer():
+    for line in sys.stdin:
+        question = json.loads(line)
+        print(json.dumps(decode(bytes.fromhex(question["record_hex"])) if "record_hex" in question
+                         else judge(**question)))
+    return 0
+
 def main(verb="", *arguments):
     verbs = {"status": run_status, "dump": run_dump, "run": run_run, "hold": run_hold,
-             "vectors": run_vectors}
+             "vectors": run_vectors, "answer": run_answer}
     try:
         return verbs[verb](*arguments)
     except (KeyError, TypeError, ValueError) as error:

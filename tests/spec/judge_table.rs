@@ -635,6 +635,7 @@ mod vectors {
     #![allow(clippy::indexing_slicing, reason = "a panic is a failed test")]
 
     use super::*;
+    use crate::judge_json::{limits_ms, number, read_evidence, read_policy, verdict_json, word};
     use serde_json::Value;
 
     struct Vector {
@@ -657,29 +658,14 @@ mod vectors {
     impl Vector {
         fn read(case: &Value) -> Vector {
             let (evidence, policy) = (&case["evidence"], &case["policy"]);
-            let limits_ms = [
-                "malformed_grace_ms",
-                "same_host_age_ms",
-                "cross_host_age_ms",
-            ]
-            .map(|key| number(&policy[key]));
-            let [grace, same_host, cross_host] = limits_ms.map(duration_ms);
-            let base = if policy["never"].as_bool().expect("true or false") {
-                StalePolicy::never()
-            } else {
-                StalePolicy::new()
-            };
             Vector {
                 name: word(&case["name"]).to_owned(),
                 row: case["row"].as_u64().expect("a row of the table"),
                 evidence: read_evidence(evidence),
-                policy: base
-                    .with_malformed_grace(grace)
-                    .with_same_host_age(same_host)
-                    .with_cross_host_age(cross_host),
+                policy: read_policy(policy),
                 verdict: case["verdict"].clone(),
                 ages_ms: [&evidence["timestamp_age_ms"], &evidence["mtime_age_ms"]].map(number),
-                limits_ms,
+                limits_ms: limits_ms(policy),
             }
         }
 
@@ -698,113 +684,10 @@ mod vectors {
         }
     }
 
-    fn number(value: &Value) -> i64 {
-        value
-            .as_i64()
-            .unwrap_or_else(|| panic!("{value} is no number"))
-    }
-
-    fn word(value: &Value) -> &str {
-        value
-            .as_str()
-            .unwrap_or_else(|| panic!("{value} is no string"))
-    }
-
-    fn duration_ms(ms: i64) -> Duration {
-        Duration::from_millis(ms.unsigned_abs())
-    }
-
-    fn read_evidence(evidence: &Value) -> Evidence {
-        let timestamp_age_ms = number(&evidence["timestamp_age_ms"]);
-        let distance = duration_ms(timestamp_age_ms);
-        Evidence {
-            content: match word(&evidence["content"]) {
-                "valid" => Content::Valid,
-                "short" => Content::Short,
-                "corrupt" => Content::Corrupt,
-                "unsupported" => Content::Unsupported,
-                "foreign" => Content::Foreign,
-                other => panic!("content {other}"),
-            },
-            kernel_lock: match word(&evidence["kernel_lock"]) {
-                "held-elsewhere" => KernelLock::HeldElsewhere,
-                "free" => KernelLock::Free,
-                "unsupported" => KernelLock::Unsupported,
-                other => panic!("kernel lock {other}"),
-            },
-            file_system: match word(&evidence["file_system"]) {
-                "local" => FileSystem::Local {
-                    plain: evidence["plain"] == true,
-                },
-                "not-local" => FileSystem::NotLocal,
-                other => panic!("file system {other}"),
-            },
-            stamp: read_stamp(&evidence["stamp"]),
-            host: match word(&evidence["host"]) {
-                "same" => HostMatch::Same,
-                "alias" => HostMatch::Alias,
-                "other" => HostMatch::Other,
-                other => panic!("host {other}"),
-            },
-            process: read_process(&evidence["process"]),
-            timestamp_age: match timestamp_age_ms < 0 {
-                true => Age::Ahead(distance),
-                false => Age::Past(distance),
-            },
-            mtime_age: duration_ms(number(&evidence["mtime_age_ms"])),
-            predates_boot: evidence["predates_boot"] == true,
-            own_hold: match &evidence["own_hold"] {
-                Value::Null => OwnHold::None,
-                known if known == "lost" => OwnHold::Lost,
-                known => {
-                    assert_eq!(known, "given-up");
-                    OwnHold::GivenUp
-                }
-            },
-        }
-    }
-
-    fn read_stamp(stamp: &Value) -> Stamp {
-        if stamp.is_null() {
-            return Stamp::Absent;
-        }
-        let start_ticks = ticks(stamp);
-        match word(&stamp["inode"]) {
-            "same" => Stamp::Same { start_ticks },
-            "different" => Stamp::Different { start_ticks },
-            other => panic!("inode {other}"),
-        }
-    }
-
-    fn read_process(process: &Value) -> Process {
-        match word(&process["state"]) {
-            "dead" => Process::Dead,
-            "unknown" => Process::Unknown,
-            "alive" => Process::Alive {
-                start_ticks: ticks(process),
-                started_after_timestamp: process["started_after_timestamp"] == true,
-            },
-            other => panic!("process {other}"),
-        }
-    }
-
-    fn ticks(of: &Value) -> u64 {
-        of["start_ticks"].as_u64().expect("clock ticks")
-    }
-
     #[test]
     fn every_vector_is_judged_as_it_states() {
         for vector in all() {
-            let verdict = judge(&vector.evidence, &vector.policy);
-            let (state, stale_in) = match verdict {
-                Verdict::Held { stale_in, .. } => ("held", stale_in),
-                _ => ("stale", None),
-            };
-            let got = serde_json::json!({
-                "state": state,
-                "row": verdict.reason().row(),
-                "stale_in_ms": stale_in.map(|time| time.as_millis() as u64),
-            });
+            let got = verdict_json(&judge(&vector.evidence, &vector.policy));
             assert_eq!(got, vector.verdict, "{}", vector.name);
             assert_eq!(got["row"], vector.row, "{}", vector.name);
         }

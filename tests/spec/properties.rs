@@ -88,7 +88,7 @@ prop_compose! {
 }
 
 /// Contents of a lock file: any bytes, and mostly bytes that are nearly a record.
-fn content() -> impl Strategy<Value = Vec<u8>> {
+pub fn content() -> impl Strategy<Value = Vec<u8>> {
     let anything = vec(any::<u8>(), 0..300);
     let zeros = (0..300_usize).prop_map(|len| vec![0; len]);
     let shorter = (whole(), 0..=RECORD_LEN).prop_map(|(mut bytes, len)| {

@@ -55,7 +55,7 @@ fn files(below: &Path) -> BTreeSet<String> {
     found
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -65,7 +65,7 @@ fn from_hex(digits: &str) -> Vec<u8> {
 }
 
 /// The result of `decode` for `bytes`, in the terms of index.json.
-fn description(bytes: &[u8]) -> Value {
+pub fn description(bytes: &[u8]) -> Value {
     match Record::decode(bytes) {
         Ok(record) => json!({
             "class": "valid",

@@ -1,5 +1,5 @@
-//! The command beside the reference in plain Python, which was written from the text of `spec/`
-//! alone: both share one lock, and both judge every lock file alike.
+//! The command beside the references in plain Python and in plain JavaScript, which were written from
+//! the text of `spec/` alone: all judge every lock file alike, and the one in Python shares locks.
 #![cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
 #![allow(
     clippy::indexing_slicing,

@@ -57,6 +57,25 @@ pub fn python(program: &Path, verb: &str, data: &Path) -> Command {
     command
 }
 
+/// Whether the reader in JavaScript can run here.
+pub fn node_runs() -> bool {
+    static RUNS: OnceLock<bool> = OnceLock::new();
+    *RUNS.get_or_init(|| {
+        let runs = Command::new("node").arg("--version").output().is_ok();
+        if !runs {
+            support::skip("there is no node here");
+        }
+        runs
+    })
+}
+
+pub fn javascript(verb: &str, data: &Path) -> Command {
+    let mut command = Command::new("node");
+    command.arg(spec().join("reference/rvlf.mjs"));
+    command.arg(verb).arg(data);
+    command
+}
+
 pub fn rvlf(verb: &str) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_rvlf"));
     command.arg(verb);

@@ -1,4 +1,4 @@
-//! `status` of both programs, on every vector, on live locks and on files that are not locks.
+//! `status` of the command and of both references, on every vector, on live locks and on files that are not locks.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -12,7 +12,7 @@ use rvlf::lock_path_for;
 use serde_json::Value;
 use support::{scratch, set_mtime};
 
-use crate::programs::{Peer, python, python3, reference, rvlf, spec};
+use crate::programs::{Peer, javascript, node_runs, python, python3, reference, rvlf, spec};
 use crate::recovery::holder;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -53,13 +53,18 @@ const FIELDS: [&str; 7] = [
     "stamp",
 ];
 
-/// The answer of both programs, which must be one.
+/// The answer of the command and both references, which must be one.
 pub fn agreed_status(program: &Path, data: &Path) -> Answer {
-    agree_with(status(python(program, "status", data)), program, data)
+    if node_runs() {
+        let ask = || javascript("status", data);
+        agree_with(status(ask()), ask, data);
+    }
+    let ask = || python(program, "status", data);
+    agree_with(status(ask()), ask, data)
 }
 
-/// The answer of the command, which must be that of the reference.
-fn agree_with(mut answer: Answer, program: &Path, data: &Path) -> Answer {
+/// The answer of the command, which must be that of the reference that `ask` runs.
+fn agree_with(mut answer: Answer, ask: impl Fn() -> Command, data: &Path) -> Answer {
     let mut attempts = 0;
     loop {
         let mut command = rvlf("status");
@@ -76,7 +81,7 @@ fn agree_with(mut answer: Answer, program: &Path, data: &Path) -> Answer {
             attempts < 3,
             "reference and command differ:\n{expected}\n{found}\n{report}"
         );
-        answer = status(python(program, "status", data));
+        answer = status(ask());
     }
 }
 
@@ -93,16 +98,31 @@ for data in sys.argv[2:]:
     let mut command = python3();
     command.args(["-B", "-c", SCRIPT]);
     command.arg(program.with_file_name("")).args(data);
-    let output = command.output().expect("python3 runs");
+    reports(command, data.len())
+}
+
+/// The same of the reader in JavaScript.
+fn statuses_in_javascript(data: &[PathBuf]) -> Vec<Answer> {
+    const SCRIPT: &str = r#"
+const [reader, ...all] = process.argv.slice(1);
+const { main } = await import(reader);
+for (const data of all) console.log(main(["status", data, "--json"]));
+"#;
+    let mut command = Command::new("node");
+    command.args(["--input-type=module", "--eval", SCRIPT]);
+    command.arg(spec().join("reference/rvlf.mjs")).args(data);
+    reports(command, data.len())
+}
+
+/// For each of `count` data files a report and an exit status.
+fn reports(mut command: Command, count: usize) -> Vec<Answer> {
+    let output = command.output().expect("the interpreter runs");
     let answers = String::from_utf8_lossy(&output.stdout);
     let message = String::from_utf8_lossy(&output.stderr);
     let lines: Vec<_> = answers.lines().collect();
-    let expected = 2 * data.len();
-    assert_eq!(
-        lines.len(),
-        expected,
-        "a report and a status each: {message}"
-    );
+    let expected = 2 * count;
+    let found = lines.len();
+    assert_eq!(found, expected, "a report and a status each: {message}");
     let answer = |lines: &[&str]| {
         let report = serde_json::from_str(lines[0]).expect("a report is JSON");
         (lines[1].parse().expect("an exit status"), report)
@@ -138,8 +158,14 @@ fn status_agrees_on_every_vector() {
     let all: Vec<_> = index.iter().map(place).collect();
     let answers = statuses(&program, &all);
     for ((vector, data), answer) in index.iter().zip(&all).zip(answers) {
-        let (status, report) = agree_with(answer, &program, data);
+        let ask = || python(&program, "status", data);
+        let (status, report) = agree_with(answer, ask, data);
         assert_index_agrees(vector, status, &report);
+    }
+    if node_runs() {
+        for (data, answer) in all.iter().zip(statuses_in_javascript(&all)) {
+            agree_with(answer, || javascript("status", data), data);
+        }
     }
 
     let is_torn = |vector: &Value| matches!(class(vector), "short" | "corrupt");
@@ -175,7 +201,8 @@ fn assert_young_torn_files_are_held(program: &Path, torn: &[PathBuf]) {
         set_mtime(&lock_path_for(data), SystemTime::now() + HOUR);
     }
     for (data, answer) in torn.iter().zip(statuses(program, torn)) {
-        let (status, report) = agree_with(answer, program, data);
+        let ask = || python(program, "status", data);
+        let (status, report) = agree_with(answer, ask, data);
         assert_eq!(
             (status, report["state"].as_str(), report["row"].as_u64()),
             (1, Some("held"), Some(3)),
@@ -231,7 +258,11 @@ fn status_agrees_on_what_is_not_a_lock_file() {
     let missing = data("no/such");
     let mut command = rvlf("status");
     command.arg(&missing);
-    for mut program in [python(&program, "status", &missing), command] {
+    let mut programs = vec![python(&program, "status", &missing), command];
+    if node_runs() {
+        programs.push(javascript("status", &missing));
+    }
+    for mut program in programs {
         let output = program.output().expect("the program runs");
         let code = output.status.code();
         assert_eq!(code, Some(5), "without its directory a lock is not free");
