@@ -4,8 +4,8 @@
 //! milliseconds.
 //!
 //! Many readers (JavaScript, jq) hold every number as a double, which is exact below 2^53 only. What
-//! needs 64 bits is a string. A number that makes sense below 2^53 alone is null from there on: 2^53
-//! ms are 285,000 years, and no process has started 2^53 clock ticks after boot.
+//! needs 64 bits is a string. Start ticks, which need 64 bits on some systems only, are a number below
+//! 2^53 and a string from there on. A time of 2^53 ms or more, 285,000 years, is null.
 
 use core::fmt::{self, Display};
 use core::time::Duration;
@@ -57,7 +57,7 @@ impl Serialize for KernelStamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut stamp = serializer.serialize_struct("KernelStamp", 2)?;
         stamp.serialize_field("inode_key", &Text(format_args!("{:016x}", self.inode_key)))?;
-        stamp.serialize_field("start_ticks", &exact(self.start_ticks))?;
+        stamp.serialize_field("start_ticks", &Ticks(self.start_ticks))?;
         stamp.end()
     }
 }
@@ -118,7 +118,7 @@ impl Serialize for Stamp {
         };
         let mut stamp = serializer.serialize_struct("Stamp", 2)?;
         stamp.serialize_field("inode", inode)?;
-        stamp.serialize_field("start_ticks", &exact(*start_ticks))?;
+        stamp.serialize_field("start_ticks", &Ticks(*start_ticks))?;
         stamp.end()
     }
 }
@@ -138,7 +138,7 @@ impl Serialize for Process {
             started_after_timestamp,
         } = self
         {
-            process.serialize_field("start_ticks", &exact(*start_ticks))?;
+            process.serialize_field("start_ticks", &Ticks(*start_ticks))?;
             process.serialize_field("started_after_timestamp", started_after_timestamp)?;
         }
         process.end()
@@ -174,6 +174,18 @@ fn millis(time: Duration) -> Option<u64> {
 /// The number, if a double holds it exactly.
 fn exact(number: u64) -> Option<u64> {
     (number < 1 << f64::MANTISSA_DIGITS).then_some(number)
+}
+
+/// Start ticks: a number if a double holds it exactly, else its decimal text.
+struct Ticks(u64);
+
+impl Serialize for Ticks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match exact(self.0) {
+            Some(ticks) => serializer.serialize_u64(ticks),
+            None => serializer.collect_str(&self.0),
+        }
+    }
 }
 
 /// A value as its `Display` text.
@@ -300,7 +312,11 @@ mod tests {
         assert_eq!(stale_in(Duration::MAX), Some(Value::Null), "never");
         assert_eq!(json!(Age::Ahead(Duration::MAX)), Value::Null);
 
-        for (start_ticks, expected) in [(LARGEST, json!(LARGEST)), (u64::MAX, Value::Null)] {
+        for (start_ticks, expected) in [
+            (LARGEST, json!(LARGEST)),
+            (LARGEST + 1, json!("9007199254740992")),
+            (u64::MAX, json!("18446744073709551615")),
+        ] {
             let alive = Process::Alive {
                 start_ticks,
                 started_after_timestamp: false,

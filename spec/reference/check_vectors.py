@@ -14,10 +14,12 @@ def run(directory, implementation):
     """Print every mismatch, and return an exit status."""
     index = json.loads((directory / "index.json").read_bytes())
     cases = json.loads((directory / "judge.json").read_bytes())
-    failures = [*check_values(implementation), *check_coverage(directory, index, cases),
+    paths = json.loads((directory / "lock_paths.json").read_bytes())
+    failures = [*check_values(implementation), *check_paths(paths, implementation),
+                *check_coverage(directory, index, cases),
                 *check_records(directory, index, implementation),
                 *check_judge(cases, implementation)]
-    print("\n".join(failures) or f"{len(index)} records and {len(cases)} judge vectors pass")
+    print("\n".join(failures) or f"{len(paths)} lock paths, {len(index)} records and {len(cases)} judge vectors pass")
     return 1 if failures else 0
 
 
@@ -32,6 +34,13 @@ def check_values(implementation):
     }
     return [f"{name}: got {got}, expected {want}"
             for name, (got, want) in expected.items() if got != want]
+
+
+def check_paths(paths, implementation):
+    for path in paths:
+        got = implementation.lock_path_for(path["data_path"])
+        if got != path["lock_path"]:
+            yield f"lock_paths.json: got {got}, expected {path}"
 
 
 def check_coverage(directory, index, cases):

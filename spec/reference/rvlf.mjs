@@ -49,15 +49,17 @@ function fnv1a64(bytes) {
   return digest;
 }
 
-/** 64-bit numbers are printed as text: a JSON number keeps 53 bits in most readers. */
+/** A JSON number keeps 53 bits in most readers: from 2^53 on start ticks are text. */
+const ticks = (number) => (number < 2n ** 53n ? Number(number) : number.toString());
+
 const hex64 = (number) => number.toString(16).padStart(16, "0");
 
 function uuid(bytes) {
   return bytes.toString("hex").replace(/^(.{8})(.{4})(.{4})(.{4})(.{12})$/, "$1-$2-$3-$4-$5");
 }
 
-/** The class of the content, tested in the order of rule F12, and the fields. `start_ticks` is a
-    BigInt, all else is as in vectors/index.json. */
+/** The class of the content, tested in the order of rule F12, and the fields, as in
+    vectors/index.json. */
 export function decode(content) {
   const data = content.subarray(0, READ_LEN);
   const start = Math.min(data.length, MAGIC.length);
@@ -92,7 +94,7 @@ export function decode(content) {
 
 function stampOf(bytes) {
   if (bytes.toString("latin1", 0, 4) !== STAMP_TAG) return null;
-  return { inode_key: hex64(bytes.readBigUInt64LE(4)), start_ticks: bytes.readBigUInt64LE(12) };
+  return { inode_key: hex64(bytes.readBigUInt64LE(4)), start_ticks: ticks(bytes.readBigUInt64LE(12)) };
 }
 
 // ---- The judge: protocol.md, section 5 --------------------------------------------------------
@@ -244,7 +246,7 @@ function processState(pid) {
   const fields = line.slice(line.lastIndexOf(")") + 2).split(" ");
   const [state, threads, startTicks] = [fields[0], fields[17], fields[19]];
   if ((state === "Z" || state === "X") && threads === "1") return { state: "dead" };
-  return { state: "alive", start_ticks: BigInt(startTicks) };
+  return { state: "alive", start_ticks: ticks(BigInt(startTicks)) };
 }
 
 const NS_PER_MS = 1_000_000n;
@@ -283,6 +285,14 @@ function gather(fd, stat, record) {
     timestamp_age_ms: toMs(age),
     predates_boot: age > uptime,
   };
+}
+
+// ---- The lock path: format.md, section 1 --------------------------------------------------------
+
+/** `null`: the path names no file. */
+export function lockPathFor(dataPath) {
+  const named = dataPath.replace(/(?:\/+\.?)+$/, "");
+  return ["", ".", ".."].includes(path.basename(named)) ? null : `${named}.lock`;
 }
 
 // ---- Status: protocol.md, sections 3 and 11 ----------------------------------------------------
@@ -342,14 +352,6 @@ export function status(lockPath) {
   }
 }
 
-/** JSON in which a BigInt is a number with all its digits. */
-function toJson(value) {
-  const text = JSON.stringify(value, (_, member) =>
-    typeof member === "bigint" ? `bigint:${member}` : member,
-  );
-  return text.replace(/"bigint:(-?\d+)"/g, "$1");
-}
-
 function describe(dataPath, lockPath, { state, row, record }) {
   const { class: _, trailing_bytes: trailing = false, ...fields } = record ?? {};
   const hostname = Buffer.from(fields.hostname_hex ?? "", "hex").toString();
@@ -367,10 +369,11 @@ function describe(dataPath, lockPath, { state, row, record }) {
 const printable = (text) => text.replace(/\p{C}/gu, "?");
 
 function runStatus(dataPath, ...options) {
-  const lockPath = `${dataPath}.lock`;
+  const lockPath = lockPathFor(dataPath);
+  if (lockPath === null) throw new Error(`${printable(dataPath)}: the path has no file name`);
   const seen = describe(dataPath, lockPath, status(lockPath));
   if (options.includes("--json")) {
-    console.log(toJson(seen));
+    console.log(JSON.stringify(seen));
   } else {
     const { record } = seen;
     const holder = record && `, written by pid ${record.pid} on ${printable(record.hostname)}`;
@@ -381,21 +384,15 @@ function runStatus(dataPath, ...options) {
 
 function runDump(lockFile) {
   const fd = fs.openSync(lockFile, O_RDONLY | O_NOFOLLOW | O_NONBLOCK);
-  console.log(toJson(decode(readHead(fd))));
+  console.log(JSON.stringify(decode(readHead(fd))));
   return 0;
 }
 
 // ---- Vectors and answers ------------------------------------------------------------------------
 
-/** Node's parser rounds numbers above 2^53. Those of `start_ticks` are read from the text. */
-function parseJson(text) {
-  const quoted = text.replace(/("start_ticks":\s*)(\d+)/g, '$1"$2"');
-  return JSON.parse(quoted, (key, value) => (key === "start_ticks" ? BigInt(value) : value));
-}
-
 function answer(line) {
-  const { record_hex: record, evidence, policy } = parseJson(line);
-  return toJson(record === undefined ? judge(evidence, policy) : decode(Buffer.from(record, "hex")));
+  const { record_hex: record, evidence, policy } = JSON.parse(line);
+  return JSON.stringify(record === undefined ? judge(evidence, policy) : decode(Buffer.from(record, "hex")));
 }
 
 function runAnswer() {
@@ -418,25 +415,31 @@ const sorted = (value) =>
   value === null || typeof value !== "object"
     ? value
     : Object.fromEntries(Object.keys(value).sort().map((key) => [key, sorted(value[key])]));
-const isEqual = (a, b) => toJson(sorted(a)) === toJson(sorted(b));
+const isEqual = (a, b) => JSON.stringify(sorted(a)) === JSON.stringify(sorted(b));
 
 function runVectors(directory) {
-  const parse = (name) => parseJson(fs.readFileSync(path.join(directory, name), "utf8"));
-  const [index, cases] = [parse("index.json"), parse("judge.json")];
+  const parse = (name) => JSON.parse(fs.readFileSync(path.join(directory, name), "utf8"));
+  const [paths, index, cases] = ["lock_paths", "index", "judge"].map((name) => parse(`${name}.json`));
   const failures = CHECK_VALUES.filter(([got, want]) => got !== want).map(
     ([got, want]) => `a check value of format.md: got ${got}, expected ${want}`,
   );
+  for (const { data_path: dataPath, lock_path: expected } of paths) {
+    const got = lockPathFor(dataPath);
+    if (got !== expected) failures.push(`${dataPath}: expected ${expected}, got ${got}`);
+  }
   for (const { file, ...expected } of index) {
     const got = decode(fs.readFileSync(path.join(directory, file)));
-    if (!isEqual(got, expected)) failures.push(`${file}: expected ${toJson(expected)}, got ${toJson(got)}`);
+    if (!isEqual(got, expected)) failures.push(`${file}: expected ${JSON.stringify(expected)}, got ${JSON.stringify(got)}`);
   }
   for (const { name, evidence, policy, verdict } of cases) {
     const got = judge(evidence, policy);
-    if (!isEqual(got, verdict)) failures.push(`${name}: expected ${toJson(verdict)}, got ${toJson(got)}`);
+    if (!isEqual(got, verdict)) failures.push(`${name}: expected ${JSON.stringify(verdict)}, got ${JSON.stringify(got)}`);
   }
   for (const failure of failures) console.log(failure);
   if (failures.length > 0) return 1;
-  console.log(`${index.length} records and ${cases.length} judge vectors pass`);
+  console.log(
+    `${paths.length} lock paths, ${index.length} records and ${cases.length} judge vectors pass`,
+  );
   return 0;
 }
 

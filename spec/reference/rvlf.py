@@ -12,7 +12,7 @@
 DATA is the path of the data file. Not implemented: exclusive create, waiting, removal of leftovers,
 directory descriptors, and acquiring on a file system that is not Local.
 """
-import ctypes, errno, fcntl, json, os, stat, struct, subprocess, sys, time, uuid, zlib
+import ctypes, errno, fcntl, json, os, re, stat, struct, subprocess, sys, time, uuid, zlib
 from contextlib import suppress
 from pathlib import Path
 # ---- The record: format.md -------------------------------------------------------------------
@@ -40,6 +40,10 @@ def fnv1a_64(data):
     return digest
 CHECKSUMS = {"iso-hdlc": zlib.crc32, "crc-32c": crc32c}
 
+def ticks_json(ticks):
+    """Many JSON readers would round a larger number."""
+    return ticks if ticks < 2**53 else str(ticks)
+
 def decode(data):
     """The class, tested in the order of rule F12, and the fields, as in vectors/index.json."""
     data = data[:READ_LEN]
@@ -60,16 +64,17 @@ def decode(data):
     hostname = field.partition(b"\0")[0]
     tag, key, start_ticks = STAMP.unpack_from(field, STAMP_AT)
     stamped = len(hostname) < STAMP_AT and tag == STAMP_TAG
+    stamp = {"inode_key": f"{key:016x}", "start_ticks": ticks_json(start_ticks)}
     return {"class": "valid", "pid": pid, "hostname_hex": hostname[:63].hex(),
             "timestamp_ns": str(timestamp_ns), "writer_id": str(uuid.UUID(bytes=writer_id)),
             "checksum": matching[0], "trailing_bytes": len(data) > RECORD.size,
-            "stamp": {"inode_key": f"{key:016x}", "start_ticks": start_ticks} if stamped else None}
+            "stamp": stamp if stamped else None}
 
 def encode(record):
     field, stamp = bytes.fromhex(record["hostname_hex"]).ljust(64, b"\0"), record["stamp"]
     if stamp:
         key = int(stamp["inode_key"], 16)
-        field = field[:STAMP_AT] + STAMP.pack(STAMP_TAG, key, stamp["start_ticks"])
+        field = field[:STAMP_AT] + STAMP.pack(STAMP_TAG, key, int(stamp["start_ticks"]))
     fields = (MAGIC, record["pid"], field, int(record["timestamp_ns"]),
               uuid.UUID(record["writer_id"]).bytes, LOCK_VERSION)
     return RECORD.pack(*fields, zlib.crc32(RECORD.pack(*fields, 0)[:COVERED_LEN]))
@@ -217,6 +222,12 @@ def gather(fd, record, kernel_lock):
             evidence["stamp"] = {"inode": inode, "start_ticks": stamp["start_ticks"]}
     return evidence
 
+# ---- The lock path: format.md, section 1 ------------------------------------------------------
+def lock_path_for(data_path):
+    """None: the path names no file."""
+    named = re.sub(r"(?:/+\.?)+$", "", data_path)
+    return None if os.path.basename(named) in ("", ".", "..") else named + ".lock"
+
 # ---- The lock: protocol.md, sections 3 and 6 to 8 --------------------------------------------
 OPEN = os.O_NOFOLLOW | os.O_CLOEXEC | os.O_NONBLOCK
 SETTLE, REFRESH, ROUNDS = 0.010, 10.0, 16  # seconds, and attempts
@@ -348,8 +359,14 @@ def publish(path, directory):
     finally:
         os.unlink(private)
 
+def absolute_lock_path(data_path):
+    lock_path = lock_path_for(data_path)
+    if lock_path is None:
+        raise OSError(errno.EINVAL, "the path has no file name", data_path)
+    return os.path.join(os.getcwd(), lock_path)
+
 def acquire(data_path):
-    path, settle = os.path.abspath(data_path) + ".lock", 0
+    path, settle = absolute_lock_path(data_path), 0
     directory = os.open(os.path.dirname(path), os.O_RDONLY | os.O_CLOEXEC)
     if not local_type(directory):
         raise OSError(errno.EOPNOTSUPP, "not a Local file system: other kernels may write here; "
@@ -376,10 +393,10 @@ SENTENCE = "{lock_path}: {state} (row {row} of the judge table), record: {record
 STATUS_EXIT = {"free": 0, "held": 1, "stale": 3, "malformed": 4, "foreign": 4, "unsupported": 4}
 
 def status_of(data_path):
-    status = {"data_path": data_path, "lock_path": data_path + ".lock", "state": "free",
+    status = {"data_path": data_path, "lock_path": lock_path_for(data_path), "state": "free",
               "row": None, "trailing_bytes": None, "record": None}
     try:
-        seen = examine(os.path.abspath(data_path) + ".lock")
+        seen = examine(absolute_lock_path(data_path))
     except PermissionError:
         return {**status, "state": "held"}  # unreadable: doubt counts as held
     except Refused:

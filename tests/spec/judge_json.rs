@@ -100,7 +100,15 @@ fn read_process(process: &Value) -> Process {
 }
 
 fn ticks(of: &Value) -> u64 {
-    of["start_ticks"].as_u64().expect("clock ticks")
+    read_ticks(&of["start_ticks"])
+}
+
+/// A number below 2^53, and a decimal string from there on.
+pub fn read_ticks(ticks: &Value) -> u64 {
+    match ticks {
+        Value::String(text) => text.parse().expect("a decimal number"),
+        number => number.as_u64().expect("clock ticks"),
+    }
 }
 
 /// `malformed_grace`, `same_host_age` and `cross_host_age`.

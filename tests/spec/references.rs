@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use crate::judge_json::{read_evidence, read_policy, verdict_json};
 use crate::properties::content;
-use crate::vectors::{description, hex};
+use crate::vectors::{description, hex, ticks_json};
 
 const RECORDS: usize = 10_000;
 const VERDICTS: usize = 10_000;
@@ -35,8 +35,9 @@ fn record() -> impl Strategy<Value = Question> {
 }
 
 /// Also two numbers that are one number to a reader which keeps 53 bits.
-fn start_ticks() -> impl Strategy<Value = u64> {
-    prop::sample::select(&[0, 1, 8_675_309, 1 << 53, (1 << 53) + 1, u64::MAX][..])
+fn start_ticks() -> impl Strategy<Value = Value> {
+    let ticks = prop::sample::select(&[0, 1, (1 << 53) - 1, 1 << 53, (1 << 53) + 1, u64::MAX][..]);
+    ticks.prop_map(ticks_json)
 }
 
 fn stamp() -> impl Strategy<Value = Value> {

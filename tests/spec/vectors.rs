@@ -9,8 +9,10 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use rvlf::record::{Checksum, DecodeError, Hostname, KernelStamp, Pid, RECORD_LEN};
-use rvlf::{Record, WriterId};
+use rvlf::{LockFile, Record, WriterId};
 use serde_json::{Value, json};
+
+use crate::judge_json::read_ticks;
 
 fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors")
@@ -64,6 +66,15 @@ fn from_hex(digits: &str) -> Vec<u8> {
     (0..digits.len()).step_by(2).map(byte).collect()
 }
 
+/// Start ticks as the specification writes them: many readers of JSON round a number above 2^53.
+pub fn ticks_json(ticks: u64) -> Value {
+    if ticks < 1 << 53 {
+        json!(ticks)
+    } else {
+        json!(ticks.to_string())
+    }
+}
+
 /// The result of `decode` for `bytes`, in the terms of index.json.
 pub fn description(bytes: &[u8]) -> Value {
     match Record::decode(bytes) {
@@ -80,7 +91,7 @@ pub fn description(bytes: &[u8]) -> Value {
             },
             "stamp": record.stamp().map(|stamp| json!({
                 "inode_key": format!("{:016x}", stamp.inode_key),
-                "start_ticks": stamp.start_ticks,
+                "start_ticks": ticks_json(stamp.start_ticks),
             })),
             "trailing_bytes": bytes.len() > RECORD_LEN,
         }),
@@ -160,7 +171,7 @@ fn a_record_built_from_its_description_has_the_bytes_of_the_file() {
         let stamp = expected["stamp"].as_object().map(|stamp| KernelStamp {
             inode_key: u64::from_str_radix(stamp["inode_key"].as_str().expect("digits"), 16)
                 .expect("sixteen hexadecimal digits"),
-            start_ticks: stamp["start_ticks"].as_u64().expect("a number"),
+            start_ticks: read_ticks(&stamp["start_ticks"]),
         });
         let slack_ends = if stamp.is_some() { 0x34 } else { 0x48 };
         if bytes[0x08 + name.len()..slack_ends]
@@ -314,6 +325,24 @@ fn every_lock_file_of_a_deployed_client_is_valid_and_unstamped() {
                 None,
                 "{file}: deployed clients write no stamp"
             );
+        }
+    }
+}
+
+// Two programs that are given one data file must arrive at one lock, also where a shell has completed
+// the name of a directory with a slash.
+#[test]
+fn every_data_path_has_the_lock_path_of_its_entry() {
+    let paths = json_of(&directory().join("lock_paths.json"));
+    let paths = paths.as_array().expect("lock_paths.json is an array");
+    assert!(!paths.is_empty(), "there are vectors");
+    for path in paths {
+        let data_path = text(path, "data_path");
+        let expected = path["lock_path"].as_str();
+        let found = rvlf::lock_path_for(data_path);
+        match expected {
+            Some(expected) => assert_eq!(found, Path::new(expected), "{path}"),
+            None => assert!(LockFile::open(data_path).is_err(), "{path} is refused"),
         }
     }
 }
