@@ -66,6 +66,10 @@ pub(super) fn link_then_unlink(dir: &File, from: &OsStr, to: &OsStr) -> io::Resu
     reason = "the fields' types differ between Unixes"
 )]
 pub(super) fn to_stat(stat: &FileStat) -> Stat {
+    #[cfg(not(target_os = "netbsd"))]
+    let nanos = stat.st_mtime_nsec;
+    #[cfg(target_os = "netbsd")]
+    let nanos = stat.st_mtimensec;
     Stat {
         id: FileId {
             dev: stat.st_dev as u64,
@@ -74,7 +78,7 @@ pub(super) fn to_stat(stat: &FileStat) -> Stat {
         kind: to_kind(SFlag::from_bits_truncate(stat.st_mode)),
         links: stat.st_nlink as u64,
         uid: stat.st_uid,
-        mtime_ns: unix_ns(stat.st_mtime as i64, stat.st_mtime_nsec as i64),
+        mtime_ns: unix_ns(stat.st_mtime as i64, nanos as i64),
         born_ns: None,
     }
 }

@@ -1,5 +1,5 @@
 //! Linux: unnamed files and their links, and the types of file systems. `statx` has mount points and
-//! birth times, `procfs`, `identity` and `flock_holders` have the facts about processes, `inotify`
+//! birth times, `rename` the rename that does not replace, `procfs`, `identity` and `flock_holders` have the facts about processes, `inotify`
 //! has the waiting.
 
 #[cfg(feature = "table")]
@@ -9,6 +9,7 @@ mod identity;
 mod inotify;
 mod mark;
 mod procfs;
+mod rename;
 mod statx;
 
 use std::ffi::OsStr;
@@ -18,13 +19,13 @@ use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, RenameFlags, openat, renameat2};
+use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{self, FsType, fstatfs};
 use nix::time::ClockId;
 use nix::unistd::linkat;
 
-use super::calls::{errno, link_then_unlink, retry};
+use super::calls::{errno, retry};
 use crate::judge::FileSystem;
 
 #[cfg(feature = "table")]
@@ -37,6 +38,7 @@ pub(super) use mark::{is_marked, mark};
 #[cfg(feature = "table")]
 pub(super) use procfs::kernel_boot_id;
 pub(super) use procfs::{boot_id, process};
+pub(super) use rename::rename_noreplace;
 pub(super) use statx::{is_mount_point, stat};
 
 /// Counts suspension, unlike CLOCK_MONOTONIC. clock_gettime(2)
@@ -48,10 +50,10 @@ pub(super) const CLOCK_SINCE_BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
 const PLAIN: [FsType; 8] = [
     statfs::EXT4_SUPER_MAGIC,
     statfs::TMPFS_MAGIC,
-    statfs::XFS_SUPER_MAGIC,
+    FsType(0x5846_5342), // xfs, which nix has for glibc only
     statfs::BTRFS_SUPER_MAGIC,
     statfs::F2FS_SUPER_MAGIC,
-    FsType(0x8584_58f6),          // ramfs
+    FsType(0x8584_58f6_u32 as _), // ramfs
     FsType(0x2fc1_2fc1),          // zfs
     FsType(0xca45_1a4e_u32 as _), // bcachefs
 ];
@@ -125,14 +127,6 @@ pub(super) fn link(file: &File, dir: &File, name: &OsStr) -> io::Result<()> {
         | Errno::EINVAL
         | Errno::EOPNOTSUPP => unsupported(),
         _ => error,
-    })
-}
-
-pub(super) fn rename_noreplace(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
-    let renamed = retry(|| renameat2(dir, from, dir, to, RenameFlags::RENAME_NOREPLACE));
-    renamed.or_else(|error| match errno(&error) {
-        Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP => link_then_unlink(dir, from, to),
-        _ => Err(error),
     })
 }
 

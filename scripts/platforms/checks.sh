@@ -1,0 +1,36 @@
+# Checks the library and the command for every target, with warnings denied.
+source "$(dirname "$0")/common.bash"
+
+export RUSTFLAGS="-D warnings"
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+pretend_to_compile_c "$scratch/cc"
+skipped=()
+
+# check TARGET PACKAGES..
+check() {
+    local target=$1 start=$SECONDS
+    shift
+    if ! std_for "$target"; then
+        skipped+=("$target")
+        return
+    fi
+    cargo check --quiet "${cargo_std[@]}" "$@"
+    echo "$target: $* ($((SECONDS - start)) s)"
+}
+
+command=(-p rvlf -p rvlf-cli --all-features)
+library=(-p rvlf --all-features)
+check x86_64-unknown-linux-musl "${command[@]}"
+check i686-unknown-linux-gnu "${command[@]}"
+check armv7-unknown-linux-gnueabihf "${command[@]}"
+check aarch64-unknown-linux-gnu "${command[@]}"
+check s390x-unknown-linux-gnu "${command[@]}"
+check x86_64-unknown-freebsd "${command[@]}"
+check x86_64-unknown-netbsd "${command[@]}"
+check x86_64-unknown-illumos "${library[@]}"
+check aarch64-linux-android "${library[@]}"
+check wasm32-unknown-unknown -p rvlf --no-default-features
+check thumbv7em-none-eabi -p rvlf --no-default-features
+
+((${#skipped[@]} == 0)) || skip "no standard library for ${skipped[*]}"
