@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use crate::error::{AcquireError, BreakError, IoError, WaitError};
 use crate::holder::{Holder, LockState};
+use crate::judge::FileSystem;
 use crate::lock::{LockOptions, WriterLock, open_place};
 use crate::protocol::wait::{Look, Waited, Waiter};
 use crate::protocol::{
@@ -120,6 +121,26 @@ impl LockFile {
     #[must_use]
     pub fn lock_path(&self) -> &Path {
         self.place.lock_path()
+    }
+
+    /// Whether the lock is on a local file system; see [`WriterLock::file_system`].
+    ///
+    /// No system call.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("store.rvf");
+    /// use rvlf::judge::FileSystem;
+    ///
+    /// let file = rvlf::LockFile::open(&path)?;
+    /// if file.file_system() == FileSystem::NotLocal {
+    ///     eprintln!("the next calls may hang with the mount");
+    /// }
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    #[must_use]
+    pub fn file_system(&self) -> FileSystem {
+        self.place.file_system()
     }
 
     /// Reads and judges the lock file. Read-only: no contender and no holder can notice it.

@@ -7,6 +7,7 @@ mod escape;
 mod events;
 mod exit;
 mod failure;
+mod holding;
 mod inspection;
 mod json;
 mod lock_bytes;

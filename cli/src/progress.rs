@@ -6,14 +6,14 @@
 
 use std::io::{self, IsTerminal};
 use std::path::Path;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{self, Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 use rvlf::{CancelToken, Escaped, LockState};
 
-use crate::events::{Event, Events};
+use crate::events::{Event, Events, Sender};
 use crate::inspection::{Inspection, Inspector};
 use crate::sys::signals::Signal;
 use crate::sys::supervisor::reap_orphans;
@@ -41,39 +41,35 @@ pub enum Ended<T> {
 /// If no thread can be started.
 pub fn wait_for<T: Send + 'static>(
     data: &Path,
-    (sender, events): &Events,
+    events: &mut Events,
     cancel: &CancelToken,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Ended<T>> {
-    let worker = start_worker(sender.clone(), work)?;
+    let worker = start_worker(events.sender(), work)?;
     let mut display = Display::new();
     let mut observer = None;
     loop {
-        let event = if observer.is_some() || display.is_complete() {
-            events.recv().map_err(RecvTimeoutError::from)
-        } else {
-            events.recv_timeout(DELAY)
-        };
-        if let Some(signal) = event.as_ref().ok().and_then(Event::fatal_signal) {
+        let is_shown = observer.is_some() || display.is_complete();
+        let event = events.next_before((!is_shown).then(|| Instant::now() + DELAY));
+        if let Some(signal) = event.as_ref().and_then(Event::fatal_signal) {
             display.clear();
             cancel.cancel();
             finish(worker, events);
             return Ok(Ended::BySignal(signal));
         }
         match event {
-            Ok(Event::WorkDone) => {
+            Some(Event::WorkDone) => {
                 display.clear();
                 let result = worker.join().expect("the work does not panic");
                 return Ok(Ended::Done(result));
             }
-            Ok(Event::Inspected(inspection)) => {
+            Some(Event::Inspected(inspection)) => {
                 display.show(data, &inspection);
                 observer = observer.filter(|_| !display.is_complete());
             }
-            Ok(Event::Signal(_) | Event::Child | Event::Lost(_)) => {}
+            Some(Event::Signal(_) | Event::Child | Event::Lost(_)) => {}
             // If no thread can be started now, the next timeout tries again.
-            Err(RecvTimeoutError::Timeout) => observer = Observer::start(data, sender).ok(),
-            Err(RecvTimeoutError::Disconnected) => unreachable!("this function has a sender"),
+            None => observer = Observer::start(data, events.sender()).ok(),
         }
     }
 }
@@ -84,13 +80,13 @@ pub fn wait_for<T: Send + 'static>(
 ///
 /// If no thread can be started.
 pub fn finish_work<T: Send + 'static>(
-    (sender, events): &Events,
+    events: &mut Events,
     cancel: &CancelToken,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Ended<T>> {
-    let worker = start_worker(sender.clone(), work)?;
+    let worker = start_worker(events.sender(), work)?;
     loop {
-        let event = events.recv().expect("this function has a sender");
+        let event = events.next();
         match event {
             Event::WorkDone => {
                 return Ok(Ended::Done(worker.join().expect("the work does not panic")));
@@ -107,50 +103,49 @@ pub fn finish_work<T: Send + 'static>(
 }
 
 fn start_worker<T: Send + 'static>(
-    done: Sender<Event>,
+    done: Sender,
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
     thread::spawn("rvlf-worker", move || {
         let result = work();
         // Fails if a signal has ended the wait: the main thread has dropped the receiver.
-        let _ = done.send(Event::WorkDone);
+        done.send(Event::WorkDone);
         result
     })
 }
 
 /// Waits until a cancelled worker has ended, so that a lock that it acquired at the last moment is
 /// released. Does not wait for a worker that hangs.
-fn finish<T>(worker: JoinHandle<T>, events: &Receiver<Event>) {
+fn finish<T>(worker: JoinHandle<T>, events: &mut Events) {
     let deadline = Instant::now() + GRACE;
-    loop {
-        match events.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-            Ok(Event::WorkDone) => return drop(worker.join()),
-            Ok(_) => {}
-            Err(_) => return,
+    while let Some(event) = events.next_before(Some(deadline)) {
+        if matches!(event, Event::WorkDone) {
+            return drop(worker.join());
         }
     }
 }
 
 /// A thread that inspects the lock until this is dropped.
 struct Observer {
-    _stop: Sender<()>,
+    _stop: mpsc::Sender<()>,
 }
 
 impl Observer {
-    fn start(data: &Path, sender: &Sender<Event>) -> io::Result<Observer> {
+    fn start(data: &Path, sender: Sender) -> io::Result<Observer> {
         let (stop, stopped) = channel();
-        let (data, sender) = (data.to_owned(), sender.clone());
+        let data = data.to_owned();
         thread::spawn("rvlf-observer", move || observe(&data, &sender, &stopped))?;
         Ok(Observer { _stop: stop })
     }
 }
 
-fn observe(data: &Path, sender: &Sender<Event>, stopped: &Receiver<()>) {
+fn observe(data: &Path, sender: &Sender, stopped: &Receiver<()>) {
     let mut inspector = Inspector::new(data);
     loop {
-        let inspected = inspector.inspect().map(Box::new);
-        let sent = inspected.map(|inspection| sender.send(Event::Inspected(inspection)));
-        if let Ok(Err(_)) = sent {
+        let event = inspector
+            .inspect()
+            .map(|found| Event::Inspected(Box::new(found)));
+        if event.is_ok_and(|event| !sender.send(event)) {
             return;
         }
         if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {

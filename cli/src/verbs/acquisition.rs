@@ -1,15 +1,19 @@
 //! What `run` and `hold` share: the lock is acquired, or its holder is reported.
 
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
-use rvlf::{CancelToken, Escaped, LockOptions, WriterId, WriterLock};
+use rvlf::judge::FileSystem;
+use rvlf::{
+    AcquireError, CancelToken, Escaped, LockFile, LockOptions, LockState, Lost, WriterId,
+    WriterLock,
+};
 
 use crate::environment::Holds;
-use crate::events::{Event, Events};
+use crate::events::Events;
 use crate::failure::failed;
+use crate::holding::Holding;
 use crate::progress::{self, Ended};
 use crate::sys::signals;
 use crate::{arguments, exit, inspection, messages, time};
@@ -78,7 +82,7 @@ enum OnLost {
 
 impl Acquisition {
     /// Acquires the lock. Every failure is printed where it happens. The error is the exit status for it.
-    pub fn acquire(&mut self) -> Result<(WriterLock, Events), u8> {
+    pub fn acquire(&mut self) -> Result<Holding, u8> {
         self.data = arguments::data_file(&self.data);
         if let Some(writer_id) = nesting_hold(&self.data) {
             messages::print(format_args!(
@@ -88,16 +92,81 @@ impl Acquisition {
             ));
             return Err(exit::RVLF_FAILED);
         }
-        let channel = signals::listen().map_err(|error| failed(&error))?;
-        let lock = attempt(self, &channel)?;
+        signals::unblock().map_err(|error| failed(&error))?;
+        let seems_free = self.seems_free();
+        let mut events = signals::listen().map_err(|error| failed(&error))?;
+        let lock = self.attempt(seems_free, &mut events)?;
         report_reclaimed(&lock);
         // A signal that arrived during the acquisition was meant for rvlf: no command runs yet.
-        let fatal = |event: Event| event.fatal_signal();
-        match channel.1.try_iter().find_map(fatal) {
-            // Dropped, the lock is released.
-            Some(signal) => Err(exit::status_for_signal(signal as i32)),
-            None => Ok((lock, channel)),
+        while let Some(event) = events.try_next() {
+            if let Some(signal) = event.fatal_signal() {
+                // Dropped, the lock is released.
+                return Err(exit::status_for_signal(signal as i32));
+            }
         }
+        Ok(Holding::new(lock, events, !self.no_keepalive))
+    }
+
+    /// The lock, if it is free and on a local file system, whose calls return soon. This one may hang: no
+    /// signal has a handler yet, so each ends this process, and nothing is left behind.
+    fn seems_free(&self) -> Option<LockFile> {
+        let file = LockFile::with_options(&self.data, self.options()).ok()?;
+        let is_local = matches!(file.file_system(), FileSystem::Local { .. });
+        (is_local && file.inspect().ok()? == LockState::Free).then_some(file)
+    }
+
+    fn attempt(&self, free: Option<LockFile>, events: &mut Events) -> Result<WriterLock, u8> {
+        // A thread for the wait would cost more than the lock.
+        let acquired = free.map(|file| checked(file.try_acquire()));
+        match acquired {
+            Some(acquired) if !(self.patience().is_some() && is_refused(&acquired)) => {
+                self.report(acquired)
+            }
+            _ => self.attempt_on_a_thread(events),
+        }
+    }
+
+    fn attempt_on_a_thread(&self, events: &mut Events) -> Result<WriterLock, u8> {
+        let cancel = CancelToken::new();
+        let (options, data, wait) = (self.options(), self.data.clone(), self.patience());
+        let waiting = options.clone().cancel_token(&cancel);
+        let work = move || {
+            checked(match wait {
+                None => options.try_acquire(data),
+                Some(timeout) => waiting.acquire(data, timeout),
+            })
+        };
+        let ended = progress::wait_for(&self.data, events, &cancel, work);
+        match ended.map_err(|error| failed(&error))? {
+            Ended::Done(acquired) => self.report(acquired),
+            Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
+        }
+    }
+
+    /// Prints why the lock is not held.
+    fn report(&self, acquired: Result<Checked, AcquireError>) -> Result<WriterLock, u8> {
+        let error = match acquired {
+            Ok((lock, checked)) => return checked.map(|()| lock).map_err(|lost| failed(&lost)),
+            Err(error) => error,
+        };
+        if self.quiet && error.is_held() {
+            return Err(self.conflict_exit_code);
+        }
+        messages::print(&error);
+        if let Some(holder) = error.holder() {
+            inspection::report_kept_open(&self.data, holder);
+        }
+        Err(match error.is_held() {
+            true => self.conflict_exit_code,
+            false => exit::RVLF_FAILED,
+        })
+    }
+
+    /// The refreshes are those of [`Holding`].
+    fn options(&self) -> LockOptions {
+        LockOptions::new()
+            .refuse_aliases(self.refuse_aliases)
+            .keepalive(None)
     }
 
     pub fn kills_on_loss(&self) -> bool {
@@ -119,56 +188,19 @@ fn nesting_hold(data: &Path) -> Option<WriterId> {
     holds.contain(writer_id).then_some(writer_id)
 }
 
-fn attempt(args: &Acquisition, channel: &Events) -> Result<WriterLock, u8> {
-    let cancel = CancelToken::new();
-    let (options, data, wait) = (
-        options(args, &channel.0),
-        args.data.clone(),
-        args.patience(),
-    );
-    let waiting = options.clone().cancel_token(&cancel);
-    let work = move || {
-        let lock = match wait {
-            None => options.try_acquire(data),
-            Some(timeout) => waiting.acquire(data, timeout),
-        };
-        // Here, because this call hangs with its file system, too.
-        lock.map(|lock| (lock.check(), lock))
-    };
-    let ended = progress::wait_for(&args.data, channel, &cancel, work);
-    match ended.map_err(|error| failed(&error))? {
-        Ended::Done(Ok((checked, lock))) => {
-            checked.map_err(|lost| failed(&lost))?;
-            Ok(lock)
-        }
-        Ended::Done(Err(error)) if args.quiet && error.is_held() => Err(args.conflict_exit_code),
-        Ended::Done(Err(error)) => {
-            messages::print(&error);
-            if let Some(holder) = error.holder() {
-                inspection::report_kept_open(&args.data, holder);
-            }
-            Err(match error.is_held() {
-                true => args.conflict_exit_code,
-                false => exit::RVLF_FAILED,
-            })
-        }
-        Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
-    }
+/// A lock, and whether it is still held.
+type Checked = (WriterLock, Result<(), Lost>);
+
+/// Checks the lock where it was acquired: this call hangs with its file system, too.
+fn checked(acquired: Result<WriterLock, AcquireError>) -> Result<Checked, AcquireError> {
+    acquired.map(|lock| {
+        let checked = lock.check();
+        (lock, checked)
+    })
 }
 
-fn options(args: &Acquisition, events: &Sender<Event>) -> LockOptions {
-    let events = events.clone();
-    let options = LockOptions::new()
-        .refuse_aliases(args.refuse_aliases)
-        .on_lost(move |lost| {
-            // Fails if the main thread has dropped the receiver: it has released the lock.
-            let _ = events.send(Event::Lost(lost.clone()));
-        });
-    if args.no_keepalive {
-        options.keepalive(None)
-    } else {
-        options
-    }
+fn is_refused(acquired: &Result<Checked, AcquireError>) -> bool {
+    acquired.as_ref().is_err_and(AcquireError::is_held)
 }
 
 fn report_reclaimed(lock: &WriterLock) {

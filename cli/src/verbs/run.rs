@@ -6,13 +6,11 @@ use std::time::Duration;
 
 use clap::{Args, ValueHint};
 use rvlf::judge::FileSystem;
-use rvlf::{
-    CancelToken, Escaped, HoldError, LockFile, ReleaseError, Released, WriterLock, lock_path_for,
-};
+use rvlf::{CancelToken, Escaped, HoldError, LockFile, ReleaseError, Released, lock_path_for};
 
 use super::acquisition::Acquisition;
-use crate::events::Events;
 use crate::failure::{failed, failed_to};
+use crate::holding::Holding;
 use crate::progress::{self, Ended};
 use crate::sys::command;
 use crate::{exit, inspection, messages};
@@ -98,30 +96,30 @@ pub fn run(mut args: Run) -> i32 {
 /// Every failure is printed where it happens. The error is the exit status for it.
 fn run_locked(args: &mut Run) -> Result<i32, u8> {
     command::check(&args.order()).map_err(failed)?;
-    let (lock, channel) = args.acquisition.acquire()?;
+    let mut holding = args.acquisition.acquire()?;
     messages::never_block();
-    let status = run_holding(lock, args, &channel);
+    let status = run_holding(&mut holding, args);
     messages::flush();
     status
 }
 
 /// Runs the command until it ends, and releases the lock. Must run on the main thread.
-fn run_holding(lock: WriterLock, args: &Run, channel: &Events) -> Result<i32, u8> {
+fn run_holding(holding: &mut Holding, args: &Run) -> Result<i32, u8> {
     let order = args.order();
-    let mut supervisor = match command::start(&lock, &order) {
+    let mut supervisor = match command::start(holding.lock(), &order) {
         Ok(supervisor) => supervisor,
         Err(status) => {
-            if let Some(HoldError::Lost(lost)) = release(lock, args, channel)? {
+            if let Some(HoldError::Lost(lost)) = release(holding, args)? {
                 messages::print(&lost);
             }
             return Err(status);
         }
     };
-    let ended = supervisor.wait(channel);
+    let ended = supervisor.wait(holding);
     supervisor.dismiss_guardian();
-    let failure = release(lock, args, channel)?;
+    let failure = release(holding, args)?;
     if let Some(HoldError::Lost(lost)) = &failure {
-        let ended = supervisor.end_after_loss(lost, channel);
+        let ended = supervisor.end_after_loss(lost, holding);
         ended.map_err(|error| failed_to("end what the command has started", &error))?;
     }
     let status = ended.map_err(|error| failed_to("wait for the command", &error))?;
@@ -135,11 +133,13 @@ fn run_holding(lock: WriterLock, args: &Run, channel: &Events) -> Result<i32, u8
 /// Releases the lock, or leaves it to processes that the command has started. Returns why it is not
 /// released; a loss is not printed yet. The error is the exit status if a signal ended the release, which
 /// may hang with its mount.
-fn release(lock: WriterLock, args: &Run, channel: &Events) -> Result<Option<HoldError>, u8> {
-    let released = match lock.file_system() {
-        // Costs a thread, so only where the call may take long.
-        FileSystem::Local { .. } if !args.wait_children => lock.release().map_err(Box::new),
-        _ => release_on_a_thread(lock, args, channel)?,
+fn release(holding: &mut Holding, args: &Run) -> Result<Option<HoldError>, u8> {
+    let released = match holding.lock().file_system() {
+        // A thread costs more than the lock, so only where the call may take long.
+        FileSystem::Local { .. } if !args.wait_children => {
+            holding.take_lock()().release().map_err(Box::new)
+        }
+        _ => release_on_a_thread(holding, args)?,
     };
     let error = match released {
         Ok(Released::Free) => return Ok(None),
@@ -158,9 +158,8 @@ fn release(lock: WriterLock, args: &Run, channel: &Events) -> Result<Option<Hold
 }
 
 fn release_on_a_thread(
-    lock: WriterLock,
+    holding: &mut Holding,
     args: &Run,
-    channel: &Events,
 ) -> Result<Result<Released, Box<ReleaseError>>, u8> {
     let patience = match args.wait_children {
         true => Duration::MAX,
@@ -168,8 +167,9 @@ fn release_on_a_thread(
     };
     let cancel = CancelToken::new();
     let token = cancel.clone();
-    let work = move || lock.release_within(patience, &token).map_err(Box::new);
-    let ended = progress::finish_work(channel, &cancel, work);
+    let lock = holding.take_lock();
+    let work = move || lock().release_within(patience, &token).map_err(Box::new);
+    let ended = progress::finish_work(&mut holding.events, &cancel, work);
     match ended.map_err(|error| failed(&error))? {
         Ended::Done(released) => Ok(released),
         Ended::BySignal(signal) => {

@@ -51,7 +51,7 @@ pub fn run(mut args: Wait) -> u8 {
 
 /// Every failure is printed where it happens. The error is the exit status for it.
 fn wait(args: &Wait) -> Result<u8, u8> {
-    let channel = signals::listen().map_err(|error| failed(&error))?;
+    let mut events = signals::listen().map_err(|error| failed(&error))?;
     let cancel = CancelToken::new();
     let options = LockOptions::new().cancel_token(&cancel);
     let (data, timeout) = (args.data.clone(), args.timeout.unwrap_or(Duration::MAX));
@@ -60,7 +60,7 @@ fn wait(args: &Wait) -> Result<u8, u8> {
         let state = file.wait_until_free(timeout)?;
         Ok::<_, WaitError>(Inspection::from_state(&file, state))
     };
-    let ended = progress::wait_for(&args.data, &channel, &cancel, work);
+    let ended = progress::wait_for(&args.data, &mut events, &cancel, work);
     match ended.map_err(|error| failed(&error))? {
         Ended::Done(waited) => {
             let inspection = waited.map_err(|error| failed(&error))?;

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use rvlf::WriterId;
 
 use crate::support::{
-    Directory, Holder, LONG_AGO, RVLF, STUBBORN, kernel_is_witness, output_of, skip, vector,
+    Directory, Holder, LONG_AGO, Output, RVLF, STUBBORN, kernel_is_witness, output_of, skip, vector,
 };
 
 // A script checks for a writer before it copies a file. A status of 0 for a held lock makes it copy a
@@ -337,21 +337,25 @@ fn a_lock_that_was_reclaimed_by_age_is_not_reported_as_that_of_a_dead_process() 
     assert!(!message.contains("ended"), "{message}");
 }
 
-// `unshare --pid` without --fork executes rvlf in a process that can start no thread. rvlf printed
-// "Invalid argument".
+/// `unshare --pid` without --fork executes rvlf in a process that can start no thread.
+fn without_threads(dir: &Directory, args: &[&str]) -> Output {
+    let mut command = Command::new("unshare");
+    command.arg("--pid").arg(RVLF).args(args);
+    command.current_dir(dir.path()).stderr(Stdio::piped());
+    let child = command.spawn().expect("util-linux is installed");
+    output_of(child, "rvlf under unshare --pid")
+}
+
+// rvlf printed "Invalid argument".
 #[test]
 fn a_process_that_can_start_no_thread_is_named_with_a_next_step() {
     if !nix::unistd::geteuid().is_root() {
         return skip("only root may make a pid namespace");
     }
     let dir = Directory::new();
-    for verb in [&["run", "d.rvf", "--", "true"][..], &["wait", "d.rvf"]] {
-        let rvlf = dir.command(verb);
-        let mut command = Command::new("unshare");
-        command.arg("--pid").arg(RVLF).args(rvlf.get_args());
-        command.current_dir(dir.path()).stderr(Stdio::piped());
-        let child = command.spawn().expect("util-linux is installed");
-        let refused = output_of(child, "rvlf under unshare --pid");
+    let holder = Holder::start(&dir);
+    for verb in [&["run", "--wait", "d.rvf", "true"][..], &["wait", "d.rvf"]] {
+        let refused = without_threads(&dir, verb);
         assert_ne!(refused.code(), 0, "{verb:?}");
         let (cause, step) = ("unshare(CLONE_NEWPID)", "unshare --fork");
         let message = &refused.stderr;
@@ -360,5 +364,21 @@ fn a_process_that_can_start_no_thread_is_named_with_a_next_step() {
             "{message}"
         );
     }
+    holder.end();
     assert!(dir.is_empty(), "no lock file is left");
+}
+
+// The thread that refreshes is started while the command runs. Where none can be started, no refresh was
+// made, and the command wrote on beside the next holder.
+#[test]
+fn a_lock_is_refreshed_where_no_thread_can_be_started() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("only root may make a pid namespace");
+    }
+    let dir = Directory::new();
+    let script = "trap 'exit 7' TERM; rm \"$RVLF_LOCK_PATH\"; while :; do sleep 0.05; done";
+    let ended = without_threads(&dir, &["run", "d.rvf", "sh", "-c", script]);
+    assert_eq!(ended.code(), 7, "{}", ended.stderr);
+    let losses = ended.stderr.matches("lock lost").count();
+    assert_eq!(losses, 1, "{}", ended.stderr);
 }

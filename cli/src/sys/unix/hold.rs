@@ -5,7 +5,6 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::RawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{Receiver, Sender};
 use std::time::Instant;
 
 use clap::Args;
@@ -17,8 +16,9 @@ use super::descendants::{Ticks, descendants};
 use super::other_process::OtherProcess;
 use super::signals;
 use super::supervisor::{GRACE, status_for_end};
-use crate::events::Event;
+use crate::events::{Event, Events, Sender};
 use crate::failure::failed;
+use crate::holding::Holding;
 use crate::verbs::acquisition::Acquisition;
 use crate::{exit, messages, thread};
 
@@ -72,7 +72,7 @@ pub fn run(args: Hold) -> io::Result<u8> {
 /// Ctrl-C in the script's terminal reaches the script first. Returns when the keeper holds the lock or
 /// has ended.
 fn start_keeper() -> Result<u8, u8> {
-    let (sender, events) = signals::listen().map_err(|error| failed(&error))?;
+    let mut events = signals::listen().map_err(|error| failed(&error))?;
     let program = std::env::current_exe().map_err(|error| failed(&error))?;
     let mut command = Command::new(program);
     command
@@ -85,26 +85,26 @@ fn start_keeper() -> Result<u8, u8> {
         .stdout(Stdio::piped());
     let mut keeper = command.spawn().map_err(|error| failed(&error))?;
     let output = keeper.stdout.take().expect("standard output is piped");
+    let sender = events.sender();
     thread::spawn("rvlf-keeper", move || report_held(output, &sender))
         .map_err(|error| failed(&error))?;
-    await_keeper(&mut keeper, &events)
+    await_keeper(&mut keeper, &mut events)
 }
 
 /// Sends [`Event::WorkDone`] when the keeper has printed that it holds the lock. The end of its output
 /// alone is reported by SIGCHLD.
-fn report_held(output: impl io::Read, sender: &Sender<Event>) {
+fn report_held(output: impl io::Read, sender: &Sender) {
     let mut line = String::new();
     let read = BufReader::new(output).read_line(&mut line);
     if read.is_ok() && !line.is_empty() {
-        let _ = sender.send(Event::WorkDone);
+        sender.send(Event::WorkDone);
     }
 }
 
-fn await_keeper(keeper: &mut Child, events: &Receiver<Event>) -> Result<u8, u8> {
+fn await_keeper(keeper: &mut Child, events: &mut Events) -> Result<u8, u8> {
     let pid = Pid::from_raw(keeper.id() as i32);
     loop {
-        let event = events.recv().expect("the signal thread does not end");
-        match event {
+        match events.next() {
             Event::WorkDone => {
                 return match writeln!(io::stdout(), "{pid}") {
                     Ok(()) => Ok(exit::SUCCESS),
@@ -165,15 +165,15 @@ fn keep_until_the_end(args: &mut Hold) -> Result<u8, u8> {
         ));
         exit::RVLF_FAILED
     })?;
-    let (lock, (_sender, events)) = args.acquisition.acquire()?;
+    let mut holding = args.acquisition.acquire()?;
     messages::never_block();
     // Fails if the process that started this one is gone: then no script knows of the lock.
     writeln!(io::stdout(), "held").map_err(|_| {
         messages::print("the rvlf that started this keeper was killed: the lock is released");
         exit::RVLF_FAILED
     })?;
-    wait(script, args.acquisition.kills_on_loss(), &events);
-    release(lock);
+    wait(script, args.acquisition.kills_on_loss(), &mut holding);
+    release(holding.take_lock()());
     messages::flush();
     Ok(exit::SUCCESS)
 }
@@ -189,8 +189,8 @@ fn end_with(script: Pid) -> io::Result<()> {
 }
 
 /// Returns when this process is to let go; after a loss when what has run under the lock has ended.
-fn wait(script: Pid, kills_on_loss: bool, events: &Receiver<Event>) {
-    for event in events {
+fn wait(script: Pid, kills_on_loss: bool, holding: &mut Holding) {
+    while let Some(event) = holding.next_before(None) {
         match event {
             Event::Lost(lost) => {
                 // The signals come first.

@@ -1,19 +1,21 @@
-//! Signals, as messages to the main thread.
+//! Signals, as events of the main thread, and the means to wake it.
 
-use std::collections::BTreeSet;
-use std::io;
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::channel;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 pub use nix::sys::signal::Signal;
-use signal_hook::iterator::SignalsInfo;
+use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
 use crate::events::{Event, Events};
-use crate::thread;
 
 /// What ends a process that does not handle it, or means something to many that do.
 const HANDLED: &[Signal] = &[
@@ -49,29 +51,89 @@ impl Received {
     }
 }
 
-/// Starts the thread that turns signals into events. A signal that was ignored when this process
-/// started (nohup(1)) stays ignored, here and in every child.
+/// Turns signals into events from now on. A signal that was ignored when this process started
+/// (nohup(1)) stays ignored, here and in every child.
 ///
 /// # Errors
 ///
-/// If no thread can be started or no signal handler can be installed.
+/// No signal handler can be installed.
 pub fn listen() -> io::Result<Events> {
-    let handled = handle();
-    let mut signals =
-        handled.map_err(|error| io::Error::other(format!("cannot handle signals: {error}")))?;
+    let signals = Signals::handle();
+    let signals =
+        signals.map_err(|error| io::Error::other(format!("cannot handle signals: {error}")))?;
     if let Some(has_default) = HAS_DEFAULT.get() {
         has_default.store(false, Ordering::SeqCst);
     }
-    let (sender, receiver) = channel();
-    let events = sender.clone();
-    thread::spawn("rvlf-signals", move || {
-        for event in signals.forever().filter_map(event_for) {
-            if events.send(event).is_err() {
-                return;
-            }
-        }
-    })?;
-    Ok((sender, receiver))
+    Ok(Events::new(signals))
+}
+
+/// The signals that have arrived.
+///
+/// The handlers write to a socket, which the main thread polls: other threads write to it as well.
+#[derive(Debug)]
+pub struct Signals {
+    delivery: SignalDelivery<UnixStream, WithOrigin>,
+    waker: Waker,
+    /// Taken, and put back.
+    first: Option<Event>,
+}
+
+/// Wakes the main thread.
+#[derive(Clone, Debug)]
+pub struct Waker(Arc<UnixStream>);
+
+impl Waker {
+    pub fn wake(&self) {
+        // Fails if the socket is full: then the main thread wakes by what is in it.
+        let _ = (&*self.0).write(&[0]);
+    }
+}
+
+impl Signals {
+    /// Installs the handlers.
+    fn handle() -> io::Result<Signals> {
+        unblock()?;
+        let (read, write) = UnixStream::pair()?;
+        write.set_nonblocking(true)?;
+        let waker = Waker(Arc::new(write.try_clone()?));
+        let numbers = handled().into_iter().map(|signal| signal as i32);
+        Ok(Signals {
+            delivery: SignalDelivery::with_pipe(read, write, WithOrigin::default(), numbers)?,
+            waker,
+            first: None,
+        })
+    }
+
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// A signal that has arrived. Takes the bytes that have woken this thread.
+    pub fn take(&mut self) -> Option<Event> {
+        let mut pending = self.delivery.pending();
+        let first = self.first.take();
+        first.or_else(|| pending.find_map(event_for))
+    }
+
+    /// The next call of `take` returns the event.
+    pub fn put_back(&mut self, event: Option<Event>) {
+        self.first = event;
+    }
+
+    /// Blocks until a signal arrives, a [`Waker`] wakes this thread, or the time is over.
+    pub fn wait(&self, timeout: Option<Duration>) {
+        let mut fds = [PollFd::new(
+            self.delivery.get_read().as_fd(),
+            PollFlags::POLLIN,
+        )];
+        // Rounded up: a timeout of less than a millisecond must not become a busy loop.
+        let timeout = timeout.map(|timeout| timeout + Duration::from_millis(1));
+        let timeout = timeout.map_or(PollTimeout::NONE, |timeout| {
+            PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX)
+        });
+        // A signal interrupts the call.
+        let _ = poll(&mut fds, timeout);
+    }
 }
 
 /// Whether SIGTERM has its default action although it has a handler: until [`listen`] acts on it.
@@ -91,21 +153,24 @@ pub fn unignore_sigterm() -> io::Result<()> {
     signal_hook::flag::register_conditional_default(sigterm, has_default.clone()).map(drop)
 }
 
-/// Installs the handlers.
-fn handle() -> io::Result<SignalsInfo<WithOrigin>> {
-    let ignored = ignored_signals();
+/// The signals to handle: those that have an effect on a process that does not, unless they are ignored.
+fn handled() -> Vec<Signal> {
+    let has_handler = |signal| signal == Signal::SIGTERM && HAS_DEFAULT.get().is_some();
     let mut handled: Vec<Signal> = HANDLED.to_vec();
-    handled.retain(|signal| !ignored.contains(&(*signal as i32)));
+    handled.retain(|signal| !was_ignored(*signal) || has_handler(*signal));
     handled.push(Signal::SIGCHLD);
-    // The parent may have blocked them before exec: `run` would never see its command's end.
     handled
-        .iter()
-        .copied()
-        .collect::<SigSet>()
-        .thread_unblock()?;
+}
 
-    let numbers = handled.iter().map(|signal| *signal as i32);
-    SignalsInfo::new(numbers)
+/// Unblocks the signals to handle. The parent may have blocked them before exec: `run` would never see its
+/// command's end, and a mount that hangs could not be interrupted.
+///
+/// # Errors
+///
+/// pthread_sigmask(3) fails.
+pub fn unblock() -> io::Result<()> {
+    let handled: SigSet = handled().into_iter().collect();
+    Ok(handled.thread_unblock()?)
 }
 
 fn event_for(origin: Origin) -> Option<Event> {
@@ -118,18 +183,32 @@ fn event_for(origin: Origin) -> Option<Event> {
     }
 }
 
-/// The signals that this process ignores. Empty without procfs.
-pub fn ignored_signals() -> BTreeSet<i32> {
-    ignored_in(&std::fs::read_to_string("/proc/self/status").unwrap_or_default())
+/// Whether the signal was ignored when this process started: the answer to the first call counts. Never
+/// without procfs.
+pub fn was_ignored(signal: Signal) -> bool {
+    // It costs as much as ten other system calls.
+    static IGNORED: OnceLock<u64> = OnceLock::new();
+    let mask = IGNORED.get_or_init(|| ignored_in(&read_status().unwrap_or_default()));
+    is_in(*mask, signal)
+}
+
+fn read_status() -> io::Result<String> {
+    // Without a capacity std reads 32 bytes first, then 64, and so on.
+    let mut status = String::with_capacity(4096);
+    File::open("/proc/self/status")?.read_to_string(&mut status)?;
+    Ok(status)
 }
 
 /// From the text of /proc/PID/status. proc_pid_status(5)
-fn ignored_in(status: &str) -> BTreeSet<i32> {
+fn ignored_in(status: &str) -> u64 {
     let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    let mask = mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
-    // Bit 0 is signal 1.
-    let is_set = |signal: &i32| mask.is_some_and(|mask| mask >> (signal - 1) & 1 == 1);
-    (1..=64).filter(is_set).collect()
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
+        .unwrap_or(0)
+}
+
+/// Bit 0 is signal 1.
+fn is_in(mask: u64, signal: Signal) -> bool {
+    mask >> (signal as i32 - 1) & 1 == 1
 }
 
 #[cfg(test)]
@@ -138,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_mask_counts_from_signal_1() {
-        let is_ignored = |status, signal| ignored_in(status).contains(&(signal as i32));
+        let is_ignored = |status, signal| is_in(ignored_in(status), signal);
         let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001000\n";
         assert!(is_ignored(status, Signal::SIGPIPE));
         assert!(!is_ignored(status, Signal::SIGALRM));

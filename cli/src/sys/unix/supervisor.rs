@@ -3,7 +3,6 @@
 
 use std::io;
 use std::process::Child;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
@@ -15,7 +14,8 @@ use rvlf::Lost;
 use super::descendants::{Ticks, descendants};
 use super::guardian::Guardian;
 use super::signals::Received;
-use crate::events::{Event, Events};
+use crate::events::Event;
+use crate::holding::Holding;
 use crate::{exit, messages};
 
 /// The time that a command has between SIGTERM and SIGKILL after the lock is lost.
@@ -71,14 +71,14 @@ impl Supervisor {
     /// # Errors
     ///
     /// waitpid(2) fails.
-    pub fn wait(&mut self, (_, events): &Events) -> io::Result<i32> {
+    pub fn wait(&mut self, holding: &mut Holding) -> io::Result<i32> {
         loop {
             if let Some(status) = self.status {
                 if self.ending.is_none() || self.descendants().next().is_none() {
                     return Ok(status.into());
                 }
             }
-            match self.next(events) {
+            match holding.next_before(self.ending.as_ref().map(|ending| ending.at)) {
                 Some(Event::Child) => self.reap()?,
                 Some(Event::Signal(Received {
                     signal,
@@ -92,6 +92,7 @@ impl Supervisor {
                 }
                 Some(Event::Lost(lost)) => self.act_on_loss(&lost),
                 Some(Event::WorkDone | Event::Inspected(_)) => {}
+                // The next signal to all that the command has started is due.
                 None => self.kill_all(),
             }
         }
@@ -109,27 +110,12 @@ impl Supervisor {
     /// # Errors
     ///
     /// waitpid(2) fails.
-    pub fn end_after_loss(&mut self, lost: &Lost, events: &Events) -> io::Result<()> {
+    pub fn end_after_loss(&mut self, lost: &Lost, holding: &mut Holding) -> io::Result<()> {
         // The event of the same loss may have been first.
         if !self.has_reported_loss {
             self.act_on_loss(lost);
         }
-        self.wait(events).map(drop)
-    }
-
-    /// `None` if the next signal to all that the command has started is due, also while other events
-    /// arrive all the time.
-    fn next(&self, events: &Receiver<Event>) -> Option<Event> {
-        const LISTENING: &str = "the signal thread does not end";
-        let Some(ending) = &self.ending else {
-            return Some(events.recv().expect(LISTENING));
-        };
-        let left = ending.at.checked_duration_since(Instant::now())?;
-        match events.recv_timeout(left) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => unreachable!("{LISTENING}"),
-        }
+        self.wait(holding).map(drop)
     }
 
     fn reap(&mut self) -> io::Result<()> {

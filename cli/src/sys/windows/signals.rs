@@ -1,7 +1,8 @@
 //! Ctrl-C and Ctrl-Break, as messages to the main thread.
 
 use std::io;
-use std::sync::mpsc::channel;
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::time::Duration;
 
 use crate::events::{Event, Events};
 
@@ -31,12 +32,65 @@ impl Received {
 ///
 /// The handler cannot be installed.
 pub fn listen() -> io::Result<Events> {
-    let (sender, receiver) = channel();
-    let events = sender.clone();
+    let (sender, wakes) = channel();
+    let waker = Waker(sender);
+    let events = Events::new(Signals { wakes, waker });
+    let sender = events.sender();
     let handled = ctrlc::set_handler(move || {
         // Fails if the main thread does not wait for events any more.
-        let _ = events.send(Event::Signal(Received));
+        sender.send(Event::Signal(Received));
     });
     handled.map_err(|error| io::Error::other(format!("cannot handle Ctrl-C: {error}")))?;
-    Ok((sender, receiver))
+    Ok(events)
+}
+
+/// No program blocks Ctrl-C in its children.
+///
+/// # Errors
+///
+/// None.
+pub fn unblock() -> io::Result<()> {
+    Ok(())
+}
+
+/// The sleep of the main thread. The handler runs on a thread of its own, which sends events like others.
+#[derive(Debug)]
+pub struct Signals {
+    wakes: Receiver<()>,
+    waker: Waker,
+}
+
+/// Wakes the main thread.
+#[derive(Clone, Debug)]
+pub struct Waker(Sender<()>);
+
+impl Waker {
+    pub fn wake(&self) {
+        // Fails if the main thread does not wait for events any more.
+        let _ = self.0.send(());
+    }
+}
+
+impl Signals {
+    pub fn waker(&self) -> Waker {
+        self.waker.clone()
+    }
+
+    /// Forgets the wakes so far. No signal arrives here.
+    pub fn take(&mut self) -> Option<Event> {
+        while self.wakes.try_recv().is_ok() {}
+        None
+    }
+
+    /// There is none to put back.
+    pub fn put_back(&mut self, _event: Option<Event>) {}
+
+    /// Blocks until a [`Waker`] wakes this thread, or the time is over.
+    pub fn wait(&self, timeout: Option<Duration>) {
+        // Fails at the timeout: this value has a sender.
+        let _ = match timeout {
+            None => self.wakes.recv().ok(),
+            Some(timeout) => self.wakes.recv_timeout(timeout).ok(),
+        };
+    }
 }

@@ -3,14 +3,14 @@
 
 use std::io;
 use std::process::{Child, ExitStatus};
-use std::sync::mpsc::RecvTimeoutError;
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rvlf::Lost;
 use rvlf::process::Job;
 
 use crate::events::{Event, Events};
+use crate::holding::Holding;
 use crate::{exit, messages, thread};
 
 /// How often a job that is ending is looked at.
@@ -50,8 +50,8 @@ impl Supervisor {
     /// # Errors
     ///
     /// The command cannot be waited for. It has been ended then.
-    pub fn wait(&mut self, channel: &Events) -> io::Result<i32> {
-        if let Err(error) = self.start_waiter(channel) {
+    pub fn wait(&mut self, holding: &mut Holding) -> io::Result<i32> {
+        if let Err(error) = self.start_waiter(&holding.events) {
             self.job.terminate(exit::RVLF_FAILED.into())?;
             return Err(error);
         }
@@ -60,7 +60,8 @@ impl Supervisor {
                 Some(status) if !self.is_ending || self.job.is_empty()? => return Ok(status),
                 _ => {}
             }
-            match self.next(channel) {
+            let deadline = self.is_ending.then(|| Instant::now() + INTERVAL);
+            match holding.next_before(deadline) {
                 Some(Event::Child) => self.reap()?,
                 Some(Event::Lost(lost)) => self.act_on_loss(&lost)?,
                 // The console has sent a Ctrl-C to the command as well.
@@ -87,40 +88,27 @@ impl Supervisor {
     /// # Errors
     ///
     /// The processes cannot be ended.
-    pub fn end_after_loss(&mut self, lost: &Lost, channel: &Events) -> io::Result<()> {
+    pub fn end_after_loss(&mut self, lost: &Lost, holding: &mut Holding) -> io::Result<()> {
         // The event of the same loss may have been first.
         if !self.has_reported_loss {
             self.act_on_loss(lost)?;
         }
-        self.wait(channel).map(drop)
+        self.wait(holding).map(drop)
     }
 
     /// Starts the thread that waits for the command's end, if it does not run.
-    fn start_waiter(&mut self, (sender, _): &Events) -> io::Result<()> {
+    fn start_waiter(&mut self, events: &Events) -> io::Result<()> {
         let Some(mut child) = self.child.take() else {
             return Ok(());
         };
-        let sender = sender.clone();
+        let sender = events.sender();
         self.waiter = Some(thread::spawn("rvlf-command", move || {
             let ended = child.wait();
             // Fails if the main thread does not wait for events any more.
-            let _ = sender.send(Event::Child);
+            sender.send(Event::Child);
             ended
         })?);
         Ok(())
-    }
-
-    /// `None` after a pause while the job is ending.
-    fn next(&self, (_, events): &Events) -> Option<Event> {
-        const LISTENING: &str = "this process has a sender";
-        if !self.is_ending {
-            return Some(events.recv().expect(LISTENING));
-        }
-        match events.recv_timeout(INTERVAL) {
-            Ok(event) => Some(event),
-            Err(RecvTimeoutError::Timeout) => None,
-            Err(RecvTimeoutError::Disconnected) => unreachable!("{LISTENING}"),
-        }
     }
 
     fn reap(&mut self) -> io::Result<()> {

@@ -1,0 +1,154 @@
+//! A held lock, its refreshes, and the events that its holder waits for.
+//!
+//! A thread refreshes the lock, because a refresh may hang with its file system. It is started when the
+//! first refresh is due: most commands have ended by then, and a thread costs more than the lock. If it
+//! cannot be started, the main thread refreshes: that may hang, and no refresh at all is worse.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError, channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+
+use rvlf::{HoldError, LockOptions, WriterLock};
+
+use crate::events::{Event, Events, Sender};
+use crate::thread;
+
+/// After the acquisition. A lock file that is removed early is missed then, and not 10 s later.
+const FIRST_REFRESH: Duration = Duration::from_secs(1);
+
+const INTERVAL: Duration = LockOptions::DEFAULT_KEEPALIVE;
+
+pub struct Holding {
+    /// `None` once it is taken.
+    lock: Option<Arc<WriterLock>>,
+    pub events: Events,
+    /// When this thread has to care for the refreshes. `None`: never.
+    due: Option<Instant>,
+    refresher: Option<Refresher>,
+    has_reported: bool,
+}
+
+impl Holding {
+    pub fn new(lock: WriterLock, events: Events, is_refreshed: bool) -> Holding {
+        Holding {
+            lock: Some(Arc::new(lock)),
+            events,
+            due: is_refreshed.then(|| Instant::now() + FIRST_REFRESH),
+            refresher: None,
+            has_reported: false,
+        }
+    }
+
+    /// # Panics
+    ///
+    /// The lock was taken.
+    pub fn lock(&self) -> &WriterLock {
+        self.lock.as_ref().expect("the lock was not taken")
+    }
+
+    /// Ends the refreshes. What it returns may block: it waits for a refresh that is underway, and returns
+    /// the lock.
+    ///
+    /// # Panics
+    ///
+    /// The lock was taken.
+    pub fn take_lock(&mut self) -> impl FnOnce() -> WriterLock + Send + 'static + use<> {
+        self.due = None;
+        let lock = self.lock.take().expect("the lock is taken once");
+        let refresher = self.refresher.take();
+        move || {
+            if let Some(refresher) = refresher {
+                refresher.end();
+            }
+            Arc::into_inner(lock).expect("no other thread has the lock any more")
+        }
+    }
+
+    /// The next event, `None` if none arrives before the deadline, or if that has passed: also while events
+    /// arrive all the time. Blocks.
+    pub fn next_before(&mut self, deadline: Option<Instant>) -> Option<Event> {
+        loop {
+            let now = Instant::now();
+            if self.due.is_some_and(|due| due <= now) {
+                self.start_refreshes();
+            }
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return None;
+            }
+            let first = self.due.into_iter().chain(deadline).min();
+            if let Some(event) = self.events.next_before(first) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn start_refreshes(&mut self) {
+        let Some(lock) = &self.lock else {
+            return;
+        };
+        let refreshed = Refreshed {
+            lock: lock.clone(),
+            events: self.events.sender(),
+            has_reported: self.has_reported,
+        };
+        match Refresher::start(refreshed.clone()) {
+            Ok(refresher) => {
+                self.refresher = Some(refresher);
+                self.due = None;
+            }
+            Err(_) => {
+                self.has_reported = refreshed.refresh();
+                self.due = Some(Instant::now() + INTERVAL);
+            }
+        }
+    }
+}
+
+/// The thread that refreshes.
+struct Refresher {
+    stop: mpsc::Sender<()>,
+    thread: JoinHandle<()>,
+}
+
+impl Refresher {
+    fn start(mut refreshed: Refreshed) -> io::Result<Refresher> {
+        let (stop, stopped) = channel::<()>();
+        let thread = thread::spawn("rvlf-refresh", move || {
+            loop {
+                refreshed.has_reported = refreshed.refresh();
+                if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
+                    return;
+                }
+            }
+        })?;
+        Ok(Refresher { stop, thread })
+    }
+
+    /// Waits for a refresh that is underway.
+    fn end(self) {
+        drop(self.stop);
+        self.thread.join().expect("a refresh does not panic");
+    }
+}
+
+#[derive(Clone)]
+struct Refreshed {
+    lock: Arc<WriterLock>,
+    events: Sender,
+    has_reported: bool,
+}
+
+impl Refreshed {
+    /// Refreshes once, and sends the first loss. Returns whether a loss has been sent.
+    ///
+    /// A lock that is lost because its directory has moved is refreshed where it is.
+    fn refresh(&self) -> bool {
+        match self.lock.refresh() {
+            Err(HoldError::Lost(lost)) if !self.has_reported => self.events.send(Event::Lost(lost)),
+            // An I/O error may pass.
+            _ => self.has_reported,
+        }
+    }
+}
