@@ -159,3 +159,8 @@ pub use task::LockFuture;
 #[cfg(all(doctest, feature = "std"))]
 #[doc = include_str!("../README.md")]
 struct Readme;
+
+/// The examples for who comes from another lock, compiled.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../docs/migrating.md")]
+struct Migrating;

@@ -372,7 +372,8 @@ impl WriterLock {
         self.held.place.file_system()
     }
 
-    /// Releases the lock: unlinks the lock file, then closes it.
+    /// Releases the lock: unlinks the lock file, then closes it. The data file is not touched: sync it
+    /// first (fsync(2)), or the next writer may read what a loss of power takes back.
     ///
     /// If the lock was lent ([`lend_to`](WriterLock::lend_to),
     /// [`try_clone_descriptor`](WriterLock::try_clone_descriptor)) and another process still has the
