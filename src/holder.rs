@@ -179,6 +179,7 @@ impl Holder {
     }
 
     /// The user id of the lock file's owner, if the file existed long enough to be examined.
+    /// `None` on Windows.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

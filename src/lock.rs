@@ -520,6 +520,40 @@ impl WriterLock {
         child::die_with_parent(command, DeathSignal::Terminate);
         Ok(())
     }
+
+    /// Lends the lock to the children that `spawn` starts: they inherit a handle of the lock file, and
+    /// the kernel counts the lock as held until they, and every process to which the handle is passed
+    /// on, have ended; also after this process is killed. The children need not know of the handle. What
+    /// `lend_to` is on Unix.
+    ///
+    /// Nothing ends the children with this process: [`Job`](crate::process::Job) does.
+    ///
+    /// A child inherits all inheritable handles of this process. One that another thread starts at the
+    /// same time by other means may inherit the lock file as well, and keeps the lock then. A process
+    /// that is killed while it starts a child may leave one that never runs, and keeps the lock.
+    ///
+    /// A release leaves the lock to the processes that still have the handle
+    /// ([`Released::StillOpen`]). They cannot be listed.
+    ///
+    /// ```
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("log");
+    /// let lock = rvlf::WriterLock::try_acquire(&path)?;
+    /// let mut command = std::process::Command::new("cmd");
+    /// command.args(["/c", "exit"]);
+    /// let mut child = lock.lend_during(|| command.spawn())?;
+    /// assert!(child.wait()?.success());
+    /// lock.release()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// That of `spawn`; or the lock was released or lost, and `spawn` was not called.
+    #[cfg(windows)]
+    pub fn lend_during<T>(&self, spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        self.held.lend_during(spawn)
+    }
 }
 
 impl Drop for WriterLock {

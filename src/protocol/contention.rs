@@ -26,9 +26,9 @@ impl Contention {
     }
 
     /// This user may not read the lock file, which belongs to user `uid`.
-    pub(super) fn unreadable(uid: u32) -> Contention {
+    pub(super) fn unreadable(uid: Option<u32>) -> Contention {
         let facts = FileFacts {
-            uid: Some(uid),
+            uid,
             ..FileFacts::UNKNOWN
         };
         let holder = Holder::unseen(Reason::Unreadable, facts);

@@ -245,11 +245,6 @@ fn content_class(record: &Result<Record, DecodeError>, kernel_lock: KernelLock) 
     }
 }
 
-/// Without the device number, which a remount may change, and the boot id.
-fn plain_key(stat: &Stat) -> u64 {
-    KernelStamp::plain_key(stat.id.ino, stat.born_ns.unwrap_or(0))
-}
-
 impl<S: Sys> Place<S> {
     fn stamp(&self, record: &Record, stat: &Stat) -> Stamp {
         let Some(KernelStamp {
@@ -260,7 +255,7 @@ impl<S: Sys> Place<S> {
             return Stamp::Absent;
         };
         let is_plain = self.entry.file_system.is_plain() || sabotaged!(self.entry.sys, PlainReader);
-        let plain_key = is_plain.then(|| plain_key(stat));
+        let plain_key = is_plain.then(|| self.sys().own_key(stat, true)).flatten();
         if plain_key == Some(inode_key) || self.key_of_this_boot(stat.id) == Some(inode_key) {
             Stamp::Same { start_ticks }
         } else {
@@ -271,11 +266,8 @@ impl<S: Sys> Place<S> {
     /// What this process writes as the inode key of its own file.
     pub(super) fn own_key(&self, stat: &Stat) -> Option<u64> {
         let is_plain = self.entry.file_system.is_plain() || sabotaged!(self.entry.sys, PlainWriter);
-        if is_plain && !sabotaged!(self.entry.sys, PlainKey) {
-            Some(plain_key(stat))
-        } else {
-            self.key_of_this_boot(stat.id)
-        }
+        let is_plain = is_plain && !sabotaged!(self.entry.sys, PlainKey);
+        self.sys().own_key(stat, is_plain)
     }
 
     fn key_of_this_boot(&self, id: FileId) -> Option<u64> {

@@ -244,7 +244,7 @@ impl<'a, S: Sys> Examination<'a, S> {
             evidence: Some(evidence),
             verdict: judge(&evidence, &self.policy),
             facts: FileFacts {
-                uid: Some(sighting.stat.uid),
+                uid: sighting.stat.uid,
                 has_trailing_bytes: sighting.prefix.bytes().len() > RECORD_LEN,
                 held_for: None,
             },

@@ -3,7 +3,7 @@
 //!
 //! Source: `spec/protocol.md#refresh`.
 
-#[cfg(all(unix, not(rvlf_unsupported)))]
+#[cfg(all(any(unix, windows), not(rvlf_unsupported)))]
 use std::fs::File;
 use std::io;
 #[cfg(unix)]
@@ -34,8 +34,10 @@ use crate::sys::child;
 #[cfg(all(unix, not(rvlf_unsupported)))]
 use crate::sys::descriptor::Descriptor;
 use crate::sys::hooks::sabotaged;
+#[cfg(all(windows, not(rvlf_unsupported)))]
+use crate::sys::windows::child;
 
-use crate::sys::{Context, FileId, Host, Identity, IoError, SyncMode, Sys};
+use crate::sys::{Context, FileId, Host, Identity, IoError, SyncMode, Sys, is_closed};
 use crate::trace;
 
 /// A held lock.
@@ -267,7 +269,7 @@ impl<S: Sys> Held<S> {
             // file another one when the file has been stored.
             Ok(stat) => !self.place.entry.is_local() || stat.id == self.id,
             // An I/O error of a network mount proves nothing; EBADF proves a closed descriptor.
-            Err(error) => !is_bad_descriptor(&error),
+            Err(error) => !is_closed(&error),
         }
     }
 
@@ -454,12 +456,6 @@ impl<S: Sys> Held<S> {
     }
 }
 
-/// EBADF. It has no [`io::ErrorKind`] of its own.
-fn is_bad_descriptor(error: &io::Error) -> bool {
-    const EBADF: i32 = 9;
-    error.raw_os_error() == Some(EBADF)
-}
-
 impl<S: Sys> Drop for Held<S> {
     fn drop(&mut self) {
         let _ = self.release(&Patience::NONE);
@@ -518,6 +514,33 @@ impl Held<Host> {
             .filter(|file| self.is_lock_file(file))
             .ok_or_else(released)?;
         file.try_clone()
+    }
+}
+
+#[cfg(all(windows, not(rvlf_unsupported)))]
+impl Held<Host> {
+    /// Lets the children that `spawn` starts inherit the open lock file.
+    pub(crate) fn lend_during<T>(&self, spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        let handle = self.clone_handle()?;
+        self.lend(None);
+        child::lend_during(handle, spawn)
+    }
+
+    fn clone_handle(&self) -> io::Result<File> {
+        let released = || io::Error::other("the lock is not held any more");
+        if self.known_loss().is_some() {
+            return Err(released());
+        }
+        let file = lock(&self.file);
+        let file = file.as_ref().filter(|file| self.is_lock_file(file));
+        file.ok_or_else(released)?.try_clone_handle()
+    }
+}
+
+#[cfg(all(windows, rvlf_unsupported))]
+impl Held<Host> {
+    pub(crate) fn lend_during<T>(&self, _spawn: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+        Err(io::ErrorKind::Unsupported.into())
     }
 }
 

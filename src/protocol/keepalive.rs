@@ -303,7 +303,7 @@ mod tests {
     // for the thread ended as soon as it found nothing to refresh: 25 us on top of a cycle of 40.
     #[test]
     #[cfg_attr(
-        any(not(unix), rvlf_unsupported),
+        any(not(any(unix, windows)), rvlf_unsupported),
         ignore = "no locks can be held there"
     )]
     fn one_thread_serves_holds_that_follow_each_other() {
@@ -326,7 +326,7 @@ mod tests {
     // A panic ended the scheduling thread, and every lock of the process was lost within minutes.
     #[test]
     #[cfg_attr(
-        any(not(unix), rvlf_unsupported),
+        any(not(any(unix, windows)), rvlf_unsupported),
         ignore = "no locks can be held there"
     )]
     fn a_panic_in_one_refresh_ends_no_other() {
@@ -361,7 +361,7 @@ mod tests {
     // hung the scheduling thread, and a lock on a healthy mount was lost after 150 s.
     #[test]
     #[cfg_attr(
-        any(not(unix), rvlf_unsupported),
+        any(not(any(unix, windows)), rvlf_unsupported),
         ignore = "no locks can be held there"
     )]
     fn a_refresh_that_hangs_stops_no_other_device() {

@@ -25,7 +25,7 @@ pub enum Released {
     Free,
     /// Another process still has a descriptor that this lock has lent
     /// ([`lend_to`](crate::WriterLock::lend_to),
-    /// [`try_clone_descriptor`](crate::WriterLock::try_clone_descriptor)). The lock file is left where
+    /// [`try_clone_descriptor`](crate::WriterLock::try_clone_descriptor); on Windows `lend_during`). The lock file is left where
     /// it is: the kernel counts the lock as held until the last such process closes the descriptor or
     /// ends, and the next writer recovers the lock then; while the releasing process lives, other
     /// processes recover the lock 30 s after the release at the earliest.
@@ -68,7 +68,7 @@ impl Patience<'_> {
 
 impl<S: Sys> Held<S> {
     /// Other processes may have the descriptor from now on. `copy` is closed with the hold.
-    #[cfg(any(rvlf_sim, all(unix, not(rvlf_unsupported))))]
+    #[cfg(any(rvlf_sim, all(any(unix, windows), not(rvlf_unsupported))))]
     pub(crate) fn lend(&self, copy: Option<Arc<S::File>>) {
         let mut lent = lock(&self.lent);
         lent.is_lent = true;

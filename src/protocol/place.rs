@@ -14,7 +14,7 @@ use crate::sys::entry::{Entry, present};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{
     Access, Context, FileId, FileKind, Flock, FlockOutcome, Host, IoError, LockingProcess, Prefix,
-    Stat, Sys,
+    Stat, Sys, is_locked,
 };
 
 /// How often content with a wrong checksum is read again: a read may see half of a refresh.
@@ -35,10 +35,10 @@ impl<S: Sys> Place<S> {
     /// Opens the directory of the data file `data_path`.
     pub(crate) fn open(sys: S, data_path: &Path) -> Result<Place<S>, IoError> {
         let lock_path = lock_path_for(data_path);
-        if data_path.file_name().is_none() {
-            let no_name = io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name");
-            return Err(no_name).context("name the lock file", &lock_path);
-        }
+        let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name");
+        let name = data_path.file_name().ok_or_else(no_name);
+        let checked = name.and_then(|name| sys.check_data_name(name));
+        checked.context("name the lock file", &lock_path)?;
         Ok(Place {
             entry: Entry::open(sys, &lock_path)?,
             data_path: data_path.to_owned(),
@@ -163,7 +163,8 @@ impl<S: Sys> Place<S> {
 
     /// Whether a read failed because another descriptor has a mandatory kernel lock of the file.
     pub(super) fn is_locked_against_reads(&self, error: &io::Error) -> bool {
-        !self.entry.is_local() && error.kind() == io::ErrorKind::PermissionDenied
+        is_locked(error)
+            || !self.entry.is_local() && error.kind() == io::ErrorKind::PermissionDenied
     }
 
     /// What `name` holds, opened anew.

@@ -102,7 +102,7 @@ mod tests {
             id: FileId { dev: 1, ino: 2 },
             kind: FileKind::Regular,
             links: 1,
-            uid: 0,
+            uid: None,
             mtime_ns,
             born_ns: None,
         }

@@ -77,7 +77,7 @@ pub(super) fn to_stat(stat: &FileStat) -> Stat {
         },
         kind: to_kind(SFlag::from_bits_truncate(stat.st_mode)),
         links: stat.st_nlink as u64,
-        uid: stat.st_uid,
+        uid: Some(stat.st_uid),
         mtime_ns: unix_ns(stat.st_mtime as i64, nanos as i64),
         born_ns: None,
     }

@@ -39,7 +39,7 @@ pub(crate) enum Opened<F> {
     /// This user may not open it.
     Denied {
         /// The user who owns the file.
-        uid: u32,
+        uid: Option<u32>,
         #[cfg_attr(
             not(feature = "table"),
             allow(dead_code, reason = "the protocol needs the owner alone")

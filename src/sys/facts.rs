@@ -54,7 +54,8 @@ pub(crate) struct Stat {
     pub(crate) id: FileId,
     pub(crate) kind: FileKind,
     pub(crate) links: u64,
-    pub(crate) uid: u32,
+    /// The user who owns the file. `None` on Windows.
+    pub(crate) uid: Option<u32>,
     /// Unix time in nanoseconds, by the file server's clock.
     pub(crate) mtime_ns: u64,
     /// When the inode was made, where the file system remembers it. Of open files only.

@@ -216,7 +216,32 @@ fn is_name_too_long(error: &io::Error) -> bool {
     #[cfg(unix)]
     return error.raw_os_error() == Some(nix::libc::ENAMETOOLONG);
     #[cfg(not(unix))]
-    false
+    {
+        /// ERROR_INVALID_NAME and ERROR_FILENAME_EXCED_RANGE of Windows.
+        const REFUSED: [i32; 2] = [123, 206];
+        error
+            .raw_os_error()
+            .is_some_and(|code| REFUSED.contains(&code))
+    }
+}
+
+/// Whether a call on an open file reports that it is open no more: other code has closed the descriptor
+/// (EBADF), or, on Windows, the volume was taken away.
+pub(crate) fn is_closed(error: &io::Error) -> bool {
+    /// EBADF, the same number on every Unix.
+    const UNIX: &[i32] = &[9];
+    /// ERROR_INVALID_HANDLE, ERROR_FILE_INVALID, ERROR_NO_SUCH_DEVICE, ERROR_DEVICE_REMOVED.
+    const WINDOWS: &[i32] = &[6, 1006, 433, 1617];
+    let codes = if cfg!(windows) { WINDOWS } else { UNIX };
+    error
+        .raw_os_error()
+        .is_some_and(|code| codes.contains(&code))
+}
+
+/// Whether a read failed because another process has locked the range (LockFileEx, on Windows).
+pub(crate) fn is_locked(error: &io::Error) -> bool {
+    const ERROR_LOCK_VIOLATION: i32 = 33;
+    cfg!(windows) && error.raw_os_error() == Some(ERROR_LOCK_VIOLATION)
 }
 
 /// Adds to a failed call its operation and its path.

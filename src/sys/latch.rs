@@ -6,6 +6,9 @@ use std::time::{Duration, Instant};
 #[cfg(all(unix, not(rvlf_unsupported)))]
 use pipe::Pipe;
 
+#[cfg(all(windows, not(rvlf_unsupported)))]
+use super::windows::event::{self, Event};
+
 /// A flag that is set once, from any thread or signal handler, and wakes every waiter.
 ///
 /// Waiters poll a pipe that is filled when the flag is set and never drained: it stays readable, so
@@ -15,6 +18,8 @@ pub(crate) struct Latch {
     set: AtomicBool,
     #[cfg(all(unix, not(rvlf_unsupported)))]
     pipe: Option<Pipe>,
+    #[cfg(all(windows, not(rvlf_unsupported)))]
+    event: Option<Event>,
 }
 
 /// The longest time until a waiter without a pipe to poll notices that a latch was set.
@@ -26,6 +31,8 @@ impl Latch {
             set: AtomicBool::new(false),
             #[cfg(all(unix, not(rvlf_unsupported)))]
             pipe: Pipe::new().ok(),
+            #[cfg(all(windows, not(rvlf_unsupported)))]
+            event: Event::new().ok(),
         }
     }
 
@@ -43,6 +50,10 @@ impl Latch {
         if let Some(pipe) = &self.pipe {
             pipe.fill();
         }
+        #[cfg(all(windows, not(rvlf_unsupported)))]
+        if let Some(event) = &self.event {
+            event.set();
+        }
     }
 
     pub(crate) fn is_set(&self) -> bool {
@@ -54,6 +65,14 @@ impl Latch {
     #[cfg(all(unix, not(rvlf_unsupported)))]
     pub(super) fn descriptor(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
         self.pipe.as_ref()?.reader()
+    }
+}
+
+#[cfg(all(windows, not(rvlf_unsupported)))]
+impl Latch {
+    /// A handle that is signalled when the latch is set.
+    pub(super) fn handle(&self) -> Option<std::os::windows::io::BorrowedHandle<'_>> {
+        self.event.as_ref().map(Event::handle)
     }
 }
 
@@ -84,6 +103,17 @@ fn poll_any(latches: &[&Latch], timeout: Duration) {
         let poll = |all: Vec<_>| super::poll::poll_readable(&all, timeout.min(LONGEST_POLL));
         let polled = descriptors.map(poll);
         if let Some(Ok(_)) = polled {
+            return;
+        }
+    }
+    #[cfg(all(windows, not(rvlf_unsupported)))]
+    {
+        let handles: Option<Vec<_>> = latches.iter().map(|latch| latch.handle()).collect();
+        let wait = |all: Vec<_>| event::wait(&all, timeout);
+        let woken = handles
+            .filter(|all| !all.is_empty() && all.len() <= event::MOST)
+            .map(wait);
+        if let Some(Ok(_)) = woken {
             return;
         }
     }

@@ -18,8 +18,10 @@ use std::path::Path;
 use std::time::Duration;
 
 use crate::judge::FileSystem;
-use crate::record::{Hostname, Pid};
+use crate::record::{Hostname, KernelStamp, Pid};
 
+#[cfg(all(any(unix, windows), not(rvlf_unsupported)))]
+mod aliases;
 #[cfg(all(unix, not(rvlf_unsupported)))]
 mod calls;
 pub(crate) mod cancel;
@@ -43,6 +45,8 @@ mod poll;
 #[cfg(feature = "table")]
 mod table_sys;
 pub(crate) mod thread;
+#[cfg(all(windows, not(rvlf_unsupported)))]
+pub(crate) mod windows;
 
 // `--cfg rvlf_portable` and `--cfg rvlf_unsupported` build what other systems get, so that it is
 // compiled, linted and (portable) tested on Linux too.
@@ -56,7 +60,7 @@ mod linux;
 mod portable;
 #[cfg(all(unix, not(rvlf_unsupported)))]
 mod unix;
-#[cfg(any(not(unix), rvlf_unsupported))]
+#[cfg(any(not(any(unix, windows)), rvlf_unsupported))]
 mod unsupported;
 
 #[cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
@@ -76,8 +80,8 @@ pub(crate) use facts::{
     Access, FileId, Flock, FlockOutcome, Identity, Liveness, Now, Prefix, Stat, SyncMode,
     WakeReason, nanos,
 };
-pub(crate) use io_error::Context;
 pub use io_error::IoError;
+pub(crate) use io_error::{Context, is_closed, is_locked};
 pub use locking_process::LockingProcess;
 pub(crate) use own_holds::{FailedPublish, OwnHolds};
 #[cfg(all(unix, not(rvlf_unsupported)))]
@@ -86,8 +90,10 @@ pub(crate) use platform::close_spare_watch;
 pub(crate) use table_sys::TableSys;
 #[cfg(all(unix, not(rvlf_unsupported)))]
 pub(crate) use unix::Host;
-#[cfg(any(not(unix), rvlf_unsupported))]
+#[cfg(any(not(any(unix, windows)), rvlf_unsupported))]
 pub(crate) use unsupported::{Host, close_spare_watch};
+#[cfg(all(windows, not(rvlf_unsupported)))]
+pub(crate) use windows::{Host, close_spare_watch};
 
 /// The calls of the protocol: files by directory handle, facts about hosts and processes, clocks and
 /// waiting.
@@ -98,6 +104,13 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     type Dir: Send + Sync + fmt::Debug;
     type File: Send + Sync + fmt::Debug;
     type Watch: Send;
+
+    /// An error for a name of a data file that also names another file, or a device: writers could come
+    /// by two lock paths.
+    fn check_data_name(&self, name: &OsStr) -> io::Result<()> {
+        let _ = name;
+        Ok(())
+    }
 
     // Files by directory handle. `name` is one component; links are never followed.
 
@@ -157,6 +170,15 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     fn is_host_alias(&self, name: &Hostname) -> bool;
     /// Names this boot of this kernel.
     fn boot_id(&self) -> Option<[u8; 16]>;
+    /// The key of a file that this process has made, for its stamp. On a plain file system every system
+    /// that finds the file there computes the same one, after a reboot, too.
+    fn own_key(&self, stat: &Stat, is_plain: bool) -> Option<u64> {
+        let FileId { dev, ino } = stat.id;
+        if is_plain {
+            return Some(KernelStamp::plain_key(ino, stat.born_ns.unwrap_or(0)));
+        }
+        Some(KernelStamp::inode_key(&self.boot_id()?, dev, ino))
+    }
     /// This process. A forked child has another identity, also as pid 1 of a new pid namespace.
     fn identity(&self) -> io::Result<Identity>;
     fn process(&self, pid: Pid) -> Liveness;

@@ -49,7 +49,7 @@ pub(super) fn stat(file: &File) -> io::Result<Stat> {
         },
         kind: to_kind(SFlag::from_bits_truncate(stat.mode() as nix::libc::mode_t)),
         links: stat.nlink(),
-        uid: stat.uid(),
+        uid: Some(stat.uid()),
         mtime_ns: unix_ns(stat.mtime(), stat.mtime_nsec()),
         born_ns: born.map(nanos),
     })

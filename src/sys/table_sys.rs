@@ -112,7 +112,7 @@ mod host {
     }
 }
 
-#[cfg(any(not(unix), rvlf_unsupported))]
+#[cfg(any(not(any(unix, windows)), rvlf_unsupported))]
 mod host {
     use std::io;
     use std::path::Path;
@@ -157,5 +157,60 @@ mod host {
         fn time_namespace(&self) -> Option<u64> {
             None
         }
+    }
+}
+
+/// No name is changed here but by the handle of its file, and no byte of a directory can be locked: a
+/// table cannot be opened.
+#[cfg(all(windows, not(rvlf_unsupported)))]
+mod host {
+    use std::io;
+    use std::path::Path;
+
+    use super::super::Host;
+    use super::super::windows::{Dir, OpenFile};
+    use super::TableSys;
+
+    impl TableSys for Host {
+        fn create_dirs(&self, _path: &Path, _mode: u32) -> io::Result<()> {
+            Err(unsupported())
+        }
+
+        fn read_all(&self, _file: &OpenFile) -> io::Result<Vec<u8>> {
+            Err(unsupported())
+        }
+
+        fn write_all(&self, _file: &OpenFile, _bytes: &[u8]) -> io::Result<()> {
+            Err(unsupported())
+        }
+
+        fn copy_access(&self, _from: &OpenFile, _to: &OpenFile) -> io::Result<()> {
+            Err(unsupported())
+        }
+
+        fn lock_byte(&self, _dir: &Dir, _offset: u64) -> io::Result<()> {
+            Err(unsupported())
+        }
+
+        fn is_byte_locked(&self, _dir: &Dir, _offset: u64) -> io::Result<bool> {
+            Err(unsupported())
+        }
+
+        fn kernel_boot_id(&self) -> Option<[u8; 16]> {
+            None
+        }
+
+        fn pid_namespace(&self) -> Option<u64> {
+            None
+        }
+
+        fn time_namespace(&self) -> Option<u64> {
+            None
+        }
+    }
+
+    fn unsupported() -> io::Error {
+        let text = "the allocation table does not work on Windows";
+        io::Error::new(io::ErrorKind::Unsupported, text)
     }
 }

@@ -254,20 +254,7 @@ impl Sys for Host {
     }
 
     fn is_host_alias(&self, name: &Hostname) -> bool {
-        // What deployed clients record where they find no name.
-        if matches!(name.as_bytes(), b"" | b"unknown") {
-            return true;
-        }
-        let exported = std::env::var_os("HOSTNAME").map(OsStringExt::into_vec);
-        let configured = std::fs::read("/etc/hostname")
-            .map(|name| name.trim_ascii().to_vec())
-            .ok();
-        let real = gethostname().ok().map(OsStringExt::into_vec);
-        [exported, configured, real].iter().flatten().any(|alias| {
-            let recorded = name.as_bytes();
-            let cut = alias.get(..DEPLOYED_HOSTNAME_LEN);
-            recorded == Hostname::truncated(alias).as_bytes() || Some(recorded) == cut
-        })
+        super::aliases::is_alias(name, gethostname().ok())
     }
 
     fn boot_id(&self) -> Option<[u8; 16]> {
@@ -326,9 +313,6 @@ impl Sys for Host {
         }
     }
 }
-
-/// Deployed clients cut host names at 62 bytes, one less than fits.
-const DEPLOYED_HOSTNAME_LEN: usize = 62;
 
 fn clock(id: ClockId) -> Duration {
     let time = clock_gettime(id).map(Duration::from);

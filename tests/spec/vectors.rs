@@ -51,7 +51,8 @@ fn files(below: &Path) -> BTreeSet<String> {
             let name = path
                 .strip_prefix(directory())
                 .expect("the file is below the directory");
-            found.insert(name.to_str().expect("vectors have ASCII names").to_owned());
+            let name = name.to_str().expect("vectors have ASCII names");
+            found.insert(name.replace(std::path::MAIN_SEPARATOR, "/"));
         }
     }
     found

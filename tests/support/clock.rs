@@ -2,6 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+#[cfg(unix)]
 use nix::time::{ClockId, clock_gettime};
 
 pub fn now_ns() -> u64 {
@@ -14,6 +15,7 @@ pub fn ns(time: Duration) -> u64 {
 }
 
 /// The clock that all processes of this machine share, in nanoseconds.
+#[cfg(unix)]
 pub fn monotonic_ns() -> u64 {
     let now = clock_gettime(ClockId::CLOCK_MONOTONIC).expect("Linux has this clock");
     ns(now.into())

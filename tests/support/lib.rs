@@ -28,8 +28,10 @@ pub mod table_model;
 #[cfg(target_os = "linux")]
 mod threads;
 
+#[cfg(unix)]
+pub use self::clock::monotonic_ns;
 pub use self::{
-    clock::{monotonic_ns, now_ns, ns},
+    clock::{now_ns, ns},
     rng::{Rng, summary},
     sealed::{SEALED_LEN, sealed, unsealed},
 };

@@ -143,7 +143,7 @@ impl Kernel {
             },
             kind: inode.kind,
             links: inode.links,
-            uid: 1000,
+            uid: Some(1000),
             mtime_ns,
             born_ns: None,
         }

@@ -45,7 +45,7 @@ pub(in super::super) fn stat(file: &File) -> io::Result<Stat> {
         },
         kind: to_kind(SFlag::from_bits_truncate(stat.stx_mode.into())),
         links: stat.stx_nlink.into(),
-        uid: stat.stx_uid,
+        uid: Some(stat.stx_uid),
         mtime_ns: to_ns(&stat.stx_mtime),
         born_ns: has_birth.then(|| to_ns(&stat.stx_btime)),
     })
