@@ -42,8 +42,14 @@ struct Script {
 
 impl Script {
     fn start(dir: &Directory, rest: &str) -> Script {
+        Script::start_with(dir, rest, &[])
+    }
+
+    fn start_with(dir: &Directory, rest: &str, variables: &[(&str, &str)]) -> Script {
         let text = format!("keeper=$($RVLF hold --for $$ d.rvf) || exit; echo $keeper; {rest}");
-        let mut child = script(dir, "sh", &text).spawn().expect("there is a shell");
+        let mut command = script(dir, "sh", &text);
+        command.envs(variables.iter().copied());
+        let mut child = command.spawn().expect("there is a shell");
         let input = child.stdin.take().expect("it is a pipe");
         let mut line = String::new();
         let output = child.stdout.take().expect("it is a pipe");
@@ -111,6 +117,25 @@ fn a_script_is_ended_when_its_lock_is_lost() {
     assert_eq!(signal, Some(15), "the script got SIGTERM");
     until("what it has started is killed, too", || has_ended(child));
     until("the keeper ends", || has_ended(script.keeper));
+}
+
+// The list of the processes to kill was made once, before the trap.
+#[test]
+fn what_the_trap_of_a_script_starts_after_the_loss_is_killed_as_well() {
+    let dir = Directory::new();
+    let stubborn = "trap \"\" TERM; echo $$ >late; while :; do sleep 1; done";
+    let rest = "trap 'sh -c \"$STUBBORN\"' TERM; echo >ready; while :; do sleep 0.05; done";
+    let mut script = Script::start_with(&dir, rest, &[("STUBBORN", stubborn)]);
+    until("the trap is set", || dir.join("ready").exists());
+    fs::remove_file(dir.join("d.rvf.lock")).expect("the lock is held");
+    let late = || fs::read_to_string(dir.join("late")).unwrap_or_default();
+    until("the trap has started it", || late().ends_with('\n'));
+    let late = Pid::from_raw(late().trim().parse().expect("a pid"));
+    let status = script.child.wait().expect("it is a child");
+    let signal = std::os::unix::process::ExitStatusExt::signal(&status);
+    assert_eq!(signal, Some(9), "the script waits for what it has started");
+    until("the keeper ends", || has_ended(script.keeper));
+    assert!(has_ended(late), "it is killed before the keeper ends");
 }
 
 #[test]

@@ -1,12 +1,12 @@
-//! The processes that a command has started, and their children.
+//! The processes that a command or a script has started, and their children.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fs;
 use std::io;
 use std::time::Duration;
 
 use nix::time::{ClockId, clock_gettime};
-use nix::unistd::{Pid, SysconfVar, sysconf};
+use nix::unistd::{Pid, SysconfVar, getpid, sysconf};
 
 /// Makes this process the parent of every orphan among its descendants, so that all of them can be
 /// found. Linux only. prctl(2), `PR_SET_CHILD_SUBREAPER`
@@ -41,37 +41,85 @@ const BOOT_CLOCK: ClockId = ClockId::CLOCK_BOOTTIME;
 #[cfg(not(target_os = "linux"))]
 const BOOT_CLOCK: ClockId = ClockId::CLOCK_MONOTONIC;
 
-/// The living descendants of `root` that were started at `since` or later: a shell that executes rvlf may
-/// have had children of its own. Empty without procfs.
-pub fn descendants(root: Pid, since: Ticks) -> BTreeSet<Pid> {
-    let children = children_by_parent(since);
-    let mut found = BTreeSet::new();
-    let mut parents = vec![root];
-    while let Some(parent) = parents.pop() {
-        for child in children.get(&parent).into_iter().flatten() {
-            if found.insert(*child) {
-                parents.push(*child);
-            }
-        }
-    }
-    found
+/// A process and what descends from it.
+#[derive(Debug)]
+pub struct Tree {
+    /// Where the search begins, beside `known`.
+    root: Option<Pid>,
+    /// No process of the tree is older: a shell that executes rvlf may have had children of its own.
+    since: Ticks,
+    /// Not part of the tree.
+    spared: Option<Pid>,
+    /// What was found before, and when it started: its parent may be gone by now.
+    known: BTreeMap<Pid, Ticks>,
 }
 
-fn children_by_parent(since: Ticks) -> BTreeMap<Pid, Vec<Pid>> {
-    let mut children = BTreeMap::<Pid, Vec<Pid>>::new();
-    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-        let pid = entry
-            .file_name()
-            .to_str()
-            .and_then(|name| name.parse().ok());
-        let stat = fs::read_to_string(entry.path().join("stat")).ok();
-        let living = stat.as_deref().and_then(Living::from_stat);
-        if let (Some(pid), Some(living)) = (pid, living.filter(|living| living.started >= since)) {
-            let siblings = children.entry(living.parent).or_default();
-            siblings.push(Pid::from_raw(pid));
+impl Tree {
+    /// What this process has started at `since` or later, without this process and `spared`. It adopts its
+    /// orphans ([`adopt_orphans`]), so that none is missed.
+    pub fn below_this_process(since: Ticks, spared: Option<Pid>) -> Tree {
+        Tree {
+            root: Some(getpid()),
+            since,
+            spared,
+            known: BTreeMap::new(),
         }
     }
-    children
+
+    /// The process `top` and what it has started, without this process. An orphan is missed if its parent
+    /// has ended before the parent or the orphan was found.
+    pub fn of(top: Pid) -> Tree {
+        let started = processes().get(&top).map(|living| living.started);
+        Tree {
+            root: None,
+            since: Ticks::BOOT,
+            // A script that is PID 1 of a container has adopted this process.
+            spared: Some(getpid()),
+            known: started.map(|started| (top, started)).into_iter().collect(),
+        }
+    }
+
+    /// Whether orphans are found only if the tree was searched while they had their parent.
+    pub fn loses_orphans(&self) -> bool {
+        self.root.is_none()
+    }
+
+    /// The living processes of the tree. None without procfs.
+    pub fn find(&mut self) -> Vec<Pid> {
+        let processes = processes();
+        // A later process may have the pid of one that has ended.
+        self.known.retain(|pid, started| {
+            processes
+                .get(pid)
+                .is_some_and(|now| now.started == *started)
+        });
+        let mut children = BTreeMap::<Pid, Vec<(Pid, Ticks)>>::new();
+        for (pid, living) in processes.iter().filter(|(_, p)| p.started >= self.since) {
+            let siblings = children.entry(living.parent).or_default();
+            siblings.push((*pid, living.started));
+        }
+        let mut parents: Vec<Pid> = self.known.keys().copied().chain(self.root).collect();
+        while let Some(parent) = parents.pop() {
+            for (child, started) in children.remove(&parent).into_iter().flatten() {
+                if Some(child) != self.spared {
+                    self.known.insert(child, started);
+                    parents.push(child);
+                }
+            }
+        }
+        self.known.keys().copied().collect()
+    }
+}
+
+/// All living processes. Empty without procfs.
+fn processes() -> BTreeMap<Pid, Living> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let living = entries.filter_map(|entry| {
+        let pid = entry.file_name().to_str()?.parse().ok()?;
+        let stat = fs::read_to_string(entry.path().join("stat")).ok()?;
+        Some((Pid::from_raw(pid), Living::from_stat(&stat)?))
+    });
+    living.collect()
 }
 
 /// A process that has not ended.
@@ -99,8 +147,6 @@ impl Living {
 
 #[cfg(test)]
 mod tests {
-    use nix::unistd::getpid;
-
     use super::*;
 
     const REST: &str = "7 12 12 0 -1 4194304 0 0 0 0 0 0 0 0 20 0 1 0 3456 0 0";
@@ -128,10 +174,11 @@ mod tests {
             .spawn()
             .expect("it starts");
         let pid = Pid::from_raw(child.id() as i32);
-        let found = descendants(getpid(), since);
+        let mut tree = Tree::below_this_process(since, None);
+        let found = tree.find();
         child.kill().expect("it runs");
         child.wait().expect("it is a child");
         assert!(found.contains(&pid), "{pid} is not among {found:?}");
-        assert!(!descendants(getpid(), since).contains(&pid), "it has ended");
+        assert!(!tree.find().contains(&pid), "it has ended");
     }
 }

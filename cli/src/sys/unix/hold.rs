@@ -12,10 +12,11 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
 use rvlf::WriterLock;
 
-use super::descendants::{Ticks, descendants};
+use super::descendants::Tree;
+use super::ending::Ending;
 use super::other_process::OtherProcess;
 use super::signals;
-use super::supervisor::{GRACE, status_for_end};
+use super::supervisor::status_for_end;
 use crate::events::{Event, Events, Sender};
 use crate::failure::failed;
 use crate::holding::Holding;
@@ -194,10 +195,10 @@ fn wait(script: Pid, kills_on_loss: bool, holding: &mut Holding) {
         match event {
             Event::Lost(lost) => {
                 // The signals come first.
-                let ending = kills_on_loss.then(|| terminate(script));
+                let ending = kills_on_loss.then(|| Ending::begin(Tree::of(script)));
                 messages::print(&lost);
-                if let Some(processes) = ending {
-                    return await_or_kill(&processes);
+                if let Some(ending) = ending {
+                    return complete(ending);
                 }
             }
             event if event.fatal_signal().is_some() => return,
@@ -206,28 +207,10 @@ fn wait(script: Pid, kills_on_loss: bool, holding: &mut Holding) {
     }
 }
 
-/// Sends SIGTERM to the script and to what it has started. Returns these processes, whose parents may be
-/// gone later.
-fn terminate(script: Pid) -> Vec<OtherProcess> {
-    let pids = descendants(script, Ticks::BOOT).into_iter().chain([script]);
-    let processes: Vec<_> = pids
-        // A script that is PID 1 of a container has adopted this process.
-        .filter(|pid| *pid != getpid())
-        .filter_map(|pid| OtherProcess::open(pid).ok())
-        .collect();
-    for process in &processes {
-        process.signal(Signal::SIGTERM);
-    }
-    processes
-}
-
-fn await_or_kill(processes: &[OtherProcess]) {
-    let deadline = Instant::now() + GRACE;
-    for process in processes {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if !process.has_ended_within(left) {
-            process.signal(Signal::SIGKILL);
-        }
+fn complete(mut ending: Ending) {
+    while !ending.is_over() {
+        std::thread::sleep(ending.next().saturating_duration_since(Instant::now()));
+        ending.act();
     }
 }
 

@@ -2,6 +2,7 @@
 
 pub mod command;
 mod descendants;
+mod ending;
 mod guardian;
 pub mod help;
 mod hold;

@@ -3,26 +3,20 @@
 
 use std::io;
 use std::process::Child;
-use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
-use nix::unistd::{Pid, getpgid, getpgrp, getpid};
+use nix::unistd::{Pid, getpgid, getpgrp};
 use rvlf::Lost;
 
-use super::descendants::{Ticks, descendants};
+use super::descendants::{Ticks, Tree};
+use super::ending::Ending;
 use super::guardian::Guardian;
 use super::signals::Received;
 use crate::events::Event;
 use crate::holding::Holding;
 use crate::{exit, messages};
-
-/// The time that a command has between SIGTERM and SIGKILL after the lock is lost.
-pub const GRACE: Duration = Duration::from_secs(5);
-
-/// How often what has received SIGKILL, and was starting processes at that moment, is looked for.
-const KILL_INTERVAL: Duration = Duration::from_millis(50);
 
 pub struct Supervisor {
     command: Pid,
@@ -36,13 +30,7 @@ pub struct Supervisor {
     has_reported_loss: bool,
     /// What the loss of the lock requires.
     ending: Option<Ending>,
-}
-
-/// The end of all that the command has started.
-struct Ending {
-    /// When it gets the next signal.
-    at: Instant,
-    is_killing: bool,
+    has_reported_kill: bool,
 }
 
 impl Supervisor {
@@ -62,6 +50,7 @@ impl Supervisor {
             kills_on_loss,
             has_reported_loss: false,
             ending: None,
+            has_reported_kill: false,
         }
     }
 
@@ -74,11 +63,11 @@ impl Supervisor {
     pub fn wait(&mut self, holding: &mut Holding) -> io::Result<i32> {
         loop {
             if let Some(status) = self.status {
-                if self.ending.is_none() || self.descendants().next().is_none() {
+                if self.ending.as_mut().is_none_or(Ending::is_over) {
                     return Ok(status.into());
                 }
             }
-            match holding.next_before(self.ending.as_ref().map(|ending| ending.at)) {
+            match holding.next_before(self.ending.as_ref().map(Ending::next)) {
                 Some(Event::Child) => self.reap()?,
                 Some(Event::Signal(Received {
                     signal,
@@ -92,8 +81,7 @@ impl Supervisor {
                 }
                 Some(Event::Lost(lost)) => self.act_on_loss(&lost),
                 Some(Event::WorkDone | Event::Inspected(_)) => {}
-                // The next signal to all that the command has started is due.
-                None => self.kill_all(),
+                None => self.go_on_ending(),
             }
         }
     }
@@ -133,11 +121,11 @@ impl Supervisor {
         if !self.kills_on_loss || self.ending.is_some() {
             return messages::print(lost);
         }
-        self.ending = Some(Ending {
-            at: Instant::now() + GRACE,
-            is_killing: false,
-        });
-        self.signal_all(Signal::SIGTERM);
+        let guardian = self.guardian.as_ref().map(Guardian::pid);
+        let tree = Tree::below_this_process(self.since, guardian);
+        self.ending = Some(Ending::begin(tree));
+        // Also without procfs.
+        self.send(Signal::SIGTERM);
         messages::print(lost);
         match self.status {
             None => messages::print(format_args!(
@@ -148,31 +136,14 @@ impl Supervisor {
         }
     }
 
-    fn kill_all(&mut self) {
-        self.signal_all(Signal::SIGKILL);
-        let Some(ending) = &mut self.ending else {
+    fn go_on_ending(&mut self) {
+        if !self.ending.as_mut().is_some_and(Ending::act) {
             return;
-        };
-        ending.at = Instant::now() + KILL_INTERVAL;
-        if !std::mem::replace(&mut ending.is_killing, true) {
+        }
+        self.send(Signal::SIGKILL);
+        if !std::mem::replace(&mut self.has_reported_kill, true) {
             messages::print("the command did not exit, sending SIGKILL");
         }
-    }
-
-    /// What the command has started and still runs, and the command.
-    fn descendants(&self) -> impl Iterator<Item = Pid> {
-        let found = descendants(getpid(), self.since).into_iter();
-        let guardian = self.guardian.as_ref().map(Guardian::pid);
-        found.filter(move |pid| Some(*pid) != guardian)
-    }
-
-    /// Processes of another user do not get the signal; rvlf waits for them to end.
-    fn signal_all(&self, signal: Signal) {
-        for pid in self.descendants() {
-            let _ = kill(pid, signal);
-        }
-        // Also without procfs.
-        self.send(signal);
     }
 
     fn is_in_own_group(&self) -> bool {
