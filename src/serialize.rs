@@ -247,7 +247,7 @@ mod reports {
 
     impl Serialize for LockState {
         fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-            let mut report = serializer.serialize_struct("LockState", 12)?;
+            let mut report = serializer.serialize_struct("LockState", 13)?;
             report.serialize_field("state", self.code())?;
             reason_fields(&mut report, self.reason())?;
             report.serialize_field("found", &found(self))?;
@@ -271,6 +271,10 @@ mod reports {
         report.serialize_field("timestamp_age_ms", &holder.and_then(Holder::timestamp_age))?;
         report.serialize_field("uid", &holder.and_then(Holder::uid))?;
         report.serialize_field("trailing_bytes", &holder.map(Holder::has_trailing_bytes))?;
+        report.serialize_field(
+            "in_another_container",
+            &holder.map(Holder::is_in_another_container),
+        )?;
         report.serialize_field("evidence", &holder.and_then(Holder::evidence))
     }
 

@@ -27,9 +27,10 @@ const WITH_VALUE: [&str; 7] = [
 pub fn with_joined_wait(args: impl IntoIterator<Item = OsString>) -> Vec<OsString> {
     let mut args = args.into_iter().peekable();
     let mut joined: Vec<OsString> = args.by_ref().take(2).collect();
+    let verbs = ["run", "hold", "keep"];
     if joined
         .get(1)
-        .is_none_or(|verb| verb != "run" && verb != "hold")
+        .is_none_or(|verb| verbs.iter().all(|known| verb != known))
     {
         joined.extend(args);
         return joined;

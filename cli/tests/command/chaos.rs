@@ -149,7 +149,7 @@ impl Kind {
         let keeps_the_lock = is_rvlf
             && match self {
                 Kind::Close => words.next() == Some("guard"),
-                Kind::Hold => words.any(|word| word == "--keeper"),
+                Kind::Hold => words.next() == Some("keep"),
                 Kind::Run | Kind::WaitChildren => false,
             };
         signal == Signal::SIGSTOP || !keeps_the_lock

@@ -2,14 +2,17 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use ::support::{kernel_is_witness, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
-use crate::support::{Directory, Holder, run_as_ordinary_user, skip};
+use crate::support::{Directory, Holder, RVLF, output_of, run_as_ordinary_user, skip};
 
 const STUBBORN: &str = "trap '' TERM; echo ready; read line; echo wrote on";
 
@@ -192,4 +195,31 @@ fn with_close_a_loss_ends_the_command_and_the_guardian() {
     fs::remove_file(dir.join("d.rvf.lock")).expect("the lock is held");
     assert_eq!(holder.ended().code(), 128 + 9);
     until("the guardian has ended", || kill(guardian, None).is_err());
+}
+
+// An update replaces the program while `rvlf run` waits for the lock. The guardian could not be started:
+// "No such file or directory".
+#[test]
+fn a_program_that_is_replaced_while_it_runs_starts_itself() {
+    let dir = Directory::new();
+    let program = dir.join("rvlf");
+    fs::copy(RVLF, &program).expect("there is room for a copy");
+    let holder = Holder::start(&dir);
+    let mut command = Command::new(&program);
+    command
+        .args(["run", "-o", "--wait", "d.rvf", "echo", "works"])
+        .current_dir(dir.path())
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut waiting = command.spawn().expect("it is a program");
+    let mut message = [0; 1];
+    let stderr = waiting.stderr.as_mut().expect("it is a pipe");
+    stderr
+        .read_exact(&mut message)
+        .expect("it says that it waits");
+    fs::remove_file(&program).expect("it is there");
+    holder.end();
+    let ended = output_of(waiting, "rvlf run");
+    assert_eq!(ended.stdout, "works\n", "{}", ended.stderr);
 }

@@ -129,6 +129,30 @@ fn completions_offer_commands_after_the_data_file() {
     }
 }
 
+// bash offered `rvlf hold --keeper`, which holds a lock that no script knows of.
+#[test]
+fn completions_offer_nothing_that_the_help_hides() {
+    let dir = Directory::new();
+    let help = dir.rvlf(&["hold", "--help"]).stdout;
+    for shell in ["bash", "fish", "zsh"] {
+        let script = dir.rvlf(&["completions", shell]).stdout;
+        let options = script.split(|c: char| !c.is_ascii_alphanumeric() && c != '-');
+        let of_hold = options.filter(|word| word.starts_with("--keep"));
+        for option in of_hold {
+            assert!(help.contains(option), "{shell}: {option}");
+        }
+        for verb in [
+            "rvlf__guard",
+            "rvlf__keep",
+            "rvlf__stopped",
+            "-a \"keep\"",
+            "(keep)",
+        ] {
+            assert!(!script.contains(verb), "{shell}: {verb}");
+        }
+    }
+}
+
 /// Types each argument and the tab key on a terminal, and prints the line that results.
 const TYPE_IN_ZSH: &str = r#"
 zmodload zsh/zpty

@@ -12,7 +12,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Directory, Holder, RVLF, finish, output_of, skip};
+use crate::support::{CONTAINER, Directory, Holder, RVLF, can_run_in_container, finish, output_of};
 
 /// A script in a process group of its own.
 fn script(dir: &Directory, shell: &str, text: &str) -> Command {
@@ -230,10 +230,8 @@ fn the_script_of_a_container_can_hold_a_lock_and_is_ended_when_the_lock_is_lost(
     let text = "keeper=$($RVLF hold --for $$ d.rvf) || exit
         sh -c 'trap \"\" TERM; while :; do sleep 1; done' &
         rm d.rvf.lock; wait $!; echo $?";
-    const CONTAINER: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"];
-    let can_unshare = Command::new("unshare").args(CONTAINER).arg("true").output();
-    if !can_unshare.is_ok_and(|ended| ended.status.success()) {
-        return skip("unshare(1) cannot make a pid namespace here");
+    if !can_run_in_container() {
+        return;
     }
     let in_container = format!("exec unshare {} sh -c \"$SCRIPT\"", CONTAINER.join(" "));
     let mut command = script(&dir, "sh", &in_container);

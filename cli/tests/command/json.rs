@@ -4,12 +4,16 @@ use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
+use std::process::{Command, Stdio};
 
 use rvlf::judge::Reason;
 use serde_json::Value;
 
-use crate::support::{Directory, Holder, finish, now_ns, skip};
+use crate::support::{
+    CONTAINER, Directory, Holder, RVLF, can_run_in_container, finish, now_ns, skip,
+};
 
 fn keys(value: &Value, found: &mut BTreeSet<String>) {
     if let Value::Object(object) = value {
@@ -88,4 +92,33 @@ fn paths_need_not_be_utf_8() {
     assert_eq!(scanned["lock_path_bytes"], "2e2f636166e92e7276662e6c6f636b");
     assert_eq!(dir.names(), [lock_name]);
     holder.end();
+}
+
+// The line for people says that the holder runs in another container. A program could not tell.
+#[test]
+fn a_holder_in_another_container_has_a_key() {
+    if !can_run_in_container() {
+        return;
+    }
+    let dir = Directory::new();
+    let is_elsewhere = || {
+        let status = dir.rvlf(&["status", "--json", "d.rvf"]).json();
+        status["in_another_container"].clone()
+    };
+    assert_eq!(is_elsewhere(), Value::Null, "free");
+    let here = Holder::start(&dir);
+    assert_eq!(is_elsewhere(), Value::Bool(false));
+    here.end();
+    let mut command = Command::new("unshare");
+    command
+        .args(CONTAINER)
+        .args([RVLF, "run", "d.rvf"])
+        .args(["sh", "-c", "echo ready; read line"])
+        .current_dir(dir.path())
+        .process_group(0)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let elsewhere = Holder::spawn(command);
+    assert_eq!(is_elsewhere(), Value::Bool(true));
+    elsewhere.end();
 }

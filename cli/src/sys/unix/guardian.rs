@@ -37,6 +37,7 @@ use rvlf::record::RECORD_LEN;
 use rvlf::{Record, WriterId, WriterLock};
 
 use super::other_process::OtherProcess;
+use super::own_program::own_program;
 
 const DONE: &str = "done\n";
 const GUARDING: &str = "guarding\n";
@@ -59,7 +60,7 @@ impl Guardian {
     ///
     /// The process cannot be started.
     pub fn start(lock: &WriterLock) -> io::Result<Guardian> {
-        let mut command = Command::new(std::env::current_exe()?);
+        let mut command = Command::new(own_program()?);
         command
             .arg("guard")
             .arg(std::path::absolute(lock.lock_path())?);

@@ -15,6 +15,7 @@ use rvlf::WriterLock;
 use super::descendants::Tree;
 use super::ending::Ending;
 use super::other_process::OtherProcess;
+use super::own_program::own_program;
 use super::signals;
 use super::supervisor::status_for_end;
 use crate::events::{Event, Events, Sender};
@@ -39,10 +40,6 @@ pub struct Hold {
     /// The process for which the lock is held; $$ is the script
     #[arg(long = "for", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
     pid: i32,
-
-    /// This process is the keeper
-    #[arg(long, hide = true)]
-    keeper: bool,
 }
 
 const HELP: &str = "\
@@ -58,15 +55,17 @@ EXIT STATUS
   125  rvlf itself failed: usage error, or no usable lock file
   130  interrupted by Ctrl-C while waiting (128 + the number of the signal)";
 
-pub fn run(args: Hold) -> io::Result<u8> {
-    let (Ok(status) | Err(status)) = match args.keeper {
-        true => {
-            close_inherited();
-            Ok(keep(args))
-        }
-        false => start_keeper(),
-    };
-    Ok(status)
+/// Starts a keeper. Returns the exit status.
+pub fn run(_args: Hold) -> u8 {
+    let (Ok(status) | Err(status)) = start_keeper();
+    status
+}
+
+/// What the keeper does. Returns its exit status.
+pub fn keep(mut args: Hold) -> u8 {
+    close_inherited();
+    let (Ok(status) | Err(status)) = keep_until_the_end(&mut args);
+    status
 }
 
 /// Starts the keeper: this program with the same arguments, in a process group of its own, so that
@@ -74,12 +73,9 @@ pub fn run(args: Hold) -> io::Result<u8> {
 /// has ended.
 fn start_keeper() -> Result<u8, u8> {
     let mut events = signals::listen().map_err(|error| failed(&error))?;
-    let program = std::env::current_exe().map_err(|error| failed(&error))?;
+    let program = own_program().map_err(|error| failed(&error))?;
     let mut command = Command::new(program);
-    command
-        .arg("hold")
-        .arg("--keeper")
-        .args(std::env::args_os().skip(2));
+    command.arg("keep").args(std::env::args_os().skip(2));
     command
         .process_group(0)
         .stdin(Stdio::null())
@@ -151,11 +147,6 @@ fn close_inherited() {
 }
 
 /// Holds the lock until the process has ended.
-fn keep(mut args: Hold) -> u8 {
-    let (Ok(status) | Err(status)) = keep_until_the_end(&mut args);
-    status
-}
-
 fn keep_until_the_end(args: &mut Hold) -> Result<u8, u8> {
     let script = Pid::from_raw(args.pid);
     // The keeper has inherited what the script ignores.

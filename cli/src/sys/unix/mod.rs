@@ -8,6 +8,7 @@ pub mod help;
 mod hold;
 pub mod open_locks;
 mod other_process;
+mod own_program;
 pub mod regular_file;
 pub mod removal;
 pub mod shell;

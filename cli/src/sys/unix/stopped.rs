@@ -12,6 +12,7 @@ use nix::sys::signal::{Signal, kill, raise};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpid};
 
+use super::own_program::own_program;
 use super::sigpipe;
 use crate::failure::cannot_run;
 use crate::{exit, messages};
@@ -99,7 +100,7 @@ pub fn resume(pid: Pid) -> io::Result<()> {
 ///
 /// This program's own path cannot be found.
 pub fn command(guardian: Pid, program: &OsString, arguments: &[OsString]) -> io::Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
+    let mut command = Command::new(own_program()?);
     command
         .arg("stopped")
         .arg(format!("--guardian={guardian}"))

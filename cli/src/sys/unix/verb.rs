@@ -10,6 +10,9 @@ use crate::exit;
 #[derive(Subcommand)]
 pub enum Verb {
     Hold(hold::Hold),
+    /// Hold the lock as the keeper that `rvlf hold` has started
+    #[command(hide = true)]
+    Keep(hold::Hold),
     #[command(hide = true)]
     Guard(guardian::Guard),
     #[command(hide = true)]
@@ -20,7 +23,8 @@ impl Verb {
     /// An error is a failure to write to standard output.
     pub fn run(self) -> io::Result<u8> {
         match self {
-            Verb::Hold(args) => hold::run(args),
+            Verb::Hold(args) => Ok(hold::run(args)),
+            Verb::Keep(args) => Ok(hold::keep(args)),
             Verb::Guard(guard) => guard.run().map(|()| exit::SUCCESS),
             Verb::Stopped(stopped) => Ok(stopped.run()),
         }

@@ -209,6 +209,19 @@ pub fn run_as_ordinary_user(command: &mut Command) -> bool {
     can_run
 }
 
+/// The options of unshare(1) for a pid namespace of its own.
+pub const CONTAINER: [&str; 4] = ["--pid", "--fork", "--mount-proc", "--kill-child"];
+
+/// False, with a skip that has been reported, if [`CONTAINER`] is not permitted.
+pub fn can_run_in_container() -> bool {
+    let tried = Command::new("unshare").args(CONTAINER).arg("true").output();
+    let can = tried.is_ok_and(|ended| ended.status.success());
+    if !can {
+        skip("unshare(1) cannot make a pid namespace here");
+    }
+    can
+}
+
 /// Runs a command until it ends. A command that hangs fails the test.
 pub fn finish(mut command: Command) -> Output {
     let shown = format!("{command:?}");
