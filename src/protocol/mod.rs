@@ -121,12 +121,13 @@ impl From<IoError> for Error {
     }
 }
 
-/// Whether a call on an open file says that another host has removed it: ESTALE on NFS, ENOENT on
-/// FUSE mounts.
+/// Whether a call on an open file, or on its name, says that the file was removed: by another host
+/// (ESTALE on NFS, ENOENT on FUSE mounts), or on Windows, where a name may stay until the last handle of
+/// the removed file is closed. There the process that asks may be the one that has it open.
 fn is_gone(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle
+        io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle | io::ErrorKind::WouldBlock
     )
 }
 

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::kernel::{DELETE_PENDING, Existing, SHARING_VIOLATION, Sharing};
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid, Record};
 use crate::sys::{
@@ -59,8 +60,13 @@ pub(super) enum Call {
     Rename(Name, Name),
     RenameNoreplace(Name, Name),
     Unlink(Name),
-    /// Removes the open file, by way of the temporary name.
-    Remove(Fd, Name),
+    // The calls of a kernel with share modes.
+    OpenShared(Name, Sharing),
+    CreateShared(Name, Sharing),
+    RenameOpen(Fd, Name, Existing),
+    DeleteOpen(Fd),
+    IsSameFile(Fd, Fd),
+    // The calls of every kernel.
     SyncDir,
     Stat(Fd),
     Read(Fd),
@@ -126,6 +132,7 @@ pub(super) enum Reply {
     Woken(WakeReason),
     Fork(Fork),
     HasName(bool),
+    IsSameFile(bool),
 }
 
 /// The two processes after a fork.
@@ -148,6 +155,9 @@ impl Reply {
             // The real implementation reports this one without an errno.
             Reply::Failed(errno) if errno == Errno::ENOTSUP as i32 => {
                 io::ErrorKind::Unsupported.into()
+            }
+            Reply::Failed(errno) if errno == DELETE_PENDING as i32 => {
+                io::ErrorKind::WouldBlock.into()
             }
             Reply::Failed(errno) => io::Error::from_raw_os_error(errno),
             reply => unreachable!("{reply:?} is no reply to this call"),
@@ -178,6 +188,7 @@ impl Call {
                 | Call::Now
                 | Call::BeginLoop
                 | Call::BeginRound(..)
+                | Call::IsSameFile(..)
         )
     }
 }
@@ -198,7 +209,16 @@ impl fmt::Display for Call {
                 write!(f, "rename_noreplace({}, {})", shown(from), shown(to))
             }
             Call::Unlink(name) => write!(f, "unlink({})", shown(name)),
-            Call::Remove(fd, aside) => write!(f, "remove(fd {fd} by {})", shown(aside)),
+            Call::OpenShared(name, sharing) => write!(f, "open({}, {sharing})", shown(name)),
+            Call::CreateShared(name, sharing) => write!(f, "create({}, {sharing})", shown(name)),
+            Call::RenameOpen(fd, name, Existing::Stays) => {
+                write!(f, "rename(fd {fd}, {})", shown(name))
+            }
+            Call::RenameOpen(fd, name, Existing::IsReplaced) => {
+                write!(f, "rename(fd {fd}, over {})", shown(name))
+            }
+            Call::DeleteOpen(fd) => write!(f, "delete(fd {fd})"),
+            Call::IsSameFile(one, other) => write!(f, "is fd {one} the file of fd {other}?"),
             Call::Stat(fd) => write!(f, "fstat(fd {fd})"),
             Call::Read(fd) => write!(f, "read(fd {fd})"),
             Call::Write(fd, offset, bytes) => {
@@ -218,8 +238,15 @@ impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Reply::Done => f.write_str("ok"),
+            Reply::Failed(errno) if *errno == SHARING_VIOLATION as i32 => {
+                f.write_str("sharing violation")
+            }
+            Reply::Failed(errno) if *errno == DELETE_PENDING as i32 => {
+                f.write_str("delete pending")
+            }
             Reply::Failed(errno) => write!(f, "{:?}", Errno::from_raw(*errno)),
             Reply::File(fd) => write!(f, "fd {fd}"),
+            Reply::IsSameFile(same) => write!(f, "{same}"),
             Reply::Stat(stat) => {
                 write!(
                     f,

@@ -6,6 +6,7 @@
 use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
+use std::time::Duration;
 
 use super::LOCK;
 use super::process::SimSys;
@@ -29,6 +30,15 @@ impl SimSys {
     /// `WouldBlock` if the lock is held, `AlreadyExists` if another process was quicker, or the
     /// error of the call that failed.
     pub fn try_acquire_deployed(&self) -> io::Result<DeployedLock> {
+        self.try_acquire_deployed_slowly(Duration::ZERO)
+    }
+
+    /// The same by a process that is stopped for `pause` between its create and its write.
+    ///
+    /// # Errors
+    ///
+    /// As [`try_acquire_deployed`](SimSys::try_acquire_deployed).
+    pub fn try_acquire_deployed_slowly(&self, pause: Duration) -> io::Result<DeployedLock> {
         let dir = self.open_dir(None, Path::new("."))?;
         let pid = self.identity()?.pid;
         let (hostname, now) = (self.hostname(), self.now().realtime_ns);
@@ -39,20 +49,27 @@ impl SimSys {
             WriterId::from_bytes(self.random()?),
             None,
         );
-        match self.create_deployed(&dir, &record) {
+        match self.create_deployed(&dir, &record, pause) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if !self.break_deployed(&dir)? {
                     return Err(io::ErrorKind::WouldBlock.into());
                 }
-                self.create_deployed(&dir, &record)?;
+                self.create_deployed(&dir, &record, pause)?;
             }
             outcome => outcome?,
         }
         Ok(DeployedLock { dir, record })
     }
 
-    fn create_deployed(&self, dir: &SimDir, record: &Record) -> io::Result<()> {
-        let file = self.create(dir, OsStr::new(LOCK), 0o666)?;
+    fn create_deployed(&self, dir: &SimDir, record: &Record, pause: Duration) -> io::Result<()> {
+        let name = OsStr::new(LOCK);
+        let file = match self.has_share_modes() {
+            true => self.create_by_std(dir.name(name))?,
+            false => self.create(dir, name, 0o666)?,
+        };
+        if !pause.is_zero() {
+            self.sleep(pause);
+        }
         self.write(&file, 0, &record.encode())?;
         self.sync(&file, SyncMode::All)
     }

@@ -14,6 +14,7 @@ mod files;
 mod power;
 mod processes;
 mod rules;
+mod share_modes;
 mod visibility;
 mod waiting;
 
@@ -36,6 +37,9 @@ pub(super) use self::events::{EventBudget, WorldEvent};
 pub(super) use self::faults::Fault;
 pub use self::processes::System;
 pub(super) use self::rules::{FlockScope, Rules};
+pub(super) use self::share_modes::{
+    DELETE_PENDING, DeletionKind, Existing, SHARING_VIOLATION, Sharing,
+};
 
 /// Inode numbers below are never used, as on real file systems. In a trace they cannot be mistaken
 /// for descriptors.
@@ -85,6 +89,10 @@ pub(super) struct Kernel {
     had_silent_unlock: bool,
     /// Whether a call failed that could have succeeded.
     had_fault: bool,
+    /// Whether a dead process is invisible while its files are still open.
+    pub(super) death_shows_first: bool,
+    /// Whether a stat does not show when a file was made, and no key of a file has it.
+    pub(super) hides_births: bool,
 }
 
 impl Kernel {
@@ -104,6 +112,8 @@ impl Kernel {
             processes: Vec::new(),
             had_silent_unlock: false,
             had_fault: false,
+            death_shows_first: false,
+            hides_births: false,
         }
     }
 
@@ -118,6 +128,7 @@ impl Kernel {
             born_ns: written_ns,
             content: content.into(),
             creator: None,
+            deletion: None,
         };
         self.inodes.insert(ino, inode);
         self.names.insert(name.clone(), ino);
@@ -133,7 +144,7 @@ impl Kernel {
         let (ino, written_ns) = (self.next_planted_ino(), self.now_ns - nanos(age));
         let stamp = |key| KernelStamp {
             inode_key: match key {
-                Key::Plain => KernelStamp::plain_key(ino, written_ns),
+                Key::Plain => self.plain_key(ino, written_ns),
                 Key::OfThisBoot => self.key_of_this_boot(ino),
             },
             start_ticks: 1,
@@ -145,6 +156,12 @@ impl Kernel {
             WriterId::from_bytes(*b"a dead writer's."),
             key.map(stamp),
         )
+    }
+
+    /// The key of a plain file system.
+    fn plain_key(&self, ino: Ino, born_ns: u64) -> u64 {
+        let born_ns = if self.hides_births { 0 } else { born_ns };
+        KernelStamp::plain_key(ino, born_ns)
     }
 
     /// The key that names the boot, as a process on the first machine computes it.
@@ -172,12 +189,13 @@ impl Kernel {
         let Some(ino) = self.names.get(OsStr::new(name)).copied() else {
             return true;
         };
-        let is_locked = self.references(|other| other.ino == ino && other.lock.is_some()) > 0;
+        let is_locked = self.references(|other| other.ino == ino && other.lock.is_some()) > 0
+            || self.is_refused(ino, Sharing::EXAMINE);
         let record = Record::decode(&self.inode(ino).content).ok();
         let Some(stamp) = record.and_then(|record| record.stamp()) else {
             return false;
         };
-        let plain_key = KernelStamp::plain_key(ino, self.inode(ino).born_ns);
+        let plain_key = self.plain_key(ino, self.inode(ino).born_ns);
         let own_keys = [plain_key, self.key_of_this_boot(ino)];
         let writer_lives = || {
             let mut processes = self.processes.iter();

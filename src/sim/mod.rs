@@ -36,6 +36,7 @@ mod step;
 #[cfg(test)]
 mod tests;
 mod transitions;
+mod windows_sys;
 mod world;
 
 pub use self::call::Fork;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::call::{Call, Cancel, DirId, Fd, Name, Reply, WatchId, name_in};
 use super::fingerprint::fingerprint;
 use super::process::SimSys;
+use super::windows_sys::Role;
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
 use crate::sys::hooks::{Hooks, Safeguard};
@@ -24,7 +25,7 @@ impl fmt::Debug for SimSys {
 }
 
 impl SimSys {
-    fn done(&self, call: Call) -> io::Result<()> {
+    pub(super) fn done(&self, call: Call) -> io::Result<()> {
         match self.call(call) {
             Reply::Done => Ok(()),
             reply => Err(reply.into_error()),
@@ -39,10 +40,15 @@ impl SimSys {
     }
 
     fn file(&self, call: Call) -> io::Result<SimFile> {
-        match self.call(call) {
+        self.opened(self.call(call), Role::Unix)
+    }
+
+    pub(super) fn opened(&self, reply: Reply, role: Role) -> io::Result<SimFile> {
+        match reply {
             Reply::File(fd) => Ok(SimFile {
                 sys: self.clone(),
                 fd,
+                role,
             }),
             reply => Err(reply.into_error()),
         }
@@ -54,7 +60,7 @@ impl SimSys {
 pub struct SimDir(DirId);
 
 impl SimDir {
-    fn name(&self, name: &OsStr) -> Name {
+    pub(super) fn name(&self, name: &OsStr) -> Name {
         name_in(self.0, name)
     }
 }
@@ -63,12 +69,15 @@ impl SimDir {
 #[derive(Debug)]
 pub struct SimFile {
     sys: SimSys,
-    fd: Fd,
+    pub(super) fd: Fd,
+    pub(super) role: Role,
 }
 
 impl Drop for SimFile {
     fn drop(&mut self) {
-        self.sys.call(Call::Close(self.fd));
+        if self.sys.close_beside(self) {
+            self.sys.call(Call::Close(self.fd));
+        }
     }
 }
 
@@ -119,7 +128,7 @@ impl Sys for SimSys {
     }
 
     fn stat_at(&self, dir: &SimDir, name: &OsStr) -> io::Result<Stat> {
-        match self.call(Call::StatAt(dir.name(name))) {
+        match self.unless_pending(&Call::StatAt(dir.name(name))) {
             Reply::Stat(stat) => Ok(stat),
             reply => Err(reply.into_error()),
         }
@@ -131,19 +140,31 @@ impl Sys for SimSys {
     }
 
     fn open(&self, dir: &SimDir, name: &OsStr, access: Access) -> io::Result<SimFile> {
-        self.file(Call::Open(dir.name(name), access))
+        match self.has_share_modes() {
+            true => self.open_found(dir.name(name), access),
+            false => self.file(Call::Open(dir.name(name), access)),
+        }
     }
 
     fn create(&self, dir: &SimDir, name: &OsStr, _mode: u32) -> io::Result<SimFile> {
-        self.file(Call::Create(dir.name(name)))
+        match self.has_share_modes() {
+            true => self.make(dir.name(name), false),
+            false => self.file(Call::Create(dir.name(name))),
+        }
     }
 
-    fn create_unnamed(&self, _dir: &SimDir, _mode: u32) -> io::Result<SimFile> {
-        self.file(Call::CreateUnnamed)
+    fn create_unnamed(&self, dir: &SimDir, _mode: u32) -> io::Result<SimFile> {
+        match self.has_share_modes() {
+            true => self.make_private(dir),
+            false => self.file(Call::CreateUnnamed),
+        }
     }
 
     fn link(&self, file: &SimFile, dir: &SimDir, name: &OsStr) -> io::Result<()> {
-        self.done(Call::Link(file.fd, dir.name(name)))
+        match self.has_share_modes() {
+            true => self.link_private(file, dir.name(name)),
+            false => self.done(Call::Link(file.fd, dir.name(name))),
+        }
     }
 
     fn rename(&self, dir: &SimDir, from: &OsStr, to: &OsStr) -> io::Result<()> {
@@ -159,11 +180,11 @@ impl Sys for SimSys {
     }
 
     fn removes_by_handle(&self) -> bool {
-        self.rules.removes_by_handle
+        self.has_share_modes()
     }
 
     fn remove(&self, dir: &SimDir, file: &SimFile, aside: &OsStr) -> io::Result<()> {
-        self.done(Call::Remove(file.fd, dir.name(aside)))
+        self.remove_by_handle(file, dir.name(aside))
     }
 
     fn sync_dir(&self, _dir: &SimDir) -> io::Result<()> {
@@ -193,6 +214,9 @@ impl Sys for SimSys {
     }
 
     fn flock(&self, file: &SimFile, operation: Flock) -> io::Result<FlockOutcome> {
+        if self.has_share_modes() {
+            return self.lock_beside(file, operation);
+        }
         match self.call(Call::Flock(file.fd, operation)) {
             Reply::Flocked(flocked) => Ok(flocked),
             reply => Err(reply.into_error()),

@@ -568,3 +568,75 @@ fn on_a_mount_a_contender_makes_a_probe_and_an_observer_nothing() {
     assert!(!creates(World::network(), observe));
     assert!(!creates(World::local(), recover));
 }
+
+fn look(os: &SimSys) -> io::Result<SimFile> {
+    os.open(&dir(os), name(LOCK), Access::Read)
+}
+
+fn ask(os: &SimSys, operation: Flock) -> FlockOutcome {
+    let file = look(os).expect("reading is shared");
+    os.flock(&file, operation).expect("a lock can be asked for")
+}
+
+// What the handle of a holder lets others do, and what becomes of its file.
+fn hold_and_die(os: &SimSys) {
+    let file = os.create(&dir(os), name(LOCK), 0o666);
+    std::mem::forget(file.expect("there is no other process"));
+    os.sleep(MINUTE);
+}
+
+fn find_it_held_and_free(os: &SimSys) {
+    os.sleep(MINUTE / 2);
+    for operation in [Flock::Shared, Flock::Exclusive] {
+        assert_eq!(ask(os, operation), FlockOutcome::WouldBlock);
+    }
+    let dir = dir(os);
+    assert!(os.unlink(&dir, name(LOCK)).is_err(), "it is held");
+    os.sleep(MINUTE);
+    let breaker = look(os).expect("the file is left");
+    let broken = os.flock(&breaker, Flock::Exclusive);
+    assert_eq!(broken.expect("it is free"), FlockOutcome::Done);
+    for operation in [Flock::Shared, Flock::Exclusive] {
+        assert_eq!(
+            ask(os, operation),
+            FlockOutcome::WouldBlock,
+            "it is being broken"
+        );
+    }
+    os.remove(&dir, &breaker, name("aside"))
+        .expect("it is locked");
+    assert!(os.stat_at(&dir, name(LOCK)).is_err(), "the name is free");
+}
+
+#[test]
+fn where_handles_have_share_modes_a_holder_is_refused_nothing_and_shares_reading() {
+    let world = World::windows().coarse().process("H", 1, hold_and_die);
+    let world = world.process("E", 1, find_it_held_and_free);
+    world
+        .explore()
+        .expect("the share modes are those of the table");
+}
+
+// Classic deletion takes the name with the last handle, POSIX semantics with the deleter's.
+#[test]
+fn a_deleted_file_keeps_its_name_as_long_as_its_kernel_says() {
+    let delete_beside_a_reader = |is_classic: bool| {
+        move |os: &SimSys| {
+            let dir = dir(os);
+            let reader = look(os).expect("the file is there");
+            os.unlink(&dir, name(LOCK)).expect("all is shared");
+            assert_eq!(os.names() == [LOCK], is_classic);
+            let made = os.create(&dir, name(LOCK), 0o666);
+            assert_eq!(made.is_err(), is_classic, "the name is taken");
+            drop(reader);
+            let made = os.create(&dir, name(LOCK), 0o666);
+            assert_eq!(made.is_ok(), is_classic, "one of both has the name");
+        }
+    };
+    let classic = World::windows().where_deleted_files_keep_their_name();
+    for (is_classic, world) in [(false, World::windows()), (true, classic)] {
+        let world = world.file(LOCK, b"", MINUTE);
+        let world = world.process("A", 1, delete_beside_a_reader(is_classic));
+        world.explore().expect("the name goes in time");
+    }
+}

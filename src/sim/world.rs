@@ -8,7 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::call::{Name, name_in};
-use super::kernel::{EventBudget, FlockScope, Kernel, Key, Rules, System};
+use super::kernel::{DeletionKind, EventBudget, FlockScope, Kernel, Key, Rules, System};
 use super::process::{Program, SimSys};
 use super::{LOCK, Safeguard};
 use crate::judge::FileSystem;
@@ -50,6 +50,37 @@ impl World {
             expected: vec![OsStr::new(LOCK).into()],
             finally: None,
         }
+    }
+
+    /// A local file system of Windows: the kernel lock of a file is the share mode of an open handle. A
+    /// deletion takes the name when the handle by which it was made is closed.
+    #[must_use]
+    pub fn windows() -> World {
+        let mut world = World::local();
+        world.rules.share_modes = Some(DeletionKind::Posix);
+        world.kernel.hides_births = true;
+        world
+    }
+
+    /// In a world with share modes, a deleted file keeps its name until its last handle is closed.
+    #[must_use]
+    pub fn where_deleted_files_keep_their_name(mut self) -> World {
+        self.rules.share_modes = Some(DeletionKind::Classic);
+        self
+    }
+
+    /// A directory that a process has open cannot be replaced.
+    #[must_use]
+    pub fn where_open_directories_stay(mut self) -> World {
+        self.rules.pins_directories = true;
+        self
+    }
+
+    /// A dead process is invisible while its files are still open.
+    #[must_use]
+    pub fn where_death_shows_first(mut self) -> World {
+        self.kernel.death_shows_first = true;
+        self
     }
 
     /// A network mount. It has no files without a name. Several kernels may use it, and a flock
@@ -369,6 +400,14 @@ impl World {
     #[must_use]
     pub fn faults(mut self, faults: usize) -> World {
         self.budget.faults = faults;
+        self
+    }
+
+    /// How often a scanner has the file open for a moment that a call would delete or rename, or open for
+    /// that.
+    #[must_use]
+    pub fn violations(mut self, violations: usize) -> World {
+        self.budget.violations = violations;
         self
     }
 

@@ -85,7 +85,8 @@ mod simulated {
     pub enum Safeguard {
         // Disabled by the simulated kernel alone.
         /// A breaker holds the kernel lock exclusively. (Disabled: an exclusive flock of another
-        /// process's file does nothing and reports success.)
+        /// process's file does nothing and reports success; where handles have share modes, a breaker's
+        /// shares everything.)
         KernelLock,
         /// A holder and its forked children never unlock the kernel lock but only close its file.
         /// (Disabled: closing one of several copies of a descriptor unlocks.)
@@ -102,6 +103,18 @@ mod simulated {
         /// Off local file systems a publisher waits until all creators of the name see one file,
         /// and reads its record back. (Disabled: that sleep takes no time.)
         ReadBack,
+        /// The handle of a holder, and of a breaker, lets others read and nothing else. (Disabled: it
+        /// shares everything.)
+        ShareMode,
+        /// A publish by renaming fails where the name is taken. (Disabled: that rename replaces.)
+        PublishNoReplace,
+
+        // Disabled by the calls that simulated processes make where handles have share modes.
+        /// A file is removed by the handle that has its kernel lock. (Disabled: closes the handle, and
+        /// removes what has the name.)
+        RemoveByHandle,
+        /// A sharing violation reads as held. (Disabled: as free.)
+        ViolationIsHeld,
 
         // Disabled by `sabotaged!` in the protocol.
         /// A breaker checks again that the path still names the inode that it judged, and that the

@@ -30,7 +30,7 @@ fn check_is_no_loss(outcome: Result<(), HoldError>) {
     }
 }
 
-fn contend(os: &SimSys) {
+pub fn contend(os: &SimSys) {
     hold(os, os.try_acquire());
 }
 

@@ -11,7 +11,7 @@ use super::{coarse, contend_deployed, contend_in_danger, find, prove, with};
 const CONTAINER: System = System::HOST.in_pid_namespace(1);
 
 /// Lends the lock to a child, which writes, and releases it at any moment of the child's life.
-fn lend_and_release(os: &SimSys) {
+pub fn lend_and_release(os: &SimSys) {
     lend(os, |os| {
         os.entered();
         os.left();
@@ -103,7 +103,7 @@ fn a_lock_that_no_child_keeps_is_free_although_examiners_look_at_it() {
     prove("lent, 2 examiners", &world);
 }
 
-fn lend_to_a_long_writer(os: &SimSys) {
+pub fn lend_to_a_long_writer(os: &SimSys) {
     lend(os, |os| {
         os.entered();
         os.sleep(Duration::from_secs(400));

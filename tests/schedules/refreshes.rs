@@ -67,7 +67,7 @@ fn break_the_first_by_force(os: &SimSys) {
 }
 
 /// Acquires next, and must keep its lock to the end.
-fn hold_to_the_end(os: &SimSys) {
+pub fn hold_to_the_end(os: &SimSys) {
     if let Ok(lock) = os.try_acquire() {
         os.entered();
         check_is_kept(&lock);
@@ -167,7 +167,7 @@ fn a_refresh_never_writes_into_a_file_that_took_the_descriptors_number() {
 // Foreign code closes the descriptor of H, and the kernel lock ends with it. C, in another container,
 // sees a dead process and a free kernel lock: it breaks the lock and holds. If H compares the path
 // before that, and unlinks after it, C's file is gone.
-fn lose_the_descriptor_and_release(os: &SimSys) {
+pub fn lose_the_descriptor_and_release(os: &SimSys) {
     let Ok(lock) = os.try_acquire() else { return };
     os.take_descriptors("d");
     let _ = lock.release();
@@ -191,7 +191,7 @@ fn a_release_without_the_kernel_lock_leaves_the_successors_file_alone() {
 
 /// Loses its lock, and acquires again: first under the guard of the lost lock, where another thread
 /// may still be writing, and then without it.
-fn lose_and_acquire_again(os: &SimSys) {
+pub fn lose_and_acquire_again(os: &SimSys) {
     let Ok(lock) = os.try_acquire() else { return };
     os.entered();
     os.take_descriptors("d");

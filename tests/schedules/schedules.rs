@@ -20,6 +20,7 @@ mod refreshes;
 mod stamps;
 mod systems;
 mod watching;
+mod windows;
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 

@@ -67,7 +67,11 @@ impl Kernel {
             {
                 Err(Errno::ESTALE)
             }
-            Call::OpenDir | Call::StatDir => Ok(Reply::Dir(self.path_leads_to)),
+            Call::OpenDir => {
+                self.process_mut(pid_index).pins = rules.pins_directories;
+                Ok(Reply::Dir(self.path_leads_to))
+            }
+            Call::StatDir => Ok(Reply::Dir(self.path_leads_to)),
             Call::SyncDir => Ok(self.sync_names()),
             Call::FileSystem => {
                 let system = self.process(pid_index).system;
@@ -79,10 +83,24 @@ impl Kernel {
             Call::Create(name) => self.create(rules, pid_index, name),
             Call::CreateUnnamed => self.create_unnamed(rules, pid_index),
             Call::Link(fd, name) => self.link(rules, pid_index, *fd, name),
+            Call::Rename(from, to) if rules.share_modes.is_some() => {
+                self.rename_at(rules, pid_index, from, to)
+            }
+            Call::Unlink(name) if rules.share_modes.is_some() => {
+                self.delete_at(rules, pid_index, name)
+            }
             Call::Rename(from, to) => self.rename(from, to),
             Call::RenameNoreplace(from, to) => self.rename_noreplace(rules, from, to),
             Call::Unlink(name) => self.unlink(name),
-            Call::Remove(fd, aside) => self.remove(pid_index, *fd, aside),
+            Call::OpenShared(name, sharing) => self.open_shared(rules, pid_index, name, *sharing),
+            Call::CreateShared(name, sharing) => {
+                self.create_shared(rules, pid_index, name, *sharing)
+            }
+            Call::RenameOpen(fd, name, existing) => {
+                self.rename_open(rules, pid_index, *fd, name, *existing)
+            }
+            Call::DeleteOpen(fd) => self.delete_open(rules, pid_index, *fd),
+            Call::IsSameFile(one, other) => self.is_same_file(pid_index, [*one, *other]),
             Call::Stat(fd) => self.stat_open(rules, pid_index, *fd),
             Call::Read(fd) => self.read(rules, pid_index, *fd),
             Call::Write(fd, offset, bytes) => self.write(rules, pid_index, *fd, *offset, bytes),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use nix::errno::Errno;
 
 use super::super::call::{Fd, Name, Reply};
-use super::{FlockScope, Ino, Kernel, Rules, fill_slot, free_slot};
+use super::{FlockScope, Ino, Kernel, Rules, Sharing, fill_slot, free_slot};
 use crate::sys::{FileKind, Flock, FlockOutcome, Prefix, READ_LEN};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -19,6 +19,7 @@ pub(super) struct Description {
     pub(super) ino: Ino,
     pub(super) writable: bool,
     pub(super) lock: Option<Lock>,
+    pub(super) sharing: Sharing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -49,6 +50,7 @@ impl Kernel {
             ino,
             writable,
             lock: None,
+            sharing: Sharing::NONE,
         };
         let id = DescriptionId {
             opener: pid_index,
@@ -74,7 +76,7 @@ impl Kernel {
         description.expect("a description lives while a descriptor refers to it")
     }
 
-    fn description_mut(&mut self, id: DescriptionId) -> &mut Description {
+    pub(super) fn description_mut(&mut self, id: DescriptionId) -> &mut Description {
         let descriptions = &mut self.process_mut(id.opener).descriptions;
         let description = descriptions.get_mut(id.slot).and_then(Option::as_mut);
         description.expect("a description lives while a descriptor refers to it")
@@ -105,6 +107,8 @@ impl Kernel {
         free_slot(&mut self.process_mut(pid_index).descriptors, fd);
         if self.used_descriptions().all(|other| other != id) {
             free_slot(&mut self.process_mut(id.opener).descriptions, id.slot);
+            self.finish_deletion(description.ino, id);
+            self.note_close(pid_index, &description);
             self.free_inode(description.ino);
         }
         Ok(Reply::Done)
@@ -119,7 +123,10 @@ impl Kernel {
         };
         let copies = self.used_descriptions().filter(|other| *other == id);
         let is_last = copies.count() == 1;
-        let notifies = is_last && description.writable && self.is_watched(description.ino);
+        let notifies = is_last
+            && description.writable
+            && !description.sharing.is_windows()
+            && self.is_watched(description.ino);
         if notifies {
             self.notify_watches(description.ino);
             self.description_mut(id).writable = false;

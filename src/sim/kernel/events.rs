@@ -16,6 +16,7 @@ pub(in crate::sim) struct EventBudget {
     pub(in crate::sim) clock_steps: usize,
     pub(in crate::sim) suspensions: usize,
     pub(in crate::sim) faults: usize,
+    pub(in crate::sim) violations: usize,
     pub(in crate::sim) lost_answers: usize,
     pub(in crate::sim) power_losses: usize,
     pub(in crate::sim) switches: usize,
@@ -36,7 +37,12 @@ pub(super) struct Pause {
 impl EventBudget {
     /// How many of them explain a file that no process needs any more.
     pub(in crate::sim) fn that_leave_files(&self) -> usize {
-        self.crashes + self.faults + self.lost_answers + self.power_losses + self.server_reboots
+        self.crashes
+            + self.faults
+            + self.violations
+            + self.lost_answers
+            + self.power_losses
+            + self.server_reboots
     }
 }
 
@@ -120,7 +126,8 @@ impl Kernel {
             }
         }
         // While a process holds the lock, a switch is its own matter: its next check reports it.
-        if self.budget.switches > 0 && self.holders() == 0 {
+        let is_pinned = self.processes.iter().any(|process| process.pins);
+        if self.budget.switches > 0 && self.holders() == 0 && !is_pinned {
             events.push(WorldEvent::SwitchDirectory);
         }
         if self.budget.server_reboots > 0 && !kernels.is_empty() {

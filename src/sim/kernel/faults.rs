@@ -9,7 +9,7 @@ use std::fmt;
 use nix::errno::Errno;
 
 use super::super::call::{Call, Reply};
-use super::{Kernel, Rules};
+use super::{Kernel, Rules, SHARING_VIOLATION, Sharing};
 use crate::sys::FlockOutcome;
 
 /// How a call fails.
@@ -20,6 +20,8 @@ pub(in crate::sim) enum Fault {
     /// The server has done the call, and its answer was lost: the client gives up, or repeats the
     /// call and receives the error of the repetition.
     AnswerLost(Errno),
+    /// A scanner has the file open for a moment, and does not share what the call would do.
+    Violation,
 }
 
 impl fmt::Display for Fault {
@@ -27,6 +29,7 @@ impl fmt::Display for Fault {
         match self {
             Fault::Refused(errno) => write!(f, "fails: {errno:?}"),
             Fault::AnswerLost(errno) => write!(f, "is done, but reports {errno:?}"),
+            Fault::Violation => f.write_str("fails: a scanner has the file open"),
         }
     }
 }
@@ -42,6 +45,9 @@ impl Kernel {
         let mut faults = Vec::new();
         if self.process(pid_index).is_midway {
             return faults;
+        }
+        if self.budget.violations > 0 && needs_sharing(call) {
+            faults.push(Fault::Violation);
         }
         let system = self.process(pid_index).system;
         let is_remote = !system.file_system(rules).is_local();
@@ -70,6 +76,10 @@ impl Kernel {
         match fault {
             Fault::Refused(errno) => self.refuse(rules, pid_index, call, errno),
             Fault::AnswerLost(errno) => self.lose_answer(rules, pid_index, call, errno),
+            Fault::Violation => {
+                self.budget.violations -= 1;
+                Reply::failed(SHARING_VIOLATION)
+            }
         }
     }
 
@@ -104,16 +114,18 @@ impl Kernel {
 /// ([`World::refusing_links`](crate::sim::World::refusing_links)).
 fn local_faults(call: &Call) -> &'static [Errno] {
     match call {
-        Call::OpenDir | Call::Open(..) => &[Errno::EIO, Errno::EMFILE],
-        Call::Create(_) | Call::CreateUnnamed => &[Errno::EIO, Errno::ENOSPC, Errno::EMFILE],
+        Call::OpenDir | Call::Open(..) | Call::OpenShared(..) => &[Errno::EIO, Errno::EMFILE],
+        Call::Create(_) | Call::CreateUnnamed | Call::CreateShared(..) => {
+            &[Errno::EIO, Errno::ENOSPC, Errno::EMFILE]
+        }
         Call::StatDir
         | Call::FileSystem
         | Call::List(_)
         | Call::StatAt(_)
         | Call::Unlink(_)
-        | Call::Remove(..) => &[Errno::EIO],
+        | Call::DeleteOpen(_) => &[Errno::EIO],
         Call::SyncDir | Call::Stat(_) | Call::Read(_) | Call::Truncate(_) => &[Errno::EIO],
-        Call::Link(..) | Call::Rename(..) | Call::RenameNoreplace(..) => {
+        Call::Link(..) | Call::Rename(..) | Call::RenameNoreplace(..) | Call::RenameOpen(..) => {
             &[Errno::EIO, Errno::ENOSPC]
         }
         Call::Write(..) | Call::Sync(..) => &[Errno::EIO, Errno::ENOSPC],
@@ -121,6 +133,15 @@ fn local_faults(call: &Call) -> &'static [Errno] {
         // The former opens files of procfs, the latter an inotify instance.
         Call::Process(_) | Call::Watch(..) => &[Errno::EMFILE],
         _ => &[],
+    }
+}
+
+/// Whether a scanner that has the file open can be in the way of the call.
+fn needs_sharing(call: &Call) -> bool {
+    match call {
+        Call::OpenShared(_, sharing) => *sharing != Sharing::LOOK && *sharing != Sharing::SCAN,
+        Call::RenameOpen(..) | Call::DeleteOpen(_) => true,
+        _ => false,
     }
 }
 

@@ -9,6 +9,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::super::call::{DirId, Fd, Name, Reply, SECOND_DIR};
+use super::share_modes::{DELETE_PENDING, Deletion};
 use super::{Description, FIRST_INO, Kernel, Process, Rules};
 use crate::sys::hooks::Safeguard;
 use crate::sys::{Access, FileId, FileKind, Stat, nanos};
@@ -32,6 +33,8 @@ pub(super) struct Inode {
     pub(super) content: Arc<[u8]>,
     /// The process that created the file. `None` for a file that was there from the beginning.
     pub(super) creator: Option<usize>,
+    /// Whether the file is deleted, and has its name until a handle is closed.
+    pub(super) deletion: Option<Deletion>,
 }
 
 impl Kernel {
@@ -84,8 +87,17 @@ impl Kernel {
             born_ns: now_ns,
             content: Arc::new([]),
             creator: Some(pid_index),
+            deletion: None,
         };
         self.inodes.insert(ino, inode);
+        ino
+    }
+
+    /// Makes a file with a name, in place of any other file.
+    pub(super) fn make_named(&mut self, rules: &Rules, pid_index: usize, name: &Name) -> Ino {
+        let ino = self.make_inode(rules, pid_index);
+        self.inode_mut(ino).links = 1;
+        self.names.insert(name.clone(), ino);
         ino
     }
 
@@ -108,7 +120,7 @@ impl Kernel {
         let (_, Description { ino, .. }) = self.description(pid_index, fd)?;
         let stat = self.stat(rules, pid_index, ino);
         Ok(Reply::Stat(Stat {
-            born_ns: Some(self.inode(ino).born_ns),
+            born_ns: (!self.hides_births).then(|| self.inode(ino).born_ns),
             links: if rules.coarse { 1 } else { stat.links },
             ..stat
         }))
@@ -121,6 +133,9 @@ impl Kernel {
         name: &Name,
     ) -> Result<Reply, Errno> {
         let ino = self.find(name)?;
+        if self.inode(ino).deletion.is_some() {
+            return Err(DELETE_PENDING);
+        }
         Ok(Reply::Stat(self.stat(rules, pid_index, ino)))
     }
 
@@ -182,9 +197,7 @@ impl Kernel {
         if existing.is_some_and(is_seen) {
             return Err(Errno::EEXIST);
         }
-        let ino = self.make_inode(rules, pid_index);
-        self.inode_mut(ino).links = 1;
-        self.names.insert(name.clone(), ino);
+        let ino = self.make_named(rules, pid_index, name);
         if let Some(replaced) = existing {
             self.drop_link(replaced);
         }
@@ -265,21 +278,6 @@ impl Kernel {
         self.names.remove(name);
         self.drop_link(ino);
         Ok(Reply::Done)
-    }
-
-    /// Both steps at once: no simulated process dies between the rename to the temporary name and the
-    /// deletion.
-    pub(super) fn remove(
-        &mut self,
-        pid_index: usize,
-        fd: Fd,
-        aside: &Name,
-    ) -> Result<Reply, Errno> {
-        let (_, Description { ino, .. }) = self.description(pid_index, fd)?;
-        let is_its_name = |(name, at): (&Name, &Ino)| (*at == ino).then(|| name.clone());
-        let name = self.names.iter().find_map(is_its_name);
-        self.rename(&name.ok_or(Errno::ENOENT)?, aside)?;
-        self.unlink(aside)
     }
 
     fn drop_link(&mut self, ino: Ino) {

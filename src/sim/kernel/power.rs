@@ -89,6 +89,7 @@ impl Kernel {
         for (ino, inode) in &mut self.inodes {
             let names = self.names.values().filter(|at| *at == ino);
             inode.links = names.count() as u64;
+            inode.deletion = None;
         }
         self.inodes.retain(|_, inode| inode.links > 0);
         self.budget.power_losses -= 1;

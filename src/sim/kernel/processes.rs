@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::visibility::is_temporary;
 use super::{Description, DescriptionId, Kernel, NS_PER_TICK, Rules, START_NS, UPTIME_NS, Watch};
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
@@ -60,6 +61,8 @@ pub(super) struct Process {
     pub(super) deadline_ns: Option<u64>,
     /// Whether it reports that it holds the lock.
     pub(super) holds: bool,
+    /// Whether a directory that it has open cannot be replaced.
+    pub(super) pins: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -189,6 +192,7 @@ impl Process {
             is_midway: false,
             deadline_ns: None,
             holds: false,
+            pins: false,
         }
     }
 
@@ -331,7 +335,7 @@ impl Kernel {
             ..Process::new(pid, system, start_ticks)
         };
         let reported = (0..open).filter(|fd| self.report_close(pid_index, *fd));
-        if reported.count() == 0 {
+        if reported.count() == 0 && !self.death_shows_first {
             self.close_all(pid_index);
         }
     }
@@ -343,7 +347,9 @@ impl Kernel {
         let mut open = open.map(|id| self.description_of(*id));
         // In the middle of a conversion the process has dropped one lock and not obtained the
         // other.
-        process.is_midway || open.any(|found| found.lock.is_some() && !found.writable)
+        process.is_midway
+            || open.any(|found| found.lock.is_some() && !found.writable)
+            || self.death_shows_first
     }
 
     /// Removes a dying process, in one step or two: its descriptors are closed and its locks
@@ -361,6 +367,7 @@ impl Kernel {
         let process = self.process_mut(pid_index);
         process.run += 1;
         process.draws = 0;
+        process.pins = false;
     }
 
     /// What a process sees under `pid`. Processes of other pid namespaces are invisible.
@@ -376,11 +383,19 @@ impl Kernel {
             process.pid == pid && there.kernel == kernel && there.pid_namespace == pid_namespace
         });
         match process {
-            Some(process) if process.life != Life::Dead => Liveness::Alive {
+            Some(process) if self.is_visible(process) => Liveness::Alive {
                 start_ticks: process.start_ticks,
                 started_ns: self.now(pid_index).booted_ns() + process.start_ticks * NS_PER_TICK,
             },
             _ => Liveness::Dead,
+        }
+    }
+
+    fn is_visible(&self, process: &Process) -> bool {
+        match process.life {
+            Life::Alive => true,
+            Life::Dying => !self.death_shows_first,
+            Life::Dead => false,
         }
     }
 
@@ -401,7 +416,9 @@ impl Kernel {
     pub(super) fn reset_draws(&mut self, rules: &Rules, pid_index: usize) {
         let mut files = self.inodes.range(self.inos_of_run(pid_index));
         let is_written = files.any(|(_, inode)| !inode.content.is_empty());
-        if rules.coarse && !is_written && self.names.len() <= 1 {
+        // Where files are made and removed under temporary names, one of them may be all that is left.
+        let is_name_left = rules.share_modes.is_some() && self.names.keys().any(is_temporary);
+        if rules.coarse && !is_written && !is_name_left && self.names.len() <= 1 {
             self.process_mut(pid_index).draws = 0;
         }
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use nix::errno::Errno;
 
+use super::DeletionKind;
 use crate::judge::FileSystem;
 use crate::protocol::{READ_BACK_DELAY, SETTLE};
 use crate::sys::hooks::Safeguard;
@@ -25,8 +26,10 @@ pub(in crate::sim) struct Rules {
     /// Whether a flock is a mandatory lock of the server, as on SMB: contention is EACCES, a lock cannot
     /// be converted, and it keeps other descriptors from reading and writing.
     pub(in crate::sim) mandatory_flock: bool,
-    /// Whether an open file is removed by its handle, as on Windows.
-    pub(in crate::sim) removes_by_handle: bool,
+    /// Whether handles have share modes, as on Windows, and which deletion there is.
+    pub(in crate::sim) share_modes: Option<DeletionKind>,
+    /// Whether a directory that a process has open cannot be replaced.
+    pub(in crate::sim) pins_directories: bool,
     /// Whether two kernels can both create one name, the last of them with success.
     pub(in crate::sim) exclusive_create_lies: bool,
     /// Whether an open file becomes unusable when its last name is removed.
@@ -74,7 +77,8 @@ impl Rules {
             links: Ok(()),
             flock: FlockScope::Everywhere,
             mandatory_flock: false,
-            removes_by_handle: false,
+            share_modes: None,
+            pins_directories: false,
             exclusive_create_lies: false,
             forgets_removed_files: false,
             numbers_by_name: false,
@@ -92,6 +96,11 @@ impl Rules {
 
     pub(in crate::sim) fn lacks(&self, safeguard: Safeguard) -> bool {
         self.disabled.contains(&safeguard)
+    }
+
+    /// Which deletion there is where handles have share modes.
+    pub(super) fn deletion(&self) -> DeletionKind {
+        self.share_modes.unwrap_or(DeletionKind::Posix)
     }
 
     /// How long a sleep takes.

@@ -1,8 +1,8 @@
 //! Which calls no other process can observe. The search executes these at once, because it makes no
 //! difference when they happen.
 
-use super::super::call::{Call, Fd};
-use super::{Description, Ino, Kernel, Rules};
+use super::super::call::{Call, Fd, Name};
+use super::{Description, Ino, Kernel, Rules, Sharing};
 use crate::sys::Liveness;
 
 impl Kernel {
@@ -22,8 +22,9 @@ impl Kernel {
     ///
     /// In a coarse world, these are private as well:
     ///
-    /// - Creating and closing files, because inode numbers are not given out again. (But not
-    ///   closing a file that is locked or watched.)
+    /// - Creating files without a name or under a temporary one, and closing files, because inode
+    ///   numbers are not given out again. (But not closing a file that is locked, watched, deleted, or
+    ///   not shared.)
     /// - Reading the clock, which stands still while any process can run.
     /// - fstat of an open file: the facts that change are not reported.
     pub(in crate::sim) fn is_private(&self, rules: &Rules, pid_index: usize, call: &Call) -> bool {
@@ -41,6 +42,7 @@ impl Kernel {
             | Call::Unwatch(_)
             | Call::Entered
             | Call::BeginLoop
+            | Call::IsSameFile(..)
             | Call::BeginRound(..) => true,
             Call::SyncDir | Call::Sync(..) => !self.may_lose_power(),
             Call::Process(pid) => {
@@ -55,6 +57,9 @@ impl Kernel {
             Call::Stat(fd) => rules.coarse && !rules.named_writes || self.is_hidden(pid_index, *fd),
             Call::Close(fd) => rules.coarse && self.is_idle(pid_index, *fd),
             Call::CreateUnnamed => rules.coarse && self.clocks_are_steady(),
+            Call::CreateShared(name, _) => {
+                rules.coarse && self.clocks_are_steady() && is_temporary(name)
+            }
             Call::Now => rules.coarse && self.clocks_change_in_sleep_alone(),
             _ => false,
         }
@@ -79,18 +84,30 @@ impl Kernel {
     /// Whether closing the descriptor changes nothing but which inode numbers are free.
     fn is_idle(&self, pid_index: usize, fd: Fd) -> bool {
         let found = self.description(pid_index, fd);
-        found.is_ok_and(|(_, found)| found.lock.is_none() && !self.is_watched(found.ino))
+        found.is_ok_and(|(_, found)| {
+            found.lock.is_none()
+                && found.sharing.refuses_none()
+                && self.inode(found.ino).deletion.is_none()
+                && !self.is_watched(found.ino)
+        })
     }
 
     /// Whether the file has no name, a single descriptor refers to it, and no process watches it:
-    /// no other process can reach it until it is linked.
+    /// no other process can reach it until it is linked. Where files are made with a temporary name, a
+    /// process that finds the name skips the file, since it is young and its maker has it open.
     fn is_hidden(&self, pid_index: usize, fd: Fd) -> bool {
-        let Ok((_, Description { ino, .. })) = self.description(pid_index, fd) else {
+        let Ok((_, Description { ino, sharing, .. })) = self.description(pid_index, fd) else {
             return false;
         };
-        self.inode(ino).links == 0
+        (self.inode(ino).links == 0 || sharing == Sharing::HOLD && self.is_private_file(ino))
             && self.references(|other| other.ino == ino) == 1
             && !self.is_watched(ino)
+    }
+
+    /// Whether the file has a temporary name alone.
+    fn is_private_file(&self, ino: Ino) -> bool {
+        let mut names = self.names.iter().filter(|(_, at)| **at == ino);
+        names.all(|(name, _)| is_temporary(name))
     }
 
     pub(super) fn is_watched(&self, ino: Ino) -> bool {
@@ -100,4 +117,9 @@ impl Kernel {
             watches.any(|watch| watch.ino == Some(ino))
         })
     }
+}
+
+/// Whether the name is one that a publisher or a breaker has drawn.
+pub(super) fn is_temporary(name: &Name) -> bool {
+    name.to_str().is_some_and(|name| name.contains(".rvlf-"))
 }
