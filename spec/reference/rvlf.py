@@ -172,7 +172,7 @@ def host_relation(recorded):
 
 def process_fields(pid):
     """State, threads, start ticks: fields 3, 20, 22, counted from the end of the name."""
-    fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    fields = read(f"/proc/{pid}/task/{pid}/stat").rpartition(b")")[2].split()
     return fields[0], int(fields[17]), int(fields[19])
 
 def has_own_proc():
@@ -314,7 +314,7 @@ class Lock:
     """A held lock: flock lasts as long as the descriptor, and LOCK_UN is never called."""
     def __init__(self, path, fd):
         may_stamp = flock(fd, fcntl.LOCK_EX) == "free" and len(OWN_HOSTNAME) < STAMP_AT
-        stamp = {"inode_key": own_keys(fd)[0], "start_ticks": process_fields("self")[2]}
+        stamp = {"inode_key": own_keys(fd)[0], "start_ticks": process_fields(os.readlink("/proc/self"))[2]}
         self.path, self.fd = path, fd
         self.record = {"pid": os.getpid(), "hostname_hex": OWN_HOSTNAME[:63].hex(),
                        "timestamp_ns": str(time.time_ns()), "writer_id": str(uuid.uuid4()),

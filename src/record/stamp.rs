@@ -31,7 +31,7 @@ pub struct KernelStamp {
     /// system, by [`KernelStamp::inode_key`] elsewhere.
     pub inode_key: u64,
     /// The start time of the writer's process, in clock ticks since boot: field 22 of
-    /// `/proc/self/stat`, proc_pid_stat(5).
+    /// `/proc/PID/task/PID/stat`, proc_pid_stat(5).
     pub start_ticks: u64,
 }
 

@@ -9,9 +9,10 @@ use nix::errno::Errno;
 use nix::fcntl::{AtFlags, OFlag};
 #[cfg(target_vendor = "apple")]
 use nix::fcntl::{FcntlArg, FdFlag};
-use nix::sys::stat::{FileStat, SFlag, fstat, fstatat};
+use nix::sys::stat::SFlag;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
+use super::wide::{FileStat, fstat, fstatat};
 use super::{FileId, FileKind, Stat};
 
 /// The error number of a system call; 0 for an error that has none.

@@ -6,9 +6,10 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use nix::errno::Errno;
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::SFlag;
 
 use super::platform::{is_marked, mark};
+use super::wide::fstat;
 
 /// The highest number of a standard stream.
 const LAST_STANDARD_STREAM: i32 = 2;

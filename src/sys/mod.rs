@@ -45,6 +45,8 @@ mod poll;
 #[cfg(feature = "table")]
 mod table_sys;
 pub(crate) mod thread;
+#[cfg(all(unix, not(rvlf_unsupported)))]
+mod wide;
 #[cfg(all(windows, not(rvlf_unsupported)))]
 pub(crate) mod windows;
 

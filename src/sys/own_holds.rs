@@ -122,7 +122,7 @@ mod tests {
 
     fn id(number: usize) -> WriterId {
         let mut bytes = [0; 16];
-        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        bytes[..8].copy_from_slice(&(number as u64).to_le_bytes());
         WriterId::from_bytes(bytes)
     }
 

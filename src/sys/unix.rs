@@ -8,12 +8,12 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::dir::Dir;
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat, renameat};
-use nix::sys::stat::{Mode, fstatat};
+use nix::sys::stat::Mode;
 use nix::time::{ClockId, clock_gettime};
 use nix::unistd::{UnlinkatFlags, gethostname, unlinkat};
 use rand::TryRng;
@@ -24,6 +24,7 @@ use super::cancel::CancelToken;
 use super::descriptor::Descriptor;
 use super::flock::flock;
 use super::latch::wait_any;
+use super::wide::fstatat;
 use super::{
     Access, FileId, Flock, FlockOutcome, Identity, Liveness, LockingProcess, Now, OwnHolds, Prefix,
     Stat, SyncMode, Sys, WakeReason, nanos, platform,
@@ -283,7 +284,12 @@ impl Sys for Host {
 
     fn now(&self) -> Now {
         Now {
-            realtime_ns: nanos(clock(ClockId::CLOCK_REALTIME)),
+            // Of std, whose seconds have 64 bits also on 32-bit systems.
+            realtime_ns: nanos(
+                SystemTime::now()
+                    .duration_since(UNIX_EPOCH)
+                    .unwrap_or_default(),
+            ),
             since_boot: clock(platform::CLOCK_SINCE_BOOT),
         }
     }

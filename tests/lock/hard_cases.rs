@@ -15,7 +15,7 @@ use std::time::{Duration, SystemTime};
 
 use nix::errno::Errno;
 use nix::mount::{MsFlags, mount};
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit, rlim_t, setrlimit};
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{Gid, Uid, mkfifo, setgroups, setresgid, setresuid};
@@ -1133,7 +1133,8 @@ fn no_descriptors() {
     let first_free = File::open("/dev/null").map(|file| file.as_raw_fd());
     let first_free =
         u64::try_from(first_free.expect("the file opens")).expect("descriptors are positive");
-    let limit = first_free + support::number("SPARE");
+    let limit = rlim_t::try_from(first_free + support::number("SPARE"));
+    let limit = limit.expect("a small number");
     setrlimit(Resource::RLIMIT_NOFILE, limit, hard).expect("a lower limit is allowed");
     let free = WriterLock::try_acquire(&data).map(drop);
     let stale = WriterLock::try_acquire(&left).map(drop);

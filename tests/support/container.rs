@@ -65,8 +65,9 @@ fn make_time_namespace(uptime_s: u64) -> std::io::Result<()> {
     let offset = offset.and_then(|rest| rest.split_whitespace().next());
     let offset = offset.and_then(|seconds| seconds.parse::<i64>().ok());
     let offset = offset.expect("every time namespace has this offset");
-    let now = clock_gettime(ClockId::CLOCK_BOOTTIME)?.tv_sec();
-    let wanted = i64::try_from(uptime_s).expect("an uptime below 292 billion years");
+    let now = Duration::from(clock_gettime(ClockId::CLOCK_BOOTTIME)?).as_secs();
+    let shift = i64::try_from(uptime_s).ok().zip(i64::try_from(now).ok());
+    let (wanted, now) = shift.expect("an uptime below 292 billion years");
     let offsets = format!("boottime {} 0", offset + wanted - now);
     fs::write("/proc/self/timens_offsets", offsets)
 }

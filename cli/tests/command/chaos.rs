@@ -88,14 +88,16 @@ fn writer() -> Command {
 }
 
 /// The byte of the file `witness` that stands for the hold of this process.
-fn byte_of_hold() -> i64 {
+fn byte_of_hold() -> libc::off_t {
+    // As many digits as fit: 32-bit systems count 2^31 bytes.
+    const DIGITS: usize = if size_of::<libc::off_t>() == 8 { 12 } else { 7 };
     let hold = env::var("RVLF_WRITER_ID").or_else(|_| env::var(HOLD));
     let hold = hold.expect("every writer has one").replace('-', "");
-    let digits = hold.get(..12).expect("a long hexadecimal number");
-    i64::from_str_radix(digits, 16).expect("a hexadecimal number") + 1
+    let digits = hold.get(..DIGITS).expect("a long hexadecimal number");
+    libc::off_t::from_str_radix(digits, 16).expect("a hexadecimal number") + 1
 }
 
-fn range(kind: libc::c_int, start: i64, len: i64) -> libc::flock {
+fn range(kind: libc::c_int, start: libc::off_t, len: libc::off_t) -> libc::flock {
     libc::flock {
         l_type: kind as libc::c_short,
         l_whence: libc::SEEK_SET as libc::c_short,
@@ -105,8 +107,8 @@ fn range(kind: libc::c_int, start: i64, len: i64) -> libc::flock {
     }
 }
 
-fn report_other_writers(own: i64) {
-    const TO_THE_END: i64 = 0;
+fn report_other_writers(own: libc::off_t) {
+    const TO_THE_END: libc::off_t = 0;
     for (start, len) in [(0, own), (own + 1, TO_THE_END)] {
         let mut other = range(libc::F_WRLCK, start, len);
         fcntl(std::io::stdin(), FcntlArg::F_GETLK(&mut other)).expect("the file is open");

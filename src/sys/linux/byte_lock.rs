@@ -4,23 +4,22 @@
 use std::fs::File;
 use std::io;
 
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc::{self, flock, off_t};
+use nix::libc;
 
 use super::super::calls::retry;
+use super::super::wide::ofd::{self, flock, off_t};
 
 /// Takes a shared lock of the byte, which lasts until every copy of the descriptor is closed. It needs
 /// a directory that is open for reading.
 pub(in crate::sys) fn lock_byte(dir: &File, offset: u64) -> io::Result<()> {
     let lock = one_byte(offset, libc::F_RDLCK)?;
-    retry(|| fcntl(dir, FcntlArg::F_OFD_SETLK(&lock)))?;
-    Ok(())
+    retry(|| ofd::set_lock(dir, &lock))
 }
 
 /// Whether another open file description has a lock of the byte.
 pub(in crate::sys) fn is_byte_locked(dir: &File, offset: u64) -> io::Result<bool> {
     let mut lock = one_byte(offset, libc::F_WRLCK)?;
-    retry(|| fcntl(dir, FcntlArg::F_OFD_GETLK(&mut lock)))?;
+    retry(|| ofd::get_lock(dir, &mut lock))?;
     Ok(i32::from(lock.l_type) != libc::F_UNLCK)
 }
 

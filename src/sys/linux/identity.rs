@@ -16,7 +16,7 @@ use crate::sys::Identity;
 /// `None` where a page cannot be wiped by a fork: before Linux 4.14.
 static PAGE: OnceLock<Option<Page>> = OnceLock::new();
 
-/// Whether this process is `process`, and no forked child of it. Reads nothing: async-signal-safe.
+/// Whether this process is `process`, and no forked child of it. Async-signal-safe.
 pub(in crate::sys) fn is_this_process(process: Identity) -> bool {
     match PAGE.get().and_then(Option::as_ref) {
         Some(page) => page.get() == Some(process),
@@ -26,7 +26,8 @@ pub(in crate::sys) fn is_this_process(process: Identity) -> bool {
 
 /// This process's identity, read once in each process: the page that remembers it is wiped in a
 /// forked child, also by clone(2) called directly, and also where the child has its parent's pid in
-/// a new pid namespace. madvise(2), MADV_WIPEONFORK
+/// a new pid namespace. madvise(2), MADV_WIPEONFORK. qemu-user before version 8 reports success and does
+/// not wipe: there the pid shows a forked child.
 pub(in crate::sys) fn identity() -> io::Result<Identity> {
     if PAGE.get().is_none() {
         // `set`, not `get_or_init`: a child that is forked while another thread runs an initialiser
@@ -52,8 +53,9 @@ pub(in crate::sys) fn identity() -> io::Result<Identity> {
     ))
 }
 
-/// Three numbers in memory that reads as zeros in a forked child.
-struct Page(NonNull<[AtomicU64; 3]>);
+/// Two numbers in memory that reads as zeros in a forked child: generation and pid, in one word so that
+/// no thread sees the one without the other, and start ticks.
+struct Page(NonNull<[AtomicU64; 2]>);
 
 // SAFETY: the pointer is to atomics in a mapping that is never unmapped.
 unsafe impl Send for Page {}
@@ -71,45 +73,64 @@ impl Page {
         Ok(Page(page.cast()))
     }
 
-    fn cells(&self) -> &[AtomicU64; 3] {
-        // SAFETY: the mapping is page-aligned, longer than three atomics, zero-initialised (a valid
+    fn cells(&self) -> &[AtomicU64; 2] {
+        // SAFETY: the mapping is page-aligned, longer than two atomics, zero-initialised (a valid
         // value for them), never unmapped, and only ever accessed through these atomics.
         unsafe { self.0.as_ref() }
     }
 
     fn get(&self) -> Option<Identity> {
-        let [pid, start_ticks, generation] = self.cells();
-        let pid = u32::try_from(pid.load(Ordering::Acquire))
-            .ok()
-            .and_then(Pid::new)?;
-        Some(Identity {
+        let [key, start_ticks] = self.cells();
+        let key = key.load(Ordering::Acquire);
+        let pid = Pid::new(key as u32)?;
+        (pid.get() == std::process::id()).then(|| Identity {
             pid,
             start_ticks: start_ticks.load(Ordering::Relaxed),
-            generation: generation.load(Ordering::Relaxed),
+            generation: key >> 32,
         })
     }
 
-    /// Stores the pid last: a thread that sees it sees the others.
-    fn set(&self, own_pid: Pid, own_start_ticks: u64) -> Identity {
+    /// Stores the pid last: a thread that sees it sees the start ticks.
+    fn set(&self, pid: Pid, own_start_ticks: u64) -> Identity {
         // Not in the page, so not wiped: a child counts on from its parent's last number.
         static LAST: AtomicU64 = AtomicU64::new(0);
-        let [pid, start_ticks, generation] = self.cells();
-        let next = LAST.fetch_add(1, Ordering::Relaxed) + 1;
-        // Another thread of this process may have been first: one process has one generation.
-        let known = generation.compare_exchange(0, next, Ordering::Relaxed, Ordering::Relaxed);
+        let [key, start_ticks] = self.cells();
+        let before = key.load(Ordering::Acquire);
         start_ticks.store(own_start_ticks, Ordering::Relaxed);
-        pid.store(own_pid.get().into(), Ordering::Release);
-        Identity {
-            pid: own_pid,
-            start_ticks: own_start_ticks,
-            generation: known.map_or_else(|earlier| earlier, |_| next),
+        let generation = LAST.fetch_add(1, Ordering::Relaxed) + 1;
+        // Zero, or the parent's if the page was not wiped. Otherwise, and if the exchange fails, another
+        // thread of this process was first: one process has one generation.
+        if before as u32 != pid.get() {
+            let own = generation << 32 | u64::from(pid.get());
+            let _ = key.compare_exchange(before, own, Ordering::Release, Ordering::Relaxed);
         }
+        self.get().unwrap_or(Identity {
+            pid,
+            start_ticks: own_start_ticks,
+            generation,
+        })
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    // qemu-user 7 reports that it will wipe the page and does not: a forked child released its
+    // parent's lock.
+    #[test]
+    fn a_page_that_was_not_wiped_is_the_parents() {
+        let page = Page::new().expect("there is memory");
+        let own = Pid::new(std::process::id()).expect("a pid");
+        let parent = Pid::new(own.get() + 1).expect("a pid");
+        let [key, _] = page.cells();
+        key.store(7 << 32 | u64::from(parent.get()), Ordering::Relaxed);
+        assert_eq!(page.get(), None, "another process's");
+        let identity = page.set(own, 4242);
+        assert_eq!((identity.pid, identity.start_ticks), (own, 4242));
+        assert_eq!(page.get(), Some(identity), "remembered");
+        assert_eq!(page.set(own, 4242), identity, "and given no second time");
+    }
 
     // A forked child that took its parent's identity would release its parent's lock.
     #[test]

@@ -21,11 +21,12 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use nix::errno::Errno;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::Mode;
-use nix::sys::statfs::{self, FsType, fstatfs};
+use nix::sys::statfs::{self, FsType};
 use nix::time::ClockId;
 use nix::unistd::linkat;
 
 use super::calls::{errno, retry};
+use super::wide::fstatfs_type;
 use crate::judge::FileSystem;
 
 #[cfg(feature = "table")]
@@ -59,7 +60,7 @@ const PLAIN: [FsType; 8] = [
 ];
 
 pub(super) fn file_system(dir: &File) -> io::Result<FileSystem> {
-    let found = retry(|| fstatfs(dir))?.filesystem_type();
+    let found = retry(|| fstatfs_type(dir))?;
     Ok(match found {
         _ if PLAIN.contains(&found) => FileSystem::Local { plain: true },
         statfs::OVERLAYFS_SUPER_MAGIC => FileSystem::Local { plain: false },

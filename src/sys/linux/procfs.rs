@@ -1,5 +1,6 @@
 //! Facts from procfs: the boot, and what a process is.
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
@@ -12,11 +13,13 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::sys::signal::kill;
 #[cfg(feature = "table")]
-use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
+use nix::sys::statfs::PROC_SUPER_MAGIC;
 
 #[cfg(feature = "table")]
 use super::is_mount_point;
 use crate::record::{Pid, WriterId};
+#[cfg(feature = "table")]
+use crate::sys::wide::fstatfs_type;
 use crate::sys::{Liveness, Now, nanos};
 
 const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
@@ -51,7 +54,7 @@ pub(in crate::sys) fn kernel_boot_id() -> Option<[u8; 16]> {
     let path = Path::new(BOOT_ID_FILE);
     let dir = File::open(path.parent()?).ok()?;
     let mut file = File::open(path).ok()?;
-    let is_in_procfs = fstatfs(&file).ok()?.filesystem_type() == PROC_SUPER_MAGIC;
+    let is_in_procfs = fstatfs_type(&file).ok()? == PROC_SUPER_MAGIC;
     if !is_in_procfs || is_mount_point(&dir, path.file_name()?).ok()? {
         return None;
     }
@@ -62,9 +65,19 @@ pub(in crate::sys) fn kernel_boot_id() -> Option<[u8; 16]> {
 
 /// When this process started, in clock ticks since boot; 0 where there is no procfs.
 pub(super) fn own_start_ticks() -> io::Result<u64> {
-    let stat = in_procfs(std::fs::read("/proc/self/stat"))?;
+    // Its pid in the namespace of this procfs, which may be another one than the process's.
+    let Some(pid) = in_procfs(std::fs::read_link("/proc/self"))? else {
+        return Ok(0);
+    };
+    let stat = in_procfs(std::fs::read(stat_path(pid.display())))?;
     let stat = stat.and_then(|stat| parse_stat(&stat));
     Ok(stat.map_or(0, |stat| stat.start_ticks))
+}
+
+/// The first thread's file has the same fields as /proc/PID/stat, which qemu-user invents for its own
+/// process, with another start in each thread: a live process looked like a reused pid.
+fn stat_path(pid: impl Display) -> String {
+    format!("/proc/{pid}/task/{pid}/stat")
 }
 
 /// `None` if procfs is not mounted, or not readable for this user. Any other error (too many open
@@ -79,7 +92,7 @@ fn in_procfs<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-/// What kill(2) and /proc/pid/stat together report. `now` gives the time to which start ticks are
+/// What kill(2) and procfs together report. `now` gives the time to which start ticks are
 /// added.
 pub(in crate::sys) fn process(pid: Pid, now: impl FnOnce() -> Now) -> Liveness {
     let raw = pid.get() as i32;
@@ -87,7 +100,7 @@ pub(in crate::sys) fn process(pid: Pid, now: impl FnOnce() -> Now) -> Liveness {
         return Liveness::Dead;
     }
     // EPERM means that the process exists; a /proc that hides it leaves everything else unknown.
-    let stat = read_stat(&format!("/proc/{raw}/stat"));
+    let stat = read_stat(&stat_path(raw));
     let Some(stat) = stat.filter(|_| has_own_proc()) else {
         return Liveness::Unknown;
     };

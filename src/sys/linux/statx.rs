@@ -11,9 +11,10 @@ use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
 use nix::libc;
-use nix::sys::stat::{SFlag, fstat};
+use nix::sys::stat::SFlag;
 
 use super::super::calls::{errno, is_of_another_device, retry, to_kind, to_stat, unix_ns};
+use super::super::wide::fstat;
 use super::super::{FileId, Stat};
 
 /// A bind mount of a file of the same file system has the `st_dev` of its surroundings: only
