@@ -90,7 +90,8 @@
 //! # Platforms
 //!
 //! Linux is tested. Other Unixes compile from the same code, without the kernel stamp and with
-//! polling, and are untested. On other systems every acquisition fails with an error of the kind
+//! polling, and are untested. Windows is tested under wine, not yet on Windows; the allocation table
+//! does not work there. On other systems every acquisition fails with an error of the kind
 //! `Unsupported`.
 
 #![cfg_attr(not(feature = "std"), no_std)]

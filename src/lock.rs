@@ -761,7 +761,8 @@ impl LockOptions {
     }
 
     /// Permission bits of the lock file, before the umask. Default: 0o666, as deployed clients
-    /// have.
+    /// have. On Windows it has no effect: the file has the permissions that its directory gives to new
+    /// files.
     ///
     /// A user who may not read the lock file can neither see the holder nor recover the lock.
     ///

@@ -24,7 +24,8 @@ use crate::task::{self, LockFuture};
 /// The handle stands for the path, as it was named in the working directory of the call that opened
 /// it: a later chdir(2) does not change that. Opening it opens the directory, which is opened anew by
 /// the first call after the path has come to lead to another one. The handle itself holds no lock; a
-/// forked child may use its copy.
+/// forked child may use its copy. On Windows the directory cannot be renamed or removed while the handle
+/// is there.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;

@@ -30,6 +30,7 @@ check x86_64-unknown-freebsd "${command[@]}"
 check x86_64-unknown-netbsd "${command[@]}"
 check x86_64-unknown-illumos "${library[@]}"
 check aarch64-linux-android "${library[@]}"
+check x86_64-pc-windows-msvc "${library[@]}"
 check wasm32-unknown-unknown -p rvlf --no-default-features
 check thumbv7em-none-eabi -p rvlf --no-default-features
 

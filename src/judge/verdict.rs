@@ -148,7 +148,8 @@ pub enum Reason {
     Contended,
     /// No row: this user may not read the lock file.
     Unreadable,
-    /// No row: another process has a lease on the lock file, fcntl(2).
+    /// No row: another process has a lease on the lock file, fcntl(2), or, on Windows, has it open and
+    /// does not share it.
     Leased,
 }
 
@@ -295,7 +296,9 @@ impl Reason {
             Reason::OtherHost => "it names another host: only its age decides",
             Reason::Contended => "the lock changed hands during every look at it",
             Reason::Unreadable => "this user may not read the lock file",
-            Reason::Leased => "another process has a lease on the lock file and does not yield it",
+            Reason::Leased => {
+                "another process keeps the lock file from being opened: by a lease, or on Windows by not sharing it"
+            }
         }
     }
 }

@@ -47,7 +47,8 @@ impl Contention {
         }
     }
 
-    /// Another process has a lease on the lock file, and does not yield it.
+    /// Another process has a lease on the lock file and does not yield it, or, on Windows, has it open and
+    /// does not share it.
     pub(super) fn leased() -> Contention {
         let holder = Holder::unseen(Reason::Leased, FileFacts::UNKNOWN);
         Contention {

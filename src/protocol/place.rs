@@ -10,7 +10,7 @@ use super::{DOUBTS, Result};
 use crate::alias::Alias;
 use crate::judge::{FileSystem, KernelLock};
 use crate::record::{DecodeError, Record};
-use crate::sys::entry::{Entry, present};
+use crate::sys::entry::{Entry, present, unless_removed};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{
     Access, Context, FileId, FileKind, Flock, FlockOutcome, Host, IoError, LockingProcess, Prefix,
@@ -122,7 +122,7 @@ impl<S: Sys> Place<S> {
         expected: &Prefix,
         read: impl FnOnce() -> io::Result<Option<Prefix>>,
     ) -> io::Result<Option<Stat>> {
-        let stat = present(self.sys().stat_at(&self.entry.dir, name))?;
+        let stat = unless_removed(self.sys().stat_at(&self.entry.dir, name))?;
         let Some(stat) = stat.filter(|stat| stat.id == id) else {
             return Ok(None);
         };

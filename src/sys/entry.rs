@@ -113,7 +113,9 @@ impl<S: Sys> Entry<S> {
 
     /// The same, if the name stands for the inode `id`.
     pub(crate) fn stat_if_names(&self, id: FileId) -> Result<Option<Stat>, IoError> {
-        Ok(self.stat()?.filter(|stat| stat.id == id))
+        let stat = unless_removed(self.sys.stat_at(&self.dir, &self.name));
+        let stat = stat.context("stat", &self.path)?;
+        Ok(stat.filter(|stat| stat.id == id))
     }
 
     /// Opens the regular file that the name stands for, by `open`.
@@ -199,5 +201,14 @@ pub(crate) fn present<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
         Ok(value) => Ok(Some(value)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error),
+    }
+}
+
+/// The stat of a name that stood for a file a moment ago; `None` if it does no more. On Windows the name
+/// of a file that was removed can stay until the last process closes the file, which may be this one.
+pub(crate) fn unless_removed<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match present(outcome) {
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+        outcome => outcome,
     }
 }

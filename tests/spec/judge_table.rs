@@ -603,7 +603,7 @@ const SENTENCES: [(Reason, u8, &str); 22] = [
     (Reason::OtherHost, 13, "it names another host: only its age decides"),
     (Reason::Contended, 0, "the lock changed hands during every look at it"),
     (Reason::Unreadable, 0, "this user may not read the lock file"),
-    (Reason::Leased, 0, "another process has a lease on the lock file and does not yield it"),
+    (Reason::Leased, 0, "another process keeps the lock file from being opened: by a lease, or on Windows by not sharing it"),
 ];
 
 #[test]

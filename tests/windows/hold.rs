@@ -71,6 +71,24 @@ fn what_a_reader_keeps_from_being_deleted_is_held_until_it_closes_it() {
         .expect("it is held");
 }
 
+// It may be a holder's. No look at it takes for ever, and none says that it is free or broken.
+#[test]
+fn a_lock_file_that_another_program_shares_with_no_reader_is_held() {
+    let (_directory, data) = scratch();
+    let path = rvlf::lock_path_for(&data);
+    let mut options = OpenOptions::new();
+    let file = options
+        .write(true)
+        .create_new(true)
+        .share_mode(0)
+        .open(&path);
+    let file = file.expect("the path is free");
+    let refused = WriterLock::try_acquire(&data).expect_err("it cannot be read");
+    assert!(refused.is_held(), "{refused}");
+    drop(file);
+    assert!(path.exists());
+}
+
 // Waiters and deployed clients judge by the time in the record, and by that of the file.
 #[test]
 fn a_refresh_shows_in_the_record_and_in_the_time_of_the_file() {

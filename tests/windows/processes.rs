@@ -37,6 +37,8 @@ pub(crate) fn contender() {
             log.note(&hold, "reclaims");
         }
         if leaves_child && number == 8 {
+            // Whoever logs before the child has ended is there at the same time.
+            log.note(&hold, "holds");
             let mut keeper = role("keeper");
             let keeper = keeper
                 .env("HOLD", &hold)
@@ -202,7 +204,7 @@ fn start(data: &Path, log: &Path, leaves: &str) -> Process {
 // in a hold, in a break, in a release; and from inside in a hold.
 #[test]
 fn one_process_holds_at_a_time_whoever_is_killed() {
-    const KILLS: u64 = 30;
+    const KILLS: u64 = 20;
     let mut contenders = Contenders::new("lock");
     let mut random = u64::from(std::process::id()) | 1;
     for kill in 1..=KILLS {
@@ -214,7 +216,7 @@ fn one_process_holds_at_a_time_whoever_is_killed() {
         contenders.kill((random >> 40) as usize % 4);
     }
     let found = contenders.audit();
-    assert!(found.holds > 300 && found.reclaimed > 10, "{found:?}");
+    assert!(found.holds > 200 && found.reclaimed > 5, "{found:?}");
 }
 
 // The holder is dead and its child writes: the share mode of the inherited handle is the only witness.
