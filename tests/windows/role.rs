@@ -22,6 +22,7 @@ pub(crate) fn run() {
         "worker" => worker(),
         "contender" => processes::contender(),
         "keeper" => processes::keeper(),
+        "examiner" => processes::examiner(),
         "idle" => while command().is_some() {},
         role => panic!("no such role: {role}"),
     }
