@@ -12,7 +12,7 @@ mod process;
 mod record;
 mod samples;
 
-pub use command::build_command;
+pub use command::{Installed, build_command};
 pub use directory::{Directory, directories};
 pub use goal::{Goal, report_goal};
 pub use mode::Mode;
