@@ -24,7 +24,7 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::error::ErrorKind;
-use clap::{Command, CommandFactory, FromArgMatches, Parser, Subcommand};
+use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use verbs::{break_, completions, dump, man, run, scan, status, table, wait};
 
@@ -88,13 +88,22 @@ fn main() -> ExitCode {
 }
 
 fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
-    let mut command = command();
+    let mut command = match arguments.get(1) {
+        Some(verb) if verb == "run" => run_alone(),
+        _ => command(),
+    };
     let mut matches = command.try_get_matches_from_mut(arguments)?;
     Cli::from_arg_matches_mut(&mut matches).map_err(|error| error.format(&mut command))
 }
 
 fn command() -> Command {
     sys::help::adapted(Cli::command())
+}
+
+/// `rvlf run` without the other verbs: they take as long to describe as the lock to acquire.
+fn run_alone() -> Command {
+    let run = run::Run::augment_args(Command::new("run"));
+    sys::help::adapted(Command::new("rvlf").subcommand(run))
 }
 
 /// Runs a verb. An error is a failure to write to standard output.

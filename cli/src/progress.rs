@@ -10,7 +10,7 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use console::{Term, truncate_str};
 use rvlf::{CancelToken, Escaped, LockState};
 
 use crate::events::{Event, Events, Sender};
@@ -155,7 +155,7 @@ fn observe(data: &Path, sender: &Sender, stopped: &Receiver<()>) {
 }
 
 enum Display {
-    Live(ProgressBar),
+    Live(LiveLine),
     Once { is_shown: bool },
 }
 
@@ -165,9 +165,10 @@ impl Display {
         if is_dumb || !io::stderr().is_terminal() {
             return Display::Once { is_shown: false };
         }
-        let style = ProgressStyle::with_template("{spinner} {wide_msg}");
-        let style = style.expect("the template is well formed");
-        Display::Live(ProgressBar::new_spinner().with_style(style))
+        Display::Live(LiveLine {
+            terminal: Term::buffered_stderr(),
+            frames: 0,
+        })
     }
 
     fn show(&mut self, data: &Path, inspection: &Inspection) {
@@ -180,10 +181,7 @@ impl Display {
         let (data, held) = (Escaped::path(data), render::line(inspection));
         let message = format!("waiting for {data}: {held}");
         match self {
-            Display::Live(bar) => {
-                bar.set_message(message);
-                bar.tick();
-            }
+            Display::Live(line) => line.show(&message),
             Display::Once { is_shown } => {
                 messages::print(message);
                 *is_shown = true;
@@ -197,8 +195,38 @@ impl Display {
     }
 
     fn clear(&self) {
-        if let Display::Live(bar) = self {
-            bar.finish_and_clear();
+        if let Display::Live(line) = self {
+            line.clear();
+        }
+    }
+}
+
+/// A line of a terminal that replaces itself.
+struct LiveLine {
+    terminal: Term,
+    frames: usize,
+}
+
+impl LiveLine {
+    const SPINNER: [char; 4] = ['|', '/', '-', '\\'];
+
+    fn show(&mut self, message: &str) {
+        let spinner = Self::SPINNER.get(self.frames % Self::SPINNER.len());
+        self.frames += 1;
+        let line = format!("{} {message}", spinner.unwrap_or(&' '));
+        // In the last column a terminal may begin another line.
+        let width = usize::from(self.terminal.size().1).saturating_sub(1);
+        let line = truncate_str(&line, width, "...");
+        // A wait goes on although it cannot be shown.
+        let _ = self.terminal.clear_line();
+        let _ = self.terminal.write_str(&line);
+        let _ = self.terminal.flush();
+    }
+
+    fn clear(&self) {
+        if self.frames > 0 {
+            let _ = self.terminal.clear_line();
+            let _ = self.terminal.flush();
         }
     }
 }

@@ -52,6 +52,21 @@ fn complaints(command: &mut Command, input: &str) -> Option<String> {
     Some(complaints)
 }
 
+// `rvlf run` is parsed without the other verbs.
+#[test]
+fn run_is_described_alike_alone_and_among_the_verbs() {
+    let dir = Directory::new();
+    let alone = dir.rvlf(&["run", "--help"]);
+    let among_all = dir.rvlf(&["help", "run"]);
+    assert_eq!(alone.stdout, among_all.stdout);
+    let refused = dir.rvlf(&["run", "--no-such-option"]);
+    assert!(
+        refused.stderr.contains("Usage: rvlf run "),
+        "{}",
+        refused.stderr
+    );
+}
+
 // Packages install these. A script that does not parse breaks every new shell.
 #[test]
 fn completions_parse() {

@@ -46,15 +46,19 @@ have open: DIR cannot be left out.";
 const SCAN_SUMMARY: &str = "List every lock below a directory";
 
 pub fn adapted(command: Command) -> Command {
-    command
-        .mut_subcommand("run", |run| {
-            run.long_about(RUN)
-                .after_help(RUN_EXAMPLES)
-                .mut_arg("close", |close| close.hide(true))
-                .mut_arg("wait_children", |wait| wait.long_help(WAIT_CHILDREN))
-                .mut_arg("on_lost", |on_lost| {
-                    on_lost.help(ON_LOST).hide_possible_values(true)
-                })
+    command.mut_subcommands(|verb| match verb.get_name() {
+        "run" => adapted_run(verb),
+        "scan" => verb.about(SCAN_SUMMARY).long_about(SCAN),
+        _ => verb,
+    })
+}
+
+fn adapted_run(run: Command) -> Command {
+    run.long_about(RUN)
+        .after_help(RUN_EXAMPLES)
+        .mut_arg("close", |close| close.hide(true))
+        .mut_arg("wait_children", |wait| wait.long_help(WAIT_CHILDREN))
+        .mut_arg("on_lost", |on_lost| {
+            on_lost.help(ON_LOST).hide_possible_values(true)
         })
-        .mut_subcommand("scan", |scan| scan.about(SCAN_SUMMARY).long_about(SCAN))
 }
