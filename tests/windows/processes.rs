@@ -8,7 +8,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rvlf::judge::Reason;
 use rvlf::{Durability, LockFile, LockState, StalePolicy, WriterLock};
@@ -322,6 +322,36 @@ fn a_waiter_gets_the_lock_when_its_holder_releases_it_or_is_killed() {
         let got = waiter.receive();
         assert!(got.starts_with("got "), "{how}: {got}");
     }
+}
+
+// Asserts no time. What it prints is for a person who compares it with another day's.
+#[test]
+fn how_long_waiters_wait() {
+    for how in ["release", "kill"] {
+        let mut times: Vec<Duration> = (0..5).map(|_| wake(how)).collect();
+        times.sort_unstable();
+        let (first, last) = (times.first(), times.last());
+        println!(
+            "from {how} to the next holder: {first:?} to {last:?}, median {:?}",
+            times.get(2)
+        );
+    }
+}
+
+/// From the end of a hold to the report of the process that waited for it.
+fn wake(how: &str) -> Duration {
+    let (_directory, data) = scratch();
+    let (mut holder, mut waiter) = (Process::worker(&data), Process::worker(&data));
+    holder.ask("acquire");
+    waiter.send("acquire");
+    std::thread::sleep(Duration::from_millis(300));
+    let began = Instant::now();
+    match how {
+        "release" => holder.send("release"),
+        _ => holder.kill(),
+    }
+    assert!(waiter.receive().starts_with("got "));
+    began.elapsed()
 }
 
 #[test]
