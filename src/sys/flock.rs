@@ -42,7 +42,9 @@ pub(super) fn flock(file: &File, operation: Flock) -> io::Result<FlockOutcome> {
         deprecated,
         reason = "a release must close the file, and not unlock it"
     )]
-    let outcome = retry(|| nix::fcntl::flock(file.as_raw_fd(), operation));
+    let flock = |number| nix::fcntl::flock(number, operation);
+    // Not nix's errors: they have no ENOTSUPP.
+    let outcome = retry(|| flock(file.as_raw_fd()).map_err(|_| io::Error::last_os_error()));
     let Err(error) = outcome else {
         return Ok(FlockOutcome::Done);
     };

@@ -18,6 +18,7 @@ use nix::sys::statfs::PROC_SUPER_MAGIC;
 #[cfg(feature = "table")]
 use super::is_mount_point;
 use crate::record::{Pid, WriterId};
+use crate::sys::calls::retry;
 #[cfg(feature = "table")]
 use crate::sys::wide::fstatfs_type;
 use crate::sys::{Liveness, Now, nanos};
@@ -66,7 +67,7 @@ pub(in crate::sys) fn kernel_boot_id() -> Option<[u8; 16]> {
 /// When this process started, in clock ticks since boot; 0 where there is no procfs.
 pub(super) fn own_start_ticks() -> io::Result<u64> {
     // Its pid in the namespace of this procfs, which may be another one than the process's.
-    let Some(pid) = in_procfs(std::fs::read_link("/proc/self"))? else {
+    let Some(pid) = in_procfs(retry(|| std::fs::read_link("/proc/self")))? else {
         return Ok(0);
     };
     let stat = in_procfs(std::fs::read(stat_path(pid.display())))?;
