@@ -1,19 +1,19 @@
 //! What the system calls of several modules share: calls that a signal interrupted, a rename that
-//! does not replace, pipes, mounts seen by their device, and the answer of stat(2).
+//! does not replace, syncs, pipes, mounts seen by their device, and the answer of stat(2).
 
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
 
 use nix::errno::Errno;
-use nix::fcntl::{AtFlags, OFlag};
+use nix::fcntl::AtFlags;
 #[cfg(target_vendor = "apple")]
 use nix::fcntl::{FcntlArg, FdFlag};
 use nix::sys::stat::SFlag;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
 
 use super::wide::{FileStat, fstat, fstatat};
-use super::{FileId, FileKind, Stat};
+use super::{FileId, FileKind, Stat, SyncMode};
 
 /// The error number of a system call; 0 for an error that has none.
 pub(super) fn errno(error: &io::Error) -> Errno {
@@ -35,7 +35,7 @@ pub(super) fn retry<T, E: Into<io::Error>>(
 /// The two ends of a pipe, reader first, which no child inherits.
 pub(super) fn pipe() -> io::Result<(File, File)> {
     #[cfg(not(target_vendor = "apple"))]
-    let (reader, writer) = nix::unistd::pipe2(OFlag::O_CLOEXEC)?;
+    let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     // Without pipe2(2): a child that another thread starts in between inherits both.
     #[cfg(target_vendor = "apple")]
     let (reader, writer) = nix::unistd::pipe()?;
@@ -44,6 +44,14 @@ pub(super) fn pipe() -> io::Result<(File, File)> {
         nix::fcntl::fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     }
     Ok((reader.into(), writer.into()))
+}
+
+/// fsync(2) and fdatasync(2).
+pub(super) fn sync(file: &File, mode: SyncMode) -> io::Result<()> {
+    retry(|| match mode {
+        SyncMode::All => file.sync_all(),
+        SyncMode::Data => file.sync_data(),
+    })
 }
 
 /// Whether `name` is on another file system than `dir`: a mount point of that file system.

@@ -39,6 +39,12 @@ mod io_error;
 pub(crate) mod job;
 pub(crate) mod latch;
 mod locking_process;
+#[cfg(all(
+    unix,
+    any(not(target_os = "linux"), rvlf_portable),
+    not(rvlf_unsupported)
+))]
+mod metadata;
 mod own_holds;
 #[cfg(all(unix, not(rvlf_unsupported)))]
 mod poll;
@@ -50,29 +56,59 @@ mod wide;
 #[cfg(all(windows, not(rvlf_unsupported)))]
 pub(crate) mod windows;
 
-// `--cfg rvlf_portable` and `--cfg rvlf_unsupported` build what other systems get, so that it is
-// compiled, linted and (portable) tested on Linux too.
-#[cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
-mod linux;
+// One module has what differs between Unixes. `--cfg rvlf_portable` and `--cfg rvlf_unsupported` build
+// on Linux what other systems get, so that it is compiled, linted and (portable) tested there too.
 #[cfg(all(
-    unix,
-    any(not(target_os = "linux"), rvlf_portable),
+    any(
+        target_vendor = "apple",
+        target_os = "dragonfly",
+        target_os = "freebsd",
+        target_os = "netbsd",
+        target_os = "openbsd"
+    ),
+    not(rvlf_portable),
     not(rvlf_unsupported)
 ))]
-mod portable;
+#[path = "bsd/mod.rs"]
+mod platform;
+#[cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
+#[path = "linux/mod.rs"]
+mod platform;
+#[cfg(all(
+    unix,
+    any(
+        rvlf_portable,
+        not(any(
+            target_vendor = "apple",
+            target_os = "dragonfly",
+            target_os = "freebsd",
+            target_os = "linux",
+            target_os = "netbsd",
+            target_os = "openbsd"
+        ))
+    ),
+    not(rvlf_unsupported)
+))]
+#[path = "portable.rs"]
+mod platform;
+/// The parts of `bsd` that make no system call, for the unit tests on Linux; with `--cfg rvlf_kqueue` also
+/// those that libkqueue can run there.
+#[cfg(all(test, target_os = "linux", not(rvlf_unsupported)))]
+#[allow(dead_code, reason = "without the callers on macOS and the BSDs")]
+#[path = "bsd"]
+mod bsd_on_linux {
+    mod boot_id;
+    mod kinfo;
+    #[cfg(rvlf_kqueue)]
+    mod kqueue;
+    #[cfg(rvlf_kqueue)]
+    mod kqueue_sys;
+    mod mounts;
+}
 #[cfg(all(unix, not(rvlf_unsupported)))]
 mod unix;
 #[cfg(any(not(any(unix, windows)), rvlf_unsupported))]
 mod unsupported;
-
-#[cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
-use linux as platform;
-#[cfg(all(
-    unix,
-    any(not(target_os = "linux"), rvlf_portable),
-    not(rvlf_unsupported)
-))]
-use portable as platform;
 
 pub use cancel::CancelToken;
 pub use facts::FileKind;

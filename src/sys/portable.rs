@@ -8,22 +8,21 @@ use std::io;
 use std::os::fd::BorrowedFd;
 #[cfg(target_os = "linux")]
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::MetadataExt;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::kill;
-use nix::sys::stat::{Mode, SFlag};
+use nix::sys::stat::Mode;
 use nix::time::ClockId;
 
 pub(super) use super::calls::is_of_another_device as is_mount_point;
-use super::calls::{link_then_unlink, retry, to_kind, unix_ns};
+use super::calls::link_then_unlink;
+pub(super) use super::calls::sync;
 #[cfg(target_os = "linux")]
 use super::descriptor::Descriptor;
-use super::{
-    CancelToken, FileId, Identity, Liveness, LockingProcess, Now, Stat, WakeReason, nanos,
-};
+pub(super) use super::metadata::stat;
+use super::{CancelToken, Identity, Liveness, LockingProcess, Now, WakeReason};
 use crate::judge::FileSystem;
 use crate::record::Pid;
 
@@ -36,24 +35,6 @@ pub(super) fn file_system(_dir: &File) -> io::Result<FileSystem> {
 
 /// O_SEARCH is not everywhere.
 pub(super) const SEARCH_ONLY: Option<OFlag> = None;
-
-pub(super) fn stat(file: &File) -> io::Result<Stat> {
-    // On a network mount any call may be interrupted, also a stat.
-    let stat = retry(|| file.metadata())?;
-    let born = stat.created().ok();
-    let born = born.and_then(|born| born.duration_since(UNIX_EPOCH).ok());
-    Ok(Stat {
-        id: FileId {
-            dev: stat.dev(),
-            ino: stat.ino(),
-        },
-        kind: to_kind(SFlag::from_bits_truncate(stat.mode() as nix::libc::mode_t)),
-        links: stat.nlink(),
-        uid: Some(stat.uid()),
-        mtime_ns: unix_ns(stat.mtime(), stat.mtime_nsec()),
-        born_ns: born.map(nanos),
-    })
-}
 
 pub(super) const fn varied_flags() -> OFlag {
     OFlag::empty()

@@ -187,7 +187,7 @@ impl Sys for Host {
     fn sync_dir(&self, dir: &Descriptor<File>) -> io::Result<()> {
         // Some network file systems have nothing to sync in a directory and answer EINVAL. fsync(2)
         let dir = dir.get()?;
-        retry(|| dir.sync_all()).or_else(|error| match errno(&error) {
+        platform::sync(dir, SyncMode::All).or_else(|error| match errno(&error) {
             Errno::EINVAL => Ok(()),
             // The descriptor is open, but fsync(2) does not accept it: a directory that may be
             // written and not listed (mode 1733) can be opened in no other way.
@@ -241,11 +241,7 @@ impl Sys for Host {
     }
 
     fn sync(&self, file: &Descriptor<File>, mode: SyncMode) -> io::Result<()> {
-        let file = file.get()?;
-        retry(|| match mode {
-            SyncMode::All => file.sync_all(),
-            SyncMode::Data => file.sync_data(),
-        })
+        platform::sync(file.get()?, mode)
     }
 
     fn hostname(&self) -> Hostname {

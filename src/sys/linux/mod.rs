@@ -42,6 +42,8 @@ pub(super) use procfs::{boot_id, process};
 pub(super) use rename::rename_noreplace;
 pub(super) use statx::{is_mount_point, stat};
 
+pub(super) use super::calls::sync;
+
 /// Counts suspension, unlike CLOCK_MONOTONIC. clock_gettime(2)
 pub(super) const CLOCK_SINCE_BOOT: ClockId = ClockId::CLOCK_BOOTTIME;
 
