@@ -491,8 +491,8 @@ impl WriterLock {
     /// the lock file, and the kernel counts the lock as held until the child, and every process to
     /// which the child passes the descriptor, has ended; also after this process is killed.
     ///
-    /// On Linux the child gets SIGTERM when the thread that spawned it ends: without this process
-    /// the record is not refreshed. Spawn the child from a thread that outlives it, in the process
+    /// On Linux the child gets SIGTERM when the thread that spawned it ends, on FreeBSD when the process
+    /// does: without this process the record is not refreshed. Spawn the child from a thread that outlives it, in the process
     /// that made this call. After unshare(CLONE_NEWPID) the first child is pid 1 of its namespace,
     /// and the kernel drops a SIGTERM for which it has no handler.
     ///

@@ -15,8 +15,9 @@ pub use crate::sys::job::Job;
 /// The next holder may acquire the lock a moment before the child is dead. Processes that the child
 /// started are not killed. Spawn the child from a thread that outlives it, in the process that made
 /// this call. Works also after unshare(CLONE_NEWPID), from Linux 5.3 on. `command` keeps a
-/// descriptor until it is dropped. Linux only: elsewhere this does nothing. prctl(2),
-/// `PR_SET_PDEATHSIG`
+/// descriptor until it is dropped. On Linux (prctl(2), `PR_SET_PDEATHSIG`) and on FreeBSD, where the
+/// end of the process counts and not that of a thread (procctl(2), `PROC_PDEATHSIG_CTL`). Elsewhere
+/// this does nothing.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;

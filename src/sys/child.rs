@@ -57,6 +57,16 @@ pub(crate) enum DeathSignal {
     Kill,
 }
 
+#[cfg(all(any(target_os = "linux", target_os = "freebsd"), not(rvlf_unsupported)))]
+impl DeathSignal {
+    fn of_the_system(self) -> nix::sys::signal::Signal {
+        match self {
+            DeathSignal::Terminate => nix::sys::signal::Signal::SIGTERM,
+            DeathSignal::Kill => nix::sys::signal::Signal::SIGKILL,
+        }
+    }
+}
+
 /// Has the kernel signal the child of `command` when the thread that spawns it ends.
 #[cfg(all(target_os = "linux", not(rvlf_unsupported)))]
 pub(crate) fn die_with_parent(command: &mut Command, signal: DeathSignal) {
@@ -64,12 +74,8 @@ pub(crate) fn die_with_parent(command: &mut Command, signal: DeathSignal) {
 
     use nix::errno::Errno;
     use nix::sys::prctl::set_pdeathsig;
-    use nix::sys::signal::Signal;
 
-    let signal = match signal {
-        DeathSignal::Terminate => Signal::SIGTERM,
-        DeathSignal::Kill => Signal::SIGKILL,
-    };
+    let signal = signal.of_the_system();
     let parent = parent::Parent::this_process();
     let request_signal = move || {
         set_pdeathsig(signal)?;
@@ -84,8 +90,31 @@ pub(crate) fn die_with_parent(command: &mut Command, signal: DeathSignal) {
     unsafe { command.pre_exec(request_signal) };
 }
 
-/// Only Linux (and FreeBSD, untested) has such a signal.
-#[cfg(any(not(target_os = "linux"), rvlf_unsupported))]
+/// The same when the process ends that spawns the child. procctl(2), PROC_PDEATHSIG_CTL
+#[cfg(all(target_os = "freebsd", not(rvlf_unsupported)))]
+pub(crate) fn die_with_parent(command: &mut Command, signal: DeathSignal) {
+    use nix::libc::{P_PID, PROC_PDEATHSIG_CTL, c_int, procctl};
+    use nix::unistd::{getpid, getppid};
+
+    let (signal, parent) = (signal.of_the_system() as c_int, getpid());
+    let request_signal = move || {
+        let mut number = signal;
+        let address = (&raw mut number).cast();
+        // SAFETY: the kernel reads one integer at the address, which outlives the call.
+        Errno::result(unsafe { procctl(P_PID, 0, PROC_PDEATHSIG_CTL, address) })?;
+        // For a parent that died before the call above the kernel sends no signal.
+        if getppid() != parent {
+            return Err(Errno::ESRCH.into());
+        }
+        Ok(())
+    };
+    // SAFETY: the closure makes system calls that are async-signal-safe, and builds its errors from a
+    // number without allocating; it takes no lock.
+    unsafe { command.pre_exec(request_signal) };
+}
+
+/// No other system has such a signal.
+#[cfg(any(not(any(target_os = "linux", target_os = "freebsd")), rvlf_unsupported))]
 pub(crate) fn die_with_parent(_command: &mut Command, _signal: DeathSignal) {}
 
 #[cfg(all(target_os = "linux", not(rvlf_unsupported)))]
