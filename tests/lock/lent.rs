@@ -1,6 +1,6 @@
 //! A lock whose descriptor other processes have: it is free when the last of them has ended, and not
 //! before.
-#![cfg(all(unix, not(rvlf_unsupported)))]
+#![cfg(all(target_os = "linux", not(rvlf_unsupported)))]
 
 use std::io::{BufRead, BufReader};
 use std::path::Path;

@@ -1,5 +1,6 @@
 //! The lock, used by real processes in the ways in which it is used and abused.
 
+mod any_unix;
 mod auto_traits;
 mod cancel;
 mod confinement;

@@ -15,8 +15,10 @@ use std::time::Duration;
 
 use rvlf::FileKind;
 use rvlf::table::{Allocation, Claim, ScopeRule, Table, TableError, TableGuard, snapshot};
+#[cfg(target_os = "linux")]
+use support::succeeds_in_fork;
 use support::table::{claim, descriptors_of, place};
-use support::{PATIENCE, succeeds_in_fork, until};
+use support::{PATIENCE, until};
 
 /// A table as the programs write it for which the format was made.
 const YOI: &str = r#"{
@@ -448,6 +450,7 @@ fn the_half_written_table_of_a_killed_process_does_not_hinder_a_save() {
 
 // A child that is forked while its parent has the table shares the kernel lock: an unlock in the child
 // would let a third process in while the parent writes.
+#[cfg(target_os = "linux")]
 #[test]
 fn a_forked_child_neither_saves_nor_frees_its_parents_table() {
     let (_dir, path) = place();
@@ -761,6 +764,7 @@ fn a_lost_allocation_is_reported_and_changes_nothing() {
     second.check().expect("the second allocation is unchanged");
 }
 
+#[cfg(target_os = "linux")]
 #[test]
 fn a_forked_child_does_not_release_its_parents_allocation() {
     let (_dir, path) = place();
