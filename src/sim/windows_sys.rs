@@ -1,6 +1,7 @@
 //! How a simulated process makes the calls of [`Sys`](crate::sys::Sys) in a kernel with share modes:
 //! step by step as `src/sys/windows/files.rs` does.
 
+use std::ffi::OsStr;
 use std::io;
 use std::sync::Mutex;
 use std::time::Duration;
@@ -173,6 +174,9 @@ impl SimSys {
         };
         // The name was another file's when the kernel lock was requested.
         let handle = handle.ok_or(io::ErrorKind::NotFound)?;
+        if self.rules.lacks(Safeguard::RemoveAside) {
+            return self.done(Call::DeleteOpen(handle));
+        }
         let renamed = self.done(Call::RenameOpen(handle, aside, Existing::Stays));
         let deleted = self.done(Call::DeleteOpen(handle));
         renamed.or(deleted)
@@ -228,11 +232,24 @@ impl SimSys {
         )
     }
 
-    /// What a scanner does with the file `name`: reads it, and lets no process delete it meanwhile.
-    pub fn scan(&self, name: &str) {
-        let call = Call::OpenShared(std::ffi::OsStr::new(name).into(), Sharing::SCAN);
+    /// What a scanner does with the file `name`: reads it for `time`, and lets no process delete it
+    /// meanwhile.
+    pub fn scan(&self, name: &str, time: Duration) {
+        self.read_for(name, Sharing::SCAN, time);
+    }
+
+    /// What a program of another kind does with it: reads it for `time`, and shares everything.
+    pub fn read_file(&self, name: &str, time: Duration) {
+        self.read_for(name, Sharing::LOOK, time);
+    }
+
+    fn read_for(&self, name: &str, sharing: Sharing, time: Duration) {
+        let call = Call::OpenShared(OsStr::new(name).into(), sharing);
         if let Ok(file) = self.opened(self.call(call), Role::Unix) {
             let _ = self.call(Call::Read(file.fd));
+            if !time.is_zero() {
+                self.sleep(time);
+            }
         }
     }
 }

@@ -69,6 +69,14 @@ impl World {
         self
     }
 
+    /// The file system is one of a server, which knows the share modes of the handles of all its clients
+    /// (SMB).
+    #[must_use]
+    pub fn on_a_server(mut self) -> World {
+        self.rules.file_system = FileSystem::NotLocal;
+        self
+    }
+
     /// A directory that a process has open cannot be replaced.
     #[must_use]
     pub fn where_open_directories_stay(mut self) -> World {

@@ -113,6 +113,8 @@ mod simulated {
         /// A file is removed by the handle that has its kernel lock. (Disabled: closes the handle, and
         /// removes what has the name.)
         RemoveByHandle,
+        /// It is renamed before it is deleted. (Disabled: deleted under its own name.)
+        RemoveAside,
         /// A sharing violation reads as held. (Disabled: as free.)
         ViolationIsHeld,
 

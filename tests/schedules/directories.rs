@@ -49,7 +49,7 @@ fn contenders_exclude_each_other_although_the_directory_is_replaced_twice() {
 }
 
 /// Acquires, and lives on for a while, with or without the lock.
-fn acquire_and_live(os: &SimSys) {
+pub fn acquire_and_live(os: &SimSys) {
     let lock = os.try_acquire();
     os.sleep(MINUTE);
     drop(lock);
@@ -57,7 +57,7 @@ fn acquire_and_live(os: &SimSys) {
 
 /// Comes while the first process lives. No lock may look held by a process that has gone on in the
 /// other directory, and what is reclaimed is the dead holder's.
-fn recover(os: &SimSys) {
+pub fn recover(os: &SimSys) {
     os.sleep(Duration::from_secs(3));
     match os.try_acquire() {
         Ok(lock) => {

@@ -51,7 +51,7 @@ fn hold(os: &SimSys, outcome: Result<SimLock, AcquireError>) {
 }
 
 /// Checks that nothing is left: no process died, and each lock was released in spite of the fault.
-fn find_nothing(os: &SimSys) {
+pub fn find_nothing(os: &SimSys) {
     let left = os.names();
     assert!(left.is_empty(), "left behind: {left:?}");
 }
@@ -71,7 +71,7 @@ fn a_fault_leaves_an_error_or_success_and_nothing_behind() {
 }
 
 /// Acquires while no other process is there. Whatever fails, no holder may be reported.
-fn acquire_alone(os: &SimSys) {
+pub fn acquire_alone(os: &SimSys) {
     acquire_with_no_holder_but(None, os);
 }
 

@@ -9,15 +9,15 @@ use std::time::Duration;
 use rvlf_simulated::judge::Reason;
 use rvlf_simulated::sim::{Fork, Report, Safeguard, SimSys, System, World};
 
-use super::faults;
 use super::lent::{lend_and_release, lend_to_a_long_writer};
 use super::refreshes::{
-    find_harm, hold_to_the_end, lose_and_acquire_again, lose_the_descriptor_and_release,
+    ELSEWHERE, find_harm, hold_to_the_end, lose_and_acquire_again, lose_the_descriptor_and_release,
 };
 use super::{
     LATER, MINUTE, come_later, contend, contend_deployed, contend_in_danger, find, prove, sample,
     wait_and_hold, with,
 };
+use super::{directories, faults};
 
 const SECOND: Duration = Duration::from_secs(1);
 const CONTAINER: System = System::HOST.in_pid_namespace(1);
@@ -92,6 +92,10 @@ fn more_contenders_exclude_each_other_by_share_modes() {
     prove_on_both("2 breakers, 1 crash, 1 violation", |world| {
         let world = with(world.dead_lock(SECOND), 2, 1, contend);
         world.crashes(1).violations(1).finally(LATER, come_later)
+    });
+    prove_on_both("2 breakers, 1 fault", |world| {
+        let world = with(world.dead_lock(SECOND), 2, 1, faults::contend);
+        world.faults(1).finally(LATER, come_later)
     });
     prove_on_both("a holder, 1 clock step", |world| {
         let world = world.process("H", 1, refresh_and_keep);
@@ -226,8 +230,25 @@ fn without_the_checks_of_names_the_handle_still_names_the_right_file() {
 
 /// Scans the lock file twice, which lets no process delete it meanwhile.
 fn scan(os: &SimSys) {
-    os.scan("d.lock");
-    os.scan("d.lock");
+    os.scan("d.lock", Duration::ZERO);
+    os.scan("d.lock", Duration::ZERO);
+}
+
+fn scan_for_a_minute(os: &SimSys) {
+    os.scan("d.lock", MINUTE);
+}
+
+fn read_for_a_minute(os: &SimSys) {
+    os.read_file("d.lock", MINUTE);
+}
+
+/// Waits for longer than the others are at work.
+fn wait_for_minutes(os: &SimSys) {
+    let lock = os.acquire(10 * MINUTE);
+    let lock = lock.expect("every other process ends within a minute");
+    os.entered();
+    os.left();
+    lock.release().expect("no process takes a live lock");
 }
 
 // A scanner reads the file of a dead holder, or a filter refuses a call for a moment.
@@ -245,6 +266,61 @@ fn a_sharing_violation_reads_as_held_and_passes() {
     prove_on_both("1 breaker, 1 crash, 3 violations", |world| {
         let world = with(world.dead_lock(SECOND), 1, 2, faults::contend).crashes(1);
         world.violations(3).finally(LATER, come_later)
+    });
+}
+
+// The scanner's close makes no event: the waiter looks again by its timer.
+#[test]
+fn a_waiter_outlasts_a_scanner_of_a_dead_holders_file() {
+    prove_on_both("1 waiter and a scanner of a dead lock", |world| {
+        let world = world.dead_lock(SECOND).polls_take(20 * SECOND);
+        let world = world.process("S", 1, scan_for_a_minute);
+        world.process("W", 1, wait_for_minutes)
+    });
+}
+
+/// Waits for less long than a reader has the file open.
+fn wait_for_half_a_minute(os: &SimSys) {
+    let lock = os.acquire(MINUTE / 2);
+    let lock = lock.expect("no process that follows the protocol has it");
+    lock.release().expect("no process takes a live lock");
+}
+
+// A program that shares everything reads the file when it is released, and a classic deletion keeps the
+// name until that program closes the file.
+#[test]
+fn a_reader_of_a_removed_file_keeps_no_contender_out() {
+    let read = |world: World| {
+        let world = world.polls_take(20 * SECOND).process("H", 1, contend);
+        let world = world.process("R", 1, read_for_a_minute);
+        world.process("W", 1, wait_for_half_a_minute)
+    };
+    prove_on_both("a holder, a reader, and 1 waiter", read);
+    let classic = coarse().where_deleted_files_keep_their_name();
+    find_harm(
+        "Windows, classic deletion: deleted under its own name",
+        &read(classic.without(Safeguard::RemoveAside)),
+        "no process that follows the protocol has it",
+    );
+}
+
+/// A server of Windows, as two of its clients see it: it knows the share modes of both.
+fn on_a_server(world: World, program: fn(&SimSys)) -> World {
+    let world = world.on_a_server().process("A", 1, program);
+    world.on(ELSEWHERE).process("B", 1, program)
+}
+
+#[test]
+fn machines_exclude_each_other_where_the_server_knows_their_share_modes() {
+    prove_on_both("2 machines", |world| {
+        let world = on_a_server(world, contend);
+        world.finally(LATER, come_later)
+    });
+    sample_on_both("2 machines, 1 crash", |world| {
+        on_a_server(world, contend).crashes(1)
+    });
+    sample_on_both("2 machines at a dead lock", |world| {
+        on_a_server(world.dead_lock(10 * MINUTE), contend)
     });
 }
 
@@ -282,10 +358,24 @@ fn a_fault_leaves_an_error_or_success_and_nothing_behind() {
         let world = world.process("A", 1, faults::contend).faults(1);
         world.finally(LATER, come_later)
     });
-    prove_on_both("1 breaker, 1 fault", |world| {
+    prove_on_both("1 breaker, 2 faults", |world| {
         let world = world.dead_lock(SECOND).process("A", 1, faults::contend);
+        world.faults(2).finally(LATER, come_later)
+    });
+    prove_on_both("2 contenders, 1 fault", |world| {
+        let world = with(world, 2, 1, faults::contend);
         world.faults(1).finally(LATER, come_later)
     });
+    prove_on_both("no holder is reported, 1 fault", |world| {
+        world.process("A", 1, faults::acquire_alone).faults(1)
+    });
+    let world = coarse().without(Safeguard::Withdraw);
+    let world = world.process("A", 1, faults::acquire_alone).faults(1);
+    find_harm(
+        "Windows: no withdrawal",
+        &world.finally(LATER, faults::find_nothing),
+        "left behind",
+    );
 }
 
 // On Windows a close makes no event. A release takes the name away, and a death ends the process.
@@ -458,6 +548,17 @@ fn contenders_exclude_each_other_although_the_path_is_led_elsewhere() {
     find("Windows: no comparison", &replaced(unchecked()));
 }
 
+// A has broken the lock of a dead holder in a directory that is replaced then, and goes on in the other
+// one. It gives its file the dead holder's record, and its handle up.
+#[test]
+fn a_breaker_that_goes_on_elsewhere_puts_the_dead_holders_record_back() {
+    prove_on_both("a lock is put back", |world| {
+        let world = world.dead_lock(SECOND).switches(2);
+        let world = world.process("A", 1, directories::acquire_and_live);
+        world.process("B", 1, directories::recover)
+    });
+}
+
 #[test]
 fn random_schedules_of_many_contenders() {
     sample_on_both("4 contenders, 3 acquisitions, 4 crashes", |world| {
@@ -478,6 +579,23 @@ fn random_schedules_of_waiters() {
     sample_on_both("3 waiters and a contender, 2 crashes", |world| {
         let world = with(world, 3, 2, wait_and_hold).process("D", 2, contend);
         world.crashes(2)
+    });
+}
+
+#[test]
+fn random_schedules_of_waiters_at_a_dead_lock() {
+    sample_on_both("2 waiters and a contender at a dead lock", |world| {
+        let world = with(world.dead_lock(SECOND), 2, 2, wait_and_hold);
+        let world = world.process("C", 2, contend).crashes(2);
+        world.process("S", 1, scan)
+    });
+}
+
+#[test]
+fn random_schedules_with_faults() {
+    sample_on_both("3 breakers, 3 faults, 1 crash", |world| {
+        let world = with(world.dead_lock(SECOND), 3, 2, faults::contend);
+        world.faults(3).violations(3).crashes(1)
     });
 }
 
