@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use rvlf::LockOptions;
+use rvlf::{Durability, LockOptions};
 use rvlf_benches::{
     Directory, Goal, Installed, Mode, Samples, directories, interleaved, print_row, report_goal,
     show_time,
@@ -30,107 +30,132 @@ fn start(rvlf: &Path) -> Command {
 }
 
 /// The lock alone, as the command acquires it.
-fn cycle(data: &Path) {
-    let options = LockOptions::new().keepalive(None);
+fn cycle(data: &Path, durability: Durability) {
+    let options = LockOptions::new().keepalive(None).durability(durability);
     let lock = options.try_acquire(data).expect("the lock is free");
     lock.check().expect("the lock is held");
     lock.release().expect("the lock is held");
 }
 
-fn compare(mode: Mode, directory: &Directory, rvlf: &Installed) {
-    let (data, flock_path) = (directory.join("data"), directory.join("flock"));
+/// The times of each candidate.
+struct Times {
+    flock: Samples,
+    run: Samples,
+    run_static: Samples,
+    alone: Samples,
+    start: Samples,
+    start_static: Samples,
+    look: Samples,
+    cycle: Samples,
+    unsynced: Samples,
+}
+
+fn measure(mode: Mode, directory: &Directory, rvlf: &Installed) -> Times {
+    let data = directory.join("data");
     let mut run_rvlf = run_locked(rvlf.path(), &data);
     let mut run_static = run_locked(rvlf.static_path(), &data);
     let mut run_flock = Command::new("flock");
-    run_flock.arg(&flock_path).arg("true");
+    run_flock.arg(directory.join("flock")).arg("true");
     let (mut start_rvlf, mut start_static) = (start(rvlf.path()), start(rvlf.static_path()));
     let mut look = Command::new(rvlf.path());
     look.arg("status").arg(&data).stdout(Stdio::null());
-    let [
-        all,
-        flock,
-        static_all,
-        alone,
-        started,
-        static_started,
-        looked,
-        cycled,
-    ] = interleaved(
+    let measured = interleaved(
         mode.pick(100, 1),
         mode.pick(5, 1),
         [
-            &mut || run(&mut run_rvlf),
             &mut || run(&mut run_flock),
+            &mut || run(&mut run_rvlf),
             &mut || run(&mut run_static),
             &mut || run(&mut Command::new("true")),
             &mut || run(&mut start_rvlf),
             &mut || run(&mut start_static),
             &mut || run(&mut look),
-            &mut || cycle(&data),
+            &mut || cycle(&data, Durability::Sync),
+            &mut || cycle(&data, Durability::None),
         ],
     );
-    println!("a whole process, {}:", directory.file_system);
-    print_row("flock FILE true", &flock, &flock);
-    print_row("rvlf run DATA -- true", &all, &flock);
-    print_row("rvlf status DATA", &looked, &flock);
-    print_row("rvlf --version", &started, &flock);
-    print_row("true", &alone, &flock);
-    if rvlf.has_static() {
-        print_row(
-            "rvlf run DATA -- true, linked statically",
-            &static_all,
-            &flock,
-        );
-        print_row("rvlf --version, linked statically", &static_started, &flock);
+    let [
+        flock,
+        run,
+        run_static,
+        alone,
+        start,
+        start_static,
+        look,
+        cycle,
+        unsynced,
+    ] = measured;
+    Times {
+        flock,
+        run,
+        run_static,
+        alone,
+        start,
+        start_static,
+        look,
+        cycle,
+        unsynced,
     }
-    let loading = rvlf
-        .has_static()
-        .then(|| less(fast(&started), fast(&static_started)));
-    print_parts(&flock, &all, &alone, &started, &cycled, loading);
+}
+
+fn print_rows(times: &Times, has_static: bool) {
+    let print = |name: &str, samples: &Samples| print_row(name, samples, &times.flock);
+    print("flock FILE true", &times.flock);
+    print("rvlf run DATA -- true", &times.run);
+    print("rvlf status DATA", &times.look);
+    print("rvlf --version", &times.start);
+    print("true", &times.alone);
+    if has_static {
+        print(
+            "rvlf run DATA -- true, linked statically",
+            &times.run_static,
+        );
+        print("rvlf --version, linked statically", &times.start_static);
+    }
+}
+
+/// Where the time of `rvlf run DATA -- true` goes: of the fastest tenth, in which other programs take the
+/// least part.
+fn print_parts(times: &Times, has_static: bool) {
+    let fast = |samples: &Samples| samples.quantile(0.1);
+    let print = |name: &str, time: Duration| {
+        let share = time.as_secs_f64() / fast(&times.flock).as_secs_f64();
+        println!("    {name:46} {:>8}  {share:>6.2} x", show_time(time));
+    };
+    let less = |whole: Duration, part: Duration| whole.saturating_sub(part);
+    println!("  the parts of rvlf run DATA -- true (fastest tenth):");
+    print("all", fast(&times.run));
+    print("true, as a process of its own", fast(&times.alone));
+    print(
+        "the start of rvlf and the parser (--version)",
+        fast(&times.start),
+    );
+    if has_static {
+        let loading = less(fast(&times.start), fast(&times.start_static));
+        print("  of it: loading and relocating libraries", loading);
+    }
+    print("acquire, check, release", fast(&times.cycle));
+    let syncing = less(fast(&times.cycle), fast(&times.unsynced));
+    print("  of it: fsync", syncing);
+    let known = fast(&times.alone) + fast(&times.start) + fast(&times.cycle);
+    print(
+        "the rest: signals, fork, wait",
+        less(fast(&times.run), known),
+    );
+}
+
+fn compare(mode: Mode, directory: &Directory, rvlf: &Installed) {
+    let times = measure(mode, directory, rvlf);
+    println!("a whole process, {}:", directory.file_system);
+    print_rows(&times, rvlf.has_static());
+    print_parts(&times, rvlf.has_static());
     report_goal(
         mode,
         "`rvlf run DATA -- true`, whole process, against `flock FILE true`",
         Goal::AtMost(1.3),
         directory.file_system,
-        all.ratio_to(&flock),
+        times.run.ratio_to(&times.flock),
     );
-}
-
-/// Of the fastest tenth: what other programs do to the machine is in none of the parts then.
-fn fast(samples: &Samples) -> Duration {
-    samples.quantile(0.1)
-}
-
-fn less(whole: Duration, part: Duration) -> Duration {
-    whole.saturating_sub(part)
-}
-
-/// Where the time of `rvlf run DATA -- true` goes.
-fn print_parts(
-    flock: &Samples,
-    all: &Samples,
-    alone: &Samples,
-    started: &Samples,
-    cycled: &Samples,
-    loading: Option<Duration>,
-) {
-    let print = |name: &str, time: Duration| {
-        let share = time.as_secs_f64() / fast(flock).as_secs_f64();
-        println!("    {name:46} {:>8}  {share:>6.2} x", show_time(time));
-    };
-    println!("  the parts of rvlf run DATA -- true (fastest tenth):");
-    print("all", fast(all));
-    print("true, as a process of its own", fast(alone));
-    print(
-        "the start of rvlf and the parser (--version)",
-        fast(started),
-    );
-    if let Some(loading) = loading {
-        print("  of it: loading and relocating libraries", loading);
-    }
-    print("acquire, check, release", fast(cycled));
-    let known = fast(alone) + fast(started) + fast(cycled);
-    print("the rest: signals, fork, wait", less(fast(all), known));
 }
 
 fn main() {
