@@ -168,3 +168,63 @@ fn done(result: i32) -> io::Result<()> {
         _ => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::process::{ChildStdin, Stdio};
+
+    use super::*;
+
+    /// A child that starts a child, and both run until their input ends.
+    fn start_two(job: &Job) -> (Child, ChildStdin) {
+        let mut command = Command::new("cmd");
+        let command = command.args(["/c", "cmd", "/c", "set", "/p", "line="]);
+        let command = command.stdin(Stdio::piped()).stdout(Stdio::null());
+        let mut child = job.spawn(command).expect("it starts");
+        let input = child.stdin.take().expect("it is piped");
+        (child, input)
+    }
+
+    // After a loss no process may go on writing the data file.
+    #[test]
+    fn a_job_that_is_terminated_becomes_empty() {
+        let job = Job::new().expect("there is room");
+        let (mut child, _input) = start_two(&job);
+        assert!(!job.is_empty().expect("it can be queried"));
+        job.terminate(7).expect("it may be ended");
+        let ended = child.wait().expect("it is a child");
+        assert_eq!(ended.code(), Some(7));
+        while !job.is_empty().expect("it can be queried") {
+            std::thread::yield_now();
+        }
+    }
+
+    #[test]
+    fn a_child_ends_with_its_job() {
+        let job = Job::new().expect("there is room");
+        let (mut child, _input) = start_two(&job);
+        drop(job);
+        child.wait().expect("it is a child");
+    }
+
+    // A process that a command leaves behind runs on after `rvlf run`.
+    #[test]
+    fn a_child_that_is_let_live_ends_by_itself() {
+        let job = Job::new().expect("there is room");
+        let (mut child, input) = start_two(&job);
+        job.let_live().expect("the limit can be taken back");
+        drop(job);
+        assert!(child.try_wait().expect("it is a child").is_none());
+        drop(input);
+        child.wait().expect("it is a child");
+    }
+
+    #[test]
+    fn a_program_that_does_not_exist_is_not_found() {
+        let job = Job::new().expect("there is room");
+        let error = job.spawn(&mut Command::new("no-such-program"));
+        let error = error.expect_err("there is no such program");
+        assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        assert!(job.is_empty().expect("it can be queried"));
+    }
+}
