@@ -9,6 +9,7 @@ use rvlf::{Escaped, Holder, LockState, LockingProcess, lock_path_for};
 
 use crate::escape::shell_word;
 use crate::inspection::{self, Inspection};
+use crate::sys::open_locks;
 use crate::sys::removal::Removal;
 use crate::{exit, time};
 
@@ -190,12 +191,8 @@ fn write_processes(
     }
     match inspection::possible_client(state) {
         None => {
-            let where_to_look = "look as root, and outside of containers";
-            write_label(
-                f,
-                LABEL,
-                format_args!("by a process that cannot be seen here: {where_to_look}"),
-            )
+            let where_to_look = open_locks::WHERE_TO_LOOK;
+            write_label(f, LABEL, format_args!("by a process that {where_to_look}"))
         }
         Some(host) => {
             let unseen = "by no process that can be seen here: perhaps on";

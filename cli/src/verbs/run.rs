@@ -187,10 +187,8 @@ fn report_left_open(data: &Path) {
     let keepers =
         keepers.unwrap_or_else(|| "kept open by a process that the command started".into());
     messages::print(format_args!(
-        "{}: stays held after the command's end: {keepers}; no process refreshes the lock: deployed RVF \
-         clients take it after 30 s, and on network file systems other writers after 300 s; to wait for \
-         such processes next time: rvlf run --wait-children; to release the lock without them: rvlf run \
-         --close",
-        Escaped::path(&lock_path_for(data))
+        "{}: stays held after the command's end: {keepers}; {}",
+        Escaped::path(&lock_path_for(data)),
+        command::LEFT_OPEN,
     ));
 }

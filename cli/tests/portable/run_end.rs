@@ -36,11 +36,7 @@ fn the_lock_stays_with_a_process_that_the_command_leaves_behind() {
     let scratch = Scratch::new();
     let mut run = scratch.hold(&[], "leave");
     assert_eq!(run.wait().code(), Some(0));
-    let message = run.error_text();
-    assert!(
-        message.contains("stays held after the command's end"),
-        "{message}"
-    );
+    run.await_message("stays held after the command's end");
 
     scratch.rvlf(&["status", "d"]).expect_status(1);
     scratch

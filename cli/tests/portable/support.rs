@@ -24,12 +24,11 @@ pub fn play_role() {
         Some(("exit", code)) => std::process::exit(code.parse().expect("it is a number")),
         Some(("print", variable)) => say(&std::env::var(variable).unwrap_or_default()),
         _ if role == "stay" => stay(),
-        _ if role == "leave" => {
-            start_another("stay");
-        }
+        _ if role == "leave" => drop(start_another("stay")),
         _ if role == "both" => {
-            start_another("stay");
+            let mut another = start_another("stay");
             stay();
+            another.wait().expect("it is a child");
         }
         _ => panic!("no role {role}"),
     }
@@ -50,12 +49,8 @@ fn say(line: &str) {
         .expect("the test reads it");
 }
 
-/// The reader of standard error must not wait for the process that is left.
 fn start_another(role: &str) -> Child {
-    this_program(role)
-        .stderr(Stdio::null())
-        .spawn()
-        .expect("it starts")
+    this_program(role).spawn().expect("it starts")
 }
 
 fn this_program(role: &str) -> Command {

@@ -13,6 +13,11 @@ use crate::environment;
 use crate::failure::{cannot_run, failed, failed_to};
 use crate::verbs::run::Order;
 
+/// What follows where processes that the command has left behind keep the lock.
+pub const LEFT_OPEN: &str = "no process refreshes the lock: deployed RVF clients take it after 30 s, and on \
+    network file systems other writers after 300 s; to wait for such processes next time: rvlf run \
+    --wait-children; to release the lock without them: rvlf run --close";
+
 /// Whether a command can be run so. The error is the reason why not, and what to do.
 pub fn check(_order: &Order) -> Result<(), &'static str> {
     Ok(())

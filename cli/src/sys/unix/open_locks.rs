@@ -10,6 +10,9 @@ use nix::unistd::geteuid;
 
 use crate::messages::count;
 
+/// How the process is found that keeps a lock, and that is not shown.
+pub const WHERE_TO_LOOK: &str = "cannot be seen here: look as root, and outside of containers";
+
 /// What /proc shows to this user.
 pub struct OpenLocks {
     paths: Vec<PathBuf>,

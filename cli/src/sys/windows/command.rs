@@ -10,6 +10,10 @@ use crate::environment;
 use crate::failure::{cannot_run, failed_to};
 use crate::verbs::run::Order;
 
+/// What follows where processes that the command has left behind keep the lock.
+pub const LEFT_OPEN: &str = "no process refreshes the lock, and Windows lets no other writer take it; to wait \
+    for such processes next time: rvlf run --wait-children";
+
 /// Whether a command can be run so. The error is the reason why not, and what to do.
 pub fn check(order: &Order) -> Result<(), &'static str> {
     const NO_CLOSE: &str = "rvlf run --close does not work on Windows: if rvlf were killed, the lock would \
@@ -25,7 +29,7 @@ pub fn start(lock: &WriterLock, order: &Order) -> Result<Supervisor, u8> {
     let job = Job::new().map_err(|error| failed_to("make a job object", &error))?;
     let mut command = Command::new(order.program);
     command.args(order.arguments).envs(environment::under(lock));
-    let child = job.spawn(&mut command);
+    let child = lock.lend_during(|| job.spawn(&mut command));
     let child = child.map_err(|error| cannot_run(order.program, &error))?;
     Ok(Supervisor::new(job, child, order.kills_on_loss))
 }

@@ -30,7 +30,8 @@ const WAIT_CHILDREN: &str = "\
 When COMMAND has ended, wait for the processes that it has started and that still have the handle of the \
 lock file
 
-rvlf refreshes the lock meanwhile. Without this option the lock is left to them, and no process refreshes it.";
+Without this option the lock is left to them. No process refreshes it in either case, and Windows lets no \
+other writer take it.";
 
 const ON_LOST: &str = "\
 What to do if the lock is lost: end COMMAND and all that it has started (kill), or only print a message \

@@ -2,6 +2,10 @@
 
 use std::path::PathBuf;
 
+/// How the process is found that keeps a lock.
+pub const WHERE_TO_LOOK: &str =
+    "Windows does not name: search for the lock file in Resource Monitor, CPU, Associated Handles";
+
 /// No value of this type exists.
 pub enum OpenLocks {}
 
