@@ -1,5 +1,5 @@
-# The lock on Windows, as far as wine shows it: unit tests, the standard, and processes that hold, die and
-# hand over. What wine does not show is tests/windows/real.rs, for a machine with Windows.
+# The lock and the command on Windows, as far as wine shows them: unit tests, the standard, and processes
+# that hold, die and hand over. What wine does not show is tests/windows/real.rs, for a machine with Windows.
 source "$(dirname "$0")/common.bash"
 source "$(dirname "$0")/wine.bash"
 
@@ -14,6 +14,7 @@ run() {
 }
 run -p rvlf --lib --all-features
 run -p rvlf-windows-tests -- --nocapture
+run -p rvlf-cli --bins --test portable
 # The record and the judge are the same everywhere: their vectors, and the table once.
 run -p rvlf-tests --test spec -- vectors judge_follows
 run -p rvlf-interop --test deployed_on_windows
