@@ -443,6 +443,9 @@ impl LockFile {
     /// the lock at that moment may remove its successor's lock file
     /// (`spec/rationale.md#race-cases`, R19).
     ///
+    /// On Windows the lock of a holder that lives is refused, also where a child has inherited it: end
+    /// the processes that have the lock file open first.
+    ///
     /// Returns the holder whose lock was removed; `None` if there was no lock.
     ///
     /// ```
