@@ -149,13 +149,13 @@ pub enum Stamp {
     /// Written for this very inode: on this running kernel, or, on a plain file system, on one that
     /// had the file system before.
     Same {
-        /// Start time of the writer's process, in clock ticks since its kernel's boot.
+        /// Start time of the writer's process, in the unit of its system.
         start_ticks: u64,
     },
     /// Written for another inode (a copy), or, off plain file systems, on another kernel or before a
     /// reboot.
     Different {
-        /// Start time of the writer's process, in clock ticks since its kernel's boot.
+        /// Start time of the writer's process, in the unit of its system.
         start_ticks: u64,
     },
     /// No stamp: a deployed client's record, or a host name too long to leave room.
@@ -180,7 +180,7 @@ pub enum HostMatch {
 pub enum Process {
     /// A process with this pid is running.
     Alive {
-        /// Start time in clock ticks since boot.
+        /// Start time in the unit of this system: on Linux clock ticks since boot.
         start_ticks: u64,
         /// Whether it started after the record's timestamp: the pid was probably reused.
         started_after_timestamp: bool,

@@ -30,8 +30,8 @@ pub struct KernelStamp {
     /// Identifies the inode: by [`KernelStamp::plain_key`] if the writer stands on a plain file
     /// system, by [`KernelStamp::inode_key`] elsewhere.
     pub inode_key: u64,
-    /// The start time of the writer's process, in clock ticks since boot: field 22 of
-    /// `/proc/PID/task/PID/stat`, proc_pid_stat(5).
+    /// The start time of the writer's process, in the unit of its system: on Linux clock ticks since
+    /// boot, field 22 of `/proc/PID/task/PID/stat`, proc_pid_stat(5). `spec/format.md` has the others.
     pub start_ticks: u64,
 }
 

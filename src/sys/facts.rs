@@ -122,7 +122,7 @@ pub(crate) enum SyncMode {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) struct Identity {
     pub(crate) pid: Pid,
-    /// Field 22 of /proc/PID/task/PID/stat; 0 where there is none.
+    /// In the unit of the system, on Linux field 22 of /proc/PID/task/PID/stat; 0 where there is none.
     pub(crate) start_ticks: u64,
     /// Larger in a forked child than in its parent: as pid 1 of a new pid namespace, forked in the
     /// tick in which its parent began, the child has both other numbers of its parent. 0 where it

@@ -210,7 +210,8 @@ pub struct HolderId {
     /// namespace the same process shows another start time. time_namespaces(7)
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub time_namespace: Option<u64>,
-    /// The start time of the process in clock ticks since boot; 0 if not known. proc_pid_stat(5)
+    /// The start time of the process in the unit of its system, on Linux clock ticks since boot; 0 if
+    /// not known. proc_pid_stat(5)
     pub start_ticks: u64,
     /// The kernel lock that the process has while it holds the entry. `None`: it has none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -224,7 +225,7 @@ pub struct HolderId {
 
 impl HolderId {
     /// A holder whose boot and namespaces are not known. `start_ticks` is the start time of the
-    /// process in clock ticks since boot, 0 if not known.
+    /// process in the unit of its system, on Linux clock ticks since boot; 0 if not known.
     ///
     /// ```
     /// use rvlf::table::HolderId;

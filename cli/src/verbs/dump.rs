@@ -159,7 +159,7 @@ fn explain(name: &str, bytes: &[u8], file: &[u8]) -> String {
         "hostname" => format!("\"{}\"", Hostname::truncated(bytes)),
         "stamp_tag" => format!("kernel stamp \"{}\"", bytes.escape_ascii()),
         "inode_key" => format!("{:016x}", number(bytes)),
-        "start_ticks" => format!("{} clock ticks after boot", number(bytes)),
+        "start_ticks" => format!("{}, the start of the process", number(bytes)),
         "timestamp_ns" => {
             let nanos = number(bytes);
             format!("{nanos}, {}", time::local_time_of(nanos))
