@@ -89,8 +89,8 @@
 //!
 //! # Platforms
 //!
-//! Linux is tested. Other Unixes compile from the same code, without the kernel stamp and with
-//! polling, and are untested. Windows is tested under wine, not yet on Windows; the allocation table
+//! Linux is tested, also with musl and on 32 bits. Other Unixes compile from the same code, without
+//! the kernel stamp and with polling, and are untested. Windows is tested under wine, not yet on Windows; the allocation table
 //! does not work there. On other systems every acquisition fails with an error of the kind
 //! `Unsupported`.
 
