@@ -133,7 +133,7 @@ impl SimSys {
             Flock::Shared => Sharing::EXAMINE,
             Flock::Exclusive => Sharing::BREAK,
         };
-        match self.call(Call::OpenShared(name.clone(), sharing)) {
+        match self.open_beside(name, sharing) {
             Reply::File(fd) => {
                 // Another file's handle is no answer about this one, whose name has gone.
                 *lock(kept) = Some(fd);
@@ -148,6 +148,19 @@ impl SimSys {
             }
             Reply::Failed(SHARING | PENDING) => Ok(FlockOutcome::WouldBlock),
             reply => Err(reply.into_error()),
+        }
+    }
+
+    /// Access may be denied for a moment, and for good to a user who may not delete the file: that user
+    /// examines with a handle that does not share deletion.
+    fn open_beside(&self, name: &Name, sharing: Sharing) -> Reply {
+        let open = |sharing| Call::OpenShared(name.clone(), sharing);
+        if sharing == Sharing::BREAK {
+            return self.patiently(&[DENIED], &open(sharing));
+        }
+        match self.call(open(sharing)) {
+            Reply::Failed(DENIED) => self.call(open(Sharing::SCAN)),
+            reply => reply,
         }
     }
 
@@ -177,7 +190,11 @@ impl SimSys {
         if self.rules.lacks(Safeguard::RemoveAside) {
             return self.done(Call::DeleteOpen(handle));
         }
-        let renamed = self.done(Call::RenameOpen(handle, aside, Existing::Stays));
+        let rename = Call::RenameOpen(handle, aside, Existing::Stays);
+        let renamed = match self.patiently(&[SHARING, DENIED], &rename) {
+            Reply::Done => Ok(()),
+            reply => Err(reply.into_error()),
+        };
         let deleted = self.done(Call::DeleteOpen(handle));
         renamed.or(deleted)
     }

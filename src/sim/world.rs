@@ -411,8 +411,8 @@ impl World {
         self
     }
 
-    /// How often a scanner has the file open for a moment that a call would delete or rename, or open for
-    /// that.
+    /// How often a call is refused for a moment that would delete or rename a file, or open it for that: a
+    /// scanner has the file open, or a filter denies access.
     #[must_use]
     pub fn violations(mut self, violations: usize) -> World {
         self.budget.violations = violations;

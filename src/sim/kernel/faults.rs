@@ -20,8 +20,9 @@ pub(in crate::sim) enum Fault {
     /// The server has done the call, and its answer was lost: the client gives up, or repeats the
     /// call and receives the error of the repetition.
     AnswerLost(Errno),
-    /// A scanner has the file open for a moment, and does not share what the call would do.
-    Violation,
+    /// A scanner has the file open for a moment, and does not share what the call would do, or a filter
+    /// denies access.
+    Violation(Errno),
 }
 
 impl fmt::Display for Fault {
@@ -29,7 +30,7 @@ impl fmt::Display for Fault {
         match self {
             Fault::Refused(errno) => write!(f, "fails: {errno:?}"),
             Fault::AnswerLost(errno) => write!(f, "is done, but reports {errno:?}"),
-            Fault::Violation => f.write_str("fails: a scanner has the file open"),
+            Fault::Violation(errno) => write!(f, "fails for a moment: {}", Reply::failed(*errno)),
         }
     }
 }
@@ -47,7 +48,7 @@ impl Kernel {
             return faults;
         }
         if self.budget.violations > 0 && needs_sharing(call) {
-            faults.push(Fault::Violation);
+            faults.extend([SHARING_VIOLATION, Errno::EACCES].map(Fault::Violation));
         }
         let system = self.process(pid_index).system;
         let is_remote = !system.file_system(rules).is_local();
@@ -76,9 +77,9 @@ impl Kernel {
         match fault {
             Fault::Refused(errno) => self.refuse(rules, pid_index, call, errno),
             Fault::AnswerLost(errno) => self.lose_answer(rules, pid_index, call, errno),
-            Fault::Violation => {
+            Fault::Violation(errno) => {
                 self.budget.violations -= 1;
-                Reply::failed(SHARING_VIOLATION)
+                Reply::failed(errno)
             }
         }
     }
@@ -136,7 +137,7 @@ fn local_faults(call: &Call) -> &'static [Errno] {
     }
 }
 
-/// Whether a scanner that has the file open can be in the way of the call.
+/// Whether a scanner can be in the way of the call.
 fn needs_sharing(call: &Call) -> bool {
     match call {
         Call::OpenShared(_, sharing) => *sharing != Sharing::LOOK && *sharing != Sharing::SCAN,

@@ -332,9 +332,11 @@ impl OpenFile {
         }
     }
 
+    /// A filter of the system, such as a scanner, may deny access for a moment.
     fn open_exclusive(&self, name: &[u16]) -> Result<File, Refusal> {
         let access = FILE_GENERIC_READ | DELETE;
-        self.reopen(name, access, SHARE_HELD)
+        let is_denied = |refusal| refusal == Refusal::AccessDenied;
+        patiently(is_denied, || self.reopen(name, access, SHARE_HELD))
     }
 
     /// A user who may not delete the file asks by what a holder does: a handle that does not share
@@ -436,7 +438,8 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 /// If the rename fails, the file is deleted under its own name; if the deletion fails, the aside stays.
 fn remove(handle: &File, dir: &Dir, aside: &[u16]) -> io::Result<()> {
-    let renamed = nt::rename(handle, dir.handle(), aside);
+    let passes = |refusal| matches!(refusal, Refusal::Sharing | Refusal::AccessDenied);
+    let renamed = patiently(passes, || nt::rename(handle, dir.handle(), aside));
     let deleted = nt::delete(handle).or_else(|_| {
         make_writable(handle, dir, aside);
         nt::delete(handle)
