@@ -28,9 +28,9 @@ check aarch64-unknown-linux-gnu "${command[@]}"
 check s390x-unknown-linux-gnu "${command[@]}"
 check x86_64-unknown-freebsd "${command[@]}"
 check x86_64-unknown-netbsd "${command[@]}"
-check x86_64-unknown-illumos "${library[@]}"
+check x86_64-unknown-illumos "${command[@]}"
 check aarch64-linux-android "${library[@]}"
-check x86_64-pc-windows-msvc "${library[@]}"
+check x86_64-pc-windows-msvc "${command[@]}"
 check wasm32-unknown-unknown -p rvlf --no-default-features
 check thumbv7em-none-eabi -p rvlf --no-default-features
 
