@@ -89,10 +89,10 @@
 //!
 //! # Platforms
 //!
-//! Linux is tested, also with musl and on 32 bits. Other Unixes compile from the same code, without
-//! the kernel stamp and with polling, and are untested. Windows is tested under wine, not yet on Windows; the allocation table
-//! does not work there. On other systems every acquisition fails with an error of the kind
-//! `Unsupported`.
+//! Linux is tested, also with musl and on 32 bits. Windows is tested under wine, not yet on Windows; the
+//! allocation table does not work there. macOS, FreeBSD and other Unixes are compiled and not tested. On
+//! other systems every acquisition fails with an error of the kind `Unsupported`. The README has a table
+//! of what each of them gives.
 
 #![cfg_attr(not(feature = "std"), no_std)]
 #![cfg_attr(docsrs, feature(doc_cfg))]

@@ -1,12 +1,15 @@
 //! Records that tests plant, and operations on the lock of a data file.
 
 use std::fs::{self, File};
+use std::mem::MaybeUninit;
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::Path;
 use std::process::Command;
 use std::sync::OnceLock;
-use std::time::{Duration, UNIX_EPOCH};
+use std::time::Duration;
 
+use nix::libc;
 use rvlf::record::{Hostname, KernelStamp, Pid};
 use rvlf::{
     BreakError, Holder, LockFile, LockOptions, LockState, Record, WaitError, WriterId,
@@ -106,9 +109,24 @@ pub fn plant_left_behind(data: &Path) -> Record {
 /// The inode key that a holder on a plain file system writes.
 pub fn plain_key(file: &File) -> u64 {
     let stat = file.metadata().expect("the file is open");
-    let born = stat.created().ok();
-    let born = born.map(|born| ns(born.duration_since(UNIX_EPOCH).expect("it is after 1970")));
-    KernelStamp::plain_key(stat.ino(), born.unwrap_or(0))
+    KernelStamp::plain_key(stat.ino(), born_ns(file))
+}
+
+/// Not by std's `created`, which is not there with musl.
+#[allow(unsafe_code, reason = "statx(2) has no safe wrapper")]
+fn born_ns(file: &File) -> u64 {
+    let mut stat = MaybeUninit::<libc::statx>::zeroed();
+    let (number, flags) = (file.as_raw_fd(), libc::AT_EMPTY_PATH);
+    let (requested, to) = (libc::STATX_BTIME, stat.as_mut_ptr());
+    // SAFETY: the path ends with a NUL, and the struct has room for the answer.
+    let outcome = unsafe { libc::statx(number, c"".as_ptr(), flags, requested, to) };
+    // SAFETY: zeros are a valid value of the struct, which has integers only.
+    let stat = unsafe { stat.assume_init() };
+    if outcome != 0 || stat.stx_mask & requested == 0 {
+        return 0;
+    }
+    let seconds = u64::try_from(stat.stx_btime.tv_sec).expect("it is after 1970");
+    ns(Duration::new(seconds, stat.stx_btime.tv_nsec))
 }
 
 /// The inode key that a holder on an overlay writes.
