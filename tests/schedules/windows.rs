@@ -85,6 +85,11 @@ fn more_contenders_exclude_each_other_by_share_modes() {
     prove_on_both("2 next to a deployed client", |world| {
         with(world, 2, 1, contend).process("D", 1, contend_deployed)
     });
+}
+
+#[test]
+#[ignore = "takes minutes without --release"]
+fn more_breakers_exclude_each_other_by_share_modes() {
     prove_on_both("2 breakers and a scanner", |world| {
         let world = with(world.dead_lock(SECOND), 2, 1, contend);
         world.process("S", 1, scan).finally(LATER, come_later)
