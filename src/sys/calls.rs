@@ -7,7 +7,7 @@ use std::io;
 
 use nix::errno::Errno;
 use nix::fcntl::AtFlags;
-#[cfg(target_vendor = "apple")]
+#[cfg(any(target_vendor = "apple", target_os = "haiku"))]
 use nix::fcntl::{FcntlArg, FdFlag};
 use nix::sys::stat::SFlag;
 use nix::unistd::{UnlinkatFlags, linkat, unlinkat};
@@ -34,12 +34,12 @@ pub(super) fn retry<T, E: Into<io::Error>>(
 
 /// The two ends of a pipe, reader first, which no child inherits.
 pub(super) fn pipe() -> io::Result<(File, File)> {
-    #[cfg(not(target_vendor = "apple"))]
+    #[cfg(not(any(target_vendor = "apple", target_os = "haiku")))]
     let (reader, writer) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     // Without pipe2(2): a child that another thread starts in between inherits both.
-    #[cfg(target_vendor = "apple")]
+    #[cfg(any(target_vendor = "apple", target_os = "haiku"))]
     let (reader, writer) = nix::unistd::pipe()?;
-    #[cfg(target_vendor = "apple")]
+    #[cfg(any(target_vendor = "apple", target_os = "haiku"))]
     for end in [&reader, &writer] {
         nix::fcntl::fcntl(end, FcntlArg::F_SETFD(FdFlag::FD_CLOEXEC))?;
     }
