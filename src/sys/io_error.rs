@@ -104,7 +104,7 @@ impl Subject {
 /// It depends on both: EAGAIN of a thread is a limit of processes, EINVAL of fsync(2) is not the
 /// fault of a file name, and EDQUOT of flock(2) does not go away with a deleted file.
 fn next_step(operation: &str, source: &io::Error) -> &'static str {
-    let (subject, kind) = (Subject::of(operation), source.kind());
+    let (subject, kind) = (Subject::of(operation), kind_of(source));
     if let Some(step) = step_for_shortage(source) {
         return step;
     }
@@ -150,7 +150,7 @@ fn step_for_thread(kind: io::ErrorKind) -> &'static str {
 
 fn step_for_kernel_lock(source: &io::Error) -> &'static str {
     const EBADF: i32 = 9;
-    match source.kind() {
+    match kind_of(source) {
         // The descriptor is open, but not for writing. flock(2), NFS
         _ if source.raw_os_error() == Some(EBADF) => {
             "act as a user who may write to the file: NFS grants an exclusive lock to no other"
@@ -177,7 +177,7 @@ fn step_for_sync(kind: io::ErrorKind) -> &'static str {
 
 fn step_for_file(subject: Subject, source: &io::Error) -> &'static str {
     const EPERM: i32 = 1;
-    match (source.kind(), subject) {
+    match (kind_of(source), subject) {
         (io::ErrorKind::NotFound, Subject::Directory) => "create the directory first",
         (io::ErrorKind::NotFound, _) => "check that its directory still exists, then try again",
         (io::ErrorKind::NotADirectory, _) => "its parent must be a directory",
@@ -209,6 +209,15 @@ fn step_for_file(subject: Subject, source: &io::Error) -> &'static str {
         }
         _ => "try again; if the problem persists, check the file system",
     }
+}
+
+/// Rust 1.85 has no kind for EOPNOTSUPP.
+fn kind_of(error: &io::Error) -> io::ErrorKind {
+    #[cfg(unix)]
+    if error.raw_os_error() == Some(nix::libc::EOPNOTSUPP) {
+        return io::ErrorKind::Unsupported;
+    }
+    error.kind()
 }
 
 /// Its [`io::ErrorKind`] is newer than this crate's Rust version.
