@@ -190,6 +190,8 @@ impl Watch {
 
 #[cfg(test)]
 mod tests {
+    use std::thread;
+
     use super::*;
 
     /// Longer than any test takes: a wait that ends by it has missed its event.
@@ -260,7 +262,7 @@ mod tests {
         let (_dir, _path, file) = lock_file();
         let mut watch = watch(&file, None).expect("the file can be watched");
         let tokens = [CancelToken::new(), CancelToken::new()];
-        let waiter = std::thread::spawn({
+        let waiter = thread::spawn({
             let tokens = tokens.clone();
             move || {
                 let first = wait(&mut watch, &tokens, LONG);
