@@ -36,7 +36,7 @@ fn no_other_program_removes_renames_or_overwrites_a_held_lock() {
 }
 
 // Programs in C and Python open files without sharing deletion: a lock that could not be removed while
-// they read it would stay for ever.
+// they read it would stay indefinitely.
 #[test]
 fn a_release_does_not_wait_for_readers() {
     let (directory, data) = scratch();
@@ -71,7 +71,7 @@ fn what_a_reader_keeps_from_being_deleted_is_held_until_it_closes_it() {
         .expect("it is held");
 }
 
-// It may be a holder's. No look at it takes for ever, and none says that it is free or broken.
+// It may be a holder's. Every inspection of it ends, and none reports that it is free or broken.
 #[test]
 fn a_lock_file_that_another_program_shares_with_no_reader_is_held() {
     let (_directory, data) = scratch();

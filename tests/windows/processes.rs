@@ -1,4 +1,4 @@
-//! Processes that share one data file: one holds at a time, whoever is killed.
+//! Processes that share one data file: one holds at a time, whichever is killed.
 //!
 //! The witness is no lock: each hold writes lines into one log, to the end of the file. Two holds that
 //! are there at a time mix their lines. A hold that is killed ends with its last line.
@@ -72,7 +72,7 @@ pub(crate) fn examiner() {
             log.note(EXAMINER, "reclaims");
         }
         file.inspect()
-            .expect("whoever has the lock lets others examine it");
+            .expect("a process that has the lock lets others examine it");
     }
 }
 

@@ -174,7 +174,7 @@ fn a_volume_that_is_reached_by_a_share_is_not_local() {
     }
 }
 
-// A file that nobody but its creator may delete: its state is reported, and it is not broken.
+// A file that only its creator may delete: its state is reported, and it is not broken.
 #[test]
 #[ignore = "for Windows itself: wine has no access control lists"]
 fn a_lock_that_this_user_may_not_delete_is_reported_and_not_broken() {
