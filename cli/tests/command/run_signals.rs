@@ -1,12 +1,14 @@
 //! `rvlf run` and signals: those that reach the command, and what happens when rvlf is killed.
 
+use std::fs;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
-use std::os::unix::process::CommandExt;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use support::until;
 
-use nix::sys::signal::Signal;
-
-use crate::support::{Directory, Holder, RVLF, finish, kernel_is_witness};
+use crate::support::{Directory, Holder, RVLF, finish, kernel_is_witness, output_of};
 
 // `docker stop` and systemd send SIGTERM to the process that they know. If rvlf ended at once, its
 // command would be an orphan; if it ignored the signal, the service would not stop.
@@ -31,6 +33,33 @@ fn signals_are_forwarded_and_rvlf_ends_when_the_command_does() {
         );
         assert!(dir.is_empty(), "the lock is released");
     }
+}
+
+// Between the call that installs a handler and the note of what the handler is to do, a signal was swallowed:
+// `rvlf hold --wait` waited on, and a service that was stopped in that moment ran on. strace stretches the
+// moment to a tenth of a second.
+#[test]
+fn a_signal_that_arrives_while_handlers_are_installed_is_not_lost() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        support::skip("there is no strace here");
+        return;
+    }
+    let dir = Directory::new();
+    let line = "exec strace -D -qq -o /dev/null -e trace=rt_sigaction \
+                -e inject=rt_sigaction:delay_exit=100000 rvlf run d.rvf -- sleep 60";
+    let rvlf = dir.sh(line).spawn().expect("the shell starts");
+    let has_handler = || {
+        let status = fs::read_to_string(format!("/proc/{}/status", rvlf.id())).unwrap_or_default();
+        let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:"));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok());
+        let is_rvlf = status.starts_with("Name:\trvlf\n");
+        is_rvlf && caught.unwrap_or(0) >> (Signal::SIGTERM as i32 - 1) & 1 == 1
+    };
+    until("SIGTERM has a handler", has_handler);
+    kill(Pid::from_raw(rvlf.id() as i32), Signal::SIGTERM).expect("it has not been reaped");
+    let ended = output_of(rvlf, "rvlf run");
+    assert_eq!(ended.code(), 128 + 15, "{}", ended.stderr);
+    assert!(dir.is_empty(), "the lock is released");
 }
 
 // nohup(1) promises that a hangup has no effect. A wrapper that forwarded it to its command would

@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
-use nix::sys::signal::SigSet;
 pub use nix::sys::signal::Signal;
+use nix::sys::signal::{SigSet, SigmaskHow};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
@@ -58,13 +58,20 @@ impl Received {
 ///
 /// No signal handler can be installed.
 pub fn listen() -> io::Result<Events> {
-    let signals = Signals::handle();
+    let signals = unblock().and_then(|()| undisturbed(Signals::handle));
     let signals =
         signals.map_err(|error| io::Error::other(format!("cannot handle signals: {error}")))?;
-    if let Some(has_default) = HAS_DEFAULT.get() {
-        has_default.store(false, Ordering::SeqCst);
-    }
     Ok(Events::new(signals))
+}
+
+/// Installs handlers while this thread, the only one that takes signals, takes none. signal-hook installs the
+/// handler of a signal before it enters what the handler is to do: a signal in between would be swallowed.
+/// Seen under load: SIGTERM ended no keeper, and `rvlf hold` waited on.
+fn undisturbed<T>(install: impl FnOnce() -> io::Result<T>) -> io::Result<T> {
+    let before = SigSet::all().thread_swap_mask(SigmaskHow::SIG_SETMASK)?;
+    let installed = install();
+    before.thread_set_mask()?;
+    installed
 }
 
 /// The signals that have arrived.
@@ -92,13 +99,16 @@ impl Waker {
 impl Signals {
     /// Installs the handlers.
     fn handle() -> io::Result<Signals> {
-        unblock()?;
         let (read, write) = UnixStream::pair()?;
         write.set_nonblocking(true)?;
         let waker = Waker(Arc::new(write.try_clone()?));
         let numbers = handled().into_iter().map(|signal| signal as i32);
+        let delivery = SignalDelivery::with_pipe(read, write, WithOrigin::default(), numbers)?;
+        if let Some(has_default) = HAS_DEFAULT.get() {
+            has_default.store(false, Ordering::SeqCst);
+        }
         Ok(Signals {
-            delivery: SignalDelivery::with_pipe(read, write, WithOrigin::default(), numbers)?,
+            delivery,
             waker,
             first: None,
         })
@@ -150,7 +160,8 @@ pub fn unignore_sigterm() -> io::Result<()> {
     // A signal that has a handler is not ignored. A handler that did nothing would swallow a signal that
     // arrives before the other one is installed.
     let sigterm = Signal::SIGTERM as i32;
-    signal_hook::flag::register_conditional_default(sigterm, has_default.clone()).map(drop)
+    let has_default = has_default.clone();
+    undisturbed(|| signal_hook::flag::register_conditional_default(sigterm, has_default)).map(drop)
 }
 
 /// The signals to handle: those that have an effect on a process that does not, unless they are ignored.
