@@ -193,7 +193,7 @@ def process_evidence(pid):
         return {"state": "unknown"}
     if state in (b"Z", b"X") and threads == 1:  # with more threads only the main one has ended
         return {"state": "dead"}
-    return {"state": "alive", "start_ticks": start_ticks}
+    return {"state": "alive", "start_ticks": ticks_json(start_ticks)}
 
 def flock(fd, how):
     try:

@@ -38,6 +38,12 @@ mod io_error;
 #[cfg(windows)]
 pub(crate) mod job;
 pub(crate) mod latch;
+#[cfg(all(
+    unix,
+    any(not(target_os = "linux"), rvlf_portable),
+    not(rvlf_unsupported)
+))]
+mod linux_only;
 mod locking_process;
 #[cfg(all(
     unix,

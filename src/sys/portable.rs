@@ -5,7 +5,6 @@
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::BorrowedFd;
 #[cfg(target_os = "linux")]
 use std::os::fd::OwnedFd;
 use std::time::Duration;
@@ -13,7 +12,6 @@ use std::time::Duration;
 use nix::errno::Errno;
 use nix::fcntl::OFlag;
 use nix::sys::signal::kill;
-use nix::sys::stat::Mode;
 use nix::time::ClockId;
 
 pub(super) use super::calls::is_of_another_device as is_mount_point;
@@ -21,8 +19,13 @@ use super::calls::link_then_unlink;
 pub(super) use super::calls::sync;
 #[cfg(target_os = "linux")]
 use super::descriptor::Descriptor;
+pub(super) use super::linux_only::{
+    create_unnamed, flock_holders, is_marked, link, mark, varied_flags,
+};
+#[cfg(feature = "table")]
+pub(super) use super::linux_only::{is_byte_locked, lock_byte};
 pub(super) use super::metadata::stat;
-use super::{CancelToken, Identity, Liveness, LockingProcess, Now, WakeReason};
+use super::{CancelToken, Identity, Liveness, Now, WakeReason};
 use crate::judge::FileSystem;
 use crate::record::Pid;
 
@@ -35,18 +38,6 @@ pub(super) fn file_system(_dir: &File) -> io::Result<FileSystem> {
 
 /// O_SEARCH is not everywhere.
 pub(super) const SEARCH_ONLY: Option<OFlag> = None;
-
-pub(super) const fn varied_flags() -> OFlag {
-    OFlag::empty()
-}
-
-pub(super) fn create_unnamed(_dir: &File, _mode: Mode) -> io::Result<File> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-pub(super) fn link(_file: &File, _dir: &File, _name: &OsStr) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
 
 pub(super) fn rename_noreplace(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
     link_then_unlink(dir, from, to)
@@ -70,17 +61,6 @@ pub(super) fn identity() -> io::Result<Identity> {
     })
 }
 
-/// Only Linux has locks of bytes that belong to an open file description.
-#[cfg(feature = "table")]
-pub(super) fn lock_byte(_dir: &File, _offset: u64) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-#[cfg(feature = "table")]
-pub(super) fn is_byte_locked(_dir: &File, _offset: u64) -> io::Result<bool> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
 /// Async-signal-safe.
 pub(super) fn is_this_process(process: Identity) -> bool {
     std::process::id() == process.pid.get()
@@ -90,11 +70,6 @@ pub(super) fn is_this_process(process: Identity) -> bool {
 #[cfg(target_os = "linux")]
 pub(super) fn end_of_this_process() -> Option<Descriptor<OwnedFd>> {
     None
-}
-
-/// No other system shows who shares an flock(2) lock in a file.
-pub(super) fn flock_holders(_dir: &File, _name: &OsStr) -> io::Result<Vec<LockingProcess>> {
-    Ok(Vec::new())
 }
 
 pub(super) fn process(pid: Pid, _now: impl FnOnce() -> Now) -> Liveness {
@@ -117,15 +92,6 @@ pub(super) fn watches_process(watch: &Watch) -> bool {
 }
 
 pub(crate) fn close_spare_watch() {}
-
-/// No number of an open file description is free for a mark everywhere.
-pub(super) fn mark(_descriptor: BorrowedFd<'_>) -> Option<u8> {
-    None
-}
-
-pub(super) fn is_marked(_descriptor: BorrowedFd<'_>, _mark: u8) -> bool {
-    false
-}
 
 pub(super) fn wait(watch: &mut Watch, _cancel: &[CancelToken], _timeout: Duration) -> WakeReason {
     match *watch {}

@@ -14,7 +14,7 @@ mod of_nix {
         Ok(nix::sys::statfs::fstatfs(file)?.filesystem_type())
     }
 
-    #[cfg(all(target_os = "linux", feature = "table"))]
+    #[cfg(all(target_os = "linux", feature = "table", not(rvlf_portable)))]
     pub(in crate::sys) mod ofd {
         use std::fs::File;
 

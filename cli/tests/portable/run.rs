@@ -15,7 +15,7 @@ fn the_exit_status_of_the_command_is_that_of_rvlf() {
     scratch.rvlf(&["status", "d"]).expect_status(0);
 }
 
-// A script tells "not found" from a status of its command.
+// A script distinguishes "not found" from a status of its command.
 #[test]
 fn a_command_that_does_not_exist_is_reported_and_the_lock_is_free() {
     let scratch = Scratch::new();

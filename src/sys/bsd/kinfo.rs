@@ -93,7 +93,7 @@ mod tests {
         bytes
     }
 
-    // The start tells a process from a later one with its pid: its microseconds count.
+    // The start distinguishes a process from a later one with its pid: its microseconds count.
     #[test]
     fn start_and_state_are_read_from_the_bytes_of_the_answer() {
         let started = Duration::new(1_795_300_833, 481_221_000);

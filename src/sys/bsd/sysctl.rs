@@ -13,7 +13,7 @@ use nix::libc::{c_int, c_uint};
 pub(super) fn read(name: &mut [c_int], buffer: &mut [u8]) -> io::Result<usize> {
     let name_len = c_uint::try_from(name.len()).map_err(io::Error::other)?;
     let mut len = buffer.len();
-    // SAFETY: `name` and `buffer` have as many elements as the call is told, and both outlive it; it
+    // SAFETY: `name` and `buffer` have as many elements as the call is given, and both outlive it; it
     // writes to `buffer` and `len` alone, since there is no new value.
     let outcome = unsafe {
         nix::libc::sysctl(
@@ -33,7 +33,7 @@ pub(super) fn read(name: &mut [c_int], buffer: &mut [u8]) -> io::Result<usize> {
 #[cfg(any(target_vendor = "apple", target_os = "freebsd"))]
 pub(super) fn read_by_name(name: &std::ffi::CStr, buffer: &mut [u8]) -> io::Result<usize> {
     let mut len = buffer.len();
-    // SAFETY: `name` ends with a NUL and `buffer` has as many bytes as the call is told; both outlive
+    // SAFETY: `name` ends with a NUL and `buffer` has as many bytes as the call is given; both outlive
     // it, and it writes to `buffer` and `len` alone, since there is no new value.
     let outcome = unsafe {
         nix::libc::sysctlbyname(
