@@ -12,6 +12,7 @@ mod inspection;
 mod json;
 mod lock_bytes;
 mod messages;
+mod order;
 mod progress;
 mod render;
 mod sys;

@@ -11,6 +11,7 @@ use rvlf::{CancelToken, Escaped, HoldError, LockFile, ReleaseError, Released, lo
 use super::acquisition::Acquisition;
 use crate::failure::{failed, failed_to};
 use crate::holding::Holding;
+use crate::order::Order;
 use crate::progress::{self, Ended};
 use crate::sys::command;
 use crate::{exit, inspection, messages};
@@ -65,16 +66,6 @@ EXIT STATUS
   126  COMMAND cannot be executed
   127  COMMAND was not found
   130  interrupted by Ctrl-C while waiting (128 + the number of the signal)";
-
-/// What to start under the lock.
-pub struct Order<'a> {
-    pub program: &'a OsString,
-    pub arguments: &'a [OsString],
-    /// Whether the command runs without the lock's descriptor.
-    pub close: bool,
-    /// Whether a loss ends all that the command has started.
-    pub kills_on_loss: bool,
-}
 
 impl Run {
     fn order(&self) -> Order<'_> {

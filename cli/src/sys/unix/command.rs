@@ -11,7 +11,7 @@ use super::supervisor::Supervisor;
 use super::{sigpipe, stopped};
 use crate::environment;
 use crate::failure::{cannot_run, failed, failed_to};
-use crate::verbs::run::Order;
+use crate::order::Order;
 
 /// What follows where processes that the command has left behind keep the lock.
 pub const LEFT_OPEN: &str = "no process refreshes the lock: deployed RVF clients take it after 30 s, and on \

@@ -8,7 +8,7 @@ use rvlf::process::Job;
 use super::supervisor::Supervisor;
 use crate::environment;
 use crate::failure::{cannot_run, failed_to};
-use crate::verbs::run::Order;
+use crate::order::Order;
 
 /// What follows where processes that the command has left behind keep the lock.
 pub const LEFT_OPEN: &str = "no process refreshes the lock, and Windows lets no other writer take it; to wait \
