@@ -3,10 +3,11 @@
 //! [`judge`] is a pure function: no I/O, no clock, `no_std`. The caller gathers the evidence, which
 //! states facts; only this file says what the facts mean. It fails closed: doubt reads as held (the
 //! precedents are PostgreSQL and restic). The first matching row of the table in
-//! `spec/protocol.md#judge` wins.
+//! `spec/protocol.md#judge` wins. [`judge_store`] does the same for a lock in an object store.
 
 mod evidence;
 mod policy;
+mod store;
 mod verdict;
 
 use core::time::Duration;
@@ -15,6 +16,7 @@ pub use evidence::{
     Age, Content, Evidence, FileSystem, HostMatch, KernelLock, OwnHold, Process, Stamp,
 };
 pub use policy::StalePolicy;
+pub use store::{BothClocks, StoreContent, StoreEvidence, StoreReason, StoreVerdict, judge_store};
 pub use verdict::{Reason, Verdict};
 
 /// Judges a lock file by the evidence.

@@ -4,7 +4,7 @@ use core::ops::Range;
 
 use bytemuck::{Pod, Zeroable};
 
-use super::KernelStamp;
+use super::{KernelStamp, StoreStamp};
 
 /// The record's magic number. On disk, little-endian, its bytes are `46 4C 56 52` ("FLVR").
 pub const MAGIC: u32 = 0x5256_4C46;
@@ -103,8 +103,10 @@ impl Layout {
 }
 
 const _: () = {
-    let [.., last] = KernelStamp::FIELDS;
-    assert!(last.range().end == TIMESTAMP_FIELD.offset);
+    let [.., start_ticks] = KernelStamp::FIELDS;
+    let [.., nonce] = StoreStamp::FIELDS;
+    assert!(start_ticks.range().end == TIMESTAMP_FIELD.offset);
+    assert!(nonce.range().end == TIMESTAMP_FIELD.offset);
 };
 const _: () = assert!(core::mem::offset_of!(Layout, timestamp_ns) == TIMESTAMP_FIELD.offset);
 const _: () = assert!(core::mem::offset_of!(Layout, checksum) == CHECKSUM_FIELD.offset);

@@ -6,7 +6,7 @@
 //! ```text
 //!        0        4        8                                                        72
 //!        +--------+--------+--------------------------------------------------------+
-//!  0x00  | magic  |  pid   | hostname, NUL, then zeros or the kernel stamp (64)      |
+//!  0x00  | magic  |  pid   | hostname, NUL, then zeros or a stamp (64)               |
 //!        +--------+--------+-------+--------------------------------+--------+------+-+
 //!  0x48  | timestamp_ns (8)        | writer_id (16)                 | lock_v | checksum|
 //!        +-------------------------+--------------------------------+--------+--------+
@@ -27,7 +27,7 @@ pub use checksum::Checksum;
 pub use error::{DecodeError, FirstBytes};
 pub use fields::{Hostname, ParseWriterIdError, Pid, PidOutOfRange, WriterId};
 pub use layout::{FIELDS, Field, LOCK_VERSION, MAGIC, RECORD_LEN};
-pub use stamp::KernelStamp;
+pub use stamp::{KernelStamp, StoreStamp};
 
 use layout::{HOSTNAME_FIELD, Layout};
 
@@ -70,18 +70,53 @@ impl Record {
         writer_id: WriterId,
         stamp: Option<KernelStamp>,
     ) -> Record {
-        let mut field = [0; HOSTNAME_FIELD.size];
         let name = hostname.as_bytes();
-        for (to, from) in field.iter_mut().zip(name) {
-            *to = *from;
-        }
-        if let Some(stamp) = stamp.filter(|_| name.len() <= KernelStamp::MAX_HOSTNAME_LEN) {
-            let (_, slack) = field.split_at_mut(KernelStamp::START);
-            slack.copy_from_slice(&stamp.to_bytes());
-        }
+        let fits = name.len() <= KernelStamp::MAX_HOSTNAME_LEN;
+        let stamp = stamp.filter(|_| fits).map(KernelStamp::to_bytes);
+        let field = hostname_field(name, stamp.as_ref().map(|bytes| bytes.as_slice()));
+        Record::with_field(pid, field, timestamp_ns, writer_id)
+    }
+
+    /// A record for one write of a lock in an object store, as its holder or, with a lease of 0, as the
+    /// release of it.
+    ///
+    /// `timestamp_ns` is Unix time in nanoseconds. Of the host name the first
+    /// [`StoreStamp::MAX_HOSTNAME_LEN`] bytes are kept: no rule of `spec/object-store.md` compares it.
+    ///
+    /// ```
+    /// use rvlf::record::{Hostname, Pid, StoreStamp};
+    /// use rvlf::{Record, WriterId};
+    ///
+    /// let pid = Pid::new(4121).expect("it is in range");
+    /// let hostname = Hostname::truncated(b"db-3");
+    /// let stamp = StoreStamp { generation: 8, lease_ms: 30_000, nonce: 7 };
+    /// let record = Record::for_store(pid, &hostname, 1, WriterId::from([7; 16]), stamp);
+    /// assert_eq!(record.store_stamp(), Some(stamp));
+    /// assert_eq!(record.stamp(), None, "for a lock file it is a record without a stamp");
+    /// ```
+    #[must_use]
+    pub fn for_store(
+        pid: Pid,
+        hostname: &Hostname,
+        timestamp_ns: u64,
+        writer_id: WriterId,
+        stamp: StoreStamp,
+    ) -> Record {
+        let name = hostname.as_bytes();
+        let name = name.get(..StoreStamp::MAX_HOSTNAME_LEN).unwrap_or(name);
+        let field = hostname_field(name, Some(&stamp.to_bytes()));
+        Record::with_field(pid, field, timestamp_ns, writer_id)
+    }
+
+    fn with_field(
+        pid: Pid,
+        hostname: [u8; HOSTNAME_FIELD.size],
+        timestamp_ns: u64,
+        writer_id: WriterId,
+    ) -> Record {
         Record {
             pid,
-            hostname: field,
+            hostname,
             timestamp_ns,
             writer_id,
             checksum: Checksum::IsoHdlc,
@@ -121,11 +156,19 @@ impl Record {
     /// The kernel stamp, if the record contains one.
     #[must_use]
     pub fn stamp(&self) -> Option<KernelStamp> {
-        let (name, slack) = self.hostname.split_at(KernelStamp::START);
-        if !name.contains(&0) {
-            return None;
-        }
-        KernelStamp::from_bytes(slack)
+        KernelStamp::from_bytes(self.stamp_bytes()?)
+    }
+
+    /// The store stamp, if the record contains one: it is then of a lock in an object store.
+    #[must_use]
+    pub fn store_stamp(&self) -> Option<StoreStamp> {
+        StoreStamp::from_bytes(self.stamp_bytes()?)
+    }
+
+    /// The place of the stamp, if the host name ends before it.
+    fn stamp_bytes(&self) -> Option<&[u8]> {
+        let (name, stamp) = self.hostname.split_at(stamp::START);
+        name.contains(&0).then_some(stamp)
     }
 
     /// The same record with another timestamp (Unix time in nanoseconds), as a refresh writes it.
@@ -216,8 +259,21 @@ impl fmt::Debug for Record {
             .field("writer_id", &self.writer_id)
             .field("checksum", &self.checksum)
             .field("stamp", &self.stamp())
+            .field("store_stamp", &self.store_stamp())
             .finish()
     }
+}
+
+/// The host name field: a name that leaves room for the stamp, if there is one.
+fn hostname_field(name: &[u8], stamp: Option<&[u8]>) -> [u8; HOSTNAME_FIELD.size] {
+    let mut field = [0; HOSTNAME_FIELD.size];
+    for (to, from) in field.iter_mut().zip(name) {
+        *to = *from;
+    }
+    if let Some(stamp) = stamp {
+        field.split_at_mut(stamp::START).1.copy_from_slice(stamp);
+    }
+    field
 }
 
 fn without_record(bytes: &[u8], is_torn: bool) -> DecodeError {

@@ -10,12 +10,12 @@ use std::hash::Hash;
 use std::panic::{RefUnwindSafe, UnwindSafe};
 
 use rvlf::judge::{
-    Age, Content, Evidence, FileSystem, HostMatch, KernelLock, OwnHold, Process, Reason, Stamp,
-    Verdict,
+    Age, BothClocks, Content, Evidence, FileSystem, HostMatch, KernelLock, OwnHold, Process,
+    Reason, Stamp, StoreContent, StoreEvidence, StoreReason, StoreVerdict, Verdict,
 };
 use rvlf::record::{
     Checksum, DecodeError, Field, FirstBytes, Hostname, KernelStamp, ParseWriterIdError, Pid,
-    PidOutOfRange,
+    PidOutOfRange, StoreStamp,
 };
 use rvlf::{
     AcquireError, Alias, BreakError, CancelToken, Durability, Escaped, FileKind, Foreign,
@@ -39,21 +39,21 @@ macro_rules! each {
 #[test]
 fn every_public_type_is_send_sync_unpin_and_debug() {
     each!(common:
-        AcquireError, Age, Alias, BreakError, CancelToken, Checksum, Content, DecodeError, Durability,
+        AcquireError, Age, Alias, BothClocks, BreakError, CancelToken, Checksum, Content, DecodeError, Durability,
         Escaped, Evidence, Field, FileKind, FileSystem, FirstBytes, Foreign, HoldError, Holder,
         HostMatch, Hostname, IoError, KernelLock, KernelStamp, LockFile, LockFuture, LockOptions,
         LockState, LockingProcess, LossReason, Lost, OwnHold, ParseWriterIdError, Pid, PidOutOfRange,
-        Process, Reason, Reclaimed, Record, ReleaseError, Released, StalePolicy, Stamp, Verdict, WaitError, WriterId,
-        WriterLock,
+        Process, Reason, Reclaimed, Record, ReleaseError, Released, StalePolicy, Stamp, StoreContent, StoreEvidence,
+        StoreReason, StoreStamp, StoreVerdict, Verdict, WaitError, WriterId, WriterLock,
     );
 }
 
 #[test]
 fn what_the_judgement_and_the_record_are_made_of_are_plain_values() {
     each!(value:
-        Age, Checksum, Content, Durability, Evidence, FileKind, FileSystem, FirstBytes, HostMatch,
+        Age, BothClocks, Checksum, Content, Durability, Evidence, FileKind, FileSystem, FirstBytes, HostMatch,
         Hostname, KernelLock, KernelStamp, OwnHold, Pid, Process, Reason, Record, StalePolicy, Stamp,
-        Verdict, WriterId,
+        StoreContent, StoreEvidence, StoreReason, StoreStamp, StoreVerdict, Verdict, WriterId,
     );
 }
 
@@ -62,7 +62,7 @@ fn what_a_person_reads_is_displayed() {
     each!(shown:
         AcquireError, BreakError, DecodeError, Escaped, FileKind, FirstBytes, Foreign, Holder,
         Hostname, IoError, LockState, LockingProcess, LossReason, Lost, ParseWriterIdError, Pid,
-        PidOutOfRange, Reason, Reclaimed, HoldError, ReleaseError, WaitError, WriterId,
+        PidOutOfRange, Reason, Reclaimed, HoldError, ReleaseError, StoreReason, WaitError, WriterId,
     );
 }
 
