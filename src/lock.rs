@@ -41,7 +41,7 @@ use crate::task::{self, LockFuture};
 /// within 30 s, those in another container (pid namespace) at once, although the executed program
 /// runs on. **A crash**, also of the machine: other processes recover the lock at once on a local file
 /// system, and by age elsewhere (on an overlay by age after a reboot or a remount;
-/// `spec/protocol.md#guarantees`).
+/// `spec/guarantees.md#guarantees`).
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;

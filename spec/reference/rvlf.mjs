@@ -295,7 +295,7 @@ export function lockPathFor(dataPath) {
   return ["", ".", ".."].includes(path.basename(named)) ? null : `${named}.lock`;
 }
 
-// ---- Status: protocol.md, sections 3 and 11 ----------------------------------------------------
+// ---- Status: protocol.md, section 3, and reports.md ---------------------------------------------
 
 const { O_RDONLY, O_NOFOLLOW, O_NONBLOCK } = fs.constants;
 const EXIT = { free: 0, held: 1, stale: 3, malformed: 4, foreign: 4, unsupported: 4 };

@@ -12,7 +12,17 @@ use rvlf::judge::Reason;
 const TEXTS: [&str; 2] = ["format.md", "protocol.md"];
 
 /// The files without rules.
-const EXPLANATIONS: [&str; 3] = ["README.md", "rationale.md", "divergences.md"];
+const EXPLANATIONS: [&str; 6] = [
+    "README.md",
+    "rationale.md",
+    "guarantees.md",
+    "divergences.md",
+    "windows.md",
+    "reports.md",
+];
+
+/// The most words that protocol.md may have.
+const PROTOCOL_WORDS: usize = 3500;
 
 /// The directories of tests.
 const PLACES: [&str; 8] = [
@@ -136,10 +146,21 @@ fn every_must_has_a_number() {
             );
         }
     }
-    let explains = |name: &str| !spec(name).contains("MUST");
+    // README.md names the rules.
+    for name in EXPLANATIONS.into_iter().filter(|name| *name != "README.md") {
+        assert!(!spec(name).contains("MUST"), "{name} has no rules");
+    }
+}
+
+// An implementer skims a long text, and misses a rule between two explanations. Reasons belong in
+// rationale.md, and what holds where in guarantees.md.
+#[test]
+fn the_protocol_is_short_enough_to_be_read_in_one_go() {
+    let words = spec("protocol.md").split_whitespace().count();
     assert!(
-        explains("rationale.md") && explains("divergences.md"),
-        "the files have no rules"
+        words <= PROTOCOL_WORDS,
+        "protocol.md has {words} words, as wc -w counts them, and {PROTOCOL_WORDS} at most: move \
+         what an implementer need not do to rationale.md"
     );
 }
 
@@ -244,8 +265,38 @@ fn every_vector_of_the_table_exists() {
 // A program that waits for a code of the text, which the library reports under another name, waits
 // indefinitely.
 #[test]
-fn the_reasons_of_the_text_are_those_of_the_library() {
+fn the_reason_codes_of_the_judge_table_are_those_of_the_library() {
     let text = spec("protocol.md");
+    let (_, table) = text
+        .split_once("| row | when | verdict | `reason_code` |\n|---|---|---|---|\n")
+        .expect("the text has the judge table");
+    let (table, rest) = table.split_once("\n\n").expect("the table ends");
+    let rows = table.lines().map(|line| {
+        let cells: Vec<_> = line.split('|').map(str::trim).collect();
+        let [_, row, _, _, codes, _] = cells[..] else {
+            panic!("four cells: {line}");
+        };
+        let codes = between(codes, "`").map(|code| (row.to_owned(), code.to_owned()));
+        codes.collect::<Vec<_>>()
+    });
+    let listed: BTreeSet<_> = rows.flatten().collect();
+    let (without_a_row, of_a_row): (Vec<_>, Vec<_>) = Reason::ALL
+        .into_iter()
+        .partition(|reason| reason.row() == 0);
+    let expected = of_a_row
+        .iter()
+        .map(|reason| (reason.row().to_string(), reason.code().to_owned()));
+    assert_eq!(listed, expected.collect());
+    for reason in without_a_row {
+        let code = format!("`{}`", reason.code());
+        assert!(rest.contains(&code), "protocol.md does not name {code}");
+    }
+}
+
+// A program prints the sentence of a code.
+#[test]
+fn the_reasons_of_the_text_are_those_of_the_library() {
+    let text = spec("reports.md");
     let (_, table) = text
         .split_once("| row | `reason_code` | `reason` |\n|---|---|---|\n")
         .expect("the text has a table of reasons");
