@@ -6,7 +6,7 @@ use std::pin::Pin;
 
 use bytes::Bytes;
 
-use crate::machine::{Condition, Found, Put};
+use crate::machine::{Condition, ErrorClass, Found, Put};
 
 /// The future that a [`Register`] returns.
 pub type RegisterFuture<T> = Pin<Box<dyn Future<Output = Result<T, RegisterError>> + Send>>;
@@ -43,19 +43,6 @@ pub struct RegisterError {
     pub class: ErrorClass,
     /// What the client below reported.
     pub source: Box<dyn Error + Send + Sync>,
-}
-
-/// What the caller of a [`Register`] can conclude from an error.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum ErrorClass {
-    /// A timeout, a lost connection, a server that is overloaded: ask again.
-    Unknown,
-    /// The store does not allow the request. For a GET, S3 answers so for a key that does not exist if
-    /// the user may not list the bucket.
-    Denied,
-    /// The request cannot succeed: no such bucket, a wrong configuration, a call that the store does
-    /// not implement.
-    Permanent,
 }
 
 impl fmt::Display for RegisterError {

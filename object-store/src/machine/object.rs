@@ -51,3 +51,16 @@ pub enum Put {
     /// The condition does not hold. The cause may be an earlier copy of this very write.
     Refused,
 }
+
+/// What the caller of a store can conclude from an error.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ErrorClass {
+    /// A timeout, a lost connection, a server that is overloaded: ask again.
+    Unknown,
+    /// The store does not allow the request. For a GET, S3 answers so for a key that does not exist if
+    /// the user may not list the bucket.
+    Denied,
+    /// The request cannot succeed: no such bucket, a wrong configuration, a call that the store does
+    /// not implement.
+    Permanent,
+}

@@ -1,0 +1,333 @@
+//! The machine on its own: each test guards against one way to believe too much, or to write too much.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rvlf::WriterId;
+use rvlf::record::{Hostname, Pid, StoreStamp};
+
+use super::*;
+
+const LEASE: Duration = Duration::from_secs(30);
+
+fn at(ms: u64) -> Moment {
+    Moment {
+        boottime: Duration::from_millis(ms),
+        unix_ns: 1_700_000_000_000_000_000 + ms * 1_000_000,
+        random: ms.wrapping_mul(0x9e37_79b9_7f4a_7c15),
+    }
+}
+
+fn settings(id: u8) -> AcquireSettings {
+    AcquireSettings {
+        timing: Timing::new(LEASE),
+        writer: Writer {
+            pid: Pid::new(1).expect("1 is a pid"),
+            hostname: Hostname::truncated(b"host"),
+            writer_id: WriterId::from([id; 16]),
+        },
+        deadline: Duration::ZERO,
+        own_dead: Vec::new(),
+        both_clocks: false,
+        forced: None,
+        stale_only: false,
+        omission: Omission::default(),
+    }
+}
+
+fn version(number: u64) -> Version {
+    Version {
+        e_tag: Some(number.to_string()),
+        version: None,
+    }
+}
+
+fn id(request: &Request) -> RequestId {
+    match request {
+        Request::Get { request } | Request::Put { request, .. } => *request,
+    }
+}
+
+fn written(request: &Request, put: Put) -> Answer {
+    let request = id(request);
+    Answer::Written {
+        request,
+        answer: Ok(put),
+    }
+}
+
+fn got(request: &Request, found: Found, first_seen: Duration) -> Answer {
+    let request = id(request);
+    Answer::Got {
+        request,
+        answer: Ok(found),
+        first_seen,
+    }
+}
+
+fn present(bytes: &Bytes, number: u64) -> Found {
+    Found::Present(Stored {
+        bytes: bytes.clone(),
+        version: version(number),
+        modified_ms: None,
+    })
+}
+
+fn bytes_of(request: &Request) -> Bytes {
+    match request {
+        Request::Put { bytes, .. } => bytes.clone(),
+        Request::Get { .. } => panic!("a put was expected"),
+    }
+}
+
+fn next(step: AcquireStep) -> Request {
+    match step {
+        AcquireStep::Continue(Some(request)) => request,
+        other => panic!("a request was expected, not {other:?}"),
+    }
+}
+
+fn requested(steps: &[HoldStep]) -> Request {
+    let mut requests = steps.iter().filter_map(|step| match step {
+        HoldStep::Request(request) => Some(request.clone()),
+        _ => None,
+    });
+    requests.next().expect("a request was expected")
+}
+
+/// A lock whose create began at 10 ms.
+fn held() -> Hold {
+    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
+    let create = next(acquire.answered(&at(10), got(&look, Found::Absent, at(10).boottime)));
+    match acquire.answered(&at(20), written(&create, Put::Stored(version(1)))) {
+        AcquireStep::End(AcquireEnd::Held(hold)) => *hold,
+        other => panic!("the lock is free, and the answer is {other:?}"),
+    }
+}
+
+#[test]
+fn belief_counts_from_the_beginning_of_the_write_not_from_its_answer() {
+    let hold = held();
+    assert_eq!(hold.expires_at(), at(10).boottime + LEASE * 2 / 3);
+    assert!(hold.believes(at(10).boottime + LEASE * 2 / 3 - Duration::from_nanos(1)));
+    assert!(!hold.believes(at(10).boottime + LEASE * 2 / 3));
+}
+
+#[test]
+fn create_that_was_refused_because_of_its_own_first_copy_holds_the_lock() {
+    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
+    let create = next(acquire.answered(&at(1), got(&look, Found::Absent, at(1).boottime)));
+    let settle = next(acquire.answered(&at(2), written(&create, Put::Refused)));
+    let found = present(&bytes_of(&create), 1);
+    let step = acquire.answered(&at(3), got(&settle, found, at(3).boottime));
+    assert!(
+        matches!(step, AcquireStep::End(AcquireEnd::Held(_))),
+        "{step:?}"
+    );
+}
+
+#[test]
+fn create_that_was_refused_although_nothing_is_there_is_written_again() {
+    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
+    let create = next(acquire.answered(&at(1), got(&look, Found::Absent, at(1).boottime)));
+    let settle = next(acquire.answered(&at(2), written(&create, Put::Refused)));
+    let step = acquire.answered(&at(3), got(&settle, Found::Absent, at(3).boottime));
+    assert_eq!(step, AcquireStep::Continue(None), "it pauses first");
+    let again = next(acquire.woken(&at(100)));
+    assert_eq!(
+        bytes_of(&again),
+        bytes_of(&create),
+        "another write could land beside the first"
+    );
+}
+
+#[test]
+fn confirmation_that_took_a_third_of_the_lease_is_taken_over_again() {
+    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
+    let create = next(acquire.answered(&at(0), got(&look, Found::Absent, at(0).boottime)));
+    let late = written(&create, Put::Stored(version(1)));
+    let again = next(acquire.answered(&at(10_001), late));
+    assert!(matches!(
+        again,
+        Request::Put {
+            purpose: Purpose::Takeover,
+            ..
+        }
+    ));
+    let step = acquire.answered(&at(10_002), written(&again, Put::Stored(version(2))));
+    let AcquireStep::End(AcquireEnd::Held(hold)) = step else {
+        panic!("the second confirmation came at once: {step:?}");
+    };
+    assert_eq!(hold.expires_at(), at(10_001).boottime + LEASE * 2 / 3);
+}
+
+#[test]
+fn contender_waits_for_the_lease_in_the_record_and_keeps_the_payload() {
+    let hold = held();
+    let mut other = hold.content().bytes.to_vec();
+    other.extend_from_slice(b"root");
+    let other = Bytes::from(other);
+    let mut settings = settings(2);
+    settings.timing = Timing::new(Duration::from_secs(1));
+    settings.deadline = Duration::MAX;
+    let (mut acquire, look) = Acquire::begin(settings, &at(0));
+    let seen = at(5).boottime;
+    let step = acquire.answered(&at(30_005), got(&look, present(&other, 1), seen));
+    assert_eq!(
+        step,
+        AcquireStep::Continue(None),
+        "exactly the lease is not over it"
+    );
+    let look = next(acquire.woken(&at(30_200)));
+    let takeover = next(acquire.answered(&at(30_201), got(&look, present(&other, 1), seen)));
+    let content = Content::of(&bytes_of(&takeover)).expect("it is a record");
+    assert_eq!(content.payload, b"root".as_slice());
+    let generation = |content: &Content| content.record.store_stamp().map(|stamp| stamp.generation);
+    assert_eq!(
+        generation(&content),
+        generation(hold.content()).map(|old| old + 1)
+    );
+}
+
+#[test]
+fn holder_that_was_paused_beyond_its_belief_has_lost_although_an_answer_waited() {
+    let mut hold = held();
+    let refresh = requested(&hold.woken(&at(5_010)));
+    let steps = hold.answered(&at(20_010), written(&refresh, Put::Stored(version(2))));
+    assert_eq!(steps, [HoldStep::Lost(Loss::Expired)]);
+    assert_eq!(hold.woken(&at(60_000)), [], "a lost lock writes nothing");
+}
+
+#[test]
+fn commit_waits_for_the_open_refresh_and_is_a_refresh_itself() {
+    let mut hold = held();
+    let refresh = requested(&hold.woken(&at(5_010)));
+    let root = Bytes::from_static(b"root");
+    assert_eq!(
+        hold.commit(&at(5_020), CommitId(1), root),
+        [],
+        "one write at a time"
+    );
+    let steps = hold.answered(&at(5_030), written(&refresh, Put::Stored(version(2))));
+    let commit = requested(&steps);
+    let steps = hold.answered(&at(5_040), written(&commit, Put::Stored(version(3))));
+    let done = HoldStep::Committed {
+        commit: CommitId(1),
+        end: CommitEnd::Done,
+    };
+    assert_eq!(steps, [done]);
+    assert_eq!(hold.content().payload, b"root".as_slice());
+    assert_eq!(hold.expires_at(), at(5_030).boottime + LEASE * 2 / 3);
+}
+
+#[test]
+fn commit_of_a_lost_lock_does_not_claim_that_it_is_not_in() {
+    let mut hold = held();
+    let commit = requested(&hold.commit(&at(1_000), CommitId(1), Bytes::from_static(b"root")));
+    let settle = requested(&hold.answered(&at(1_010), written(&commit, Put::Refused)));
+    let (mut other, look) = Acquire::begin(settings(2), &at(0));
+    let successor = next(other.answered(&at(1), got(&look, Found::Absent, at(1).boottime)));
+    let found = present(&bytes_of(&successor), 7);
+    let steps = hold.answered(&at(1_020), got(&settle, found, at(1_020).boottime));
+    let out = HoldStep::Committed {
+        commit: CommitId(1),
+        end: CommitEnd::Out { landed: None },
+    };
+    assert_eq!(steps.first(), Some(&out));
+    assert!(matches!(
+        steps.last(),
+        Some(HoldStep::Lost(Loss::Replaced { by: Some(_) }))
+    ));
+}
+
+#[test]
+fn commit_that_the_caller_gave_up_is_written_until_it_is_settled() {
+    let mut hold = held();
+    let commit = requested(&hold.commit(&at(1_000), CommitId(1), Bytes::from_static(b"a")));
+    let given_up = HoldStep::Committed {
+        commit: CommitId(1),
+        end: CommitEnd::Unsettled,
+    };
+    assert_eq!(hold.give_up(&at(1_500), CommitId(1)), [given_up]);
+    assert_eq!(
+        hold.commit(&at(1_600), CommitId(2), Bytes::from_static(b"b")),
+        []
+    );
+    let steps = hold.answered(&at(1_700), written(&commit, Put::Stored(version(2))));
+    let second = Content::of(&bytes_of(&requested(&steps))).expect("it is a record");
+    assert_eq!(second.payload, b"b".as_slice());
+}
+
+#[test]
+fn release_buries_a_refresh_that_lands_before_the_tombstone() {
+    let mut hold = held();
+    let refresh = requested(&hold.woken(&at(5_010)));
+    let tombstone = requested(&hold.release(&at(5_020), at(60_000).boottime));
+    assert!(!hold.believes(at(5_020).boottime));
+    let settle = requested(&hold.answered(&at(5_030), written(&tombstone, Put::Refused)));
+    let found = present(&bytes_of(&refresh), 2);
+    let steps = hold.answered(&at(5_040), got(&settle, found, at(5_040).boottime));
+    let second = requested(&steps);
+    let Request::Put { condition, .. } = &second else {
+        panic!("a tombstone was expected");
+    };
+    assert_eq!(*condition, Condition::Version(version(2)));
+    let content = Content::of(&bytes_of(&second)).expect("it is a record");
+    assert!(
+        content
+            .record
+            .store_stamp()
+            .is_some_and(|stamp: StoreStamp| stamp.is_released())
+    );
+    let steps = hold.answered(&at(5_050), written(&second, Put::Stored(version(3))));
+    assert_eq!(steps, [HoldStep::Released { confirmed: true }]);
+}
+
+#[test]
+fn release_ends_at_its_deadline_although_the_store_is_silent() {
+    let mut hold = held();
+    requested(&hold.release(&at(100), at(300).boottime));
+    assert_eq!(hold.wake_at(), Some(at(300).boottime));
+    let steps = hold.woken(&at(300));
+    assert_eq!(steps, [HoldStep::Released { confirmed: false }]);
+}
+
+#[test]
+fn no_two_writes_have_equal_bytes_while_the_clock_stands_still() {
+    let mut hold = held();
+    let first = requested(&hold.check(&at(20)));
+    let steps = hold.answered(&at(20), written(&first, Put::Stored(version(2))));
+    assert_eq!(steps, [HoldStep::Checked]);
+    let second = requested(&hold.check(&at(20)));
+    assert_ne!(bytes_of(&first), bytes_of(&second));
+}
+
+#[test]
+fn store_that_hides_absent_keys_is_asked_to_create_once() {
+    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
+    let denied = |request: &Request| Answer::Got {
+        request: id(request),
+        answer: Err(ErrorClass::Denied),
+        first_seen: at(1).boottime,
+    };
+    let create = next(acquire.answered(&at(1), denied(&look)));
+    let settle = next(acquire.answered(&at(2), written(&create, Put::Refused)));
+    let step = acquire.answered(&at(3), denied(&settle));
+    assert_eq!(
+        step,
+        AcquireStep::End(AcquireEnd::Failed(ErrorClass::Denied))
+    );
+}
+
+#[test]
+fn object_that_is_no_lock_is_never_written() {
+    for bytes in [&b""[..], b"something else", &[0; 200]] {
+        let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
+        let found = present(&Bytes::copy_from_slice(bytes), 1);
+        let step = acquire.answered(&at(100_000_000), got(&look, found, Duration::ZERO));
+        assert!(
+            matches!(step, AcquireStep::End(AcquireEnd::Refused(_))),
+            "{step:?}"
+        );
+    }
+}
