@@ -4,7 +4,7 @@
 //! milliseconds.
 //!
 //! Many readers (JavaScript, jq) hold every number as a double, which is exact below 2^53 only. What
-//! needs 64 bits is a string. Start ticks, which need 64 bits on some systems only, are a number below
+//! needs 64 bits is a string. Start ticks and generations, which seldom need 64 bits, are a number below
 //! 2^53 and a string from there on. A time of 2^53 ms or more, 285,000 years, is null.
 
 use core::fmt::{self, Display};
@@ -13,8 +13,11 @@ use core::time::Duration;
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
-use crate::judge::{Age, Evidence, FileSystem, Process, Reason, Stamp, Verdict};
-use crate::record::{Hostname, KernelStamp, LOCK_VERSION, Pid, Record, WriterId};
+use crate::judge::{
+    Age, BothClocks, Evidence, FileSystem, Process, Reason, Stamp, StoreContent, StoreEvidence,
+    StoreReason, StoreVerdict, Verdict,
+};
+use crate::record::{Hostname, KernelStamp, LOCK_VERSION, Pid, Record, StoreStamp, WriterId};
 
 impl Serialize for Pid {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
@@ -57,15 +60,28 @@ impl Serialize for KernelStamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut stamp = serializer.serialize_struct("KernelStamp", 2)?;
         stamp.serialize_field("inode_key", &Text(format_args!("{:016x}", self.inode_key)))?;
-        stamp.serialize_field("start_ticks", &Ticks(self.start_ticks))?;
+        stamp.serialize_field("start_ticks", &Exact(self.start_ticks))?;
         stamp.end()
     }
 }
 
+impl Serialize for StoreStamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut stamp = serializer.serialize_struct("StoreStamp", 3)?;
+        stamp.serialize_field("generation", &Exact(self.generation))?;
+        stamp.serialize_field("lease_ms", &self.lease_ms)?;
+        stamp.serialize_field("nonce", &self.nonce)?;
+        stamp.end()
+    }
+}
+
+/// With a member `store_stamp` only if the record has one: no record of a lock file does.
 impl Serialize for Record {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let hostname = self.hostname();
-        let mut record = serializer.serialize_struct("Record", 8)?;
+        let store_stamp = self.store_stamp();
+        let members = 8 + usize::from(store_stamp.is_some());
+        let mut record = serializer.serialize_struct("Record", members)?;
         record.serialize_field("pid", &self.pid())?;
         record.serialize_field("hostname", &Text(Utf8(&hostname)))?;
         record.serialize_field("hostname_hex", &Text(Hex(hostname.as_bytes())))?;
@@ -74,6 +90,10 @@ impl Serialize for Record {
         record.serialize_field("lock_version", &LOCK_VERSION)?;
         record.serialize_field("checksum", self.checksum().name())?;
         record.serialize_field("stamp", &self.stamp())?;
+        match store_stamp {
+            Some(stamp) => record.serialize_field("store_stamp", &stamp)?,
+            None => record.skip_field("store_stamp")?,
+        }
         record.end()
     }
 }
@@ -118,7 +138,7 @@ impl Serialize for Stamp {
         };
         let mut stamp = serializer.serialize_struct("Stamp", 2)?;
         stamp.serialize_field("inode", inode)?;
-        stamp.serialize_field("start_ticks", &Ticks(*start_ticks))?;
+        stamp.serialize_field("start_ticks", &Exact(*start_ticks))?;
         stamp.end()
     }
 }
@@ -138,7 +158,7 @@ impl Serialize for Process {
             started_after_timestamp,
         } = self
         {
-            process.serialize_field("start_ticks", &Ticks(*start_ticks))?;
+            process.serialize_field("start_ticks", &Exact(*start_ticks))?;
             process.serialize_field("started_after_timestamp", started_after_timestamp)?;
         }
         process.end()
@@ -167,6 +187,62 @@ impl Serialize for Evidence {
     }
 }
 
+/// As its [`code`](StoreReason::code).
+impl Serialize for StoreReason {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.code())
+    }
+}
+
+impl Serialize for StoreVerdict {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let (state, stale_in) = match self {
+            StoreVerdict::Free { .. } => ("free", None),
+            StoreVerdict::Held { stale_in, .. } => ("held", *stale_in),
+            StoreVerdict::Stale { .. } => ("stale", None),
+        };
+        let mut verdict = serializer.serialize_struct("StoreVerdict", 3)?;
+        verdict.serialize_field("state", state)?;
+        verdict.serialize_field("reason_code", &self.reason())?;
+        verdict.serialize_field("stale_in_ms", &stale_in.and_then(millis))?;
+        verdict.end()
+    }
+}
+
+/// As a word; the stamp is a member of the record.
+impl Serialize for StoreContent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(match self {
+            StoreContent::Absent => "absent",
+            StoreContent::Valid(_) => "valid",
+            StoreContent::Foreign => "foreign",
+            StoreContent::Unsupported => "unsupported",
+            StoreContent::OtherStamp => "other-stamp",
+            StoreContent::Damaged => "damaged",
+        })
+    }
+}
+
+impl Serialize for BothClocks {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut ages = serializer.serialize_struct("BothClocks", 2)?;
+        ages.serialize_field("timestamp_age_ms", &self.timestamp_age)?;
+        ages.serialize_field("modified_age_ms", &self.modified_age)?;
+        ages.end()
+    }
+}
+
+impl Serialize for StoreEvidence {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut evidence = serializer.serialize_struct("StoreEvidence", 4)?;
+        evidence.serialize_field("content", &self.content)?;
+        evidence.serialize_field("unchanged_ms", &millis(self.unchanged))?;
+        evidence.serialize_field("own_dead", &self.own_dead)?;
+        evidence.serialize_field("both_clocks", &self.both_clocks)?;
+        evidence.end()
+    }
+}
+
 fn millis(time: Duration) -> Option<u64> {
     u64::try_from(time.as_millis()).ok().and_then(exact)
 }
@@ -176,13 +252,13 @@ fn exact(number: u64) -> Option<u64> {
     (number < 1 << f64::MANTISSA_DIGITS).then_some(number)
 }
 
-/// Start ticks: a number if a double holds it exactly, else its decimal text.
-struct Ticks(u64);
+/// A number if a double holds it exactly, else its decimal text.
+struct Exact(u64);
 
-impl Serialize for Ticks {
+impl Serialize for Exact {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         match exact(self.0) {
-            Some(ticks) => serializer.serialize_u64(ticks),
+            Some(number) => serializer.serialize_u64(number),
             None => serializer.collect_str(&self.0),
         }
     }
@@ -329,6 +405,13 @@ mod tests {
                 inode_key: u64::MAX,
                 start_ticks,
             };
+            let of_store = StoreStamp {
+                generation: start_ticks,
+                lease_ms: u32::MAX,
+                nonce: u32::MAX,
+            };
+            let object = json!(of_store);
+            assert_eq!(object.get("generation"), Some(&expected), "{object}");
             for object in [
                 json!(stamp),
                 json!(Stamp::Same { start_ticks }),

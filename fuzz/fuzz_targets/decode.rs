@@ -29,6 +29,9 @@ fn classify(bytes: &[u8]) -> Class {
             stamp: record
                 .stamp()
                 .map(|stamp| (stamp.inode_key, stamp.start_ticks)),
+            store_stamp: record
+                .store_stamp()
+                .map(|stamp| (stamp.generation, stamp.lease_ms, stamp.nonce)),
             polynomial: match record.checksum() {
                 Checksum::IsoHdlc => Polynomial::Ieee,
                 _ => Polynomial::Castagnoli,

@@ -6,7 +6,7 @@
 
 use libfuzzer_sys::fuzz_target;
 use rvlf::Record;
-use rvlf::record::{Hostname, KernelStamp, RECORD_LEN};
+use rvlf::record::{Hostname, KernelStamp, RECORD_LEN, StoreStamp};
 use support::second_reader::{self, Class, Polynomial};
 
 fuzz_target!(|bytes: &[u8]| {
@@ -50,8 +50,8 @@ fn round_trip(bytes: &[u8; RECORD_LEN]) {
     assert_eq!(again.timestamp_ns, !fields.timestamp_ns);
     assert_eq!(again.polynomial, Polynomial::Ieee);
     assert_eq!(
-        (again.writer_id, again.stamp),
-        (fields.writer_id, fields.stamp)
+        (again.writer_id, again.stamp, again.store_stamp),
+        (fields.writer_id, fields.stamp, fields.store_stamp)
     );
 
     // Made of its fields, it is the same but for bytes that no field accounts for.
@@ -60,13 +60,18 @@ fn round_trip(bytes: &[u8; RECORD_LEN]) {
         inode_key,
         start_ticks,
     });
-    let made = Record::new(
-        record.pid(),
-        &hostname,
-        fields.timestamp_ns,
-        record.writer_id(),
-        stamp,
-    );
+    let (pid, time, id) = (record.pid(), fields.timestamp_ns, record.writer_id());
+    let made = match fields.store_stamp {
+        Some((generation, lease_ms, nonce)) => {
+            let stamp = StoreStamp {
+                generation,
+                lease_ms,
+                nonce,
+            };
+            Record::for_store(pid, &hostname, time, id, stamp)
+        }
+        None => Record::new(pid, &hostname, time, id, stamp),
+    };
     let Class::Valid(mut made) = second_reader::classify(&made.encode()) else {
         panic!("what is made is valid");
     };

@@ -1,4 +1,4 @@
-"""Checks an implementation (decode, encode, judge, and the hash functions) against spec/vectors."""
+"""Checks an implementation (decode, encode, both judges, and the hash functions) against spec/vectors."""
 import json
 import uuid
 import zlib
@@ -8,18 +8,23 @@ SAMPLE = SimpleNamespace(st_dev=0xFE00, st_ino=1310723)
 SAMPLE_BIRTH_NS = 1699999999123456789
 SAMPLE_BOOT_ID = uuid.UUID("0f1e2d3c-4b5a-6978-8796-a5b4c3d2e1f0")
 JUDGE_ROWS = set(range(1, 15))
+STORE_REASONS = {"absent", "released", "within-lease", "lease-over", "own-dead", "both-clocks", "foreign",
+                 "unsupported", "other-stamp", "damaged"}
 
 
 def run(directory, implementation):
     """Print every mismatch, and return an exit status."""
     index = json.loads((directory / "index.json").read_bytes())
     cases = json.loads((directory / "judge.json").read_bytes())
+    store_cases = json.loads((directory / "judge_store.json").read_bytes())
     paths = json.loads((directory / "lock_paths.json").read_bytes())
     failures = [*check_values(implementation), *check_paths(paths, implementation),
-                *check_coverage(directory, index, cases),
+                *check_coverage(directory, index, cases, store_cases),
                 *check_records(directory, index, implementation),
-                *check_judge(cases, implementation)]
-    print("\n".join(failures) or f"{len(paths)} lock paths, {len(index)} records and {len(cases)} judge vectors pass")
+                *check_judge(cases, implementation),
+                *check_judge_store(directory, store_cases, implementation)]
+    judged = len(cases) + len(store_cases)
+    print("\n".join(failures) or f"{len(paths)} lock paths, {len(index)} records and {judged} judge vectors pass")
     return 1 if failures else 0
 
 
@@ -43,13 +48,15 @@ def check_paths(paths, implementation):
             yield f"lock_paths.json: got {got}, expected {path}"
 
 
-def check_coverage(directory, index, cases):
-    """Files that index.json does not list, and rows without a vector, would go unnoticed."""
+def check_coverage(directory, index, cases, store_cases):
+    """Files that index.json does not list, and rows and reasons without a vector, would go unnoticed."""
     listed = {entry["file"] for entry in index}
     found = {path.relative_to(directory).as_posix() for path in directory.rglob("*.bin")}
     covered = {case["row"] for case in cases}
+    reasons = {case["verdict"]["reason_code"] for case in store_cases}
     return ([f"{name}: not in both index.json and {directory}" for name in sorted(listed ^ found)]
-            + [f"judge.json: no vector for row {row}" for row in sorted(JUDGE_ROWS - covered)])
+            + [f"judge.json: no vector for row {row}" for row in sorted(JUDGE_ROWS - covered)]
+            + [f"judge_store.json: no vector for {code}" for code in sorted(STORE_REASONS - reasons)])
 
 
 def check_records(directory, index, implementation):
@@ -67,7 +74,8 @@ def is_canonical(record, data):
     """Valid, with the checksum that writers write, and without bytes that no field explains."""
     if record["class"] != "valid" or record["checksum"] != "iso-hdlc":
         return False
-    name_end, field_end = 8 + len(record["hostname_hex"]) // 2, 0x34 if record["stamp"] else 0x48
+    stamped = record["stamp"] or record.get("store_stamp")
+    name_end, field_end = 8 + len(record["hostname_hex"]) // 2, 0x34 if stamped else 0x48
     return not any(data[name_end:field_end])
 
 
@@ -76,3 +84,13 @@ def check_judge(cases, implementation):
         got = implementation.judge(case["evidence"], case["policy"])
         if got != case["verdict"] or got["row"] != case["row"]:
             yield f"judge.json, {case['name']}: expected {case['verdict']}, got {got}"
+
+
+def check_judge_store(directory, cases, implementation):
+    for case in cases:
+        evidence = dict(case["evidence"])
+        name = evidence.pop("object")
+        data = None if name is None else (directory / name).read_bytes()
+        got = implementation.judge_store(data, **evidence)
+        if got != case["verdict"]:
+            yield f"judge_store.json, {case['name']}: expected {case['verdict']}, got {got}"

@@ -1,12 +1,13 @@
 #!/usr/bin/env node
 /* A reader of RVLF locks in plain JavaScript (Node 18, no dependency), written from format.md and
-   protocol.md. It reports, and changes nothing.
+   protocol.md, with the judge of object-store.md. It reports, and changes nothing.
 
      rvlf.mjs status DATA [--json]    report the state and the holder of the lock of DATA
      rvlf.mjs dump LOCKFILE           print the fields of a record as JSON
      rvlf.mjs vectors DIRECTORY       check this implementation against the vectors
-     rvlf.mjs answer                  for each line {"record_hex"} or {"evidence", "policy"} on
-                                      standard input: the decoded record, or the verdict
+     rvlf.mjs answer                  for each line {"record_hex"}, {"evidence", "policy"} or
+                                      {"object_hex", ...} on standard input: the decoded record,
+                                      the verdict, or the verdict on a lock in an object store
 
    DATA is the path of the data file. */
 import { spawnSync } from "node:child_process";
@@ -19,12 +20,13 @@ import { pathToFileURL } from "node:url";
 
 const MAGIC = Buffer.from("FLVR");
 const STAMP_TAG = "RVK1";
+const STORE_STAMP_TAG = "RVS1";
 const PLAIN_TAG = Buffer.from("plain\0\0\0");
 const RECORD_LEN = 104;
 const READ_LEN = 105; // bytes that a reader reads at most (F11)
 const COVERED_LEN = 100; // bytes that the checksum covers
 const HOSTNAME = { at: 0x08, end: 0x48, maxLen: 63 };
-const STAMP_AT = 44; // offset of the stamp in the hostname field
+const STAMP_AT = 44; // offset of either stamp in the hostname field
 const PID_MAX = 2 ** 31 - 1;
 const LOCK_VERSION = 1;
 
@@ -49,8 +51,8 @@ function fnv1a64(bytes) {
   return digest;
 }
 
-/** A JSON number keeps 53 bits in most readers: from 2^53 on start ticks are text. */
-const ticks = (number) => (number < 2n ** 53n ? Number(number) : number.toString());
+/** A JSON number keeps 53 bits in most readers: from 2^53 on a number of 64 bits is text. */
+const exact = (number) => (number < 2n ** 53n ? Number(number) : number.toString());
 
 const hex64 = (number) => number.toString(16).padStart(16, "0");
 
@@ -87,14 +89,23 @@ export function decode(content) {
     timestamp_ns: data.readBigUInt64LE(0x48).toString(),
     writer_id: uuid(data.subarray(0x50, 0x60)),
     checksum,
-    stamp: nul >= 0 && nul < STAMP_AT ? stampOf(field.subarray(STAMP_AT)) : null,
+    stamp: null,
+    ...(nul >= 0 && nul < STAMP_AT ? stampOf(field.subarray(STAMP_AT)) : {}),
     trailing_bytes: data.length > RECORD_LEN,
   };
 }
 
 function stampOf(bytes) {
-  if (bytes.toString("latin1", 0, 4) !== STAMP_TAG) return null;
-  return { inode_key: hex64(bytes.readBigUInt64LE(4)), start_ticks: ticks(bytes.readBigUInt64LE(12)) };
+  const tag = bytes.toString("latin1", 0, 4);
+  const number = bytes.readBigUInt64LE(4);
+  if (tag === STAMP_TAG) {
+    return { stamp: { inode_key: hex64(number), start_ticks: exact(bytes.readBigUInt64LE(12)) } };
+  }
+  if (tag === STORE_STAMP_TAG) {
+    const [leaseMs, nonce] = [bytes.readUInt32LE(12), bytes.readUInt32LE(16)];
+    return { store_stamp: { generation: exact(number), lease_ms: leaseMs, nonce } };
+  }
+  return {};
 }
 
 // ---- The judge: protocol.md, section 5 --------------------------------------------------------
@@ -157,6 +168,37 @@ export function judge(evidence, policy = POLICY) {
     row,
     stale_in_ms: isStale || policy.never ? null : staleIn,
   };
+}
+
+// ---- The judge of a lock in an object store: object-store.md -------------------------------------
+
+const MAX_GENERATION = 2n ** 63n;
+const LEASE_MS = { min: 1000, max: 3600000 };
+const OLD_BY_BOTH_CLOCKS_MS = 300000;
+
+const isWithinLimits = ({ generation, lease_ms: lease }) =>
+  BigInt(generation) <= MAX_GENERATION &&
+  (lease === 0 || (lease >= LEASE_MS.min && lease <= LEASE_MS.max));
+
+/** The verdict on the bytes of an object; `null`: there is no object. */
+export function judgeStore(bytes, evidence) {
+  const verdict = (state, reason, staleIn = null) => ({ state, reason_code: reason, stale_in_ms: staleIn });
+  if (bytes === null) return verdict("free", "absent");
+  const record = decode(bytes);
+  if (record.class === "short" || record.class === "corrupt") return verdict("held", "damaged");
+  if (record.class !== "valid") return verdict("held", record.class);
+  const stamp = record.store_stamp;
+  if (stamp === undefined || !isWithinLimits(stamp)) return verdict("held", "other-stamp");
+  if (stamp.lease_ms === 0) return verdict("free", "released");
+  if (evidence.own_dead) return verdict("stale", "own-dead");
+  const leaseLeft = stamp.lease_ms - evidence.unchanged_ms;
+  if (leaseLeft < 0) return verdict("stale", "lease-over");
+  const clocks = evidence.both_clocks;
+  if (clocks === null) return verdict("held", "within-lease", leaseLeft);
+  const limit = Math.max(OLD_BY_BOTH_CLOCKS_MS, 10 * stamp.lease_ms);
+  const youngerAge = Math.min(clocks.timestamp_age_ms, clocks.modified_age_ms);
+  if (youngerAge > limit) return verdict("stale", "both-clocks");
+  return verdict("held", "within-lease", Math.min(leaseLeft, limit - youngerAge));
 }
 
 // ---- Evidence: protocol.md, section 4 ---------------------------------------------------------
@@ -246,7 +288,7 @@ function processState(pid) {
   const fields = line.slice(line.lastIndexOf(")") + 2).split(" ");
   const [state, threads, startTicks] = [fields[0], fields[17], fields[19]];
   if ((state === "Z" || state === "X") && threads === "1") return { state: "dead" };
-  return { state: "alive", start_ticks: ticks(BigInt(startTicks)) };
+  return { state: "alive", start_ticks: exact(BigInt(startTicks)) };
 }
 
 const NS_PER_MS = 1_000_000n;
@@ -390,14 +432,15 @@ function runDump(lockFile) {
 
 // ---- Vectors and answers ------------------------------------------------------------------------
 
-function answer(line) {
-  const { record_hex: record, evidence, policy } = JSON.parse(line);
-  return JSON.stringify(record === undefined ? judge(evidence, policy) : decode(Buffer.from(record, "hex")));
+function answer({ record_hex: record, object_hex: object, evidence, policy, ...facts }) {
+  if (record !== undefined) return decode(Buffer.from(record, "hex"));
+  if (object !== undefined) return judgeStore(object === null ? null : Buffer.from(object, "hex"), facts);
+  return judge(evidence, policy);
 }
 
 function runAnswer() {
   const lines = fs.readFileSync(0, "utf8").split("\n").filter(Boolean);
-  process.stdout.write(lines.map((line) => `${answer(line)}\n`).join(""));
+  process.stdout.write(lines.map((line) => `${JSON.stringify(answer(JSON.parse(line)))}\n`).join(""));
   return 0;
 }
 
@@ -419,7 +462,8 @@ const isEqual = (a, b) => JSON.stringify(sorted(a)) === JSON.stringify(sorted(b)
 
 function runVectors(directory) {
   const parse = (name) => JSON.parse(fs.readFileSync(path.join(directory, name), "utf8"));
-  const [paths, index, cases] = ["lock_paths", "index", "judge"].map((name) => parse(`${name}.json`));
+  const names = ["lock_paths", "index", "judge", "judge_store"];
+  const [paths, index, cases, storeCases] = names.map((name) => parse(`${name}.json`));
   const failures = CHECK_VALUES.filter(([got, want]) => got !== want).map(
     ([got, want]) => `a check value of format.md: got ${got}, expected ${want}`,
   );
@@ -435,10 +479,14 @@ function runVectors(directory) {
     const got = judge(evidence, policy);
     if (!isEqual(got, verdict)) failures.push(`${name}: expected ${JSON.stringify(verdict)}, got ${JSON.stringify(got)}`);
   }
+  for (const { name, evidence: { object, ...facts }, verdict } of storeCases) {
+    const got = judgeStore(object && fs.readFileSync(path.join(directory, object)), facts);
+    if (!isEqual(got, verdict)) failures.push(`${name}: expected ${JSON.stringify(verdict)}, got ${JSON.stringify(got)}`);
+  }
   for (const failure of failures) console.log(failure);
   if (failures.length > 0) return 1;
   console.log(
-    `${paths.length} lock paths, ${index.length} records and ${cases.length} judge vectors pass`,
+    `${paths.length} lock paths, ${index.length} records and ${cases.length + storeCases.length} judge vectors pass`,
   );
   return 0;
 }

@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""The RVLF lock in plain Python (3.9, standard library), written from format.md and protocol.md.
+"""The RVLF lock in plain Python (3.9, standard library), written from format.md and protocol.md, and
+the judge of object-store.md.
 
   rvlf.py status DATA [--json]       report the state and the holder of the lock of DATA
   rvlf.py dump LOCKFILE              print the bytes, field by field
   rvlf.py run DATA -- COMMAND...     run COMMAND while holding the lock
   rvlf.py hold DATA SECONDS          hold the lock; print the times of acquisition and release
   rvlf.py vectors DIRECTORY          check this implementation against the vectors
-  rvlf.py answer                     for each line {"record_hex"} or {"evidence", "policy"} on
-                                     standard input: the decoded record, or the verdict
+  rvlf.py answer                     for each line {"record_hex"}, {"evidence", "policy"} or
+                                     {"object_hex", ...} on standard input: the decoded record,
+                                     the verdict, or the verdict on a lock in an object store
 
 DATA is the path of the data file. Not implemented: exclusive create, waiting, removal of leftovers,
 directory descriptors, and acquiring on a file system that is not Local.
@@ -16,13 +18,15 @@ import ctypes, errno, fcntl, json, os, re, stat, struct, subprocess, sys, time, 
 from contextlib import suppress
 from pathlib import Path
 # ---- The record: format.md -------------------------------------------------------------------
-MAGIC, STAMP_TAG, LOCK_VERSION, PID_MAX = b"FLVR", b"RVK1", 1, 2**31 - 1
+MAGIC, LOCK_VERSION, PID_MAX = b"FLVR", 1, 2**31 - 1
+STAMP_TAG, STORE_STAMP_TAG = b"RVK1", b"RVS1"
 PLAIN_TAG = b"plain\0\0\0"
 FIELDS = {"magic": 0x00, "pid": 0x04, "hostname": 0x08, "timestamp_ns": 0x48, "writer_id": 0x50,
           "lock_version": 0x60, "checksum": 0x64, "end": 0x68}
 RECORD = struct.Struct("<4sI64sQ16sII")  # the fields in this order
 STAMP = struct.Struct("<4sQQ")           # tag, inode_key, start_ticks
-STAMP_AT = 44      # offset of the stamp in the hostname field
+STORE_STAMP = struct.Struct("<4sQII")    # tag, generation, lease_ms, nonce
+STAMP_AT = 44      # offset of either stamp in the hostname field
 COVERED_LEN = 100  # bytes that the checksum covers
 READ_LEN = 105     # bytes that a reader reads at most
 
@@ -40,9 +44,9 @@ def fnv1a_64(data):
     return digest
 CHECKSUMS = {"iso-hdlc": zlib.crc32, "crc-32c": crc32c}
 
-def ticks_json(ticks):
+def exact(number):
     """Many JSON readers would round a larger number."""
-    return ticks if ticks < 2**53 else str(ticks)
+    return number if number < 2**53 else str(number)
 
 def decode(data):
     """The class, tested in the order of rule F12, and the fields, as in vectors/index.json."""
@@ -62,19 +66,31 @@ def decode(data):
     if not 1 <= pid <= PID_MAX:
         return {"class": "corrupt", "why": "pid"}
     hostname = field.partition(b"\0")[0]
-    tag, key, start_ticks = STAMP.unpack_from(field, STAMP_AT)
-    stamped = len(hostname) < STAMP_AT and tag == STAMP_TAG
-    stamp = {"inode_key": f"{key:016x}", "start_ticks": ticks_json(start_ticks)}
+    has_room = len(hostname) < STAMP_AT
     return {"class": "valid", "pid": pid, "hostname_hex": hostname[:63].hex(),
             "timestamp_ns": str(timestamp_ns), "writer_id": str(uuid.UUID(bytes=writer_id)),
             "checksum": matching[0], "trailing_bytes": len(data) > RECORD.size,
-            "stamp": stamp if stamped else None}
+            "stamp": None, **(stamp_of(field) if has_room else {})}
+
+def stamp_of(field):
+    tag, key, start_ticks = STAMP.unpack_from(field, STAMP_AT)
+    if tag == STAMP_TAG:
+        return {"stamp": {"inode_key": f"{key:016x}", "start_ticks": exact(start_ticks)}}
+    tag, generation, lease_ms, nonce = STORE_STAMP.unpack_from(field, STAMP_AT)
+    if tag == STORE_STAMP_TAG:
+        generation = exact(generation)
+        return {"store_stamp": {"generation": generation, "lease_ms": lease_ms, "nonce": nonce}}
+    return {}
 
 def encode(record):
     field, stamp = bytes.fromhex(record["hostname_hex"]).ljust(64, b"\0"), record["stamp"]
+    store_stamp = record.get("store_stamp")
     if stamp:
         key = int(stamp["inode_key"], 16)
         field = field[:STAMP_AT] + STAMP.pack(STAMP_TAG, key, int(stamp["start_ticks"]))
+    if store_stamp:
+        generation, lease_ms, nonce = (int(number) for number in store_stamp.values())
+        field = field[:STAMP_AT] + STORE_STAMP.pack(STORE_STAMP_TAG, generation, lease_ms, nonce)
     fields = (MAGIC, record["pid"], field, int(record["timestamp_ns"]),
               uuid.UUID(record["writer_id"]).bytes, LOCK_VERSION)
     return RECORD.pack(*fields, zlib.crc32(RECORD.pack(*fields, 0)[:COVERED_LEN]))
@@ -123,6 +139,35 @@ def judge(evidence, policy=POLICY):
     stale = left is not None and left < 0 and not policy["never"]
     return {"state": "stale" if stale else "held", "row": row,
             "stale_in_ms": None if stale or policy["never"] else left}
+
+# ---- The judge of a lock in an object store: object-store.md ---------------------------------
+MAX_GENERATION, LEASES_MS, OLD_BY_BOTH_CLOCKS_MS = 2**63, range(1000, 3600001), 300000
+def judge_store(data, unchanged_ms, own_dead, both_clocks):
+    """The verdict on the bytes of an object; None: there is no object."""
+    def verdict(state, reason, stale_in_ms=None):
+        return {"state": state, "reason_code": reason, "stale_in_ms": stale_in_ms}
+    if data is None:
+        return verdict("free", "absent")
+    record = decode(data)
+    if record["class"] != "valid":
+        damaged = record["class"] in ("short", "corrupt")
+        return verdict("held", "damaged" if damaged else record["class"])
+    stamp = record.get("store_stamp", {"generation": MAX_GENERATION + 1, "lease_ms": 0})
+    lease_ms = stamp["lease_ms"]
+    if int(stamp["generation"]) > MAX_GENERATION or (lease_ms and lease_ms not in LEASES_MS):
+        return verdict("held", "other-stamp")
+    if lease_ms == 0:
+        return verdict("free", "released")
+    if own_dead:
+        return verdict("stale", "own-dead")
+    lefts = [lease_ms - unchanged_ms]
+    if both_clocks:  # both ages exceed the limit when the younger one does
+        limit = max(OLD_BY_BOTH_CLOCKS_MS, 10 * lease_ms)
+        lefts.append(limit - min(both_clocks["timestamp_age_ms"], both_clocks["modified_age_ms"]))
+    for left, reason in zip(lefts, ("lease-over", "both-clocks")):
+        if left < 0:
+            return verdict("stale", reason)
+    return verdict("held", "within-lease", min(lefts))
 
 # ---- Evidence: protocol.md, section 4 --------------------------------------------------------
 def read(path, length=-1):
@@ -193,7 +238,7 @@ def process_evidence(pid):
         return {"state": "unknown"}
     if state in (b"Z", b"X") and threads == 1:  # with more threads only the main one has ended
         return {"state": "dead"}
-    return {"state": "alive", "start_ticks": ticks_json(start_ticks)}
+    return {"state": "alive", "start_ticks": exact(start_ticks)}
 
 def flock(fd, how):
     try:
@@ -452,11 +497,17 @@ def run_vectors(directory):
     import check_vectors
     return check_vectors.run(Path(directory), sys.modules[__name__])
 
+def answer(question):
+    if "record_hex" in question:
+        return decode(bytes.fromhex(question["record_hex"]))
+    if "object_hex" in question:
+        data = question.pop("object_hex")
+        return judge_store(None if data is None else bytes.fromhex(data), **question)
+    return judge(**question)
+
 def run_answer():
     for line in sys.stdin:
-        question = json.loads(line)
-        print(json.dumps(decode(bytes.fromhex(question["record_hex"])) if "record_hex" in question
-                         else judge(**question)))
+        print(json.dumps(answer(json.loads(line))))
     return 0
 
 def main(verb="", *arguments):

@@ -100,14 +100,14 @@ fn read_process(process: &Value) -> Process {
 }
 
 fn ticks(of: &Value) -> u64 {
-    read_ticks(&of["start_ticks"])
+    read_exact(&of["start_ticks"])
 }
 
 /// A number below 2^53, and a decimal string from there on.
-pub fn read_ticks(ticks: &Value) -> u64 {
-    match ticks {
+pub fn read_exact(number: &Value) -> u64 {
+    match number {
         Value::String(text) => text.parse().expect("a decimal number"),
-        number => number.as_u64().expect("clock ticks"),
+        number => number.as_u64().expect("a number that is not negative"),
     }
 }
 

@@ -7,4 +7,5 @@ mod pages;
 mod properties;
 mod references;
 mod spec_table;
+mod store_table;
 mod vectors;

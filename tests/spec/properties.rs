@@ -8,6 +8,7 @@ use proptest::prelude::*;
 use rvlf::judge::Age;
 use rvlf::record::{
     Checksum, DecodeError, FIELDS, Hostname, KernelStamp, LOCK_VERSION, MAGIC, Pid, RECORD_LEN,
+    StoreStamp,
 };
 use rvlf::{Record, WriterId};
 use support::second_reader::{self, Class, Fields, Polynomial};
@@ -43,6 +44,16 @@ prop_compose! {
 }
 
 prop_compose! {
+    fn store_stamp()(
+        generation in number(),
+        lease_ms in any::<u32>(),
+        nonce in any::<u32>(),
+    ) -> StoreStamp {
+        StoreStamp { generation, lease_ms, nonce }
+    }
+}
+
+prop_compose! {
     fn record()(
         pid in pid(),
         hostname in hostname(),
@@ -57,10 +68,11 @@ prop_compose! {
 /// The 64 bytes between pid and timestamp: any bytes, with or without a tag at the place of a stamp's.
 fn field() -> impl Strategy<Value = [u8; 64]> {
     let anything = vec(any::<u8>(), 64);
-    (anything, any::<bool>(), 0..64_usize, 0..2_u8).prop_map(|(bytes, tagged, nul, nuls)| {
+    let tag = prop::sample::select(&[None, Some(b"RVK1"), Some(b"RVS1")][..]);
+    (anything, tag, 0..64_usize, 0..2_u8).prop_map(|(bytes, tag, nul, nuls)| {
         let mut field: [u8; 64] = bytes.try_into().expect("sixty-four bytes");
-        if tagged {
-            field[44..48].copy_from_slice(b"RVK1");
+        if let Some(tag) = tag {
+            field[44..48].copy_from_slice(tag);
         }
         if nuls == 0 {
             field[nul] = 0;
@@ -104,6 +116,30 @@ pub fn content() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![anything, zeros, whole(), shorter, longer, damaged]
 }
 
+prop_compose! {
+    /// The bytes of a record with a store stamp, mostly at a limit.
+    fn store_record()(
+        record in record(),
+        hostname in hostname(),
+        generation in prop_oneof![Just(0), Just(1 << 63), Just((1 << 63) + 1), number()],
+        lease_ms in prop::sample::select(&[0, 999, 1_000, 30_000, 3_600_000, 3_600_001, u32::MAX][..]),
+        nonce in any::<u32>(),
+    ) -> Vec<u8> {
+        let stamp = StoreStamp { generation, lease_ms, nonce };
+        let (pid, time, id) = (record.pid(), record.timestamp_ns(), record.writer_id());
+        Record::for_store(pid, &hostname, time, id, stamp).encode().to_vec()
+    }
+}
+
+/// Contents of the object of a lock: mostly a record with a store stamp, and a payload behind it.
+pub fn store_object() -> impl Strategy<Value = Vec<u8>> {
+    let payload = vec(any::<u8>(), 0..200);
+    // Boxed: the trees of the values would fill the stack of a test's thread.
+    let record = store_record().boxed();
+    let with_payload = (record.clone(), payload).prop_map(|(record, rest)| [record, rest].concat());
+    prop_oneof![3 => record, 2 => with_payload.boxed(), 1 => content().boxed()]
+}
+
 /// The library's result for `bytes`, in the terms of the second reader.
 fn classify(bytes: &[u8]) -> Class {
     match Record::decode(bytes) {
@@ -125,6 +161,9 @@ fn fields(record: &Record) -> Fields {
         stamp: record
             .stamp()
             .map(|stamp| (stamp.inode_key, stamp.start_ticks)),
+        store_stamp: record
+            .store_stamp()
+            .map(|stamp| (stamp.generation, stamp.lease_ms, stamp.nonce)),
         polynomial: match record.checksum() {
             Checksum::IsoHdlc => Polynomial::Ieee,
             _ => Polynomial::Castagnoli,
@@ -218,6 +257,27 @@ proptest! {
         }
     }
 
+    // Without its stamp a lock in an object store has no lease, and no contender ever takes it: a host
+    // with a long name must not leave the stamp out.
+    #[test]
+    fn a_store_stamp_is_written_whatever_the_length_of_the_hostname(
+        record in record(),
+        hostname in hostname(),
+        stamp in store_stamp(),
+    ) {
+        let id = record.writer_id();
+        let made = Record::for_store(record.pid(), &hostname, record.timestamp_ns(), id, stamp);
+        let kept = &hostname.as_bytes()[..hostname.as_bytes().len().min(43)];
+        prop_assert_eq!(made.store_stamp(), Some(stamp));
+        prop_assert_eq!(made.stamp(), None, "no reader of lock files finds a kernel stamp");
+        let name = made.hostname();
+        prop_assert_eq!(name.as_bytes(), kept);
+        let StoreStamp { generation, lease_ms, nonce } = stamp;
+        let field = second_reader::store_field(kept, generation, lease_ms, nonce);
+        prop_assert_eq!(&made.encode()[0x08..0x48], &field[..]);
+        prop_assert_eq!(Record::decode(&made.encode()), Ok(made));
+    }
+
     // A reader that sees half of a refresh must find the same pid, host and writer id in both halves.
     #[test]
     fn a_refresh_changes_time_and_checksum_alone(bytes in whole(), now in number()) {
@@ -227,6 +287,7 @@ proptest! {
         prop_assert_eq!(refreshed.checksum(), Checksum::IsoHdlc, "the checksum that every writer writes");
         prop_assert_eq!(refreshed.writer_id(), record.writer_id());
         prop_assert_eq!(refreshed.stamp(), record.stamp());
+        prop_assert_eq!(refreshed.store_stamp(), record.store_stamp());
         let after = refreshed.encode();
         prop_assert_eq!(&after[..0x48], &bytes[..0x48], "all before the timestamp");
         prop_assert_eq!(&after[0x50..0x64], &bytes[0x50..0x64], "writer id and version");

@@ -10,15 +10,17 @@ use std::process::{Command, Stdio};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
-use rvlf::judge::judge;
+use rvlf::judge::{judge, judge_store};
 use serde_json::{Value, json};
 
 use crate::judge_json::{read_evidence, read_policy, verdict_json};
-use crate::properties::content;
-use crate::vectors::{description, hex, ticks_json};
+use crate::properties::{content, store_object};
+use crate::store_table;
+use crate::vectors::{description, exact_json, hex};
 
 const RECORDS: usize = 10_000;
 const VERDICTS: usize = 10_000;
+const STORE_VERDICTS: usize = 10_000;
 
 /// What a reference is asked, and what the library answers.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ fn record() -> impl Strategy<Value = Question> {
 /// Also two numbers that are one number to a reader which keeps 53 bits.
 fn start_ticks() -> impl Strategy<Value = Value> {
     let ticks = prop::sample::select(&[0, 1, (1 << 53) - 1, 1 << 53, (1 << 53) + 1, u64::MAX][..]);
-    ticks.prop_map(ticks_json)
+    ticks.prop_map(exact_json)
 }
 
 fn stamp() -> impl Strategy<Value = Value> {
@@ -130,6 +132,46 @@ fn verdict() -> impl Strategy<Value = Question> {
     })
 }
 
+/// Around every threshold of a lock in an object store, and any other.
+fn store_age_ms() -> impl Strategy<Value = i64> {
+    const THRESHOLDS: [i64; 6] = [0, 1_000, 30_000, 300_000, 3_600_000, 36_000_000];
+    let threshold = prop::sample::select(&THRESHOLDS[..]);
+    prop_oneof![
+        4 => (threshold, -1..=1_i64).prop_map(|(threshold, by)| (threshold + by).max(0)),
+        1 => 0..1_000_000_000_000_i64,
+    ]
+}
+
+prop_compose! {
+    fn both_clocks()(ages in prop::array::uniform2(store_age_ms()), ahead in any::<[bool; 2]>()) -> Value {
+        let [timestamp, modified] = ages;
+        let [timestamp_ahead, modified_ahead] = ahead;
+        json!({
+            "timestamp_age_ms": if timestamp_ahead { -timestamp } else { timestamp },
+            "modified_age_ms": if modified_ahead { -modified } else { modified },
+        })
+    }
+}
+
+prop_compose! {
+    fn store_verdict()(
+        object in prop::option::weighted(0.9, store_object()),
+        unchanged_ms in store_age_ms(),
+        own_dead in prop::bool::weighted(0.2),
+        both_clocks in prop::option::of(both_clocks()),
+    ) -> Question {
+        let asked = json!({
+            "object_hex": object.as_deref().map(hex),
+            "unchanged_ms": unchanged_ms,
+            "own_dead": own_dead,
+            "both_clocks": both_clocks,
+        });
+        let evidence = store_table::read_evidence(object.as_deref(), &asked);
+        let expected = store_table::verdict_json(&judge_store(&evidence));
+        Question { asked, expected }
+    }
+}
+
 fn sample(strategy: &impl Strategy<Value = Question>, count: usize) -> Vec<Question> {
     let mut runner = TestRunner::default();
     let mut one = || {
@@ -168,6 +210,7 @@ fn answers(interpreter: &str, reference: &str, questions: &[Question]) -> Option
 fn check(interpreter: &str, reference: &str) {
     let mut questions = sample(&record(), RECORDS);
     questions.extend(sample(&verdict(), VERDICTS));
+    questions.extend(sample(&store_verdict(), STORE_VERDICTS));
     let Some(answers) = answers(interpreter, reference, &questions) else {
         support::skip(&format!("there is no {interpreter} here"));
         return;

@@ -8,21 +8,21 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use rvlf::record::{Checksum, DecodeError, Hostname, KernelStamp, Pid, RECORD_LEN};
+use rvlf::record::{Checksum, DecodeError, Hostname, KernelStamp, Pid, RECORD_LEN, StoreStamp};
 use rvlf::{LockFile, Record, WriterId};
 use serde_json::{Value, json};
 
-use crate::judge_json::read_ticks;
+use crate::judge_json::read_exact;
 
-fn directory() -> PathBuf {
+pub fn directory() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../spec/vectors")
 }
 
-fn bytes_of(file: &str) -> Vec<u8> {
+pub fn bytes_of(file: &str) -> Vec<u8> {
     fs::read(directory().join(file)).unwrap_or_else(|error| panic!("{file}: {error}"))
 }
 
-fn json_of(file: &Path) -> Value {
+pub fn json_of(file: &Path) -> Value {
     let text = fs::read(file).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
     serde_json::from_slice(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()))
 }
@@ -67,35 +67,19 @@ fn from_hex(digits: &str) -> Vec<u8> {
     (0..digits.len()).step_by(2).map(byte).collect()
 }
 
-/// Start ticks as the specification writes them: many readers of JSON round a number above 2^53.
-pub fn ticks_json(ticks: u64) -> Value {
-    if ticks < 1 << 53 {
-        json!(ticks)
+/// A number of 64 bits as the specification writes it: many readers of JSON round one above 2^53.
+pub fn exact_json(number: u64) -> Value {
+    if number < 1 << 53 {
+        json!(number)
     } else {
-        json!(ticks.to_string())
+        json!(number.to_string())
     }
 }
 
 /// The result of `decode` for `bytes`, in the terms of index.json.
 pub fn description(bytes: &[u8]) -> Value {
     match Record::decode(bytes) {
-        Ok(record) => json!({
-            "class": "valid",
-            "pid": record.pid().get(),
-            "hostname_hex": hex(record.hostname().as_bytes()),
-            "timestamp_ns": record.timestamp_ns().to_string(),
-            "writer_id": record.writer_id().to_string(),
-            "checksum": match record.checksum() {
-                Checksum::IsoHdlc => "iso-hdlc",
-                Checksum::Crc32c => "crc-32c",
-                other => panic!("a checksum that the format does not know: {other:?}"),
-            },
-            "stamp": record.stamp().map(|stamp| json!({
-                "inode_key": format!("{:016x}", stamp.inode_key),
-                "start_ticks": ticks_json(stamp.start_ticks),
-            })),
-            "trailing_bytes": bytes.len() > RECORD_LEN,
-        }),
+        Ok(record) => fields_json(&record, bytes.len() > RECORD_LEN),
         Err(DecodeError::Short { .. }) => json!({"class": "short"}),
         Err(DecodeError::Foreign { .. }) => json!({"class": "foreign"}),
         Err(DecodeError::UnsupportedVersion { found }) => {
@@ -105,6 +89,34 @@ pub fn description(bytes: &[u8]) -> Value {
         Err(DecodeError::BadPid { .. }) => json!({"class": "corrupt", "why": "pid"}),
         Err(other) => panic!("a class that the format does not know: {other:?}"),
     }
+}
+
+fn fields_json(record: &Record, trailing_bytes: bool) -> Value {
+    let mut fields = json!({
+        "class": "valid",
+        "pid": record.pid().get(),
+        "hostname_hex": hex(record.hostname().as_bytes()),
+        "timestamp_ns": record.timestamp_ns().to_string(),
+        "writer_id": record.writer_id().to_string(),
+        "checksum": match record.checksum() {
+            Checksum::IsoHdlc => "iso-hdlc",
+            Checksum::Crc32c => "crc-32c",
+            other => panic!("a checksum that the format does not know: {other:?}"),
+        },
+        "stamp": record.stamp().map(|stamp| json!({
+            "inode_key": format!("{:016x}", stamp.inode_key),
+            "start_ticks": exact_json(stamp.start_ticks),
+        })),
+        "trailing_bytes": trailing_bytes,
+    });
+    if let Some(stamp) = record.store_stamp() {
+        fields["store_stamp"] = json!({
+            "generation": exact_json(stamp.generation),
+            "lease_ms": stamp.lease_ms,
+            "nonce": stamp.nonce,
+        });
+    }
+    fields
 }
 
 // A vector that no test reads tests nothing, without a sign of that.
@@ -169,12 +181,8 @@ fn a_record_built_from_its_description_has_the_bytes_of_the_file() {
                 .as_str()
                 .expect("hexadecimal digits"),
         );
-        let stamp = expected["stamp"].as_object().map(|stamp| KernelStamp {
-            inode_key: u64::from_str_radix(stamp["inode_key"].as_str().expect("digits"), 16)
-                .expect("sixteen hexadecimal digits"),
-            start_ticks: read_ticks(&stamp["start_ticks"]),
-        });
-        let slack_ends = if stamp.is_some() { 0x34 } else { 0x48 };
+        let has_stamp = !expected["stamp"].is_null() || !expected["store_stamp"].is_null();
+        let slack_ends = if has_stamp { 0x34 } else { 0x48 };
         if bytes[0x08 + name.len()..slack_ends]
             .iter()
             .any(|byte| *byte != 0)
@@ -182,15 +190,8 @@ fn a_record_built_from_its_description_has_the_bytes_of_the_file() {
             // Bytes outside every field: `decode` keeps them, and no writer writes them.
             continue;
         }
-        let record = Record::new(
-            Pid::new(expected["pid"].as_u64().expect("a number") as u32).expect("in range"),
-            &Hostname::new(&name).expect("at most 63 bytes, no NUL"),
-            text(&expected, "timestamp_ns")
-                .parse()
-                .expect("a decimal number"),
-            text(&expected, "writer_id").parse().expect("a UUID"),
-            stamp,
-        );
+        let name = Hostname::new(&name).expect("at most 63 bytes, no NUL");
+        let record = build(&expected, &name);
         assert_eq!(record.encode(), bytes[..RECORD_LEN], "{file}");
         made += 1;
     }
@@ -198,6 +199,39 @@ fn a_record_built_from_its_description_has_the_bytes_of_the_file() {
         made >= 30,
         "only {made} records were built from their descriptions"
     );
+}
+
+/// The record of a description, as its writer makes it.
+fn build(description: &Value, hostname: &Hostname) -> Record {
+    let number = |value: &Value| value.as_u64().expect("a number") as u32;
+    let pid = Pid::new(number(&description["pid"])).expect("in range");
+    let timestamp = text(description, "timestamp_ns").parse();
+    let timestamp = timestamp.expect("a decimal number");
+    let writer_id = text(description, "writer_id").parse().expect("a UUID");
+    let store_stamp = &description["store_stamp"];
+    if !store_stamp.is_null() {
+        let stamp = StoreStamp {
+            generation: read_exact(&store_stamp["generation"]),
+            lease_ms: number(&store_stamp["lease_ms"]),
+            nonce: number(&store_stamp["nonce"]),
+        };
+        return Record::for_store(pid, hostname, timestamp, writer_id, stamp);
+    }
+    let stamp = description["stamp"].as_object().map(|stamp| KernelStamp {
+        inode_key: u64::from_str_radix(stamp["inode_key"].as_str().expect("digits"), 16)
+            .expect("sixteen hexadecimal digits"),
+        start_ticks: read_exact(&stamp["start_ticks"]),
+    });
+    Record::new(pid, hostname, timestamp, writer_id, stamp)
+}
+
+// A holder whose host has a long name needs its stamp all the same: the name is cut.
+#[test]
+fn a_host_name_of_60_bytes_is_cut_at_43_where_a_store_stamp_follows() {
+    let file = "synthetic/store-host-43.bin";
+    let description = description(&bytes_of(file));
+    let hostname = Hostname::new(&b"host-".repeat(12)).expect("60 bytes, no NUL");
+    assert_eq!(build(&description, &hostname).encode()[..], bytes_of(file));
 }
 
 fn text<'a>(object: &'a Value, key: &str) -> &'a str {

@@ -25,6 +25,8 @@ pub struct Fields {
     pub writer_id: [u8; 16],
     /// Inode key and start ticks.
     pub stamp: Option<(u64, u64)>,
+    /// Generation, lease in milliseconds, nonce.
+    pub store_stamp: Option<(u64, u32, u32)>,
     pub polynomial: Polynomial,
 }
 
@@ -67,13 +69,16 @@ pub fn classify(bytes: &[u8]) -> Class {
     }
     let field = &bytes[0x08..0x48];
     let len = field.iter().position(|byte| *byte == 0).unwrap_or(64);
-    let stamped = len <= 43 && &field[44..48] == b"RVK1";
+    let tagged = |tag: &[u8; 4]| len <= 43 && &field[44..48] == tag;
+    let word = |at: usize| little_endian(&field[at..at + 8]);
+    let half = |at: usize| little_endian(&field[at..at + 4]) as u32;
     Class::Valid(Box::new(Fields {
         pid,
         hostname: field[..len.min(63)].to_vec(),
         timestamp_ns: little_endian(&bytes[0x48..0x50]),
         writer_id: bytes[0x50..0x60].try_into().expect("sixteen bytes"),
-        stamp: stamped.then(|| (little_endian(&field[48..56]), little_endian(&field[56..64]))),
+        stamp: tagged(b"RVK1").then(|| (word(48), word(56))),
+        store_stamp: tagged(b"RVS1").then(|| (word(48), half(56), half(60))),
         polynomial,
     }))
 }
@@ -104,6 +109,14 @@ pub fn stamped_field(hostname: &[u8], inode_key: u64, start_ticks: u64) -> [u8; 
     field[44..48].copy_from_slice(b"RVK1");
     field[48..56].copy_from_slice(&inode_key.to_le_bytes());
     field[56..].copy_from_slice(&start_ticks.to_le_bytes());
+    field
+}
+
+/// The hostname field of a record with a store stamp.
+pub fn store_field(hostname: &[u8], generation: u64, lease_ms: u32, nonce: u32) -> [u8; 64] {
+    let both = u64::from(nonce) << 32 | u64::from(lease_ms);
+    let mut field = stamped_field(hostname, generation, both);
+    field[44..48].copy_from_slice(b"RVS1");
     field
 }
 

@@ -8,6 +8,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use clap::{Args, ValueHint};
 use rvlf::record::{
     Checksum, DecodeError, FIELDS, Field, Hostname, KernelStamp, LOCK_VERSION, MAGIC, RECORD_LEN,
+    StoreStamp,
 };
 use rvlf::{Escaped, Record, WriterId};
 
@@ -75,8 +76,8 @@ pub fn run(args: &Dump) -> io::Result<u8> {
     writeln!(out, "{path}: {summary}")?;
     match record {
         Err(DecodeError::Foreign { .. }) => write_text(&mut out, &bytes)?,
-        Err(_) => write_record(&mut out, &bytes, false)?,
-        Ok(record) => write_record(&mut out, &bytes, record.stamp().is_some())?,
+        Err(_) => write_record(&mut out, &bytes, &[])?,
+        Ok(record) => write_record(&mut out, &bytes, stamp_fields(&record))?,
     }
     Ok(status)
 }
@@ -92,8 +93,8 @@ fn write_text(out: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
     write_field(out, whole, bytes, Style::new(), quote)
 }
 
-fn write_record(out: &mut impl Write, bytes: &[u8], stamped: bool) -> io::Result<()> {
-    for (field, color) in fields(stamped).into_iter().zip(COLORS.iter().cycle()) {
+fn write_record(out: &mut impl Write, bytes: &[u8], stamp: &[Field]) -> io::Result<()> {
+    for (field, color) in fields(stamp).into_iter().zip(COLORS.iter().cycle()) {
         let mut value = Some(match bytes.get(field.range()) {
             Some(present) => explain(field.name, present, bytes),
             None => "(torn)".into(),
@@ -108,19 +109,28 @@ fn write_record(out: &mut impl Write, bytes: &[u8], stamped: bool) -> io::Result
     Ok(())
 }
 
-/// The fields of a record. A kernel stamp splits the host name's field.
-fn fields(stamped: bool) -> Vec<Field> {
-    let [stamp, ..] = KernelStamp::FIELDS;
+/// The parts of a record's stamp.
+fn stamp_fields(record: &Record) -> &'static [Field] {
+    if record.stamp().is_some() {
+        &KernelStamp::FIELDS
+    } else if record.store_stamp().is_some() {
+        &StoreStamp::FIELDS
+    } else {
+        &[]
+    }
+}
+
+/// The fields of a record. A stamp splits the host name's field.
+fn fields(stamp: &[Field]) -> Vec<Field> {
     let mut fields = Vec::new();
     for field in FIELDS {
-        if stamped && field.range().contains(&stamp.offset) {
-            fields.push(Field {
-                size: stamp.offset - field.offset,
-                ..field
-            });
-            fields.extend(KernelStamp::FIELDS);
-        } else {
-            fields.push(field);
+        match stamp.first() {
+            Some(tag) if field.range().contains(&tag.offset) => {
+                let size = tag.offset - field.offset;
+                fields.push(Field { size, ..field });
+                fields.extend(stamp);
+            }
+            _ => fields.push(field),
         }
     }
     fields
@@ -157,9 +167,16 @@ fn explain(name: &str, bytes: &[u8], file: &[u8]) -> String {
         },
         "pid" => number(bytes).to_string(),
         "hostname" => format!("\"{}\"", Hostname::truncated(bytes)),
+        "stamp_tag" if bytes == b"RVS1" => "store stamp \"RVS1\"".into(),
         "stamp_tag" => format!("kernel stamp \"{}\"", bytes.escape_ascii()),
         "inode_key" => format!("{:016x}", number(bytes)),
         "start_ticks" => format!("{}, the start of the process", number(bytes)),
+        "generation" => number(bytes).to_string(),
+        "lease_ms" => match number(bytes) {
+            0 => "0: released".into(),
+            lease => format!("{lease}, the lease"),
+        },
+        "nonce" => format!("{:08x}", number(bytes)),
         "timestamp_ns" => {
             let nanos = number(bytes);
             format!("{nanos}, {}", time::local_time_of(nanos))
