@@ -106,6 +106,13 @@ pub enum AcquireStep {
 }
 
 impl Acquire {
+    /// Leaves out the rule that attempts belong to one call: this one takes also the writes of `earlier`
+    /// for its own.
+    #[cfg(rvlf_sim)]
+    pub fn inherit_attempts(&mut self, earlier: &Acquire) {
+        self.attempts.extend(earlier.attempts.iter().cloned());
+    }
+
     /// Begins, with a look.
     #[must_use]
     pub fn begin(settings: AcquireSettings, at: &Moment) -> (Acquire, Request) {
@@ -177,8 +184,13 @@ impl Acquire {
             ) if *sent == request => match answer {
                 Ok(found) => self.found(at, found, first_seen),
                 Err(ErrorClass::Unknown) => self.no_answer(at),
-                // S3 answers so for a key that does not exist, if the user may not list the bucket.
-                Err(ErrorClass::Denied) if self.attempts.is_empty() => self.create(at),
+                // S3 answers so for a key that does not exist, if the user may not list the bucket. To
+                // break a lock, nothing is created.
+                Err(ErrorClass::Denied)
+                    if self.attempts.is_empty() && !self.settings.stale_only =>
+                {
+                    self.create(at)
+                }
                 Err(class) => self.end(AcquireEnd::Failed(class)),
             },
             _ => AcquireStep::Continue(None),

@@ -102,8 +102,8 @@ pub enum HoldStep {
 pub enum CommitEnd {
     /// The payload is in the object.
     Done,
-    /// The lock is lost. The payload may have been in the object, and the next holder may have built on
-    /// it.
+    /// The lock is lost, or was released. The payload may have been in the object, or come into it before
+    /// the tombstone, and the next holder may have built on it.
     Out {
         /// Whether it was: `None` if that cannot be known.
         landed: Option<bool>,
@@ -211,7 +211,8 @@ impl Hold {
         }
     }
 
-    /// Refreshes now: [`HoldStep::Checked`] or [`HoldStep::Lost`] follows.
+    /// Refreshes now: [`HoldStep::Checked`] or [`HoldStep::Lost`] follows, unless the lock is released
+    /// first.
     pub fn check(&mut self, at: &Moment) -> Vec<HoldStep> {
         self.step(at, |hold, _| hold.check = true)
     }
@@ -248,19 +249,16 @@ impl Hold {
     /// Releases the lock, by a tombstone that keeps the payload: [`HoldStep::Released`] follows, at
     /// `deadline` at the latest. From here on the holder does not believe.
     pub fn release(&mut self, at: &Moment, deadline: Duration) -> Vec<HoldStep> {
-        self.step(at, |hold, steps| {
-            let late = hold.open.take().map(|open| open.content);
-            match hold.stage {
-                Stage::Held | Stage::Lost(Loss::Expired) => {
-                    let deadline = deadline.min(at.boottime + hold.timing.lease());
-                    hold.stage = Stage::Releasing { deadline, late };
-                    hold.bury(at, steps);
-                }
-                Stage::Lost(Loss::Replaced { .. } | Loss::Removed) => {
-                    hold.end(true, steps);
-                }
-                Stage::Releasing { .. } | Stage::Ended => {}
+        self.step(at, |hold, steps| match hold.stage {
+            Stage::Held | Stage::Lost(Loss::Expired) => {
+                hold.end_commits(None, steps);
+                let late = hold.open.take().map(|open| open.content);
+                let deadline = deadline.min(at.boottime + hold.timing.lease());
+                hold.stage = Stage::Releasing { deadline, late };
+                hold.bury(at, steps);
             }
+            Stage::Lost(Loss::Replaced { .. } | Loss::Removed) => hold.end(true, steps),
+            Stage::Releasing { .. } | Stage::Ended => {}
         })
     }
 
@@ -389,6 +387,14 @@ impl Hold {
 
     /// Ends the hold. `successor` is the content that replaced it, if it is known.
     fn lose(&mut self, loss: Loss, successor: Option<Content>, steps: &mut Vec<HoldStep>) {
+        self.end_commits(successor, steps);
+        steps.push(HoldStep::Lost(loss.clone()));
+        self.stage = Stage::Lost(loss);
+    }
+
+    /// Ends the commit that is under way, which may be in or come in later, and those that were never
+    /// sent.
+    fn end_commits(&mut self, successor: Option<Content>, steps: &mut Vec<HoldStep>) {
         if let Some(open) = &mut self.open {
             if let Some(commit) = open.commit.take() {
                 let landed = landed(&open.content, successor.as_ref());
@@ -401,8 +407,6 @@ impl Hold {
             let end = CommitEnd::Out { landed };
             steps.push(HoldStep::Committed { commit, end });
         }
-        steps.push(HoldStep::Lost(loss.clone()));
-        self.stage = Stage::Lost(loss);
     }
 
     /// The tombstone is not in. Either a write of this hold landed late, and has to be buried in its
@@ -429,17 +433,15 @@ impl Hold {
     fn end(&mut self, confirmed: bool, steps: &mut Vec<HoldStep>) {
         self.stage = Stage::Ended;
         self.open = None;
-        for (commit, _) in self.waiting.drain(..) {
-            let landed = Some(false);
-            let end = CommitEnd::Out { landed };
-            steps.push(HoldStep::Committed { commit, end });
-        }
         steps.push(HoldStep::Released { confirmed });
     }
 }
 
 /// Whether a commit was in before the successor took over. A takeover keeps the payload, so the
-/// successor's own first record shows it; later ones do not.
+/// successor's own first record shows it; later ones do not. An older record of this very hold, which a
+/// store whose reads are stale may show, is no successor.
 fn landed(commit: &Content, successor: Option<&Content>) -> Option<bool> {
-    (successor?.payload == commit.payload).then_some(true)
+    let successor = successor?;
+    let is_own = successor.record.writer_id() == commit.record.writer_id();
+    (!is_own && successor.payload == commit.payload).then_some(true)
 }

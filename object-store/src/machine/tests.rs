@@ -284,6 +284,51 @@ fn release_buries_a_refresh_that_lands_before_the_tombstone() {
 }
 
 #[test]
+fn commit_that_is_under_way_at_a_release_ends() {
+    let mut hold = held();
+    requested(&hold.commit(&at(1_000), CommitId(1), Bytes::from_static(b"a")));
+    hold.commit(&at(1_010), CommitId(2), Bytes::from_static(b"b"));
+    let steps = hold.release(&at(1_020), at(60_000).boottime);
+    let out = |commit, landed| HoldStep::Committed {
+        commit: CommitId(commit),
+        end: CommitEnd::Out { landed },
+    };
+    let ends = [
+        out(1, None),        // It may land before the tombstone.
+        out(2, Some(false)), // It was never sent.
+    ];
+    assert_eq!(steps.first_chunk(), Some(&ends));
+}
+
+#[test]
+fn second_release_does_not_forget_the_tombstone_of_the_first() {
+    let mut hold = held();
+    let tombstone = requested(&hold.release(&at(100), at(60_000).boottime));
+    assert_eq!(hold.release(&at(110), at(60_000).boottime), []);
+    let steps = hold.answered(&at(120), written(&tombstone, Put::Stored(version(2))));
+    assert_eq!(steps, [HoldStep::Released { confirmed: true }]);
+}
+
+// The store's read is stale: it shows the first content of the hold, which has the payload that the
+// commit restores. The object has another payload, and the commit may never be in.
+#[test]
+fn older_content_of_the_same_hold_does_not_show_that_a_commit_is_in() {
+    let mut hold = held();
+    let first = hold.content().bytes.clone();
+    let root = requested(&hold.commit(&at(100), CommitId(1), Bytes::from_static(b"root")));
+    hold.answered(&at(110), written(&root, Put::Stored(version(2))));
+    let restore = requested(&hold.commit(&at(200), CommitId(2), Bytes::new()));
+    let settle = requested(&hold.answered(&at(210), written(&restore, Put::Refused)));
+    let found = present(&first, 1);
+    let steps = hold.answered(&at(220), got(&settle, found, at(10).boottime));
+    let unknown = HoldStep::Committed {
+        commit: CommitId(2),
+        end: CommitEnd::Out { landed: None },
+    };
+    assert_eq!(steps.first(), Some(&unknown));
+}
+
+#[test]
 fn release_ends_at_its_deadline_although_the_store_is_silent() {
     let mut hold = held();
     requested(&hold.release(&at(100), at(300).boottime));
@@ -313,6 +358,24 @@ fn store_that_hides_absent_keys_is_asked_to_create_once() {
     let create = next(acquire.answered(&at(1), denied(&look)));
     let settle = next(acquire.answered(&at(2), written(&create, Put::Refused)));
     let step = acquire.answered(&at(3), denied(&settle));
+    assert_eq!(
+        step,
+        AcquireStep::End(AcquireEnd::Failed(ErrorClass::Denied))
+    );
+}
+
+// A break creates no lock where it was denied to look.
+#[test]
+fn break_creates_nothing_where_the_store_hides_absent_keys() {
+    let mut settings = settings(1);
+    settings.stale_only = true;
+    let (mut acquire, look) = Acquire::begin(settings, &at(0));
+    let denied = Answer::Got {
+        request: id(&look),
+        answer: Err(ErrorClass::Denied),
+        first_seen: at(1).boottime,
+    };
+    let step = acquire.answered(&at(1), denied);
     assert_eq!(
         step,
         AcquireStep::End(AcquireEnd::Failed(ErrorClass::Denied))
