@@ -20,7 +20,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::{Mode, SFlag, makedev, mknod};
 use nix::unistd::{Gid, Uid, mkfifo, setgroups, setresgid, setresuid};
 use rvlf::judge::{Reason, Verdict};
-use rvlf::record::{Hostname, KernelStamp, Pid, RECORD_LEN};
+use rvlf::record::{Hostname, KernelStamp, Pid, RECORD_LEN, StoreStamp};
 use rvlf::{
     AcquireError, Alias, BreakError, CancelToken, Durability, Escaped, FileKind, Foreign, LockFile,
     LockOptions, LockState, Record, StalePolicy, WriterLock, inspect, lock_path_for,
@@ -1260,6 +1260,47 @@ fn records_of_deployed_clients_are_judged_by_pid_host_and_age() {
         (live, elsewhere, VERY_OLD),
     ] {
         let record = support::unstamped(pid, &host, age);
+        assert_reclaimed(attempt(&record, Duration::ZERO), &record);
+    }
+}
+
+// A bucket was copied into a directory, with the object of a lock in it. Its store stamp is no kernel
+// stamp: whatever its bytes are as inode key and start ticks, no kernel witnesses anything about it.
+#[test]
+fn the_lock_of_an_object_store_in_a_copied_file_is_judged_as_a_record_without_a_stamp() {
+    let (live, dead) = (support::this_process(), support::dead_pid());
+    let here = support::this_host();
+    let elsewhere = Hostname::new(b"rvlf-elsewhere").expect("the name is short enough");
+    let of_store = |pid, host: &Hostname, age, lease_ms| {
+        let stamp = StoreStamp {
+            generation: 8,
+            lease_ms,
+            nonce: 7,
+        };
+        let timestamp = support::now_ns() - support::ns(age);
+        Record::for_store(pid, host, timestamp, support::some_writer_id(), stamp)
+    };
+    for lease_ms in [30_000, 0] {
+        let held = [
+            (dead, elsewhere, MIDDLE, Reason::OtherHost),
+            (live, elsewhere, MIDDLE, Reason::OtherHost),
+        ];
+        for (pid, host, age, reason) in held {
+            assert_held(
+                attempt(&of_store(pid, &host, age, lease_ms), VERY_OLD),
+                reason,
+            );
+        }
+        let record = of_store(live, &elsewhere, VERY_OLD, lease_ms);
+        assert_reclaimed(attempt(&record, Duration::ZERO), &record);
+    }
+    // The name is cut at 43 bytes, so a long one is another host's.
+    if support::kernel_is_witness() {
+        let record = of_store(live, &here, VERY_OLD, 30_000);
+        let holder = attempt(&record, VERY_OLD).expect_err("the recorded process is alive");
+        let holder = holder.holder().expect("the lock counts as held");
+        assert_eq!(holder.verdict().reason().row(), 10, "{holder}");
+        let record = of_store(dead, &here, OLD, 30_000);
         assert_reclaimed(attempt(&record, Duration::ZERO), &record);
     }
 }

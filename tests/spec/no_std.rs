@@ -66,6 +66,12 @@ fn a_c_program_decodes_refreshes_and_judges_without_std() {
         ("synthetic/crc32c.bin", 4242, "row 13, later -13"),
         ("synthetic/stamped.bin", 4242, "row 9, later -9"),
         ("synthetic/long-504.bin", 4242, "row 13, later -13"),
+        // A copied object of a store: no stamp, another host.
+        (
+            "synthetic/store-payload-json.bin",
+            4242,
+            "row 13, later -13",
+        ),
         ("synthetic/bad-crc.bin", 0, "row 3, later -4"),
         ("synthetic/empty.bin", 0, "row 3, later -4"),
         ("synthetic/pid-0.bin", 0, "row 3, later -4"),

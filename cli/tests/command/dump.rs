@@ -72,6 +72,43 @@ client.lock: a valid record
     holder.end();
 }
 
+// A user has downloaded the object of a lock in an object store.
+#[test]
+fn dump_shows_the_store_stamp_of_a_downloaded_object() {
+    let dir = Directory::new();
+    dir.write("held.lock", vector("synthetic/store-payload-json.bin"));
+    let output = dir.rvlf(&["dump", "held.lock"]);
+    assert_eq!(output.code(), 0, "{}", output.stderr);
+    assert_reads(
+        output.stdout,
+        str![[r#"
+held.lock: a valid record, followed by more bytes
+  0x00  46 4c 56 52              magic         0x52564c46, RVLF
+  0x04  92 10 00 00              pid           4242
+  0x08  68 6f 73 74 2d 61 00 00  hostname      "host-a"
+  0x10  00 00 00 00 00 00 00 00
+  0x18  00 00 00 00 00 00 00 00
+  0x20  00 00 00 00 00 00 00 00
+  0x28  00 00 00 00 00 00 00 00
+  0x30  00 00 00 00
+  0x34  52 56 53 31              stamp_tag     store stamp "RVS1"
+  0x38  01 68 e5 cf 8b 01 00 00  generation    1700000000001
+  0x40  30 75 00 00              lease_ms      30000, the lease
+  0x44  34 12 ed 5e              nonce         5eed1234
+  0x48  00 00 2a 36 fe 9c 97 17  timestamp_ns  1700000000000000000, 2023-11-14 22:13:20 +00:00
+  0x50  00 01 02 03 04 05 06 07  writer_id     00010203-0405-0607-0809-0a0b0c0d0e0f
+  0x58  08 09 0a 0b 0c 0d 0e 0f
+  0x60  01 00 00 00              lock_version  1
+  0x64  8d 33 26 45              checksum      0x4526338d, correct CRC-32/ISO-HDLC
+  0x68  ..                       (bytes after the record)
+
+"#]],
+    );
+    dir.write("released.lock", vector("synthetic/store-released.bin"));
+    let shown = dir.rvlf(&["dump", "released.lock"]).stdout;
+    assert!(shown.contains("lease_ms      0: released"), "{shown}");
+}
+
 // A user sends a lock file that causes trouble, for a developer to look at.
 #[test]
 fn dump_shows_the_fields_of_damaged_records() {

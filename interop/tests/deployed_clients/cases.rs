@@ -3,7 +3,7 @@
 //! A client's process reads requests as lines: `create`, `open` and `close`, each with the path of a data
 //! file. The answer is `answer: ok`, or `answer: ` and the client's error.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use rvf_runtime::{RvfOptions, RvfStore};
 use rvlf::judge::{Reason, Verdict};
-use rvlf::{HoldError, LockState, LossReason, WriterLock, inspect, lock_path_for};
+use rvlf::record::{Hostname, Pid, StoreStamp};
+use rvlf::{HoldError, LockState, LossReason, Record, WriterLock, inspect, lock_path_for};
 use tempfile::TempDir;
 
 /// The name of another host.
@@ -37,6 +38,7 @@ macro_rules! all_cases {
             a_client_recovers_the_lock_of_a_killed_holder_by_its_own_rule
             a_client_respects_a_refreshed_record
             a_client_takes_a_record_that_is_not_refreshed_and_the_holder_notices
+            a_client_respects_the_record_of_a_lock_in_an_object_store
         }
     };
     ($start:path; $($case:ident)*) => {
@@ -446,6 +448,33 @@ pub fn a_client_recovers_the_lock_of_a_killed_holder_by_its_own_rule(start: &Sta
             "the library respects the client's lock"
         );
     }
+}
+
+// A bucket that is mounted or copied: a client that took the store stamp for damage would remove the lock
+// of a live writer on another machine.
+pub fn a_client_respects_the_record_of_a_lock_in_an_object_store(start: &Start) {
+    let (_directory, data) = data_file();
+    let mut client = start(&own_hostname());
+    client.must("create", &data);
+    client.must("close", &data);
+
+    let pid = Pid::new(client.pid()).expect("pids are positive");
+    let hostname = Hostname::truncated(ELSEWHERE.as_bytes());
+    let stamp = StoreStamp {
+        generation: 8,
+        lease_ms: 30_000,
+        nonce: 7,
+    };
+    let id = support::some_writer_id();
+    let record = Record::for_store(pid, &hostname, support::now_ns(), id, stamp);
+    let object = [&record.encode()[..], b"payload"].concat();
+    fs::write(lock_path_for(&data), &object).expect("the directory is writable");
+    client.must_find_it_locked("open", &data);
+    assert_eq!(
+        fs::read(lock_path_for(&data)).expect("the file is there"),
+        object,
+        "a refused client changes nothing"
+    );
 }
 
 // A hold that lasts longer than 300 s, seen from another host: a deployed client judges by the age of the
