@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rvlf::judge::Reason;
 
 /// The files with rules.
-const TEXTS: [&str; 2] = ["format.md", "protocol.md"];
+const TEXTS: [&str; 3] = ["format.md", "protocol.md", "object-store.md"];
 
 /// The files without rules.
 const EXPLANATIONS: [&str; 6] = [
@@ -25,7 +25,7 @@ const EXPLANATIONS: [&str; 6] = [
 const PROTOCOL_WORDS: usize = 3500;
 
 /// The directories of tests.
-const PLACES: [&str; 8] = [
+const PLACES: [&str; 10] = [
     "tests/lock",
     "tests/spec",
     "tests/schedules",
@@ -33,6 +33,8 @@ const PLACES: [&str; 8] = [
     "interop/tests/deployed_clients",
     "cli/tests/command",
     "cli/tests/reference",
+    "object-store/src",
+    "object-store/tests",
     "scripts",
 ];
 
@@ -51,9 +53,9 @@ fn spec(name: &str) -> String {
     read(&root().join("spec").join(name))
 }
 
-/// A rule's number: F1, P12.
+/// A rule's number: F1, P12, S3.
 fn is_rule(text: &str) -> bool {
-    let number = text.strip_prefix(['F', 'P']);
+    let number = text.strip_prefix(['F', 'P', 'S']);
     number.is_some_and(|number| number.parse::<u32>().is_ok())
 }
 
@@ -91,7 +93,7 @@ fn table() -> BTreeMap<String, (String, String)> {
 #[test]
 fn every_rule_of_the_text_has_a_row_and_every_row_a_rule() {
     let rules = rules();
-    for letter in ["F", "P"] {
+    for letter in ["F", "P", "S"] {
         let of_letter: Vec<_> = rules
             .iter()
             .filter(|rule| rule.starts_with(letter))
@@ -248,9 +250,9 @@ fn every_vector_of_the_table_exists() {
         let name = file.rsplit('/').next().unwrap_or(&file);
         name.trim_end_matches(".bin").to_owned()
     });
-    let cases = json("vectors/judge.json")
-        .into_iter()
-        .map(|case| text(&case["name"]));
+    let cases = ["vectors/judge.json", "vectors/judge_store.json"];
+    let cases = cases.into_iter().flat_map(json);
+    let cases = cases.map(|case| text(&case["name"]));
     let names: Vec<_> = files.chain(cases).collect();
     for (rule, (vectors, _)) in table() {
         for pattern in between(&vectors, "`") {

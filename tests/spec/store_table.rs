@@ -408,3 +408,34 @@ fn every_threshold_of_a_store_has_a_vector_on_each_side() {
         assert!(has(stale, &|e, lease| on(lease) && ages(e, past, past)));
     }
 }
+
+// A program that waits for a code of the text, which the library reports under another name, waits
+// indefinitely.
+#[test]
+fn the_reasons_of_the_store_table_are_those_of_the_library() {
+    let path = directory().join("../object-store.md");
+    let text = std::fs::read_to_string(path).expect("the text is part of the repository");
+    let (_, table) = text
+        .split_once("| content | when | verdict | `reason_code` |\n|---|---|---|---|\n")
+        .expect("the text has a table of verdicts");
+    let rows = table.lines().take_while(|line| line.starts_with('|'));
+    let mut rows: Vec<_> = rows
+        .map(|row| {
+            let cells: Vec<_> = row.split('|').map(str::trim).collect();
+            (
+                cells[3].to_lowercase(),
+                cells[4].trim_matches('`').to_owned(),
+            )
+        })
+        .collect();
+    // The second statement has two rows for the two causes of one.
+    let mut stated: Vec<_> = TABLE
+        .iter()
+        .map(|(reason, _, says)| (format!("{says:?}").to_lowercase(), reason.code().to_owned()))
+        .collect();
+    for list in [&mut rows, &mut stated] {
+        list.sort();
+        list.dedup();
+    }
+    assert_eq!(rows, stated);
+}
