@@ -241,6 +241,52 @@ fn commit_of_a_lost_lock_does_not_claim_that_it_is_not_in() {
 }
 
 #[test]
+fn holder_that_was_replaced_writes_nothing_more() {
+    let mut hold = held();
+    let refresh = requested(&hold.woken(&at(5_010)));
+    let settle = requested(&hold.answered(&at(5_020), written(&refresh, Put::Refused)));
+    let other = present(&Bytes::from_static(b"something else"), 7);
+    let steps = hold.answered(&at(5_030), got(&settle, other, at(5_030).boottime));
+    let lost = HoldStep::Lost(Loss::Replaced { by: None });
+    assert_eq!(steps, [lost]);
+    // The first attempt was stored all the same, and its answer comes late: the loss stays.
+    assert_eq!(
+        hold.answered(&at(5_040), written(&refresh, Put::Stored(version(2)))),
+        []
+    );
+    assert!(!hold.believes(at(5_040).boottime));
+    let released = HoldStep::Released { confirmed: true };
+    assert_eq!(hold.release(&at(5_050), at(60_000).boottime), [released]);
+    assert_eq!(hold.woken(&at(60_000)), [], "no refresh, no tombstone");
+}
+
+/// An acquisition of the same process, later, finds what an earlier one wrote and gave up.
+fn finds_own_earlier_record(own_dead: Vec<WriterId>) -> AcquireStep {
+    let (mut earlier, look) = Acquire::begin(settings(1), &at(0));
+    let create = next(earlier.answered(&at(1), got(&look, Found::Absent, at(1).boottime)));
+    let settings = AcquireSettings {
+        own_dead,
+        ..settings(2)
+    };
+    let (mut later, look) = Acquire::begin(settings, &at(10_000));
+    let found = present(&bytes_of(&create), 1);
+    later.answered(&at(10_010), got(&look, found, at(10_010).boottime))
+}
+
+#[test]
+fn acquisition_adopts_no_record_of_an_earlier_one() {
+    let step = finds_own_earlier_record(Vec::new());
+    assert!(
+        matches!(step, AcquireStep::End(AcquireEnd::Refused(_))),
+        "{step:?}"
+    );
+    let takeover = next(finds_own_earlier_record(vec![WriterId::from([1; 16])]));
+    let record = Content::of(&bytes_of(&takeover)).map(|content| content.record);
+    let id = record.map(|record| record.writer_id());
+    assert_eq!(id, Some(WriterId::from([2; 16])), "a hold of its own");
+}
+
+#[test]
 fn commit_that_the_caller_gave_up_is_written_until_it_is_settled() {
     let mut hold = held();
     let commit = requested(&hold.commit(&at(1_000), CommitId(1), Bytes::from_static(b"a")));
