@@ -8,7 +8,8 @@ use bytes::Bytes;
 use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{
-    Error as ClientError, GetOptions, GetResult, ObjectStore, PutMode, PutOptions, UpdateVersion,
+    Error as ClientError, GetOptions, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
+    UpdateVersion,
 };
 
 use crate::machine::{Condition, ErrorClass, Found, Put, Stored, Version};
@@ -72,9 +73,20 @@ impl Bucket {
         }
     }
 
+    /// Removes an object that the self-test has made. The lock removes nothing.
+    pub(crate) fn delete(&self, key: Path) -> RegisterFuture<()> {
+        let store = Arc::clone(&self.store);
+        Box::pin(async move {
+            store
+                .delete(&key)
+                .await
+                .map_err(|error| store_error::of_client(&error))
+        })
+    }
+
     /// Sends ETags without their quotes from now on, in all registers of this bucket: some servers
     /// compare what a condition names with what they store, and store it without quotes.
-    pub fn strip_quotes(&self, strip: bool) {
+    pub(crate) fn strip_quotes(&self, strip: bool) {
         self.strips_quotes.store(strip, Ordering::Relaxed);
     }
 

@@ -1,0 +1,632 @@
+//! The self-test: whether a server keeps the conditions that the lock rests on.
+
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::TryRng;
+use rand::rngs::SysRng;
+use tokio::time::{Instant, sleep};
+
+use crate::bucket::Bucket;
+use crate::machine::{Condition, ErrorClass, Found, Put, Version};
+use crate::register::{Register, RegisterError, RegisterFuture};
+
+/// The pause after a request without an answer.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// How often a write that should be done has to be refused before the server is blamed. A single
+/// refusal may be a conflict (409) without anything landed.
+const REFUSALS: u32 = 3;
+
+/// Where the self-test makes objects of its own, and removes them.
+pub trait Scratch: Send + Sync {
+    /// The object with this key.
+    fn register(&self, key: &str) -> Arc<dyn Register>;
+
+    /// Removes an object that the self-test has made.
+    ///
+    /// # Errors
+    ///
+    /// As those of a [`Register`]. They are ignored: an object that stays is in nobody's way.
+    fn delete(&self, key: &str) -> RegisterFuture<()>;
+
+    /// Sends ETags without their quotes from now on.
+    fn strip_quotes(&self, strip: bool);
+}
+
+impl Scratch for Bucket {
+    fn register(&self, key: &str) -> Arc<dyn Register> {
+        Arc::new(Bucket::register(self, key.into()))
+    }
+
+    fn delete(&self, key: &str) -> RegisterFuture<()> {
+        Bucket::delete(self, key.into())
+    }
+
+    fn strip_quotes(&self, strip: bool) {
+        Bucket::strip_quotes(self, strip);
+    }
+}
+
+/// What the lock demands of a server, and a server does not keep.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum Demand {
+    /// An object that does not exist can be created.
+    CreateAbsent,
+    /// An object that exists is not created once more.
+    RefuseCreate,
+    /// An update that names the version which the last PUT returned is done.
+    UpdateAfterPut,
+    /// An update that names the version which a GET returned is done.
+    UpdateAfterGet,
+    /// An update that names an old version is refused.
+    RefuseStale,
+    /// An update of an object that does not exist is refused.
+    RefuseMissing,
+}
+
+impl fmt::Display for Demand {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::CreateAbsent => "it refuses to create an object that does not exist",
+            Self::RefuseCreate => "it creates an object that exists already (If-None-Match: *)",
+            Self::UpdateAfterPut => {
+                "it refuses an update that names the version which its PUT returned (If-Match)"
+            }
+            Self::UpdateAfterGet => {
+                "it refuses an update that names the version which its GET returned (If-Match)"
+            }
+            Self::RefuseStale => "it does an update that names an old version (If-Match)",
+            Self::RefuseMissing => "it does an update of an object that does not exist (If-Match)",
+        })
+    }
+}
+
+/// Why the self-test did not pass.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum SelfTestError {
+    /// The server does not keep a demand: a lock on it would have two holders.
+    Unsuitable {
+        /// The object on which it was seen.
+        object: String,
+        /// The demand.
+        what: Demand,
+    },
+    /// The store does not allow a request, or can never do it.
+    Store {
+        /// The object.
+        object: String,
+        /// What the store answered.
+        error: RegisterError,
+    },
+    /// The time was over before the server had answered all requests.
+    Timeout {
+        /// The object.
+        object: String,
+        /// The last error, if requests failed.
+        last: Option<RegisterError>,
+    },
+    /// The operating system has no random bytes.
+    Random(std::io::Error),
+}
+
+impl fmt::Display for SelfTestError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unsuitable { object, what } => {
+                write!(f, "the server of {object} cannot carry a lock: {what}")
+            }
+            Self::Store { object, error } => {
+                write!(f, "cannot test the server of {object}: {error}")
+            }
+            Self::Timeout {
+                object,
+                last: Some(error),
+            } => {
+                write!(
+                    f,
+                    "the server of {object} did not answer in time; last: {error}"
+                )
+            }
+            Self::Timeout { object, last: None } => {
+                write!(f, "the server of {object} did not answer in time")
+            }
+            Self::Random(error) => write!(f, "cannot choose a key: no random bytes: {error}"),
+        }
+    }
+}
+
+impl Error for SelfTestError {}
+
+/// Tests with six conditional writes on random keys beside `lock_key` whether the server keeps the
+/// conditions. Call it when there is no lock object yet; an object that exists is the proof.
+///
+/// A right version that is refused is tried once more without the quotes of its ETag: some servers
+/// want that. If this works, `scratch` sends ETags so from then on.
+///
+/// Does not find a server that keeps the conditions only while no two requests overlap: see
+/// [`diagnose`]. The two objects are removed in the end; a process that is killed leaves them, and
+/// their text says what they are.
+///
+/// # Errors
+///
+/// See [`SelfTestError`].
+///
+/// ```
+/// use std::sync::Arc;
+/// use std::time::Duration;
+///
+/// use object_store::memory::InMemory;
+/// use rvlf_object_store::{Bucket, self_test};
+///
+/// # let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+/// # runtime.block_on(async {
+/// let bucket = Bucket::new(Arc::new(InMemory::new()), "memory://");
+/// self_test(&bucket, "data/x.lock", Duration::from_secs(30)).await
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+pub async fn self_test(
+    scratch: &dyn Scratch,
+    lock_key: &str,
+    timeout: Duration,
+) -> Result<(), SelfTestError> {
+    let deadline = Instant::now() + timeout;
+    match sequence(scratch, lock_key, deadline).await {
+        Err(SelfTestError::Unsuitable {
+            what: Demand::UpdateAfterPut | Demand::UpdateAfterGet,
+            ..
+        }) => {
+            scratch.strip_quotes(true);
+            let stripped = sequence(scratch, lock_key, deadline).await;
+            if stripped.is_err() {
+                scratch.strip_quotes(false);
+            }
+            stripped
+        }
+        result => result,
+    }
+}
+
+async fn sequence(
+    scratch: &dyn Scratch,
+    lock_key: &str,
+    deadline: Instant,
+) -> Result<(), SelfTestError> {
+    let keys = [random_key(lock_key)?, random_key(lock_key)?];
+    let [first, second] = keys.each_ref().map(|key| Subject {
+        register: scratch.register(key),
+        deadline,
+    });
+    let result = demands(&first, &second).await;
+    for key in keys {
+        // Best effort: the verdict does not depend on it, and the objects are in nobody's way.
+        let _ = tokio::time::timeout(PAUSE, scratch.delete(&key)).await;
+    }
+    result
+}
+
+async fn demands(first: &Subject, second: &Subject) -> Result<(), SelfTestError> {
+    let created = first
+        .is_done(Demand::CreateAbsent, text(1), Condition::Absent)
+        .await?;
+    first
+        .is_refused(
+            Demand::RefuseCreate,
+            text(2),
+            Condition::Absent,
+            Some(text(1)),
+        )
+        .await?;
+    let after_put = Condition::Version(created.clone());
+    first
+        .is_done(Demand::UpdateAfterPut, text(3), after_put)
+        .await?;
+    let Found::Present(read) = first.get().await? else {
+        return Err(first.unsuitable(Demand::UpdateAfterPut));
+    };
+    let after_get = Condition::Version(read.version.clone());
+    first
+        .is_done(Demand::UpdateAfterGet, text(4), after_get)
+        .await?;
+    for stale in [created, read.version.clone()] {
+        let stale = Condition::Version(stale);
+        first
+            .is_refused(Demand::RefuseStale, text(5), stale, Some(text(4)))
+            .await?;
+    }
+    let nothing = Condition::Version(read.version);
+    second
+        .is_refused(Demand::RefuseMissing, text(6), nothing, None)
+        .await
+}
+
+/// The bytes of one write: no two are equal, and each says what it is to a user who finds it.
+pub(crate) fn text(step: u32) -> Bytes {
+    format!("a self-test of rvlf left this object; it can be deleted (write {step})\n").into()
+}
+
+/// A key beside the lock object that no other process uses.
+pub(crate) fn random_key(lock_key: &str) -> Result<String, SelfTestError> {
+    let random = SysRng
+        .try_next_u64()
+        .map_err(|error| SelfTestError::Random(error.into()))?;
+    Ok(format!("{lock_key}.self-test-{random:016x}"))
+}
+
+/// An object under test. A verdict is drawn from answers only: after a request without one, the object
+/// is read, and the request repeated.
+pub(crate) struct Subject {
+    pub(crate) register: Arc<dyn Register>,
+    pub(crate) deadline: Instant,
+}
+
+impl Subject {
+    /// Writes `bytes`, which the server must do. Returns the new version.
+    async fn is_done(
+        &self,
+        demand: Demand,
+        bytes: Bytes,
+        condition: Condition,
+    ) -> Result<Version, SelfTestError> {
+        let mut refusals = 0;
+        loop {
+            match self.put(&bytes, &condition).await? {
+                Some(Put::Stored(version)) => return Ok(version),
+                Some(Put::Refused) => refusals += 1,
+                None => {}
+            }
+            // An earlier copy of this write may be in: it would refuse the next one.
+            match self.get().await? {
+                Found::Present(found) if found.bytes == bytes => return Ok(found.version),
+                _ if refusals == REFUSALS => return Err(self.unsuitable(demand)),
+                _ => {}
+            }
+        }
+    }
+
+    /// Writes `bytes`, which the server must refuse, and leave `kept` as it is.
+    async fn is_refused(
+        &self,
+        demand: Demand,
+        bytes: Bytes,
+        condition: Condition,
+        kept: Option<Bytes>,
+    ) -> Result<(), SelfTestError> {
+        loop {
+            let put = self.put(&bytes, &condition).await?;
+            if matches!(put, Some(Put::Stored(_))) {
+                return Err(self.unsuitable(demand));
+            }
+            // A refusal that was none, or a write without an answer that was done.
+            let found = match self.get().await? {
+                Found::Present(found) => Some(found.bytes),
+                Found::Absent => None,
+            };
+            if found != kept {
+                return Err(self.unsuitable(demand));
+            }
+            if put.is_some() {
+                return Ok(());
+            }
+        }
+    }
+
+    fn unsuitable(&self, what: Demand) -> SelfTestError {
+        SelfTestError::Unsuitable {
+            object: self.register.name(),
+            what,
+        }
+    }
+
+    /// `None` without an answer, after a pause.
+    async fn put(
+        &self,
+        bytes: &Bytes,
+        condition: &Condition,
+    ) -> Result<Option<Put>, SelfTestError> {
+        match self
+            .answer(self.register.put_if(bytes.clone(), condition.clone()))
+            .await?
+        {
+            Ok(put) => Ok(Some(put)),
+            Err(error) => self.pause(error).await.map(|()| None),
+        }
+    }
+
+    pub(crate) async fn get(&self) -> Result<Found, SelfTestError> {
+        loop {
+            match self.answer(self.register.get()).await? {
+                Ok(found) => return Ok(found),
+                Err(error) => self.pause(error).await?,
+            }
+        }
+    }
+
+    pub(crate) async fn answer<T>(
+        &self,
+        request: RegisterFuture<T>,
+    ) -> Result<Result<T, RegisterError>, SelfTestError> {
+        match tokio::time::timeout_at(self.deadline, request).await {
+            Ok(Err(error)) if error.class != ErrorClass::Unknown => Err(SelfTestError::Store {
+                object: self.register.name(),
+                error,
+            }),
+            Ok(answer) => Ok(answer),
+            Err(_) => Err(SelfTestError::Timeout {
+                object: self.register.name(),
+                last: None,
+            }),
+        }
+    }
+
+    async fn pause(&self, error: RegisterError) -> Result<(), SelfTestError> {
+        if Instant::now() + PAUSE > self.deadline {
+            let object = self.register.name();
+            return Err(SelfTestError::Timeout {
+                object,
+                last: Some(error),
+            });
+        }
+        sleep(PAUSE).await;
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Mutex;
+    use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+
+    use super::*;
+
+    /// A server that breaks one rule.
+    #[derive(Clone, Copy, Debug, PartialEq)]
+    enum Flaw {
+        None,
+        IgnoresCreate,
+        IgnoresUpdate,
+        UpdatesMissing,
+        ComparesUnquoted,
+        RefusesUpdates,
+        RefusesCreates,
+        ComparesUnquotedAndIgnoresOthers,
+    }
+
+    #[derive(Default)]
+    struct Objects {
+        bytes: Mutex<HashMap<String, (Bytes, u32)>>,
+        versions: AtomicU32,
+        deletes: AtomicU32,
+        strip: AtomicBool,
+        /// The answers that are lost from now on.
+        lose: AtomicU32,
+    }
+
+    #[derive(Clone)]
+    struct Server(Arc<Objects>, Flaw);
+
+    impl Server {
+        fn new(flaw: Flaw) -> Self {
+            Self(Arc::default(), flaw)
+        }
+
+        fn is_lost(&self) -> bool {
+            let lose = &self.0.lose;
+            lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok()
+        }
+
+        /// Whether the server takes `condition` as fulfilled by the object's version.
+        fn holds(&self, version: Option<u32>, condition: &Condition) -> bool {
+            let Self(objects, flaw) = self;
+            let Condition::Version(named) = condition else {
+                let refuses = *flaw == Flaw::RefusesCreates;
+                return !refuses && (version.is_none() || *flaw == Flaw::IgnoresCreate);
+            };
+            let Some(version) = version else {
+                return *flaw == Flaw::UpdatesMissing;
+            };
+            let sent = named.e_tag.clone().unwrap_or_default();
+            let sent = if objects.strip.load(Ordering::SeqCst) {
+                sent.replace('"', "")
+            } else {
+                sent
+            };
+            let is_unquoted = !sent.contains('"');
+            match flaw {
+                Flaw::IgnoresUpdate => true,
+                Flaw::RefusesUpdates => false,
+                Flaw::ComparesUnquoted => sent == version.to_string(),
+                Flaw::ComparesUnquotedAndIgnoresOthers => is_unquoted,
+                _ => sent.trim_matches('"') == version.to_string(),
+            }
+        }
+    }
+
+    #[derive(Clone)]
+    struct ServerObject(Server, String);
+
+    impl Register for ServerObject {
+        fn get(&self) -> RegisterFuture<Found> {
+            let Self(Server(objects, _), key) = self.clone();
+            Box::pin(async move {
+                let bytes = objects
+                    .bytes
+                    .lock()
+                    .expect("no test panics while it writes");
+                Ok(match bytes.get(&key) {
+                    None => Found::Absent,
+                    Some((bytes, version)) => Found::Present(crate::machine::Stored {
+                        bytes: bytes.clone(),
+                        version: e_tag(*version),
+                        modified_ms: None,
+                    }),
+                })
+            })
+        }
+
+        fn put_if(&self, new: Bytes, condition: Condition) -> RegisterFuture<Put> {
+            let Self(server, key) = self.clone();
+            Box::pin(async move {
+                let mut bytes = server
+                    .0
+                    .bytes
+                    .lock()
+                    .expect("no test panics while it writes");
+                let version = bytes.get(&key).map(|(_, version)| *version);
+                let put = if server.holds(version, &condition) {
+                    let version = server.0.versions.fetch_add(1, Ordering::SeqCst);
+                    bytes.insert(key, (new, version));
+                    Put::Stored(e_tag(version))
+                } else {
+                    Put::Refused
+                };
+                if server.is_lost() {
+                    return Err(crate::store_error::of_text(
+                        ErrorClass::Unknown,
+                        "timed out",
+                    ));
+                }
+                Ok(put)
+            })
+        }
+
+        fn name(&self) -> String {
+            format!("test://{}", self.1)
+        }
+    }
+
+    fn e_tag(version: u32) -> Version {
+        Version {
+            e_tag: Some(format!("\"{version}\"")),
+            version: None,
+        }
+    }
+
+    impl Scratch for Server {
+        fn register(&self, key: &str) -> Arc<dyn Register> {
+            Arc::new(ServerObject(self.clone(), key.to_owned()))
+        }
+
+        fn delete(&self, key: &str) -> RegisterFuture<()> {
+            self.0.deletes.fetch_add(1, Ordering::SeqCst);
+            self.0
+                .bytes
+                .lock()
+                .expect("no test panics while it writes")
+                .remove(key);
+            Box::pin(async { Ok(()) })
+        }
+
+        fn strip_quotes(&self, strip: bool) {
+            self.0.strip.store(strip, Ordering::SeqCst);
+        }
+    }
+
+    fn run(server: &Server) -> Result<(), SelfTestError> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        let test = self_test(server, "data/x.lock", Duration::from_secs(60));
+        runtime
+            .expect("a runtime needs no resource here")
+            .block_on(test)
+    }
+
+    // A server that ignores one condition has two holders the first time two processes meet, and looks
+    // healthy until then.
+    #[test]
+    fn each_condition_that_a_server_does_not_keep_is_found_by_itself() {
+        for (flaw, demand) in [
+            (Flaw::IgnoresCreate, Demand::RefuseCreate),
+            (Flaw::IgnoresUpdate, Demand::RefuseStale),
+            (Flaw::UpdatesMissing, Demand::RefuseMissing),
+            (Flaw::RefusesUpdates, Demand::UpdateAfterPut),
+            (Flaw::RefusesCreates, Demand::CreateAbsent),
+            (Flaw::ComparesUnquotedAndIgnoresOthers, Demand::RefuseStale),
+        ] {
+            let server = Server::new(flaw);
+            match run(&server) {
+                Err(SelfTestError::Unsuitable { what, object }) => {
+                    assert_eq!(what, demand, "{flaw:?}");
+                    assert!(
+                        object.starts_with("test://data/x.lock.self-test-"),
+                        "{object}"
+                    );
+                }
+                other => panic!("{flaw:?}: {other:?}"),
+            }
+            assert!(
+                !server.0.strip.load(Ordering::SeqCst),
+                "{flaw:?} changed the dialect"
+            );
+        }
+    }
+
+    #[test]
+    fn a_server_that_keeps_the_conditions_passes_and_nothing_is_left_on_it() {
+        let server = Server::new(Flaw::None);
+        run(&server).expect("it keeps all conditions");
+        assert!(server.0.bytes.lock().expect("no test panics").is_empty());
+        assert_eq!(server.0.deletes.load(Ordering::SeqCst), 2);
+        assert!(
+            !server.0.strip.load(Ordering::SeqCst),
+            "quotes are sent as they came"
+        );
+    }
+
+    // Ceph before 18 and others compare the bytes of the header with an ETag that they store without
+    // quotes: each takeover would be refused for ever.
+    #[test]
+    fn a_server_that_wants_etags_without_quotes_passes_and_gets_them_so_from_then_on() {
+        let server = Server::new(Flaw::ComparesUnquoted);
+        run(&server).expect("it keeps all conditions, in its dialect");
+        assert!(server.0.strip.load(Ordering::SeqCst));
+    }
+
+    // A verdict from a timeout would refuse a good server on a bad day, and approve a bad one whose
+    // write was done although its answer was lost.
+    #[test]
+    fn a_lost_answer_is_no_verdict() {
+        let good = Server::new(Flaw::None);
+        good.0.lose.store(1, Ordering::SeqCst);
+        run(&good).expect("the first answer was lost, and the conditions are kept");
+        let bad = Server::new(Flaw::IgnoresCreate);
+        let subject = Subject {
+            register: bad.register("k"),
+            deadline: Instant::now() + Duration::from_secs(60),
+        };
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime
+            .expect("a runtime needs no resource here")
+            .block_on(async {
+                let create = Demand::CreateAbsent;
+                subject
+                    .is_done(create, text(1), Condition::Absent)
+                    .await
+                    .expect("it is absent");
+                bad.0.lose.store(1, Ordering::SeqCst);
+                let again = subject
+                    .is_refused(
+                        Demand::RefuseCreate,
+                        text(2),
+                        Condition::Absent,
+                        Some(text(1)),
+                    )
+                    .await;
+                let error = again.expect_err("the write was done");
+                assert!(matches!(error, SelfTestError::Unsuitable { .. }), "{error}");
+            });
+    }
+}
