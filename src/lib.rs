@@ -105,6 +105,9 @@ mod error;
 mod escape;
 #[cfg(feature = "std")]
 mod holder;
+#[cfg(feature = "std")]
+#[doc(hidden)]
+pub mod host;
 pub mod judge;
 #[cfg(feature = "std")]
 mod lock;

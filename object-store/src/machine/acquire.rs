@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use rvlf::judge::{StoreContent, StoreEvidence, StoreVerdict, judge_store};
+use rvlf::judge::{StoreContent, StoreVerdict};
 use rvlf::record::StoreStamp;
 use rvlf::{Record, WriterId};
 
-use super::clocks::both_clocks;
 use super::content::{Confirmed, Content, Writer};
 use super::hold::Hold;
+use super::look::judge;
 use super::object::{Condition, ErrorClass, Found, Stored, Version};
 use super::pause::Pause;
 use super::rules::{Omission, Rule};
@@ -50,6 +50,8 @@ pub struct Acquire {
     stage: Stage,
     pause: Pause,
     refusal: Option<Refusal>,
+    /// The record of the dead holder over which the latest attempt writes.
+    reclaimed: Option<Record>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -124,9 +126,17 @@ impl Acquire {
             stage: Stage::Ended,
             pause,
             refusal: None,
+            reclaimed: None,
         };
         let request = acquire.look(at);
         (acquire, request)
+    }
+
+    /// The record of the holder from which the lock was taken: a dead one, or the one that
+    /// [`AcquireSettings::forced`] names. `None` if the lock was free.
+    #[must_use]
+    pub fn reclaimed(&self) -> Option<&Record> {
+        self.reclaimed.as_ref()
     }
 
     /// When the machine wants to be [`woken`](Acquire::woken) at the latest.
@@ -259,42 +269,48 @@ impl Acquire {
     }
 
     fn judge(&mut self, at: &Moment, stored: Stored, unchanged: Duration) -> AcquireStep {
+        let AcquireSettings {
+            own_dead,
+            both_clocks,
+            forced,
+            stale_only,
+            ..
+        } = &self.settings;
         let content = StoreContent::of(&stored.bytes);
-        let record = Record::decode(&stored.bytes).ok();
-        let id = record.map(|record| record.writer_id());
-        let evidence = StoreEvidence {
-            content,
-            unchanged,
-            own_dead: id.is_some_and(|id| self.settings.own_dead.contains(&id)),
-            both_clocks: record
-                .filter(|_| self.settings.both_clocks)
-                .and_then(|record| both_clocks(&record, &stored, at)),
-        };
-        let verdict = judge_store(&evidence);
-        let forced = id.is_some() && id == self.settings.forced;
+        let found = Found::Present(stored.clone());
+        let look = judge(&found, unchanged, own_dead, *both_clocks, at);
+        let verdict = look.verdict;
+        let id = look.record.map(|record| record.writer_id());
+        let is_forced = id.is_some() && id == *forced;
+        let (stale_only, names_another) = (*stale_only, forced.is_some() && !is_forced);
         match content {
-            StoreContent::Valid(stamp) if verdict.is_stale() || forced && !verdict.is_free() => {
+            StoreContent::Valid(stamp) if verdict.is_stale() || is_forced && !verdict.is_free() => {
+                self.reclaimed = look.record;
                 self.take_over(at, stored, stamp)
             }
-            _ if verdict.is_free() && self.settings.stale_only => self.end(AcquireEnd::Free),
-            StoreContent::Valid(stamp) if verdict.is_free() => self.take_over(at, stored, stamp),
-            _ => {
-                self.refusal = Some(Refusal {
-                    verdict,
-                    record,
-                    unchanged,
-                });
-                match verdict {
-                    StoreVerdict::Held { stale_in, .. } => self.rest(at, stale_in),
-                    _ => self.rest(at, None),
-                }
+            _ if verdict.is_free() && stale_only => self.end(AcquireEnd::Free),
+            StoreContent::Valid(stamp) if verdict.is_free() => {
+                self.reclaimed = None;
+                self.take_over(at, stored, stamp)
             }
+            _ => match verdict {
+                StoreVerdict::Held {
+                    stale_in: Some(stale_in),
+                    ..
+                } if !names_another => {
+                    self.refusal = Some(look);
+                    self.rest(at, Some(stale_in))
+                }
+                // What is no lock does not become one, and no time makes this hold the named one.
+                _ => self.end(AcquireEnd::Refused(look)),
+            },
         }
     }
 
     /// The generation of a first object is the time, so that it is higher than that of an object that
     /// an administrator deleted.
     fn create(&mut self, at: &Moment) -> AcquireStep {
+        self.reclaimed = None;
         let generation = at.unix_ns / 1_000_000;
         let content = self.content(generation, Bytes::new(), at);
         self.write(at, Purpose::Create, content, None, Condition::Absent)
@@ -368,18 +384,8 @@ impl Acquire {
     }
 
     fn lost_race(&mut self, at: &Moment, stored: Stored) -> AcquireStep {
-        let record = Record::decode(&stored.bytes).ok();
-        let evidence = StoreEvidence {
-            content: StoreContent::of(&stored.bytes),
-            unchanged: Duration::ZERO,
-            own_dead: false,
-            both_clocks: None,
-        };
-        self.refusal = Some(Refusal {
-            verdict: judge_store(&evidence),
-            record,
-            unchanged: Duration::ZERO,
-        });
+        let found = Found::Present(stored);
+        self.refusal = Some(judge(&found, Duration::ZERO, &[], false, at));
         self.rest(at, None)
     }
 

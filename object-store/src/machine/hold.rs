@@ -211,6 +211,16 @@ impl Hold {
         }
     }
 
+    /// Ends the belief now: a caller was told already that it is over, at a moment at which the answer that
+    /// would have prolonged it waited to be handled.
+    pub fn expire(&mut self, at: &Moment) -> Vec<HoldStep> {
+        self.step(at, |hold, steps| {
+            if matches!(hold.stage, Stage::Held) {
+                hold.lose(Loss::Expired, None, steps);
+            }
+        })
+    }
+
     /// Refreshes now: [`HoldStep::Checked`] or [`HoldStep::Lost`] follows, unless the lock is released
     /// first.
     pub fn check(&mut self, at: &Moment) -> Vec<HoldStep> {
