@@ -66,17 +66,22 @@ impl Location {
     /// keeps old versions, who may write.
     #[must_use]
     pub fn lock_key(&self, prefix: Option<&Path>) -> Path {
-        let key = format!("{}.lock", self.key);
-        match prefix {
-            Some(prefix) => format!("{prefix}/{key}").into(),
-            None => key.into(),
-        }
+        lock_key(&self.key, prefix)
     }
 
     /// The URL of the bucket.
     #[must_use]
     pub fn bucket_url(&self) -> String {
         format!("{}://{}", self.service.scheme(), self.bucket)
+    }
+}
+
+/// The key of the lock of the data object `data`.
+pub(crate) fn lock_key(data: &Path, prefix: Option<&Path>) -> Path {
+    let key = format!("{data}.lock");
+    match prefix {
+        Some(prefix) => format!("{prefix}/{key}").into(),
+        None => key.into(),
     }
 }
 

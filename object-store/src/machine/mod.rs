@@ -26,6 +26,7 @@ pub use content::{Content, Writer};
 pub use hold::{CommitEnd, Hold, HoldStep, Loss};
 pub use look::judge;
 pub use object::{Condition, ErrorClass, Found, Put, Stored, Version};
+pub(crate) use pause::Pause;
 pub use rules::{Omission, Rule};
 pub use step::{Answer, CommitId, Moment, Purpose, Request, RequestId};
 pub use timing::Timing;

@@ -6,13 +6,13 @@ use std::time::Duration;
 const FIRST: Duration = Duration::from_millis(20);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Pause {
+pub(crate) struct Pause {
     next: Duration,
     longest: Duration,
 }
 
 impl Pause {
-    pub(super) fn up_to(longest: Duration) -> Pause {
+    pub(crate) fn up_to(longest: Duration) -> Pause {
         Pause {
             next: FIRST.min(longest),
             longest,
@@ -21,7 +21,7 @@ impl Pause {
 
     /// The next pause: between half of its length and all of it, so that contenders that were refused
     /// together do not come back together.
-    pub(super) fn next(&mut self, random: u64) -> Duration {
+    pub(crate) fn next(&mut self, random: u64) -> Duration {
         let whole = self.next;
         self.next = (whole * 3 / 2).min(self.longest);
         let parts = u32::try_from(random % 1024).unwrap_or(0);

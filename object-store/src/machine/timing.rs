@@ -59,7 +59,7 @@ impl Timing {
     }
 
     /// The longest pause between two looks of a contender.
-    pub(super) fn longest_pause(&self) -> Duration {
+    pub(crate) fn longest_pause(&self) -> Duration {
         (self.lease / 10).min(Duration::from_secs(2))
     }
 }

@@ -1,0 +1,249 @@
+//! [`StoreOptions`]: how to acquire a lock.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::ObjectStore;
+use object_store::path::Path;
+use rvlf::CancelToken;
+
+use crate::bucket::Bucket;
+use crate::driver::Order;
+use crate::error::{AcquireError, StoreError};
+use crate::keepalive::Keepalive;
+use crate::location::{Location, lock_key};
+use crate::lock::StoreLock;
+use crate::lock_object::LockObject;
+use crate::machine::Timing;
+use crate::register::Register;
+use crate::services::HttpOptions;
+
+/// A shorter lease leaves too little time for requests to a server that is far away.
+const LEAST_LEASE_OF_URLS: Duration = Duration::from_secs(5);
+
+/// How to acquire a lock, and how to keep it.
+#[derive(Clone, Debug)]
+#[must_use = "options do nothing until they acquire"]
+pub struct StoreOptions {
+    lease: Duration,
+    both_clocks: bool,
+    cancel_token: Option<CancelToken>,
+    key_prefix: Option<Path>,
+}
+
+impl StoreOptions {
+    /// The default lease: 30 s.
+    pub const DEFAULT_LEASE: Duration = Duration::from_secs(30);
+
+    /// The defaults, as each method documents them.
+    pub fn new() -> StoreOptions {
+        StoreOptions {
+            lease: StoreOptions::DEFAULT_LEASE,
+            both_clocks: false,
+            cancel_token: None,
+            key_prefix: None,
+        }
+    }
+
+    /// The lease. Default: 30 s. Between 1 s and 1 h; what is outside counts as the nearest.
+    ///
+    /// A dead holder's lock is taken over after it. A live holder refreshes every sixth of it, and counts
+    /// itself lost if the store confirms nothing for two thirds of it: an outage of the store that is
+    /// shorter costs nothing. Contenders obey the lease in the holder's record, not their own.
+    pub fn lease(mut self, lease: Duration) -> StoreOptions {
+        self.lease = lease;
+        self
+    }
+
+    /// Whether an acquisition also takes a lock over whose record is old by two wall clocks, the holder's
+    /// and the store's: both older than 300 s and than ten leases. Default: false.
+    ///
+    /// One look is then enough for a lock that was left behind long ago. It is the only place where the
+    /// clocks of two machines are compared: if both are wrong by so much, a live holder loses its lock, and
+    /// its next commit is refused.
+    pub fn both_clocks(mut self, both_clocks: bool) -> StoreOptions {
+        self.both_clocks = both_clocks;
+        self
+    }
+
+    /// A token that ends the waits of these options from another thread. Default: none.
+    ///
+    /// In asynchronous code, dropping the future does the same.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use object_store::memory::InMemory;
+    /// use std::time::Duration;
+    /// use rvlf::CancelToken;
+    /// use rvlf_object_store::{StoreLock, block_on};
+    ///
+    /// # let store = Arc::new(InMemory::new());
+    /// let token = CancelToken::new();
+    /// let options = StoreLock::options().cancel_token(&token);
+    /// token.cancel();
+    /// let error = block_on(options.acquire_on(store, "data/x", Duration::MAX)).unwrap_err();
+    /// assert!(error.is_cancelled());
+    /// ```
+    pub fn cancel_token(mut self, token: &CancelToken) -> StoreOptions {
+        self.cancel_token = Some(token.clone());
+        self
+    }
+
+    /// A prefix for the keys of lock objects: the lock of `data/x` is `PREFIX/data/x.lock`. Default: none.
+    ///
+    /// Lock objects then have lifecycle rules of their own: a bucket that keeps old versions keeps one for
+    /// each refresh. Every program must use the same prefix.
+    pub fn key_prefix(mut self, prefix: impl Into<Path>) -> StoreOptions {
+        self.key_prefix = Some(prefix.into());
+        self
+    }
+
+    /// Acquires the lock of the data object `url`: `s3://BUCKET/KEY`, `gs://BUCKET/KEY` or
+    /// `az://CONTAINER/KEY`, waiting up to `timeout` for it. The data object need not exist.
+    ///
+    /// The configuration is in the environment variables of the crate `object_store`: `AWS_*`, `GOOGLE_*`,
+    /// `AZURE_*`. The lease is 5 s at least.
+    ///
+    /// There is always one look. A write that is under way at the timeout is waited for, up to a third of
+    /// the lease longer. `Duration::MAX` waits indefinitely. There is no queue: any of several waiters may
+    /// be next. Dropping the future ends the wait; what an open write acquires then is released in the
+    /// background.
+    ///
+    /// ```no_run
+    /// use std::time::Duration;
+    /// use rvlf_object_store::{StoreLock, block_on};
+    ///
+    /// # block_on(async {
+    /// let options = StoreLock::options().lease(Duration::from_secs(15));
+    /// let lock = options.acquire("s3://bucket/data/x", Duration::from_secs(60)).await?;
+    /// lock.release().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`AcquireError`].
+    pub fn acquire(
+        &self,
+        url: &str,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<StoreLock, AcquireError>> + Send + use<> {
+        let (options, url) = (self.clone(), url.to_owned());
+        async move { options.open(&url)?.acquire(timeout).await }
+    }
+
+    /// As [`acquire`](StoreOptions::acquire), for the object `path` of `store`. With
+    /// `object_store::memory::InMemory` it is a lock within one process, for tests.
+    ///
+    /// The requests run on the thread of this library. Do not share the store with other work: a connection
+    /// whose driver is on a blocked executor delays the refreshes. Turn the retries of its client off: a
+    /// client that sends a conditional write again is refused because of its own first copy, which costs
+    /// one more request each time.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// use std::time::Duration;
+    /// use object_store::memory::InMemory;
+    /// use rvlf_object_store::{StoreLock, block_on};
+    ///
+    /// let store = Arc::new(InMemory::new());
+    /// # block_on(async {
+    /// let options = StoreLock::options();
+    /// let lock = options.acquire_on(store.clone(), "data/x", Duration::ZERO).await?;
+    /// let refused = options.acquire_on(store, "data/x", Duration::ZERO).await;
+    /// let error = refused.expect_err("another hold has the lock");
+    /// assert!(error.is_held());
+    /// let holder = error.holder().and_then(|holder| holder.record()).expect("it has a record");
+    /// assert_eq!(holder.writer_id(), lock.writer_id());
+    /// # lock.release().await?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// # })?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`AcquireError`].
+    pub fn acquire_on(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        path: impl Into<Path>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<StoreLock, AcquireError>> + Send + 'static {
+        self.open_on(store, path).acquire(timeout)
+    }
+
+    /// As [`acquire`](StoreOptions::acquire), for the lock object that is `register`.
+    ///
+    /// The requests run on the thread of this library: a register that blocks it delays the refreshes of
+    /// every lock of the process.
+    ///
+    /// # Errors
+    ///
+    /// See [`AcquireError`].
+    pub fn acquire_register(
+        &self,
+        register: Arc<dyn Register>,
+        timeout: Duration,
+    ) -> impl Future<Output = Result<StoreLock, AcquireError>> + Send + use<> {
+        self.open_register(register).acquire(timeout)
+    }
+
+    /// Opens the lock of the data object `url`, to inspect, wait, break or acquire. Sends nothing.
+    ///
+    /// # Errors
+    ///
+    /// The URL names no object, the environment does not configure its client, or no thread can be started.
+    pub fn open(&self, url: &str) -> Result<LockObject, StoreError> {
+        let location: Location = url.parse().map_err(StoreError::Url)?;
+        let mut order = self.order();
+        order.timing = Timing::new(self.lease.max(LEAST_LEASE_OF_URLS));
+        let name = location.to_string();
+        let keepalive =
+            Keepalive::of_this_process().map_err(|source| StoreError::Host { name, source })?;
+        let http = HttpOptions {
+            // An answer that is later than the lease is of no use any more.
+            request_timeout: order.timing.lease(),
+            runtime: keepalive.handle().clone(),
+        };
+        let bucket = Bucket::open(&location, &http).map_err(StoreError::Open)?;
+        let register = bucket.register(location.lock_key(self.key_prefix.as_ref()));
+        Ok(LockObject::new(Arc::new(register), order))
+    }
+
+    /// Opens the lock of the object `path` of `store`; see [`acquire_on`](StoreOptions::acquire_on).
+    ///
+    /// Example: [`LockObject`].
+    #[must_use]
+    pub fn open_on(&self, store: Arc<dyn ObjectStore>, path: impl Into<Path>) -> LockObject {
+        let bucket = Bucket::new(store.clone(), &store.to_string());
+        let register = bucket.register(lock_key(&path.into(), self.key_prefix.as_ref()));
+        LockObject::new(Arc::new(register), self.order())
+    }
+
+    /// Opens the lock object that is `register`; see
+    /// [`acquire_register`](StoreOptions::acquire_register).
+    #[must_use]
+    pub fn open_register(&self, register: Arc<dyn Register>) -> LockObject {
+        LockObject::new(register, self.order())
+    }
+
+    fn order(&self) -> Order {
+        Order {
+            timing: Timing::new(self.lease),
+            timeout: Duration::ZERO,
+            both_clocks: self.both_clocks,
+            forced: None,
+            stale_only: false,
+            cancel: self.cancel_token.clone(),
+        }
+    }
+}
+
+impl Default for StoreOptions {
+    fn default() -> StoreOptions {
+        StoreOptions::new()
+    }
+}

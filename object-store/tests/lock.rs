@@ -1,0 +1,248 @@
+//! What a program sees of a lock in an object store.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use object_store::ObjectStoreExt;
+use object_store::memory::InMemory;
+use rvlf_object_store::{
+    AcquireError, BreakError, CommitError, LockObject, LossReason, MAX_PAYLOAD_LEN, StoreLock,
+    StoreOptions, block_on,
+};
+
+/// The shortest lease, so that a test waits for few seconds.
+const LEASE: Duration = Duration::from_secs(1);
+/// No test is about speed.
+const LONG: Duration = Duration::from_secs(120);
+
+fn options() -> StoreOptions {
+    StoreLock::options().lease(LEASE)
+}
+
+fn store() -> Arc<InMemory> {
+    Arc::new(InMemory::new())
+}
+
+fn acquire(object: &LockObject) -> StoreLock {
+    block_on(object.acquire(LONG)).expect("the lock becomes free")
+}
+
+fn release(lock: StoreLock) {
+    let released = block_on(lock.release()).expect("the lock is held");
+    assert!(released.confirmed);
+}
+
+#[test]
+fn a_second_contender_is_refused_with_the_holder_and_acquires_after_the_release() {
+    let object = options().open_on(store(), "x");
+    let lock = acquire(&object);
+    let error = block_on(object.acquire(Duration::ZERO)).expect_err("it is held");
+    let holder = error.holder().expect("the reason is a holder");
+    assert!(holder.is_this_process());
+    assert_eq!(holder.generation(), Some(lock.generation()));
+    let text = error.to_string();
+    assert!(
+        text.contains("x.lock: already held by this process"),
+        "{text}"
+    );
+    let generation = lock.generation();
+    release(lock);
+    let next = acquire(&object);
+    assert_eq!(next.generation(), generation + 1);
+    assert_eq!(next.reclaimed(), None, "it was released");
+    release(next);
+}
+
+// The payload is the root of the data: a successor that does not get it loses every commit.
+#[test]
+fn what_was_committed_is_what_the_next_holder_begins_with() {
+    let object = options().open_on(store(), "x");
+    let lock = acquire(&object);
+    assert!(lock.payload().is_empty());
+    for root in ["first", "second"] {
+        block_on(lock.commit(root)).expect("the lock is held");
+        assert_eq!(lock.payload(), root);
+    }
+    release(lock);
+    let next = acquire(&object);
+    assert_eq!(next.payload(), "second");
+    let report = block_on(object.inspect()).expect("the store answers");
+    assert_eq!(
+        report.payload().map(|payload| &payload[..]),
+        Some(&b"second"[..])
+    );
+    release(next);
+}
+
+#[test]
+fn a_lock_is_held_for_much_longer_than_its_lease() {
+    let object = options().open_on(store(), "x");
+    let lock = acquire(&object);
+    let error = block_on(object.acquire(LEASE * 4)).expect_err("its holder refreshes it");
+    assert!(error.is_held());
+    lock.check_local().expect("no refresh failed");
+    block_on(lock.check()).expect("it is still held");
+    release(lock);
+}
+
+// An executor that is blocked is the caller's, not the lock's.
+#[test]
+fn a_blocked_executor_keeps_the_lock() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build();
+    let object = options().open_on(store(), "x");
+    runtime.expect("a runtime").block_on(async {
+        let lock = object.acquire(LONG).await.expect("it is free");
+        std::thread::sleep(LEASE * 2);
+        lock.check_local()
+            .expect("the refreshes are not of this thread");
+        lock.release().await.expect("it is held");
+    });
+}
+
+#[test]
+fn a_dropped_lock_is_released_in_the_background() {
+    let object = options()
+        .lease(Duration::from_secs(600))
+        .open_on(store(), "x");
+    drop(acquire(&object));
+    release(acquire(&object));
+}
+
+// A future that is dropped while its write is under way may have acquired the lock: without a release it
+// would be held by no one until its lease is over.
+#[test]
+fn a_dropped_acquisition_leaves_no_lock_behind() {
+    let object = options()
+        .lease(Duration::from_secs(600))
+        .open_on(store(), "x");
+    for polls in 1..4 {
+        let mut acquisition = Box::pin(object.acquire(LONG));
+        for _ in 0..polls {
+            let waker = std::task::Waker::noop();
+            let mut context = std::task::Context::from_waker(waker);
+            if acquisition.as_mut().poll(&mut context).is_ready() {
+                break;
+            }
+            std::thread::yield_now();
+        }
+        drop(acquisition);
+        release(acquire(&object));
+    }
+}
+
+#[test]
+fn a_cancelled_wait_ends_although_the_lock_is_held() {
+    let store = store();
+    let lock = acquire(&options().open_on(store.clone(), "x"));
+    let token = rvlf::CancelToken::new();
+    let object = options().cancel_token(&token).open_on(store, "x");
+    let waiter = std::thread::spawn(move || block_on(object.acquire(Duration::MAX)));
+    token.cancel();
+    let error = waiter
+        .join()
+        .expect("no panic")
+        .expect_err("it was cancelled");
+    assert!(error.is_cancelled(), "{error}");
+    release(lock);
+}
+
+#[test]
+fn an_object_that_is_no_lock_is_refused_at_once_and_never_written() {
+    let store = store();
+    let key = "x.lock".into();
+    block_on(store.put(&key, "notes of somebody".into())).expect("memory answers");
+    let object = options().open_on(store.clone(), "x");
+    let error = block_on(object.acquire(Duration::MAX)).expect_err("it is no lock");
+    assert!(matches!(error, AcquireError::NotALock { .. }), "{error}");
+    block_on(object.break_stale()).expect_err("it is no lock");
+    let bytes = block_on(async { store.get(&key).await?.bytes().await });
+    assert_eq!(bytes.expect("it is there"), "notes of somebody");
+}
+
+#[test]
+fn a_lock_whose_object_was_deleted_or_overwritten_is_lost_and_commits_nothing() {
+    let store = store();
+    let object = options().open_on(store.clone(), "x");
+    let lock = acquire(&object);
+    block_on(store.delete(&"x.lock".into())).expect("memory answers");
+    let error = block_on(lock.commit("late")).expect_err("the object is gone");
+    let CommitError::Out { lost, .. } = error else {
+        panic!("the lock is lost: {error}");
+    };
+    assert_eq!(lost.reason, LossReason::Removed);
+    lock.check_local().expect_err("a loss is final");
+    assert_eq!(block_on(lock.lost()).reason, LossReason::Removed);
+    let error = block_on(lock.release()).expect_err("it was lost");
+    assert_eq!(error.lost.reason, LossReason::Removed);
+    assert!(error.lock.payload().is_empty(), "the late commit is not in");
+}
+
+#[test]
+fn a_payload_over_the_limit_is_refused_and_one_at_the_limit_is_not() {
+    let object = options().open_on(store(), "x");
+    let lock = acquire(&object);
+    block_on(lock.commit(vec![7; MAX_PAYLOAD_LEN])).expect("it is at the limit");
+    let error = block_on(lock.commit(vec![7; MAX_PAYLOAD_LEN + 1])).expect_err("it is over");
+    assert!(matches!(error, CommitError::TooLarge { .. }), "{error}");
+    release(lock);
+    release(acquire(&object));
+}
+
+#[test]
+fn a_live_lock_is_broken_only_by_its_writer_id_and_its_holder_commits_nothing_after_that() {
+    let object = options().open_on(store(), "x");
+    let lock = acquire(&object);
+    block_on(lock.commit("kept")).expect("it is held");
+    let error = block_on(object.break_stale()).expect_err("its holder lives");
+    assert!(matches!(error, BreakError::Held { .. }), "{error}");
+    let other = rvlf::WriterId::from_bytes([7; 16]);
+    let error = block_on(object.break_forced(other)).expect_err("it is another hold");
+    assert!(matches!(error, BreakError::Held { .. }), "{error}");
+    let broken = block_on(object.break_forced(lock.writer_id())).expect("it is that hold");
+    assert_eq!(
+        broken.map(|record| record.writer_id()),
+        Some(lock.writer_id())
+    );
+    lock.check_local().expect_err("the wait is for this");
+    block_on(lock.commit("late")).expect_err("the lock is lost");
+    let report = block_on(object.inspect()).expect("the store answers");
+    assert!(report.is_released());
+    assert_eq!(
+        report.payload().map(|payload| &payload[..]),
+        Some(&b"kept"[..])
+    );
+    assert_eq!(block_on(object.break_stale()).expect("it is free"), None);
+}
+
+#[test]
+fn a_wait_for_a_free_lock_ends_with_its_release_or_its_timeout() {
+    let object = options().open_on(store(), "x");
+    let lock = acquire(&object);
+    let report = block_on(object.wait_until_free(Duration::ZERO)).expect("the store answers");
+    assert!(report.is_held());
+    let waiter = std::thread::spawn({
+        let object = object.clone();
+        move || block_on(object.wait_until_free(Duration::MAX))
+    });
+    release(lock);
+    let report = waiter.join().expect("no panic").expect("the store answers");
+    assert_eq!(report.code(), "free");
+}
+
+// Of two locks of one store each has its own object.
+#[test]
+fn the_prefix_of_keys_is_part_of_the_lock() {
+    let store = store();
+    let plain = acquire(&options().open_on(store.clone(), "x"));
+    let prefixed = acquire(&options().key_prefix("locks").open_on(store, "x"));
+    assert!(plain.name().ends_with("/x.lock"), "{}", plain.name());
+    assert!(
+        prefixed.name().ends_with("/locks/x.lock"),
+        "{}",
+        prefixed.name()
+    );
+    release(plain);
+    release(prefixed);
+}
