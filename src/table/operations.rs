@@ -171,18 +171,23 @@ impl Table {
     /// Takes back what the entry `parent` delegated to the entry `child`.
     ///
     /// Removes the child's entry, if there still is one. Also removes, for every rule of
-    /// `delegated` that writes, one equal rule from the parent's deny rules.
+    /// `delegated` that writes, one equal rule from the parent's deny rules: a parent that denied
+    /// itself one path twice reclaims it twice. A repeated reclaim changes nothing and succeeds.
     ///
     /// The deny rules are for a parent that registers again after a crash while its children live.
     /// Such a parent denies itself what the children may still hold, and reclaims it child by
     /// child. By then these children have no parent in the table. An entry without a parent passes
-    /// for a child if its scope lies within the parent's scope after the reclaim.
+    /// for a child if its scope lies within the parent's scope, less the denials that do not equal
+    /// a rule of `delegated`.
+    ///
+    /// If the parent has no entry, as in a program that shuts down and has released its own entry
+    /// first, an entry without a parent passes for a child if its scope lies within `delegated`,
+    /// and its removal is all that is done. If the child has no entry either, nothing is done.
     ///
     /// The process of the child is not stopped: call this after it has ended or stopped writing.
     ///
     /// # Errors
     ///
-    /// [`UnknownName`](TableError::UnknownName) for the parent;
     /// [`NotAChild`](TableError::NotAChild); [`WriteConflict`](TableError::WriteConflict) or
     /// [`NotSubset`](TableError::NotSubset) if another entry holds what the parent would get back.
     /// The table is unchanged then.
@@ -205,22 +210,47 @@ impl Table {
         child: &str,
         delegated: &[ScopeRule],
     ) -> Result<()> {
+        if self.find(parent).is_none() {
+            return self.reclaim_orphan(parent, child, delegated);
+        }
         let mut after = self.clone();
-        let writes = delegated.iter().filter(|rule| rule.is_write());
+        after.ensure_child(parent, child, delegated)?;
         let denials = &mut after.get_mut(parent)?.deny;
-        for rule in writes {
-            let is_same = |denied: &ScopeRule| denied.covers(rule) && rule.covers(denied);
-            if let Some(position) = denials.iter().position(is_same) {
+        for rule in delegated.iter().filter(|rule| rule.is_write()) {
+            if let Some(position) = denials.iter().position(|denied| denied.is_same(rule)) {
                 denials.remove(position);
             }
         }
-        after.ensure_child(parent, child)?;
         if child != parent && after.find(child).is_some() {
             after.release(child)?;
         }
         after.ensure_allowed(parent)?;
         *self = after;
         Ok(())
+    }
+
+    /// The reclaim of a parent that has no entry any more: a program that shuts down may have
+    /// released its own entry, or lost it, before it reclaims its children.
+    fn reclaim_orphan(&mut self, parent: &str, child: &str, delegated: &[ScopeRule]) -> Result<()> {
+        let Some(entry) = self.find(child) else {
+            return Ok(());
+        };
+        let is_child = match entry.parent.as_deref() {
+            Some(from) => from == parent,
+            // Its children lost their parent with it. A stranger that took the name has another
+            // scope.
+            None => {
+                let given = Scope {
+                    allow: delegated.iter().collect(),
+                    deny: Vec::new(),
+                };
+                !delegated.is_empty() && given.covers_scope(&entry.scope())
+            }
+        };
+        if !is_child {
+            return Err(not_a_child(parent, entry));
+        }
+        self.release(child).map(drop)
     }
 
     /// Removes every entry for which `is_dead` returns true, and returns the removed entries. Their
@@ -258,8 +288,9 @@ impl Table {
     /// Refuses a `child` that is not the child of `parent` and never was.
     ///
     /// An entry without a parent may be a child whose parent crashed, or a stranger that took the
-    /// name of a child that has ended. A stranger's scope never lies within the parent's.
-    fn ensure_child(&self, parent: &str, child: &str) -> Result<()> {
+    /// name of a child that has ended. A stranger's scope never lies within what the parent may do
+    /// once it denies itself nothing of `delegated` any more.
+    fn ensure_child(&self, parent: &str, child: &str, delegated: &[ScopeRule]) -> Result<()> {
         let (Some(giver), Some(entry)) = (self.find(parent), self.find(child)) else {
             return Ok(());
         };
@@ -267,18 +298,20 @@ impl Table {
             Some(from) => from == parent,
             None if child == parent => true,
             None => {
-                giver.scope().covers_scope(&entry.scope())
+                let mut scope = giver.scope();
+                let is_reclaimed = |denied: &ScopeRule| {
+                    let mut writes = delegated.iter().filter(|rule| rule.is_write());
+                    writes.any(|rule| denied.is_same(rule))
+                };
+                scope.deny.retain(|denied| !is_reclaimed(denied));
+                scope.covers_scope(&entry.scope())
                     && !lineage(&self.by_name(), parent).contains(child)
             }
         };
         if is_child {
             return Ok(());
         }
-        Err(TableError::NotAChild {
-            parent: parent.to_owned(),
-            name: child.to_owned(),
-            delegated_from: entry.parent.clone(),
-        })
+        Err(not_a_child(parent, entry))
     }
 
     /// Refuses the scope that the entry `name` has now if it exceeds that of the entry's parent, or
@@ -367,6 +400,14 @@ fn ensure_subset(parent: &Entry, requested: &Scope<'_>) -> Result<()> {
             rule: Box::new(rule.clone()),
         }),
         None => Ok(()),
+    }
+}
+
+fn not_a_child(parent: &str, entry: &Entry) -> TableError {
+    TableError::NotAChild {
+        parent: parent.to_owned(),
+        name: entry.name.clone(),
+        delegated_from: entry.parent.clone(),
     }
 }
 

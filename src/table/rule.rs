@@ -186,6 +186,11 @@ impl ScopeRule {
         self.is_write() && other.is_write() && self.overlaps(other)
     }
 
+    /// Whether both rules mean the same, however their paths are written.
+    pub(super) fn is_same(&self, other: &ScopeRule) -> bool {
+        self.covers(other) && other.covers(self)
+    }
+
     pub(super) fn is_write(&self) -> bool {
         self.permission == Permission::Write
     }

@@ -285,7 +285,12 @@ fn apply(step: &Step, table: &mut Table, model: &mut Model, universe: &[PathBuf]
         Step::Reclaim { parent, child } => {
             let (parent, child) = (known_name(model, *parent), known_name(model, *child));
             let done = table.reclaim_delegated(&parent, &child, &[]).is_ok();
-            let may = model.entries.contains_key(&parent) && model.is_child(&child, &parent);
+            let may = if model.entries.contains_key(&parent) {
+                model.is_child(&child, &parent)
+            } else {
+                // A parent without an entry, which does not say what it had delegated.
+                !model.entries.contains_key(&child)
+            };
             if may && parent != child {
                 model.remove(&child);
             }

@@ -403,10 +403,63 @@ fn a_restored_parent_reclaims_what_it_had_delegated() {
     table
         .reclaim_delegated("top", "child", &[core])
         .expect("a second reclaim changes nothing");
-    assert!(matches!(
-        table.reclaim_delegated("unknown", "child", &[]),
-        Err(TableError::UnknownName { .. })
-    ));
+}
+
+// A parent is restored from a log that has one delegation twice. The first reclaim was refused: the
+// second denial hid that the child's scope had been the parent's.
+#[test]
+fn a_path_that_a_parent_denied_itself_twice_is_reclaimed_twice() {
+    let core = ScopeRule::write("/src/core");
+    let mut table = Table::default();
+    let top = claim("top", &["/src"])
+        .deny(core.clone())
+        .deny(core.clone());
+    let done = "the scope is free";
+    table.register(&top, "s-top", &process(1)).expect(done);
+    let child = claim("child", &["/src/core"]);
+    table.register(&child, "s", &process(2)).expect(done);
+    let mut denials_after_reclaim = || {
+        table
+            .reclaim_delegated("top", "child", std::slice::from_ref(&core))
+            .expect("the child's scope was top's");
+        assert!(table.find("child").is_none());
+        table.find("top").expect("it stays").deny.len()
+    };
+    assert_eq!(denials_after_reclaim(), 1, "one denial for each reclaim");
+    assert_eq!(denials_after_reclaim(), 0);
+    assert_eq!(denials_after_reclaim(), 0, "a repeated reclaim succeeds");
+}
+
+// A program that shuts down may release its own entry before it reclaims its children: the entries
+// of the children would stay for as long as their processes, which it has just told to end.
+#[test]
+fn a_parent_without_an_entry_cleans_up_after_its_own_children_alone() {
+    let core = ScopeRule::write("/src/core");
+    let mut table = family();
+    table.release("top").expect("the entry is in the table");
+    let refused = table.reclaim_delegated("top", "child", &[]);
+    assert!(
+        matches!(&refused, Err(TableError::NotAChild { .. })),
+        "nothing shows that the child was top's: {refused:?}"
+    );
+    let other = [ScopeRule::write("/other")];
+    let refused = table.reclaim_delegated("top", "child", &other);
+    assert!(
+        matches!(&refused, Err(TableError::NotAChild { .. })),
+        "a stranger's scope is not what top delegated: {refused:?}"
+    );
+    let refused = table.reclaim_delegated("top", "grandchild", std::slice::from_ref(&core));
+    assert!(
+        matches!(&refused, Err(TableError::NotAChild { delegated_from: Some(from), .. }) if from == "child"),
+        "another entry delegated it: {refused:?}"
+    );
+    for _ in 0..2 {
+        table
+            .reclaim_delegated("top", "child", std::slice::from_ref(&core))
+            .expect("the second time there is nothing to do");
+    }
+    assert!(table.find("child").is_none());
+    assert_eq!(parent(&table, "grandchild"), None);
 }
 
 // The first implementation of this format removed the denial even if another process had registered the
