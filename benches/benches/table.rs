@@ -1,3 +1,6 @@
+//! One check and one change of a table in memory, for tables whose entries share paths in different
+//! ways: both must grow with the table, and not with the number of pairs.
+//!
 //! One change of the allocation table, from open to close, at three sizes; in memory where there is
 //! a tmpfs, for a disk's syncs would hide all else.
 //!
@@ -6,8 +9,8 @@
 use std::path::Path;
 use std::time::Duration;
 
-use rvlf::table::{Claim, ScopeRule, TableGuard};
-use rvlf_benches::{Goal, Mode, directories, interleaved, report_goal, show_time};
+use rvlf::table::{Claim, Entry, EntryHolder, ScopeRule, Table, TableGuard};
+use rvlf_benches::{Goal, Mode, Samples, directories, interleaved, report_goal, show_time};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -57,10 +60,122 @@ fn change(path: &Path) {
     guard.save().expect("there is room");
 }
 
+/// Tables that differ in who shares paths with whom.
+#[derive(Clone, Copy)]
+enum Shape {
+    /// Each entry has delegated all that it has to the next one.
+    Chain,
+    /// All entries have one scope, and none delegated it to another.
+    OneScope,
+    /// One entry has delegated a part to each of the others.
+    Parts,
+    /// One entry denies itself what each of the others has: a parent that was restored after a crash.
+    Denied,
+}
+
+const SHAPES: [(&str, Shape); 4] = [
+    ("in one chain", Shape::Chain),
+    ("with one scope", Shape::OneScope),
+    ("of one parent", Shape::Parts),
+    ("that one entry denies itself", Shape::Denied),
+];
+
+impl Shape {
+    fn table(self, size: u32) -> Table {
+        let mut table = Table::default();
+        let mut first = self.entry(0);
+        if matches!(self, Shape::Denied) {
+            let others = (1..size).map(|number| ScopeRule::write(format!("/data/{number}")));
+            first.deny.extend(others);
+        }
+        table.entries.push(first);
+        table
+            .entries
+            .extend((1..size).map(|number| self.entry(number)));
+        table
+    }
+
+    fn entry(self, number: u32) -> Entry {
+        let mut entry = Entry::new(number.to_string(), EntryHolder::from_pid(1));
+        let is_whole = number == 0 || matches!(self, Shape::Chain | Shape::OneScope);
+        let target = if is_whole {
+            "/data".into()
+        } else {
+            format!("/data/{number}")
+        };
+        entry.allow.push(ScopeRule::write(target));
+        entry.segment = Some(format!("s{number}"));
+        entry.parent = match self {
+            Shape::Chain => number.checked_sub(1).map(|parent| parent.to_string()),
+            Shape::Parts if number > 0 => Some("0".into()),
+            _ => None,
+        };
+        entry
+    }
+}
+
+/// Registers and releases an entry that conflicts with none, then one that conflicts with all.
+fn register(table: &mut Table) {
+    let holder = EntryHolder::from_pid(1);
+    let free = Claim::new("new").allow(ScopeRule::write("/new"));
+    table
+        .register(&free, "new", &holder)
+        .expect("the scope is free");
+    let part = Claim::new("part").allow(ScopeRule::write("/new/part"));
+    table
+        .delegate("new", &part, &holder)
+        .expect("the scope is its parent's");
+    table.release("part").expect("it was just delegated");
+    table.release("new").expect("it was just registered");
+    let held = Claim::new("new").allow(ScopeRule::write("/data"));
+    table
+        .register(&held, "new", &holder)
+        .expect_err("the scope is held");
+}
+
+/// What a table of 10,000 entries costs, an entry, against one of 1,000.
+fn measure_shapes(mode: Mode) {
+    for (name, shape) in SHAPES {
+        let [mut small, mut large] = [1_000, 10_000].map(|size| shape.table(size));
+        let (rounds, batch) = (mode.pick(9, 1), mode.pick(2, 1));
+        let checks = interleaved(
+            rounds,
+            batch,
+            [&mut || drop(small.problems()), &mut || {
+                drop(large.problems())
+            }],
+        );
+        report_growth(mode, &format!("check of 10,000 entries {name}"), &checks);
+        let changes = interleaved(
+            rounds,
+            batch,
+            [&mut || register(&mut small), &mut || register(&mut large)],
+        );
+        report_growth(
+            mode,
+            &format!("register and delegate among 10,000 entries {name}"),
+            &changes,
+        );
+    }
+}
+
+fn report_growth(mode: Mode, what: &str, [small, large]: &[Samples; 2]) {
+    println!("{what}: {}", show_time(large.median()));
+    let what = format!("{what}, against 1,000, an entry");
+    report_goal(
+        mode,
+        &what,
+        Goal::AtMost(2.0),
+        "memory",
+        large.ratio_to(small) / 10.0,
+    );
+}
+
 fn main() {
     let Some(mode) = Mode::from_args_of("table") else {
         return;
     };
+    measure_shapes(mode);
     let directory = directories()
         .pop()
         .expect("the build directory is writable");

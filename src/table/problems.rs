@@ -4,9 +4,9 @@ use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::path::PathBuf;
 
-use super::contents::{Table, lineage};
+use super::contents::Table;
 use super::entry::Entry;
-use super::region::normalize;
+use super::family::Family;
 use super::rule::ScopeRule;
 use crate::escape::Escaped;
 
@@ -90,19 +90,14 @@ impl fmt::Display for Problem {
     }
 }
 
-/// A rule to write, its normalized target and its entry.
-struct WriteRule<'a> {
-    target: PathBuf,
-    rule: &'a ScopeRule,
-    entry: &'a Entry,
-}
-
 impl Table {
     /// The contradictions in the table, whether or not the processes of its entries are alive.
     ///
-    /// Takes time in proportion to the table and to the number of overlaps. The scope of a child
-    /// overlaps those of all its ancestors, so that a chain of delegations takes time by the cube
-    /// of its depth.
+    /// An entry that overlaps with several others is reported with one of them: the holder of the
+    /// deepest such scope. Repeat the call after a repair.
+    ///
+    /// Takes time in proportion to the table, and to the number of pairs of entries that share paths
+    /// only where one of the two denies them to itself.
     ///
     /// ```
     /// use rvlf::table::{Entry, EntryHolder, Problem, Table};
@@ -118,13 +113,13 @@ impl Table {
     /// ```
     #[must_use]
     pub fn problems(&self) -> Vec<Problem> {
-        let by_name = self.by_name();
+        let family = Family::of(&self.entries);
         let mut problems = self.duplicates();
         for entry in &self.entries {
-            problems.extend(parent_problem(&by_name, entry));
+            problems.extend(parent_problem(&family, entry));
             problems.extend(relative_paths(entry));
         }
-        problems.extend(self.overlaps(&by_name));
+        problems.extend(self.overlaps(&family));
         problems
     }
 
@@ -149,58 +144,16 @@ impl Table {
         }
         problems
     }
-
-    /// Two rules overlap only if the target of one equals the other's or lies above it. In the
-    /// order of the targets, every rule above a rule comes before it, and is still on the stack.
-    fn overlaps(&self, by_name: &HashMap<&str, &Entry>) -> Vec<Problem> {
-        let rules = self.write_rules();
-        let mut above: Vec<&WriteRule<'_>> = Vec::new();
-        let mut problems = Vec::new();
-        for one in &rules {
-            let is_above = |top: &&WriteRule<'_>| one.target.starts_with(&top.target);
-            while above.last().is_some_and(|top| !is_above(top)) {
-                above.pop();
-            }
-            for other in &above {
-                if one.rule.overlaps(other.rule) && both_may_write(by_name, one.entry, other.entry)
-                {
-                    problems.push(Problem::Overlap {
-                        one: (other.entry.name.clone(), other.rule.clone()),
-                        other: (one.entry.name.clone(), one.rule.clone()),
-                    });
-                }
-            }
-            above.push(one);
-        }
-        problems
-    }
-
-    /// The rules to write, in the order of their targets.
-    fn write_rules(&self) -> Vec<WriteRule<'_>> {
-        let mut rules = Vec::new();
-        for entry in &self.entries {
-            for rule in entry.allow.iter().filter(|rule| rule.is_write()) {
-                let target = normalize(&rule.target);
-                rules.push(WriteRule {
-                    target,
-                    rule,
-                    entry,
-                });
-            }
-        }
-        rules.sort_by(|one, other| one.target.cmp(&other.target));
-        rules
-    }
 }
 
-fn parent_problem(by_name: &HashMap<&str, &Entry>, entry: &Entry) -> Option<Problem> {
+fn parent_problem(family: &Family<'_>, entry: &Entry) -> Option<Problem> {
     let parent = entry.parent.as_deref()?;
     let name = entry.name.clone();
-    if !by_name.contains_key(parent) {
+    if !family.has(parent) {
         let parent = parent.to_owned();
         return Some(Problem::DanglingParent { name, parent });
     }
-    let is_cycle = lineage(by_name, parent).contains(name.as_str());
+    let is_cycle = family.is_within(parent, &name);
     is_cycle.then_some(Problem::Cycle { name })
 }
 
@@ -211,13 +164,4 @@ fn relative_paths(entry: &Entry) -> impl Iterator<Item = Problem> + '_ {
         name: entry.name.clone(),
         target: rule.target.clone(),
     })
-}
-
-fn both_may_write(by_name: &HashMap<&str, &Entry>, one: &Entry, other: &Entry) -> bool {
-    let descends =
-        |child: &Entry, from: &Entry| lineage(by_name, &child.name).contains(from.name.as_str());
-    !std::ptr::eq(one, other)
-        && one.scope().conflict(&other.scope()).is_some()
-        && !descends(one, other)
-        && !descends(other, one)
 }

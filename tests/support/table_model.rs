@@ -2,9 +2,9 @@
 //! The operations of the table are compared with it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
-use rvlf::table::{Claim, EntryHolder, Permission, ScopeRule, Table};
+use rvlf::table::{Claim, Entry, EntryHolder, Permission, ScopeRule, Table};
 
 const NAMES: u8 = 8;
 const SEGMENTS: u8 = 8;
@@ -441,4 +441,120 @@ pub fn compare(bytes: &[u8]) {
     let json = table.to_json().expect("all paths are UTF-8");
     let again = Table::parse(&json).expect("what was written can be read");
     assert_eq!(again, table);
+}
+
+/// The entries that [`Table::problems`] reports for an overlap, by comparing every rule with every
+/// other: those with a rule that conflicts with one of another family whose target is its own or lies
+/// above it. With each entry come the names of those that it conflicts with.
+pub fn overlapping(table: &Table) -> BTreeMap<String, BTreeSet<String>> {
+    let mut found = BTreeMap::new();
+    for (index, one) in table.entries.iter().enumerate() {
+        for (place, other) in table.entries.iter().enumerate() {
+            let is_lower = |rule: &ScopeRule, above: &ScopeRule| {
+                let (rule, above) = (plain(&rule.target), plain(&above.target));
+                rule.starts_with(&above) && (rule != above || place < index)
+            };
+            let conflicts = one.allow.iter().any(|rule| {
+                let mut others = other.allow.iter();
+                others.any(|above| {
+                    is_lower(rule, above)
+                        && only(one, rule)
+                            .scope()
+                            .conflict(&only(other, above).scope())
+                            .is_some()
+                })
+            });
+            if index != place && conflicts && !is_family(table, one, other) {
+                let names: &mut BTreeSet<_> = found.entry(one.name.clone()).or_default();
+                names.insert(other.name.clone());
+            }
+        }
+    }
+    found
+}
+
+/// `entry` with one of its rules alone.
+fn only(entry: &Entry, rule: &ScopeRule) -> Entry {
+    let mut entry = entry.clone();
+    entry.allow = vec![rule.clone()];
+    entry
+}
+
+/// Whether one of the two is an ancestor of the other, or has its name.
+fn is_family(table: &Table, one: &Entry, other: &Entry) -> bool {
+    ancestors(table, &one.name).contains(&other.name)
+        || ancestors(table, &other.name).contains(&one.name)
+}
+
+/// `name`, its parent, the parent's parent, and so on.
+pub fn ancestors(table: &Table, name: &str) -> BTreeSet<String> {
+    let mut names = BTreeSet::new();
+    let mut next = Some(name.to_owned());
+    while let Some(name) = next.filter(|name| names.insert(name.clone())) {
+        // The last entry of a name counts.
+        let named = table.entries.iter().rev().find(|entry| entry.name == name);
+        next = named.and_then(|entry| entry.parent.clone());
+    }
+    names
+}
+
+/// The path without `..`.
+fn plain(path: &Path) -> PathBuf {
+    let mut plain = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => drop(plain.pop()),
+            part => plain.push(part),
+        }
+    }
+    plain
+}
+
+/// Any table that a program or a person may have written: with names that repeat, parents that are
+/// missing or in a cycle, and rules of any kind.
+pub fn any_table(bytes: &[u8]) -> Table {
+    let mut table = Table::default();
+    let mut bytes = bytes.iter().copied();
+    while let Some(entry) = any_entry(&mut bytes) {
+        table.entries.push(entry);
+    }
+    table
+}
+
+fn any_entry(bytes: &mut impl Iterator<Item = u8>) -> Option<Entry> {
+    let (name, parent, rules) = (bytes.next()?, bytes.next()?, bytes.next()?);
+    let mut entry = Entry::new(format!("e{}", name % 24), process(1));
+    entry.parent = (parent % 4 != 0).then(|| format!("e{}", parent % 25));
+    for _ in 0..=rules % 3 {
+        entry.allow.push(any_rule(bytes)?);
+    }
+    for _ in 0..rules / 64 {
+        entry.deny.push(any_rule(bytes)?);
+    }
+    Some(entry)
+}
+
+fn any_rule(bytes: &mut impl Iterator<Item = u8>) -> Option<ScopeRule> {
+    const TARGETS: [&str; 12] = [
+        "/",
+        "/a",
+        "/b",
+        "/a/a",
+        "/a/b",
+        "/ab",
+        "/a/a/a",
+        "/a/a/b",
+        "/a//b/.",
+        "/a/b/../a",
+        "/../a",
+        "/a/a/a/a",
+    ];
+    let byte = bytes.next()?;
+    let target = pick(&TARGETS, byte / 8);
+    let rule = if byte % 8 == 7 {
+        ScopeRule::read(target)
+    } else {
+        ScopeRule::write(target)
+    };
+    Some(if byte % 8 < 3 { rule.shallow() } else { rule })
 }

@@ -640,3 +640,52 @@ proptest! {
         support::table_model::compare(&bytes);
     }
 }
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+    // A check that stops at the ancestors of an entry could overlook a stranger above them.
+    #[test]
+    fn the_overlaps_that_are_found_are_those_of_a_comparison_of_every_pair(
+        bytes in prop::collection::vec(any::<u8>(), 0..150),
+    ) {
+        let table = support::table_model::any_table(&bytes);
+        let expected = support::table_model::overlapping(&table);
+        let problems = table.problems();
+        let found: Vec<_> = problems.iter().filter_map(|problem| match problem {
+            Problem::Overlap { one, other } => Some((other.0.clone(), one.0.clone())),
+            _ => None,
+        }).collect();
+        for (entry, with) in &found {
+            let conflicts = expected.get(entry).is_some_and(|names| names.contains(with));
+            prop_assert!(conflicts, "{entry} and {with} do not conflict: {table:?}");
+        }
+        let names: std::collections::BTreeSet<_> = found.into_iter().map(|(entry, _)| entry).collect();
+        prop_assert_eq!(names, expected.into_keys().collect(), "each is reported: {:?}", table);
+    }
+
+    #[test]
+    fn cycles_and_missing_parents_are_found_by_a_walk_from_each_entry(
+        bytes in prop::collection::vec(any::<u8>(), 0..150),
+    ) {
+        let table = support::table_model::any_table(&bytes);
+        let (mut cycles, mut dangling) = (Vec::new(), Vec::new());
+        for entry in &table.entries {
+            let Some(parent) = &entry.parent else { continue };
+            if table.find(parent).is_none() {
+                dangling.push(entry.name.clone());
+            } else if support::table_model::ancestors(&table, parent).contains(&entry.name) {
+                cycles.push(entry.name.clone());
+            }
+        }
+        let (mut found_cycles, mut found_dangling) = (Vec::new(), Vec::new());
+        for problem in table.problems() {
+            match problem {
+                Problem::Cycle { name } => found_cycles.push(name),
+                Problem::DanglingParent { name, .. } => found_dangling.push(name),
+                _ => {}
+            }
+        }
+        prop_assert_eq!((found_cycles, found_dangling), (cycles, dangling), "{:?}", table);
+    }
+}
