@@ -5,7 +5,7 @@ use std::collections::{HashMap, HashSet};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::entry::Entry;
+use super::entry::{Entry, NameField};
 use super::scope::Scope;
 
 /// The contents of a table file.
@@ -31,9 +31,20 @@ pub struct Table {
     /// Fields that this version does not know. Kept when the table is saved.
     #[serde(flatten)]
     unknown: Map<String, Value>,
+    /// The field for the names of entries, while there is no entry to show which one is used.
+    #[serde(skip)]
+    pub(super) name_field: NameField,
 }
 
 impl Table {
+    /// Adds `entry`, with the field for names that the other entries have: readers of the format
+    /// know one of the two.
+    pub(super) fn push(&mut self, mut entry: Entry) {
+        let first = self.entries.first();
+        entry.name_field = first.map_or(self.name_field, |entry| entry.name_field);
+        self.entries.push(entry);
+    }
+
     /// Reads a table from the bytes of its file. No bytes, or white space alone, are an empty
     /// table.
     ///

@@ -3,7 +3,9 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
 use super::rule::ScopeRule;
@@ -27,35 +29,46 @@ use crate::record::WriterId;
 /// entry.segment = Some("segment-1".to_owned());
 /// assert_eq!(entry.to_string(), "\"indexer\" (pid 4121)");
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// The name of the entry, unique in its table.
-    #[serde(rename = "pod_name")]
     pub name: String,
     /// The process id of the holder, in the holder's own pid namespace. 0: no process.
     pub pid: u32,
     /// A path at which the holder can be reached; empty if there is none. The table attaches no
     /// meaning to it.
-    #[serde(default)]
     pub socket: PathBuf,
     /// What the holder may do.
-    #[serde(rename = "scope_allow")]
     pub allow: Vec<ScopeRule>,
     /// What the holder may not do, although a rule in `allow` grants it.
-    #[serde(rename = "scope_deny", default)]
     pub deny: Vec<ScopeRule>,
     /// The name of the entry that delegated this one. `None`: this entry was registered.
-    #[serde(rename = "delegated_from")]
     pub parent: Option<String>,
     /// The segment that the holder writes, unique in the table. `None`: a placeholder that no
     /// process has adopted yet.
-    #[serde(rename = "segment_id", default)]
     pub segment: Option<String>,
     /// The exact process that `pid` means. `None`: liveness is judged by the pid alone.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub holder: Option<HolderId>,
-    #[serde(flatten)]
+    /// The field of the file that has the name.
+    pub(super) name_field: NameField,
     unknown: Map<String, Value>,
+}
+
+/// The field that has the name of an entry. `yoi` renamed it in June 2026.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum NameField {
+    #[default]
+    PodName,
+    WorkerName,
+}
+
+impl NameField {
+    const fn as_str(self) -> &'static str {
+        match self {
+            NameField::PodName => "pod_name",
+            NameField::WorkerName => "worker_name",
+        }
+    }
 }
 
 impl Entry {
@@ -76,6 +89,7 @@ impl Entry {
             parent: None,
             segment: None,
             holder: holder.id,
+            name_field: NameField::default(),
             unknown: Map::new(),
         }
     }
@@ -141,6 +155,92 @@ impl Entry {
         let delegated = children.into_iter().flat_map(|child| &child.allow);
         scope.deny.extend(delegated.filter(|rule| rule.is_write()));
         scope
+    }
+}
+
+/// An entry as the file has it, but for the field of its name, which has two spellings.
+#[derive(Deserialize)]
+struct Fields {
+    pod_name: Option<String>,
+    worker_name: Option<String>,
+    pid: u32,
+    #[serde(default)]
+    socket: PathBuf,
+    scope_allow: Vec<ScopeRule>,
+    #[serde(default)]
+    scope_deny: Vec<ScopeRule>,
+    delegated_from: Option<String>,
+    #[serde(default)]
+    segment_id: Option<String>,
+    #[serde(default)]
+    holder: Option<HolderId>,
+    #[serde(flatten)]
+    unknown: Map<String, Value>,
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Entry, D::Error> {
+        let mut fields = Fields::deserialize(from)?;
+        let (name, name_field) = match (fields.worker_name, fields.pod_name) {
+            (Some(name), old) => {
+                // Both: the new one counts, and the old one is kept like any other field.
+                let old = old.map(|name| ("pod_name".to_owned(), Value::from(name)));
+                fields.unknown.extend(old);
+                (name, NameField::WorkerName)
+            }
+            (None, Some(name)) => (name, NameField::PodName),
+            (None, None) => return Err(D::Error::custom(NoName(&fields.unknown))),
+        };
+        Ok(Entry {
+            name,
+            pid: fields.pid,
+            socket: fields.socket,
+            allow: fields.scope_allow,
+            deny: fields.scope_deny,
+            parent: fields.delegated_from,
+            segment: fields.segment_id,
+            holder: fields.holder,
+            name_field,
+            unknown: fields.unknown,
+        })
+    }
+}
+
+/// What an entry without a name has instead.
+struct NoName<'a>(&'a Map<String, Value>);
+
+impl fmt::Display for NoName<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(
+            "the entry before this place has no name: neither `pod_name` nor `worker_name`",
+        )?;
+        let mut unknown = self.0.keys().map(String::as_str);
+        match unknown.next() {
+            Some(first) => unknown.try_fold(write!(f, ", but `{first}`")?, |(), key| {
+                write!(f, ", `{key}`")
+            }),
+            None => Ok(()),
+        }
+    }
+}
+
+impl Serialize for Entry {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let mut map = to.serialize_map(None)?;
+        map.serialize_entry(self.name_field.as_str(), &self.name)?;
+        map.serialize_entry("pid", &self.pid)?;
+        map.serialize_entry("socket", &self.socket)?;
+        map.serialize_entry("scope_allow", &self.allow)?;
+        map.serialize_entry("scope_deny", &self.deny)?;
+        map.serialize_entry("delegated_from", &self.parent)?;
+        map.serialize_entry("segment_id", &self.segment)?;
+        if let Some(holder) = &self.holder {
+            map.serialize_entry("holder", holder)?;
+        }
+        for (key, value) in &self.unknown {
+            map.serialize_entry(key, value)?;
+        }
+        map.end()
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::claim::Claim;
 use super::contents::Table;
-use super::entry::{Entry, EntryHolder};
+use super::entry::{Entry, EntryHolder, NameField};
 use super::error::{Result, TableError};
 use super::file::TableFile;
 use super::liveness::{Liveness, LivenessProbe, judge_all, this_process};
@@ -80,7 +80,11 @@ impl TableGuard {
         let path = path.as_ref();
         let file = TableFile::lock(Host, path, timeout)?;
         let bytes = file.read()?;
-        let table = Table::parse(&bytes).map_err(|source| TableError::parse(path, source))?;
+        let mut table = Table::parse(&bytes).map_err(|source| TableError::parse(path, source))?;
+        // The file of the programs that write `worker_name`, which read no other name.
+        if path.file_name().is_some_and(|name| name == "workers.json") {
+            table.name_field = NameField::WorkerName;
+        }
         Ok(TableGuard { file, table })
     }
 

@@ -47,7 +47,7 @@ impl Table {
         self.ensure_free_segment(segment, None)?;
         self.ensure_no_conflict(&entry.scope(), &HashSet::new())?;
         entry.segment = Some(segment.to_owned());
-        self.entries.push(entry);
+        self.push(entry);
         Ok(())
     }
 
@@ -79,7 +79,7 @@ impl Table {
         ensure_subset(self.get(parent)?, &entry.scope())?;
         self.ensure_no_conflict(&entry.scope(), &lineage(&self.by_name(), parent))?;
         entry.parent = Some(parent.to_owned());
-        self.entries.push(entry);
+        self.push(entry);
         Ok(())
     }
 

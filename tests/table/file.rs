@@ -93,6 +93,66 @@ fn a_table_of_other_writers_comes_back_byte_for_byte() {
     );
 }
 
+// Since June 2026 the programs write `worker_name`, in `workers.json`. An entry with the other field
+// makes the whole file unreadable for them.
+#[test]
+fn a_table_keeps_the_field_that_its_writers_use_for_names() {
+    let (dir, path) = place();
+    let names = |path: &Path| {
+        let json = fs::read_to_string(path).expect("the file exists");
+        let count = |field: &str| json.matches(&format!("\"{field}\": ")).count();
+        (count("pod_name"), count("worker_name"))
+    };
+    let register = |path: &Path| {
+        save(path, |guard| {
+            let registered = guard.register(&claim("new", "/new"), "s");
+            registered.expect("the scope is free");
+        });
+    };
+    let of_today = YOI.replace("pod_name", "worker_name").replace("4121", "1");
+    fs::write(&path, &of_today).expect("the disk has room");
+    save(&path, |guard| {
+        assert!(guard.table().find("coder").is_some(), "it is read by name")
+    });
+    let unchanged = fs::read_to_string(&path).expect("the file exists");
+    assert_eq!(unchanged, of_today);
+    register(&path);
+    assert_eq!(names(&path), (0, 3), "also that of the new entry");
+
+    let empty = dir.path().join("workers.json");
+    fs::write(&empty, "{\"allocations\": []}").expect("the disk has room");
+    register(&empty);
+    assert_eq!(names(&empty), (0, 1), "by the name of the file");
+    let old = dir.path().join("pods.json");
+    register(&old);
+    assert_eq!(names(&old), (1, 0));
+
+    let both = r#"{"allocations": [{"worker_name": "a", "pod_name": "b", "pid": 1, "socket": "",
+        "scope_allow": [], "delegated_from": null}]}"#;
+    let table = Table::parse(both.as_bytes()).expect("the newer name counts");
+    assert!(table.find("a").is_some());
+    let json = String::from_utf8(table.to_json().expect("no path")).expect("JSON is UTF-8");
+    assert!(
+        json.contains(r#""pod_name": "b""#),
+        "the other is kept: {json}"
+    );
+}
+
+// "missing field `pod_name`" did not say what the file has in its place.
+#[test]
+fn an_entry_without_a_name_is_refused_with_what_was_found_and_where() {
+    let (_dir, path) = place();
+    let renamed = YOI.replace("pod_name", "agent_name");
+    fs::write(&path, renamed).expect("the disk has room");
+    let error = snapshot(&path).expect_err("no entry has a name");
+    let shown = error.to_string();
+    assert!(
+        shown.contains("table.json:23:")
+            && shown.contains("neither `pod_name` nor `worker_name`, but `agent_name`"),
+        "{shown}"
+    );
+}
+
 #[test]
 fn an_empty_file_and_blanks_are_an_empty_table() {
     let (_dir, path) = place();
