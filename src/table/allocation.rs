@@ -4,11 +4,11 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::claim::Claim;
-use super::contents::Table;
-use super::entry::Entry;
+use super::entry::{Entry, HolderId};
 use super::error::{Result, TableError};
 use super::guard::TableGuard;
 use super::rule::ScopeRule;
@@ -41,6 +41,11 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// ended. A program that registers and then executes another one uses [`TableGuard::register`].
 /// **Crash**: the entry stays in the table until the next operation of any process reclaims it.
 ///
+/// **Other programs**: a save by a program that does not know the field `holder` drops it. The
+/// allocation still recognises its entry, by pid, segment, socket and scope, and its next change of
+/// the table restores the field. Until then other processes judge the entry by its pid alone, and
+/// processes in other containers may take it for dead.
+///
 /// **Descriptor**: on a local file system an allocation keeps the table's directory open, by which
 /// processes in other containers see whether this one is alive. If other code closes the
 /// descriptor, they take this process for dead. A forked child that keeps its copy keeps the entry
@@ -68,6 +73,9 @@ pub struct Allocation {
     name: String,
     path: PathBuf,
     writer_id: WriterId,
+    /// The entry as it was seen last, to recognise it after a program that does not know `holder`
+    /// has saved the table.
+    seen: Mutex<Option<Entry>>,
     /// The process that made the entry: a forked child that has a copy must not release it. `None`
     /// after the release.
     process: Option<Identity>,
@@ -155,6 +163,7 @@ impl Allocation {
             name: name.to_owned(),
             path,
             writer_id,
+            seen: Mutex::new(guard.table().find(name).cloned()),
             process: Host.identity().ok(),
             byte,
         };
@@ -248,7 +257,8 @@ impl Allocation {
     /// ```
     pub fn check(&self) -> Result<()> {
         self.ensure_not_forked()?;
-        self.ensure_not_lost(&snapshot(&self.path)?.table)
+        let table = snapshot(&self.path)?.table;
+        self.own_entry(table.find(&self.name)).map(drop)
     }
 
     /// Delegates what `claim` requests to a child that will [`adopt`](Allocation::adopt) it; see
@@ -386,9 +396,19 @@ impl Allocation {
     ) -> Result<()> {
         self.ensure_not_forked()?;
         let mut guard = TableGuard::open(&self.path, timeout)?;
-        self.ensure_not_lost(guard.table())?;
+        let held = self.own_entry(guard.table().find(&self.name))?;
+        if let Some(entry) = guard.table_mut().find_mut(&self.name) {
+            entry.holder = held;
+        }
         operation(&mut guard)?;
+        if let Some(entry) = guard.table().find(&self.name) {
+            *self.seen() = Some(entry.clone());
+        }
         guard.save()
+    }
+
+    fn seen(&self) -> MutexGuard<'_, Option<Entry>> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn ensure_not_forked(&self) -> Result<()> {
@@ -401,10 +421,21 @@ impl Allocation {
         }
     }
 
-    fn ensure_not_lost(&self, table: &Table) -> Result<()> {
-        let entry = table.find(&self.name);
-        if entry.and_then(Entry::writer_id) == Some(self.writer_id) {
-            return Ok(());
+    /// The holder of `entry`, which has the name of this allocation's, as it shall be in the table.
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`](TableError::Lost): the entry is not this allocation's.
+    fn own_entry(&self, entry: Option<&Entry>) -> Result<Option<HolderId>> {
+        let mut seen = self.seen();
+        if let Some(entry) = entry {
+            if entry.writer_id() == Some(self.writer_id) {
+                *seen = Some(entry.clone());
+                return Ok(entry.holder.clone());
+            }
+            if let Some(seen) = seen.as_ref().filter(|seen| is_same_hold(seen, entry)) {
+                return Ok(seen.holder.clone());
+            }
         }
         Err(TableError::Lost {
             name: self.name.clone(),
@@ -412,6 +443,16 @@ impl Allocation {
             held_by: entry.map(|entry| entry.pid),
         })
     }
+}
+
+/// Whether `entry` is `seen` without its holder, which a program that does not know that field has
+/// dropped. Denials are not compared: a reclaim by hand changes them.
+fn is_same_hold(seen: &Entry, entry: &Entry) -> bool {
+    entry.holder.is_none()
+        && entry.pid == seen.pid
+        && entry.segment == seen.segment
+        && entry.socket == seen.socket
+        && entry.allow == seen.allow
 }
 
 impl Drop for Allocation {

@@ -77,9 +77,14 @@
 //! The format is that of the allocation table of the `yoi` orchestrator, with one more object
 //! (`holder`). The file's names (`pod_name`, `segment_id` ..) appear in the JSON only. The format,
 //! the protocol and the liveness rules are specified in `spec/table.md`.
+//!
+//! `yoi` reads a table only if each segment is a UUID: a program that shares its table with `yoi`
+//! makes one with [`new_segment`]. Other programs may use any text.
+//! [`Table::compatibility_problems`] lists what `yoi` could not read.
 
 mod allocation;
 mod claim;
+mod compatibility;
 mod conflicts;
 mod contents;
 mod default_path;
@@ -95,11 +100,13 @@ mod problems;
 mod region;
 mod rule;
 mod scope;
+mod segment;
 mod snapshot;
 mod witness;
 
 pub use allocation::{Allocation, ReleaseError};
 pub use claim::Claim;
+pub use compatibility::CompatibilityProblem;
 pub use conflicts::Conflict;
 pub use contents::Table;
 pub use default_path::default_path;
@@ -110,4 +117,5 @@ pub use liveness::Liveness;
 pub use problems::Problem;
 pub use rule::{Permission, ScopeRule};
 pub use scope::Scope;
+pub use segment::new_segment;
 pub use snapshot::{Snapshot, locked_by, snapshot};

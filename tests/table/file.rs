@@ -824,6 +824,90 @@ fn a_lost_allocation_is_reported_and_changes_nothing() {
     second.check().expect("the second allocation is unchanged");
 }
 
+/// Saves the table as a program does that knows no fields but its own.
+fn save_without_holders(path: &Path) {
+    let json = fs::read(path).expect("the file exists");
+    let mut json: serde_json::Value = serde_json::from_slice(&json).expect("the file is JSON");
+    let entries = json["allocations"].as_array_mut();
+    for entry in entries.expect("the table has entries") {
+        entry.as_object_mut().map(|entry| entry.remove("holder"));
+    }
+    fs::write(path, json.to_string()).expect("the disk has room");
+}
+
+// Each save of the programs whose format this is drops `holder`. The live holder was told that it had
+// lost its entry to itself, and could not release it.
+#[test]
+fn a_holder_recognises_its_entry_after_a_program_has_dropped_the_holder() {
+    let (_dir, path) = place();
+    let socket = claim("a", "/a").socket("/run/a");
+    let held = Allocation::register(&path, &socket, "1", PATIENCE).expect("the table is empty");
+    held.update_segment("2", PATIENCE).expect("it is free");
+    let before = snapshot(&path).expect("the file is a table").table;
+
+    save_without_holders(&path);
+    held.check()
+        .expect("the entry is unchanged but for its holder");
+    held.delegate(&claim("child", "/a/b"), PATIENCE)
+        .expect("the scope is held");
+    let after = snapshot(&path).expect("the file is a table").table;
+    assert_eq!(after.find("a"), before.find("a"), "the holder is back");
+
+    save_without_holders(&path);
+    held.release().expect("the entry is this process's");
+    assert_eq!(names(&path), ["child"]);
+}
+
+// Another process's entry of the same name looks like one's own but for what it says.
+#[test]
+fn an_entry_that_differs_in_more_than_the_holder_is_not_recognised() {
+    let change = |field: &str, value: serde_json::Value| {
+        let (_dir, path) = place();
+        let held = Allocation::register(&path, &claim("a", "/a"), "1", PATIENCE);
+        let held = held.expect("the table is empty");
+        save_without_holders(&path);
+        let json = fs::read(&path).expect("the file exists");
+        let mut json: serde_json::Value = serde_json::from_slice(&json).expect("it is JSON");
+        json["allocations"][0][field] = value;
+        fs::write(&path, json.to_string()).expect("the disk has room");
+        let outcome = held.check();
+        assert!(
+            matches!(outcome, Err(TableError::Lost { .. })),
+            "{field}: {outcome:?}"
+        );
+    };
+    change("pid", 1.into());
+    change("segment_id", "2".into());
+    change("socket", "/run/other".into());
+    let scope = serde_json::json!([{"target": "/b", "permission": "write", "recursive": true}]);
+    change("scope_allow", scope);
+}
+
+#[test]
+fn what_keeps_other_programs_from_reading_a_table_is_reported() {
+    let (_dir, path) = place();
+    fs::write(&path, YOI.replace("4121", "1")).expect("the disk has room");
+    save(&path, |guard| {
+        assert_eq!(guard.table().compatibility_problems(), []);
+        let segment = rvlf::table::new_segment().expect("the system has random bytes");
+        let new = guard.register(&claim("new", "/new"), &segment);
+        new.expect("the scope is free");
+        assert_eq!(guard.table().compatibility_problems(), []);
+        guard
+            .register(&claim("other", "/other"), "segment-1")
+            .expect("any text is a segment");
+        let found = guard.table().compatibility_problems();
+        let found: Vec<String> = found.iter().map(ToString::to_string).collect();
+        let expected = "entry \"other\" writes segment \"segment-1\", which is not a UUID: yoi cannot \
+                        read this table";
+        assert_eq!(found, [expected]);
+    });
+    let mixed = YOI.replacen("pod_name", "worker_name", 1);
+    let table = Table::parse(mixed.as_bytes()).expect("either field is a name");
+    let found = format!("{:?}", table.compatibility_problems());
+    assert!(found.contains("TwoNameFields"), "{found}");
+}
+
 #[cfg(target_os = "linux")]
 #[test]
 fn a_forked_child_does_not_release_its_parents_allocation() {

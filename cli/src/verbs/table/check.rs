@@ -1,11 +1,11 @@
 //! `rvlf table check`: reports contradictions and dead entries.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::Path;
 
 use anstream::stdout;
 use rvlf::Escaped;
-use rvlf::table::snapshot;
+use rvlf::table::{Table, snapshot};
 
 use super::{Failure, dead_entries, describe};
 use crate::exit;
@@ -18,6 +18,7 @@ pub fn run(path: &Path) -> Result<u8, Failure> {
     for problem in &problems {
         writeln!(stdout(), "{}", Escaped::text(&problem.to_string()))?;
     }
+    note_compatibility(&snapshot.table)?;
     let dead: Vec<_> = dead_entries(entries, &snapshot.liveness).collect();
     for (entry, liveness) in &dead {
         writeln!(stdout(), "{}", describe(entry, "is dead", *liveness))?;
@@ -31,4 +32,18 @@ pub fn run(path: &Path) -> Result<u8, Failure> {
     let entries = count(entries.len(), "entry", "entries");
     writeln!(stdout(), "{entries}, no problems")?;
     Ok(exit::SUCCESS)
+}
+
+/// One line, which changes no exit status: most tables are not shared with other programs.
+fn note_compatibility(table: &Table) -> io::Result<()> {
+    let problems = table.compatibility_problems();
+    let Some(first) = problems.first() else {
+        return Ok(());
+    };
+    let more = match problems.len() - 1 {
+        0 => String::new(),
+        more => format!(" (and {more} more)"),
+    };
+    let note = format!("note: {first}{more}");
+    writeln!(stdout(), "{}", Escaped::text(&note))
 }

@@ -47,7 +47,8 @@ enum Verb {
     /// Report contradictions and dead entries
     ///
     /// Reports overlapping scopes, duplicate names and segments, missing parents, relative paths, and
-    /// the entries of dead processes. Locks, creates and changes nothing.
+    /// the entries of dead processes. A line that begins with `note:` says what keeps yoi, whose
+    /// format this is, from reading the table. Locks, creates and changes nothing.
     Check,
     /// Remove the entries of dead processes
     ///
