@@ -26,6 +26,7 @@ impl Conflict<'_> {
             entry: self.entry.name.clone(),
             requested: Box::new(self.requested.clone()),
             held: Box::new(self.held.clone()),
+            liveness: None,
         }
     }
 }
@@ -56,6 +57,28 @@ impl Table {
             deny: Vec::new(),
         };
         self.conflicting_entries(&requested, &HashSet::new())
+    }
+
+    /// As [`conflicts`](Table::conflicts), without the entry `ignored`: who besides a caller that has
+    /// an entry already, or wants to delegate, may write what `rule` would write.
+    ///
+    /// ```
+    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    ///
+    /// let mut table = Table::default();
+    /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
+    /// table.register(&claim, "segment-1", &EntryHolder::from_pid(4121))?;
+    /// let wanted = ScopeRule::write("/data");
+    /// assert_eq!(table.conflicts_except(&wanted, "indexer"), []);
+    /// # Ok::<(), rvlf::table::TableError>(())
+    /// ```
+    #[must_use]
+    pub fn conflicts_except<'a>(&'a self, rule: &'a ScopeRule, ignored: &str) -> Vec<Conflict<'a>> {
+        // Not left out before the search: the parent of the ignored entry would seem to hold what it
+        // has delegated.
+        let mut conflicts = self.conflicts(rule);
+        conflicts.retain(|conflict| conflict.entry.name != ignored);
+        conflicts
     }
 
     /// The deepest entries, other than those in `exempt`, that may write some of what `requested`

@@ -8,11 +8,13 @@ use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value};
 
+use super::liveness::process_holder;
 use super::rule::ScopeRule;
 use super::scope::Scope;
 use super::witness::Witness;
 use crate::escape::Escaped;
 use crate::record::WriterId;
+use crate::sys::Host;
 
 /// One entry of a table: a process and the part of the data set that it holds.
 ///
@@ -276,6 +278,40 @@ impl EntryHolder {
     #[must_use]
     pub fn new(pid: u32, id: HolderId) -> EntryHolder {
         EntryHolder { pid, id: Some(id) }
+    }
+
+    /// Another process, or this one, as it is now: for a program that registers or adopts on behalf
+    /// of a process that it has started. Each call draws a new writer id: use it for one entry.
+    ///
+    /// `pid` is the number by which this process sees the other, and the entry records it with the
+    /// pid namespace of this process. Pass the pid of a child that has not been waited for: no other
+    /// process can get its number. Where the system hides the start of the process (hidepid), it is
+    /// known by its pid alone. The entry has no witness: processes in other containers cannot see
+    /// the death of its process ([`Liveness::Elsewhere`](super::Liveness::Elsewhere)).
+    ///
+    /// Takes a few system calls; never blocks.
+    ///
+    /// # Errors
+    ///
+    /// [`NoProcess`](super::TableError::NoProcess); [`Io`](super::TableError::Io) if the system gives
+    /// no random bytes.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, TableGuard};
+    ///
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// # let started = std::process::id();
+    /// let holder = EntryHolder::of_process(started)?;
+    /// let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
+    /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
+    /// guard.register_for(&holder, &claim, "segment-1")?;
+    /// guard.save()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn of_process(pid: u32) -> super::Result<EntryHolder> {
+        process_holder(&Host, pid)
     }
 
     /// A process of which only the pid is known. A later process with the same pid passes for it.

@@ -6,6 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::liveness::Liveness;
 use super::rule::ScopeRule;
 use crate::error::{IoError, unambiguous};
 use crate::escape::Escaped;
@@ -24,7 +25,8 @@ pub type Result<T> = std::result::Result<T, TableError>;
 ///   [`SegmentConflict`](TableError::SegmentConflict);
 /// - `TimedOut`: [`Timeout`](TableError::Timeout);
 /// - `AlreadyExists`: [`DuplicateName`](TableError::DuplicateName);
-/// - `NotFound`: [`UnknownName`](TableError::UnknownName) and [`NoPath`](TableError::NoPath);
+/// - `NotFound`: [`UnknownName`](TableError::UnknownName), [`NoProcess`](TableError::NoProcess) and
+///   [`NoPath`](TableError::NoPath);
 /// - `InvalidInput`: [`InvalidPath`](TableError::InvalidPath);
 /// - `InvalidData`: [`Parse`](TableError::Parse) and [`NotRegular`](TableError::NotRegular);
 /// - `Other`: all others but [`Io`](TableError::Io).
@@ -59,6 +61,9 @@ pub enum TableError {
         name: String,
         /// The process id of its holder.
         pid: u32,
+        /// Whether the process of that entry is alive; `None` from an operation of
+        /// [`Table`](super::Table) alone, which looks at no process.
+        liveness: Option<Liveness>,
     },
     /// Another entry may write some of the requested paths.
     WriteConflict {
@@ -68,6 +73,9 @@ pub enum TableError {
         requested: Box<ScopeRule>,
         /// The rule by which the other entry holds the paths.
         held: Box<ScopeRule>,
+        /// Whether the process of that entry is alive; `None` from an operation of
+        /// [`Table`](super::Table) alone, which looks at no process.
+        liveness: Option<Liveness>,
     },
     /// The parent's own scope does not cover what it was to delegate or to get back.
     NotSubset {
@@ -89,6 +97,9 @@ pub enum TableError {
         entry: String,
         /// The path at which its holder can be reached; empty if there is none.
         socket: PathBuf,
+        /// Whether the process of that entry is alive; `None` from an operation of
+        /// [`Table`](super::Table) alone, which looks at no process.
+        liveness: Option<Liveness>,
     },
     /// The entry is no placeholder: it was registered, or a process has adopted it.
     NotAPlaceholder {
@@ -129,6 +140,12 @@ pub enum TableError {
     Forked {
         /// The table's file.
         path: PathBuf,
+    },
+    /// No process has this pid, or only its exit status is left. From
+    /// [`EntryHolder::of_process`](super::EntryHolder::of_process).
+    NoProcess {
+        /// The process id.
+        pid: u32,
     },
     /// The file is not a table.
     Parse {
@@ -186,6 +203,20 @@ impl TableError {
         }
     }
 
+    /// The name of the entry in the way, and what is known of its process.
+    pub(super) fn in_the_way(&mut self) -> Option<(&str, &mut Option<Liveness>)> {
+        match self {
+            TableError::DuplicateName { name, liveness, .. } => Some((name, liveness)),
+            TableError::WriteConflict {
+                entry, liveness, ..
+            }
+            | TableError::SegmentConflict {
+                entry, liveness, ..
+            } => Some((entry, liveness)),
+            _ => None,
+        }
+    }
+
     /// Whether another holder is the reason: the same call may succeed later.
     ///
     /// ```
@@ -217,7 +248,9 @@ impl TableError {
             }
             TableError::Timeout { .. } => io::ErrorKind::TimedOut,
             TableError::DuplicateName { .. } => io::ErrorKind::AlreadyExists,
-            TableError::UnknownName { .. } | TableError::NoPath => io::ErrorKind::NotFound,
+            TableError::UnknownName { .. } | TableError::NoProcess { .. } | TableError::NoPath => {
+                io::ErrorKind::NotFound
+            }
             TableError::InvalidPath { .. } => io::ErrorKind::InvalidInput,
             TableError::Parse { .. } | TableError::NotRegular { .. } => io::ErrorKind::InvalidData,
             TableError::Io(error) => match unambiguous(error.source.kind()) {
@@ -232,17 +265,25 @@ impl TableError {
 impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TableError::DuplicateName { name, pid } => write_duplicate_name(f, name, *pid),
+            TableError::DuplicateName {
+                name,
+                pid,
+                liveness,
+            } => write_duplicate_name(f, name, *pid, *liveness),
             TableError::WriteConflict {
                 entry,
                 requested,
                 held,
-            } => write_conflict(f, entry, requested, held),
+                liveness,
+            } => write_conflict(f, entry, requested, held, *liveness),
             TableError::NotSubset { parent, rule } => write_not_subset(f, parent, rule),
             TableError::UnknownName { name } => write_unknown_name(f, name),
-            TableError::SegmentConflict { segment, entry, .. } => {
-                write_segment_conflict(f, segment, entry)
-            }
+            TableError::SegmentConflict {
+                segment,
+                entry,
+                liveness,
+                ..
+            } => write_segment_conflict(f, segment, entry, *liveness),
             TableError::NotAPlaceholder { name, pid } => write_not_a_placeholder(f, name, *pid),
             TableError::NotAChild {
                 parent,
@@ -258,6 +299,10 @@ impl fmt::Display for TableError {
                 held_by,
             } => write_lost(f, name, path, *held_by),
             TableError::Forked { path } => write_at(f, path, FORKED),
+            TableError::NoProcess { pid } => write!(
+                f,
+                "no process has the pid {pid}; pass that of a process which runs"
+            ),
             TableError::Parse {
                 path,
                 line,
@@ -292,12 +337,33 @@ fn write_at(f: &mut fmt::Formatter<'_>, path: &Path, message: &str) -> fmt::Resu
     write!(f, "{}: {message}", Escaped::path(path))
 }
 
-fn write_duplicate_name(f: &mut fmt::Formatter<'_>, name: &str, pid: u32) -> fmt::Result {
-    write!(
-        f,
-        "entry {name:?} exists and is held by pid {pid}; choose another name, or wait until that \
-         entry is released"
-    )
+/// What to do about the entry `name`, which is in the way: wait for its release, or do what
+/// `otherwise` says.
+fn write_advice(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    liveness: Option<Liveness>,
+    otherwise: &str,
+) -> fmt::Result {
+    if liveness == Some(Liveness::Elsewhere) {
+        write!(
+            f,
+            "; its process belongs to another host, boot or container and cannot be checked from \
+             here: if it is dead, `rvlf table release {name:?}`; otherwise {otherwise}"
+        )
+    } else {
+        write!(f, "; wait until that entry is released, or {otherwise}")
+    }
+}
+
+fn write_duplicate_name(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    pid: u32,
+    liveness: Option<Liveness>,
+) -> fmt::Result {
+    write!(f, "entry {name:?} exists and is held by pid {pid}")?;
+    write_advice(f, name, liveness, "choose another name")
 }
 
 fn write_conflict(
@@ -305,12 +371,14 @@ fn write_conflict(
     entry: &str,
     requested: &ScopeRule,
     held: &ScopeRule,
+    liveness: Option<Liveness>,
 ) -> fmt::Result {
     write!(
         f,
-        "{requested} conflicts with entry {entry:?}, which holds {held}; wait until that entry is \
-         released, or request less (`rvlf table list` shows all entries)"
-    )
+        "{requested} conflicts with entry {entry:?}, which holds {held}"
+    )?;
+    let otherwise = "request less (`rvlf table list` shows all entries)";
+    write_advice(f, entry, liveness, otherwise)
 }
 
 fn write_not_subset(f: &mut fmt::Formatter<'_>, parent: &str, rule: &ScopeRule) -> fmt::Result {
@@ -329,12 +397,14 @@ fn write_unknown_name(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
     )
 }
 
-fn write_segment_conflict(f: &mut fmt::Formatter<'_>, segment: &str, entry: &str) -> fmt::Result {
-    write!(
-        f,
-        "entry {entry:?} writes segment {segment:?}; wait until that entry is released, or choose \
-         another segment"
-    )
+fn write_segment_conflict(
+    f: &mut fmt::Formatter<'_>,
+    segment: &str,
+    entry: &str,
+    liveness: Option<Liveness>,
+) -> fmt::Result {
+    write!(f, "entry {entry:?} writes segment {segment:?}")?;
+    write_advice(f, entry, liveness, "choose another segment")
 }
 
 fn write_not_a_placeholder(f: &mut fmt::Formatter<'_>, name: &str, pid: u32) -> fmt::Result {
@@ -471,11 +541,13 @@ mod tests {
             segment: "s".to_owned(),
             entry: "a".to_owned(),
             socket: PathBuf::new(),
+            liveness: None,
         };
         assert_eq!(kind(segment), io::ErrorKind::WouldBlock);
         let name = TableError::DuplicateName {
             name: "a".to_owned(),
             pid: 1,
+            liveness: None,
         };
         assert_eq!(kind(name), io::ErrorKind::AlreadyExists);
     }

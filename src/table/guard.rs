@@ -213,9 +213,39 @@ impl TableGuard {
         witness: Option<&Witness>,
     ) -> Result<WriterId> {
         let (holder, writer_id) = self.this_process(witness)?;
-        self.reclaim_stale();
-        self.table.register(claim, segment, &holder)?;
+        self.register_for(&holder, claim, segment)?;
         Ok(writer_id)
+    }
+
+    /// As [`register`](TableGuard::register), for another process: `holder`, mostly from
+    /// [`EntryHolder::of_process`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::register`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, TableGuard};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// # let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
+    /// # let started = std::process::id();
+    /// let holder = EntryHolder::of_process(started)?;
+    /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
+    /// guard.register_for(&holder, &claim, "segment-1")?;
+    /// guard.save()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn register_for(
+        &mut self,
+        holder: &EntryHolder,
+        claim: &Claim,
+        segment: &str,
+    ) -> Result<()> {
+        self.reclaim_stale();
+        let done = self.table.register(claim, segment, holder);
+        self.with_liveness(done)
     }
 
     /// Reclaims dead entries, then adds a placeholder for a part of the scope of `parent`, which a
@@ -251,7 +281,8 @@ impl TableGuard {
     ) -> Result<WriterId> {
         let (holder, writer_id) = self.this_process(witness)?;
         self.reclaim_stale();
-        self.table.delegate(parent, claim, &holder)?;
+        let done = self.table.delegate(parent, claim, &holder);
+        self.with_liveness(done)?;
         Ok(writer_id)
     }
 
@@ -288,9 +319,34 @@ impl TableGuard {
         witness: Option<&Witness>,
     ) -> Result<WriterId> {
         let (holder, writer_id) = self.this_process(witness)?;
-        self.reclaim_except(|entry| entry.is_placeholder() && entry.name == name);
-        self.table.adopt(name, segment, &holder)?;
+        self.adopt_for(&holder, name, segment)?;
         Ok(writer_id)
+    }
+
+    /// As [`adopt`](TableGuard::adopt), for another process: `holder`, mostly from
+    /// [`EntryHolder::of_process`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::adopt`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, TableGuard};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// # let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
+    /// # guard.register(&Claim::new("parent").allow(ScopeRule::write("/data")), "segment-1")?;
+    /// # guard.delegate("parent", &Claim::new("child").allow(ScopeRule::write("/data/a")))?;
+    /// # let started = std::process::id();
+    /// guard.adopt_for(&EntryHolder::of_process(started)?, "child", "segment-2")?;
+    /// guard.save()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn adopt_for(&mut self, holder: &EntryHolder, name: &str, segment: &str) -> Result<()> {
+        self.reclaim_except(|entry| entry.is_placeholder() && entry.name == name);
+        let done = self.table.adopt(name, segment, holder);
+        self.with_liveness(done)
     }
 
     /// Reclaims dead entries other than `name`, then changes the segment that the entry `name`
@@ -313,7 +369,8 @@ impl TableGuard {
     /// ```
     pub fn update_segment(&mut self, name: &str, segment: &str) -> Result<()> {
         self.reclaim_except(|entry| entry.name == name);
-        self.table.update_segment(name, segment)
+        let done = self.table.update_segment(name, segment);
+        self.with_liveness(done)
     }
 
     /// Removes the entry `name`, whichever process holds it, and returns it. Its children are
@@ -369,7 +426,8 @@ impl TableGuard {
     ) -> Result<()> {
         // A dead grandchild would conflict with the reclaim, and has no process to stop.
         self.reclaim_except(|entry| entry.name == parent);
-        self.table.reclaim_delegated(parent, child, delegated)
+        let done = self.table.reclaim_delegated(parent, child, delegated);
+        self.with_liveness(done)
     }
 
     /// Removes every entry whose process is dead, and returns the removed entries. Their children
@@ -410,6 +468,17 @@ impl TableGuard {
     #[must_use]
     pub fn liveness(&self) -> Vec<Liveness> {
         judge_all(self.file.place(), &self.table)
+    }
+
+    /// Adds to a refusal what is known of the process of the entry in the way: if nothing is, a person
+    /// has to decide.
+    fn with_liveness(&self, mut done: Result<()>) -> Result<()> {
+        if let Some((name, liveness)) = done.as_mut().err().and_then(TableError::in_the_way) {
+            let mut probe = LivenessProbe::new(self.file.place());
+            let entry = self.table.find(name);
+            *liveness = entry.map(|entry| probe.liveness(entry));
+        }
+        done
     }
 
     fn reclaim_except(&mut self, is_spared: impl Fn(&Entry) -> bool) -> Vec<Entry> {

@@ -7,14 +7,16 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::io;
+use std::path::Path;
 
 use super::contents::Table;
 use super::entry::{Entry, EntryHolder, HolderId};
+use super::error::TableError;
 use super::witness::{Witness, Witnesses};
 use crate::judge::FileSystem;
 use crate::record::{Pid, WriterId};
 use crate::sys::entry::Entry as Place;
-use crate::sys::{self, Sys, TableSys};
+use crate::sys::{self, Context, Sys, TableSys};
 
 /// Whether the process of an entry is alive, and how this is known. `Display` gives a sentence.
 ///
@@ -265,13 +267,36 @@ pub(super) fn this_process<S: TableSys>(
     witness: Option<&Witness>,
 ) -> io::Result<(EntryHolder, WriterId)> {
     let identity = sys.identity()?;
+    let mut id = holder_id(sys, identity.start_ticks)?;
+    id.witness = witness.cloned();
+    let writer_id = id.writer_id;
+    Ok((EntryHolder::new(identity.pid.get(), id), writer_id))
+}
+
+/// The process that this one sees under `pid` as the holder of an entry, with a new writer id.
+///
+/// The entry gets this process's pid namespace, and not that of the other: there the process has
+/// another number.
+pub(super) fn process_holder<S: TableSys>(sys: &S, pid: u32) -> Result<EntryHolder, TableError> {
+    let no_process = || TableError::NoProcess { pid };
+    let start_ticks = match sys.process(Pid::new(pid).ok_or_else(no_process)?) {
+        sys::Liveness::Dead => return Err(no_process()),
+        sys::Liveness::Alive { start_ticks, .. } => start_ticks,
+        sys::Liveness::Unknown => 0,
+    };
+    let id = holder_id(sys, start_ticks);
+    let id = id.context("identify the process", Path::new("/proc"))?;
+    Ok(EntryHolder::new(pid, id))
+}
+
+/// A process of this machine, as this process sees it, with a new writer id.
+fn holder_id<S: TableSys>(sys: &S, start_ticks: u64) -> io::Result<HolderId> {
     let writer_id = WriterId::from_random(sys.random()?);
-    let mut id = HolderId::new(sys.hostname().to_string(), identity.start_ticks, writer_id);
+    let mut id = HolderId::new(sys.hostname().to_string(), start_ticks, writer_id);
     id.boot_id = kernel_boot_id(sys);
     id.pid_namespace = sys.pid_namespace();
     id.time_namespace = sys.time_namespace();
-    id.witness = witness.cloned();
-    Ok((EntryHolder::new(identity.pid.get(), id), writer_id))
+    Ok(id)
 }
 
 /// The boot id in the form in which the kernel writes it, that of a UUID.

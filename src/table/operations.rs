@@ -332,6 +332,7 @@ impl Table {
             Some(existing) => Err(TableError::DuplicateName {
                 name: existing.name.clone(),
                 pid: existing.pid,
+                liveness: None,
             }),
             None => Ok(()),
         }
@@ -346,6 +347,7 @@ impl Table {
                 segment: segment.to_owned(),
                 entry: other.name.clone(),
                 socket: other.socket.clone(),
+                liveness: None,
             }),
             None => Ok(()),
         }

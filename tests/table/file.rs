@@ -391,6 +391,28 @@ fn the_table_has_one_holder_at_a_time_also_after_a_save() {
     drop(TableGuard::open(&path, Duration::ZERO).expect("the table is not locked any more"));
 }
 
+// Sums of times that are larger than what the clock can count.
+#[test]
+fn a_wait_may_be_without_end() {
+    let (_dir, path) = place();
+    let forever = Duration::MAX;
+    let parent = Allocation::register(&path, &claim("parent", "/a"), "1", forever);
+    let parent = parent.expect("the table is empty");
+    let guard = TableGuard::open(&path, forever).expect("the lock is free");
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| parent.delegate(&claim("child", "/a/b"), forever));
+        until("it waits with the file open", || descriptors_of(&path) >= 2);
+        drop(guard);
+        let delegated = waiter.join().expect("it waits");
+        delegated.expect("the part is the parent's");
+    });
+    let child = Allocation::adopt(&path, "child", "2", forever).expect("it is a placeholder");
+    child.update_segment("3", forever).expect("it is free");
+    parent
+        .reclaim("child", &[], forever)
+        .expect("it is a child");
+}
+
 // B waits for the file that A has locked; A saves, which replaces the file. B must not take the old
 // file's lock for the lock of the table, nor the old content for the table.
 #[test]
@@ -607,6 +629,50 @@ mod liveness {
     }
 }
 
+// An orchestrator registers what the process that it has started will write. The pid alone would keep
+// the entry alive when another process has got the number.
+#[cfg(all(target_os = "linux", not(rvlf_portable)))]
+#[test]
+fn an_entry_that_is_made_for_another_process_lives_and_dies_with_it() {
+    use rvlf::table::{EntryHolder, Liveness};
+    let (_dir, path) = place();
+    let mut sleeper = std::process::Command::new("sleep");
+    let mut sleeper = sleeper.arg("1000").spawn().expect("it can be executed");
+    let holder = EntryHolder::of_process(sleeper.id()).expect("the process runs");
+    save(&path, |guard| {
+        let own = guard.register(&claim("own", "/own"), "own");
+        own.expect("the scope is free");
+        guard
+            .register_for(&holder, &claim("other", "/other"), "other")
+            .expect("the scope is free");
+        guard
+            .delegate("own", &claim("child", "/own/a"))
+            .expect("the scope is free");
+        let again = EntryHolder::of_process(sleeper.id()).expect("the process runs");
+        guard
+            .adopt_for(&again, "child", "child")
+            .expect("it is a placeholder");
+    });
+    let liveness = || snapshot(&path).expect("the file is a table").liveness;
+    assert_eq!(liveness(), [Liveness::Alive; 3]);
+    sleeper.kill().expect("it is a child of this process");
+    sleeper.wait().expect("it is a child of this process");
+    assert_eq!(
+        liveness(),
+        [
+            Liveness::Alive,
+            Liveness::ProcessGone,
+            Liveness::ProcessGone
+        ]
+    );
+    let refused = EntryHolder::of_process(sleeper.id());
+    assert!(
+        matches!(refused, Err(TableError::NoProcess { .. })),
+        "{refused:?}"
+    );
+    assert!(EntryHolder::of_process(0).is_err());
+}
+
 #[cfg(all(target_os = "linux", not(rvlf_portable)))]
 mod witness {
     use super::*;
@@ -711,6 +777,31 @@ mod witness {
             registered.expect("the scope is free");
         });
         assert_eq!(seen_from_elsewhere(&path), [Liveness::Elsewhere]);
+    }
+
+    // "wait until that entry is released": nothing would ever release it.
+    #[test]
+    fn a_refusal_names_the_way_out_where_no_process_can_see_whether_the_holder_lives() {
+        let (_dir, path) = place();
+        save(&path, |guard| {
+            let registered = guard.register(&claim("a", "/a"), "s");
+            registered.expect("the scope is free");
+        });
+        let register = |name: &str, path: &Path, scope: &str, segment: &str| {
+            let outcome = Allocation::register(path, &claim(name, scope), segment, PATIENCE);
+            outcome.expect_err("the entry is in the way").to_string()
+        };
+        let seen_here = register("a", &path, "/b", "t");
+        assert!(
+            seen_here.contains("wait until that entry is released"),
+            "{seen_here}"
+        );
+        assert_eq!(seen_from_elsewhere(&path), [Liveness::Elsewhere]);
+        for (name, scope, segment) in [("a", "/b", "t"), ("b", "/a", "t"), ("b", "/b", "s")] {
+            let refusal = register(name, &path, scope, segment);
+            let advice = "cannot be checked from here: if it is dead, `rvlf table release \"a\"`";
+            assert!(refusal.contains(advice), "{refusal}");
+        }
     }
 
     #[test]

@@ -101,7 +101,7 @@ fn names_and_segments_are_held_once() {
         .register(&claim("a", &["/b"]), "t", &process(8))
         .expect_err("the name is taken");
     assert!(
-        matches!(&error, TableError::DuplicateName { name, pid: 7 } if name == "a"),
+        matches!(&error, TableError::DuplicateName { name, pid: 7, .. } if name == "a"),
         "{error:?}"
     );
     let error = table
@@ -110,7 +110,7 @@ fn names_and_segments_are_held_once() {
     assert!(
         matches!(
             &error,
-            TableError::SegmentConflict { segment, entry, socket }
+            TableError::SegmentConflict { segment, entry, socket, .. }
                 if segment == "s" && entry == "a" && socket == Path::new("/run/a")
         ),
         "{error:?}"
@@ -214,6 +214,25 @@ fn conflicts_name_the_deepest_holder_of_the_paths() {
     );
     assert!(names(&ScopeRule::write("/docs")).is_empty());
     assert!(names(&ScopeRule::read("/src")).is_empty());
+}
+
+// Before a delegation, a caller asks who else holds the scope. An ignored child must not make its parent
+// seem to hold what the child has.
+#[test]
+fn an_ignored_entry_is_left_out_of_the_conflicts_and_its_parent_does_not_take_its_place() {
+    let table = family();
+    let others = |rule: &ScopeRule, ignored: &str| -> Vec<String> {
+        let conflicts = table.conflicts_except(rule, ignored).into_iter();
+        conflicts
+            .map(|conflict| conflict.entry.name.clone())
+            .collect()
+    };
+    let core = ScopeRule::write("/src/core/y");
+    assert_eq!(others(&core, "top"), ["child"]);
+    assert!(others(&core, "child").is_empty());
+    let all = ScopeRule::write("/src");
+    assert_eq!(others(&all, "child"), ["top", "grandchild"]);
+    assert_eq!(others(&all, "no such entry").len(), 3);
 }
 
 // The first implementation of this format searched for conflicts from the top of each family down: an

@@ -41,6 +41,7 @@ pub const ROLES: &[RoleEntry] = &[
     ("successor", successor),
     ("unwitnessed", unwitnessed),
     ("has two pids that are equal", has_two_pids_that_are_equal),
+    ("restarted", restarted),
 ];
 
 /// What a worker holds, with a kernel lock for each piece.
@@ -665,6 +666,98 @@ fn every_place_of_one_kernel_reclaims_from_the_dead_of_every_other() {
                 rivals.run(role("successor")).start().finish();
             }
         }
+    }
+}
+
+/// A container's main process: registers under the name that it always has, and then tries to get a
+/// scope that its neighbour wants, too. For each scope it takes a kernel lock of the test's own.
+fn restarted() {
+    assert_eq!(std::process::id(), 1, "each start has the same pid");
+    let (table, locks) = (arg("TABLE"), PathBuf::from(arg("LOCKS")));
+    let name = arg("NAME").into_string().expect("names are ASCII");
+    let hold = |name: &str, scope: &str| {
+        let claim = claim(name, &format!("/data/{scope}"));
+        let allocation = Allocation::register(&table, &claim, name, PATIENCE)?;
+        let file = File::create(locks.join(scope)).expect("the directory of locks exists");
+        let is_alone = support::try_lock(&file).is_ok();
+        Ok::<_, TableError>((allocation, file, is_alone))
+    };
+    report("ready");
+    let mut held = Vec::new();
+    loop {
+        let command = next_command();
+        let outcome = match command.as_str() {
+            "own" => hold(&name, &name),
+            _ => hold(&format!("shared by {name}"), "shared"),
+        };
+        match outcome {
+            Ok((_, _, false)) => report("TWO HOLDERS"),
+            Ok(holding) => {
+                held.push(holding);
+                report("got");
+            }
+            Err(error) if error.is_contention() => report(format_args!("refused: {error}")),
+            Err(error) => report(format_args!("failed: {error}")),
+        }
+    }
+}
+
+// A container that crashes at once has the same host name, name and pid (1) at each start, in a pid
+// namespace of its own each time. "held by pid 1: wait until it is released", said the table to pid 1.
+#[test]
+fn restarted_containers_get_their_own_entries_at_once_and_never_each_others() {
+    if let Some(reason) = support::no_containers() {
+        return skip(&reason);
+    }
+    let (dir, table) = place();
+    let locks = dir.path().join("locks");
+    fs::create_dir(&locks).expect("the disk has room");
+    let start = |name: &str| {
+        let role = Role::in_container("restarted", Some("one-name"));
+        let role = role.with("TABLE", &table).with("LOCKS", &locks);
+        support::Container::ready(role.with("NAME", name))
+    };
+    let names = ["a", "b"];
+    let mut containers = names.map(start);
+    for container in &mut containers {
+        assert_eq!(container.process.request("own"), "got");
+    }
+    if !has_witness(&table) {
+        return skip("the directory of temporary files is not local, or an overlay");
+    }
+    let (mut rng, mut holder, mut got) = (Rng::from_seed(16), None, 0);
+    for _ in 0..30 {
+        let index = usize::try_from(rng.below(2)).expect("two are few");
+        let container = containers.get_mut(index).expect("there are two");
+        match rng.below(4) {
+            0 => {
+                let answer = container.process.request("shared");
+                let expected = if holder.is_none() { "got" } else { "refused" };
+                assert!(answer.starts_with(expected), "{expected}: {answer}");
+                got += usize::from(holder.is_none());
+                holder = holder.or(Some(index));
+            }
+            1 => {
+                // A second start beside the first, as of an orchestrator that errs.
+                let mut second = start(names.get(index).expect("there are two"));
+                let answer = second.process.request("own");
+                assert!(answer.starts_with("refused"), "the first lives: {answer}");
+                second.kill();
+            }
+            _ => {
+                container.kill();
+                holder = holder.filter(|holder| *holder != index);
+                *container = start(names.get(index).expect("there are two"));
+                let answer = container.process.request("own");
+                assert_eq!(answer, "got", "the one before is dead");
+            }
+        }
+        let found = snapshot(&table).expect("the file is a table");
+        assert_eq!(found.table.problems(), []);
+    }
+    assert!(got > 1, "the shared scope changed hands");
+    for container in &mut containers {
+        container.kill();
     }
 }
 
