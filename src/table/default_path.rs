@@ -1,19 +1,32 @@
 //! Where a table is if the caller does not say.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{Result, TableError};
+use super::snapshot::snapshot;
 
 /// The path of the table: `argument` if there is one, else `$RVLF_TABLE`, else
-/// `$XDG_RUNTIME_DIR/rvlf/table.json`.
+/// `$XDG_STATE_HOME/rvlf/table.json`, else `$HOME/.local/state/rvlf/table.json`.
 ///
-/// An empty variable counts as unset. So does a relative `XDG_RUNTIME_DIR`, as its specification
-/// demands. A relative `RVLF_TABLE` is used as it is, and means another table in another working
-/// directory. Reads the environment; does no I/O and never blocks.
+/// The default is a file that outlives a login: in a directory that vanishes at logout
+/// (`XDG_RUNTIME_DIR`) the entries of live holders would vanish, too, and the next login would give
+/// their scopes to others. Each user has a table of its own by default.
+///
+/// Pass a path, or set `RVLF_TABLE`, for a home directory that is read-only, and for one that several
+/// hosts share (NFS): its table would hold the entries of all of them, and the deaths of processes on
+/// the other hosts would not be known.
+///
+/// An empty variable counts as unset. So does a relative `XDG_STATE_HOME` or `HOME`. A relative
+/// `RVLF_TABLE` is used as it is, and means another table in another working directory. Reads the
+/// environment; and, for the default, the table that versions before this rule used,
+/// `$XDG_RUNTIME_DIR/rvlf/table.json`. Does not wait for a lock.
 ///
 /// # Errors
 ///
-/// [`NoPath`](TableError::NoPath): there is no argument, and neither variable is usable.
+/// [`NoPath`](TableError::NoPath): there is no argument, and no variable is usable.
+/// [`OldDefault`](TableError::OldDefault): a live process holds an entry in the table that earlier
+/// versions used by default. Any error of [`snapshot`] for that table.
 ///
 /// ```
 /// use std::path::Path;
@@ -39,9 +52,45 @@ fn resolve(
     if let Some(path) = set("RVLF_TABLE") {
         return Ok(path);
     }
-    match set("XDG_RUNTIME_DIR") {
-        Some(runtime) if runtime.is_absolute() => Ok(runtime.join("rvlf").join("table.json")),
-        _ => Err(TableError::NoPath),
+    let absolute = |variable| set(variable).filter(|path| path.is_absolute());
+    let in_home = || absolute("HOME").map(|home| home.join(".local").join("state"));
+    let state = absolute("XDG_STATE_HOME").or_else(in_home);
+    let path = in_directory(&state.ok_or(TableError::NoPath)?);
+    if let Some(runtime) = absolute("XDG_RUNTIME_DIR") {
+        ensure_unused(&in_directory(&runtime), &path)?;
+    }
+    Ok(path)
+}
+
+fn in_directory(directory: &Path) -> PathBuf {
+    directory.join("rvlf").join("table.json")
+}
+
+/// Refuses `path` while a live process holds an entry in the table at `old`: a program of an earlier
+/// version that was started before an update. The two would not exclude each other.
+///
+/// The old table is not used in its place. When its last entry is released, one process would still
+/// go on with the old table, and the next one begin with the new.
+fn ensure_unused(old: &Path, path: &Path) -> Result<()> {
+    if old == path {
+        return Ok(());
+    }
+    let table = match snapshot(old) {
+        // The directory of another user, of which su(1) leaves the variable.
+        Err(TableError::Io(error)) if error.source.kind() == io::ErrorKind::PermissionDenied => {
+            return Ok(());
+        }
+        table => table?,
+    };
+    let mut held = table.entries().filter(|(_, liveness)| !liveness.is_dead());
+    match held.next() {
+        Some((entry, _)) => Err(TableError::OldDefault {
+            old: old.to_owned(),
+            path: path.to_owned(),
+            entry: entry.name.clone(),
+            pid: entry.pid,
+        }),
+        None => Ok(()),
     }
 }
 
@@ -49,30 +98,40 @@ fn resolve(
 mod tests {
     use super::*;
 
+    fn resolved(argument: Option<&Path>, variables: &[(&str, &str)]) -> Result<PathBuf> {
+        let environment = |wanted: &str| {
+            let set = variables.iter().find(|(variable, _)| *variable == wanted);
+            set.map(|(_, value)| PathBuf::from(value))
+        };
+        resolve(argument, environment)
+    }
+
     // Two processes that resolve different paths use two tables, and do not exclude each other.
     #[test]
-    fn the_argument_precedes_the_variable_which_precedes_the_runtime_directory() {
-        let both = |variable: &str| match variable {
-            "RVLF_TABLE" => Some(PathBuf::from("/named/table")),
-            "XDG_RUNTIME_DIR" => Some(PathBuf::from("/run/user/7")),
-            _ => None,
+    fn the_argument_precedes_the_variable_which_precedes_the_state_directory() {
+        let all = [
+            ("RVLF_TABLE", "/named/table"),
+            ("XDG_STATE_HOME", "/state"),
+            ("HOME", "/home/u"),
+        ];
+        let path = |argument: Option<&Path>, variables: &[(&str, &str)]| {
+            resolved(argument, variables).ok()
         };
         let argument = Path::new("given.json");
-        let resolved = |argument, environment: &dyn Fn(&str) -> Option<PathBuf>| {
-            resolve(argument, environment).ok()
-        };
-        assert_eq!(resolved(Some(argument), &both), Some(argument.into()));
-        assert_eq!(resolved(None, &both), Some("/named/table".into()));
-        let runtime = |variable: &str| both(variable).filter(|_| variable != "RVLF_TABLE");
+        assert_eq!(path(Some(argument), &all), Some(argument.into()));
+        assert_eq!(path(None, &all), Some("/named/table".into()));
+        let [_, state, home] = all;
         assert_eq!(
-            resolved(None, &runtime),
-            Some("/run/user/7/rvlf/table.json".into())
+            path(None, &[("RVLF_TABLE", ""), state, home]),
+            Some("/state/rvlf/table.json".into())
         );
-        let unusable = |variable: &str| match variable {
-            "RVLF_TABLE" => Some(PathBuf::new()),
-            _ => Some(PathBuf::from("relative")),
-        };
-        let error = resolve(None, unusable).expect_err("neither variable is usable");
+        assert_eq!(
+            path(None, &[("XDG_STATE_HOME", "relative"), home]),
+            Some("/home/u/.local/state/rvlf/table.json".into())
+        );
+        // A service or a job has no login, and so none of the variables.
+        let error = resolved(None, &[("HOME", ""), ("XDG_RUNTIME_DIR", "/run/user/7")]);
+        let error = error.expect_err("a directory that vanishes at logout is no default");
         assert!(error.to_string().contains("RVLF_TABLE"), "{error}");
     }
 }

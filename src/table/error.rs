@@ -27,6 +27,7 @@ pub type Result<T> = std::result::Result<T, TableError>;
 /// - `AlreadyExists`: [`DuplicateName`](TableError::DuplicateName);
 /// - `NotFound`: [`UnknownName`](TableError::UnknownName), [`NoProcess`](TableError::NoProcess) and
 ///   [`NoPath`](TableError::NoPath);
+/// - `ResourceBusy`: [`OldDefault`](TableError::OldDefault);
 /// - `InvalidInput`: [`InvalidPath`](TableError::InvalidPath);
 /// - `InvalidData`: [`Parse`](TableError::Parse) and [`NotRegular`](TableError::NotRegular);
 /// - `Other`: all others but [`Io`](TableError::Io).
@@ -179,6 +180,18 @@ pub enum TableError {
     },
     /// No path was passed, and the environment names none.
     NoPath,
+    /// A process of an earlier version holds an entry in the table that was the default then. From
+    /// [`default_path`](super::default_path).
+    OldDefault {
+        /// The table that earlier versions used by default.
+        old: PathBuf,
+        /// The table that is the default now.
+        path: PathBuf,
+        /// The name of an entry whose process is not known to be dead.
+        entry: String,
+        /// The process id of its holder.
+        pid: u32,
+    },
     /// The operating system failed.
     Io(IoError),
 }
@@ -238,6 +251,7 @@ impl TableError {
                 | TableError::WriteConflict { .. }
                 | TableError::SegmentConflict { .. }
                 | TableError::Timeout { .. }
+                | TableError::OldDefault { .. }
         )
     }
 
@@ -247,6 +261,7 @@ impl TableError {
                 io::ErrorKind::WouldBlock
             }
             TableError::Timeout { .. } => io::ErrorKind::TimedOut,
+            TableError::OldDefault { .. } => io::ErrorKind::ResourceBusy,
             TableError::DuplicateName { .. } => io::ErrorKind::AlreadyExists,
             TableError::UnknownName { .. } | TableError::NoProcess { .. } | TableError::NoPath => {
                 io::ErrorKind::NotFound
@@ -320,6 +335,12 @@ impl fmt::Display for TableError {
             TableError::Timeout { path, timeout } => write_timeout(f, path, *timeout),
             TableError::Replaced { path } => write_at(f, path, REPLACED),
             TableError::NoPath => f.write_str(NO_PATH),
+            TableError::OldDefault {
+                old,
+                path,
+                entry,
+                pid,
+            } => write_old_default(f, old, path, entry, *pid),
             TableError::Io(error) => error.fmt(f),
         }
     }
@@ -331,7 +352,7 @@ const REPAIR: &str = "repair the file, or move it away";
 const REPLACED: &str = "the table was removed or replaced while it was locked; open it again and \
                         repeat the operation";
 const NO_PATH: &str = "no path for the allocation table; pass one, set RVLF_TABLE, or set \
-                       XDG_RUNTIME_DIR to an absolute path";
+                       XDG_STATE_HOME or HOME to an absolute path";
 
 fn write_at(f: &mut fmt::Formatter<'_>, path: &Path, message: &str) -> fmt::Result {
     write!(f, "{}: {message}", Escaped::path(path))
@@ -451,6 +472,21 @@ fn write_not_regular(f: &mut fmt::Formatter<'_>, path: &Path, found: FileKind) -
     write!(
         f,
         "{path}: {found}, not a regular file; choose another path for the table"
+    )
+}
+
+fn write_old_default(
+    f: &mut fmt::Formatter<'_>,
+    old: &Path,
+    path: &Path,
+    entry: &str,
+    pid: u32,
+) -> fmt::Result {
+    let (old, path) = (Escaped::path(old), Escaped::path(path));
+    write!(
+        f,
+        "{old}: entry {entry:?} of pid {pid} is in this table, which earlier versions used by \
+         default, and not in {path}; end that process, or set RVLF_TABLE to {old} until it has ended"
     )
 }
 

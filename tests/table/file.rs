@@ -491,6 +491,52 @@ fn a_waiter_follows_the_path_into_the_directory_that_took_its_place() {
     assert_eq!(table.entries.len(), 1, "it saved elsewhere: {table:?}");
 }
 
+#[cfg(target_os = "linux")]
+pub const ROLES: &[support::RoleEntry] = &[("prints the default path", prints_the_default_path)];
+
+/// Prints what the default path is. The environment of a whole process decides it.
+#[cfg(target_os = "linux")]
+fn prints_the_default_path() {
+    support::report(match rvlf::table::default_path(None) {
+        Ok(path) => path.display().to_string(),
+        Err(error) => error.to_string(),
+    });
+}
+
+// Versions before kept the default table in a directory that vanishes at logout. A process of such a
+// version may still hold an entry there: in two tables it and its rival do not exclude each other.
+#[cfg(target_os = "linux")]
+#[test]
+fn the_default_outlives_a_login_and_is_refused_while_the_old_one_has_holders() {
+    let (dir, _) = place();
+    let (runtime, home) = (dir.path().join("run"), dir.path().join("home"));
+    let old = runtime.join("rvlf/table.json");
+    let default = || {
+        let mut command = support::Role::new("prints the default path").into_command();
+        command.env("XDG_RUNTIME_DIR", &runtime).env("HOME", &home);
+        command
+            .env_remove("XDG_STATE_HOME")
+            .env_remove("RVLF_TABLE");
+        support::Role::from(command).start().receive()
+    };
+    let new = home.join(".local/state/rvlf/table.json");
+    let new = new
+        .to_str()
+        .expect("names of temporary directories are ASCII");
+    assert_eq!(default(), new);
+    let held = Allocation::register(&old, &claim("a", "/a"), "1", PATIENCE);
+    let held = held.expect("the table is empty");
+    let refusal = default();
+    let advice = format!("set RVLF_TABLE to {}", old.display());
+    assert!(
+        refusal.contains("entry \"a\" of pid") && refusal.contains(&advice),
+        "{refusal}"
+    );
+    held.release().expect("the entry is held");
+    assert_eq!(default(), new, "an empty old table hinders no process");
+    assert!(!home.exists(), "nothing is created");
+}
+
 // No program removes a table, but operators do.
 #[test]
 fn a_table_that_was_removed_while_locked_does_not_replace_its_successor() {

@@ -9,5 +9,5 @@ mod scope;
 #[cfg(target_os = "linux")]
 #[test]
 fn child_role() {
-    support::run_role(&[crash::ROLES, processes::ROLES].concat());
+    support::run_role(&[crash::ROLES, file::ROLES, processes::ROLES].concat());
 }

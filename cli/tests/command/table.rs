@@ -205,7 +205,7 @@ fn the_argument_names_the_table_before_the_environment_does() {
     let message = &output.stderr;
     assert_eq!(output.code(), 2, "{message}");
     assert!(
-        message.contains("set RVLF_TABLE, or set XDG_RUNTIME_DIR"),
+        message.contains("set RVLF_TABLE, or set XDG_STATE_HOME"),
         "{message}"
     );
 

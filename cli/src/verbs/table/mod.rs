@@ -21,7 +21,8 @@ const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Show and repair an allocation table: which process owns which part of a data set
 ///
-/// The table is FILE, or $RVLF_TABLE, or $XDG_RUNTIME_DIR/rvlf/table.json.
+/// The table is FILE, or $RVLF_TABLE, or $XDG_STATE_HOME/rvlf/table.json, or
+/// $HOME/.local/state/rvlf/table.json.
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub struct Table {
@@ -80,7 +81,8 @@ EXAMPLES
 
 EXIT STATUS
   0  success; check: no problems
-  1  release: the process is alive; or the table stayed locked for 10 s
+  1  release: the process is alive; or the table stayed locked for 10 s; or a process that was
+     started by an earlier version holds an entry in that version's default table
   2  usage error; no table given; release: no such entry
   3  check: dead entries, and no other problem
   4  check: entries that contradict each other; or the file is not a table
@@ -128,7 +130,9 @@ fn report(error: &TableError) -> u8 {
         inspection::report_locked_by(path, &table::locked_by(path).unwrap_or_default());
     }
     match error {
-        TableError::Timeout { .. } | TableError::Replaced { .. } => exit::HELD,
+        TableError::Timeout { .. }
+        | TableError::Replaced { .. }
+        | TableError::OldDefault { .. } => exit::HELD,
         TableError::NoPath | TableError::UnknownName { .. } => exit::USAGE,
         TableError::Parse { .. } | TableError::NotRegular { .. } => exit::NOT_A_LOCK,
         _ => exit::IO,
