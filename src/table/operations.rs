@@ -104,14 +104,15 @@ impl Table {
     /// # Ok::<(), rvlf::table::TableError>(())
     /// ```
     pub fn adopt(&mut self, name: &str, segment: &str, holder: &EntryHolder) -> Result<()> {
-        self.ensure_free_segment(segment, Some(name))?;
-        let entry = self.get_mut(name)?;
+        let entry = self.get(name)?;
         if !entry.is_placeholder() {
             return Err(TableError::NotAPlaceholder {
                 name: name.to_owned(),
                 pid: entry.pid,
             });
         }
+        self.ensure_free_segment(segment, Some(name))?;
+        let entry = self.get_mut(name)?;
         entry.pid = holder.pid;
         entry.holder.clone_from(&holder.id);
         entry.segment = Some(segment.to_owned());

@@ -27,6 +27,7 @@ pub mod table;
 pub mod table_model;
 #[cfg(target_os = "linux")]
 mod threads;
+pub mod yoi_model;
 
 #[cfg(unix)]
 pub use self::clock::monotonic_ns;

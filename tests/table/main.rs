@@ -5,6 +5,7 @@ mod file;
 mod operations;
 mod processes;
 mod scope;
+mod yoi;
 
 #[cfg(target_os = "linux")]
 #[test]
