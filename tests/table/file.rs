@@ -1073,4 +1073,5 @@ fn public_types_can_be_shared_between_threads() {
     shared::<TableError>();
     shared::<Table>();
     shared::<(Claim, ScopeRule, rvlf::table::Liveness)>();
+    shared::<(rvlf::table::EntryHolder, rvlf::table::CompatibilityProblem)>();
 }
