@@ -10,6 +10,7 @@ use crate::location::LocationError;
 use crate::loss::{Lost, escaped};
 use crate::register::RegisterError;
 use crate::report::LockReport;
+use crate::self_test::Demand;
 use crate::services::OpenError;
 
 /// What the store, or this machine, did not do. Example: [`LockObject::inspect`](crate::LockObject::inspect).
@@ -138,6 +139,13 @@ pub enum AcquireError {
         /// What it is.
         found: Box<LockReport>,
     },
+    /// The server does not keep a condition that the lock rests on: two processes would hold the lock.
+    Unsuitable {
+        /// The lock object.
+        name: String,
+        /// What the server does not keep.
+        what: Demand,
+    },
     /// The timeout came while the store had not said whether a write is in. It may be, and then the lock
     /// counts as held until its lease is over. The next acquisition in this process takes it at once.
     Unsettled {
@@ -193,6 +201,14 @@ impl fmt::Display for AcquireError {
                 write!(f, "{name}: {holder}; {step}")
             }
             AcquireError::NotALock { found } => write_not_a_lock(f, found),
+            AcquireError::Unsuitable { name, what } => {
+                let name = escaped(name);
+                write!(
+                    f,
+                    "{name}: this server cannot carry a lock: {what}; use a server with conditional \
+                     writes, or a newer version of this one"
+                )
+            }
             AcquireError::Unsettled { name, source } => {
                 let name = escaped(name);
                 write!(

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rvlf::{Record, WriterId};
 
 use crate::driver::{self, Order};
@@ -104,6 +105,27 @@ impl LockObject {
     /// The store cannot be asked.
     pub fn inspect(&self) -> impl Future<Output = Result<LockReport, StoreError>> + Send + use<> {
         driver::inspect(self.register.clone(), self.order.timing)
+    }
+
+    /// Reads the object as it is: the record and the payload, or what else is there. `None` if there is no
+    /// object. Of an object that is too long for a lock, the beginning.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use object_store::memory::InMemory;
+    /// use rvlf_object_store::{StoreLock, block_on};
+    ///
+    /// # let store = Arc::new(InMemory::new());
+    /// let object = StoreLock::options().open_on(store, "data/x");
+    /// assert_eq!(block_on(object.read())?, None);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be asked.
+    pub fn read(&self) -> impl Future<Output = Result<Option<Bytes>, StoreError>> + Send + use<> {
+        driver::read(self.register.clone(), self.order.timing)
     }
 
     /// Waits until no hold has the lock, up to `timeout`, and reports its state then: free, stale, still

@@ -8,7 +8,7 @@ use object_store::path::Path;
 use rvlf::CancelToken;
 
 use crate::bucket::Bucket;
-use crate::driver::Order;
+use crate::driver::{Order, SelfTest};
 use crate::error::{AcquireError, StoreError};
 use crate::keepalive::Keepalive;
 use crate::location::{Location, lock_key};
@@ -29,6 +29,7 @@ pub struct StoreOptions {
     both_clocks: bool,
     cancel_token: Option<CancelToken>,
     key_prefix: Option<Path>,
+    self_test: bool,
 }
 
 impl StoreOptions {
@@ -42,6 +43,7 @@ impl StoreOptions {
             both_clocks: false,
             cancel_token: None,
             key_prefix: None,
+            self_test: true,
         }
     }
 
@@ -95,6 +97,17 @@ impl StoreOptions {
     /// each refresh. Every program must use the same prefix.
     pub fn key_prefix(mut self, prefix: impl Into<Path>) -> StoreOptions {
         self.key_prefix = Some(prefix.into());
+        self
+    }
+
+    /// Whether an acquisition tests the server when there is no lock object yet, with a few conditional
+    /// writes on random keys beside it. Default: true. Some servers ignore conditions, and would let every
+    /// contender hold the lock. Also when a server refuses what it should not: some want ETags without their
+    /// quotes, and get them then.
+    ///
+    /// The test removes its objects again, and leaves them where the credentials do not allow to.
+    pub fn self_test(mut self, self_test: bool) -> StoreOptions {
+        self.self_test = self_test;
         self
     }
 
@@ -209,8 +222,7 @@ impl StoreOptions {
             runtime: keepalive.handle().clone(),
         };
         let bucket = Bucket::open(&location, &http).map_err(StoreError::Open)?;
-        let register = bucket.register(location.lock_key(self.key_prefix.as_ref()));
-        Ok(LockObject::new(Arc::new(register), order))
+        Ok(self.in_bucket(bucket, location.lock_key(self.key_prefix.as_ref()), order))
     }
 
     /// Opens the lock of the object `path` of `store`; see [`acquire_on`](StoreOptions::acquire_on).
@@ -219,8 +231,8 @@ impl StoreOptions {
     #[must_use]
     pub fn open_on(&self, store: Arc<dyn ObjectStore>, path: impl Into<Path>) -> LockObject {
         let bucket = Bucket::new(store.clone(), &store.to_string());
-        let register = bucket.register(lock_key(&path.into(), self.key_prefix.as_ref()));
-        LockObject::new(Arc::new(register), self.order())
+        let key = lock_key(&path.into(), self.key_prefix.as_ref());
+        self.in_bucket(bucket, key, self.order())
     }
 
     /// Opens the lock object that is `register`; see
@@ -228,6 +240,15 @@ impl StoreOptions {
     #[must_use]
     pub fn open_register(&self, register: Arc<dyn Register>) -> LockObject {
         LockObject::new(register, self.order())
+    }
+
+    fn in_bucket(&self, bucket: Bucket, key: Path, mut order: Order) -> LockObject {
+        let register = bucket.register(key.clone());
+        order.self_test = self.self_test.then(|| SelfTest {
+            scratch: Arc::new(bucket),
+            lock_key: key.to_string(),
+        });
+        LockObject::new(Arc::new(register), order)
     }
 
     fn order(&self) -> Order {
@@ -238,6 +259,7 @@ impl StoreOptions {
             forced: None,
             stale_only: false,
             cancel: self.cancel_token.clone(),
+            self_test: None,
         }
     }
 }

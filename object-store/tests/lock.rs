@@ -1,13 +1,15 @@
 //! What a program sees of a lock in an object store.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bytes::Bytes;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
 use rvlf_object_store::{
-    AcquireError, BreakError, CommitError, LockObject, LossReason, MAX_PAYLOAD_LEN, StoreLock,
-    StoreOptions, block_on,
+    AcquireError, BreakError, Bucket, CommitError, Condition, Found, LockObject, LossReason,
+    MAX_PAYLOAD_LEN, Put, Register, RegisterFuture, StoreLock, StoreOptions, block_on,
 };
 
 /// The shortest lease, so that a test waits for few seconds.
@@ -30,6 +32,67 @@ fn acquire(object: &LockObject) -> StoreLock {
 fn release(lock: StoreLock) {
     let released = block_on(lock.release()).expect("the lock is held");
     assert!(released.confirmed);
+}
+
+/// Futures that a multi-threaded runtime may move, and that outlive the handle that made them.
+#[test]
+fn locks_and_futures_can_be_sent_and_shared() {
+    fn is_sent_and_shared<T: Send + Sync + 'static>() {}
+    fn is_sent<T: Send>(value: T) -> T {
+        value
+    }
+    fn is_spawned<T: Send + 'static>(value: T) -> T {
+        value
+    }
+    is_sent_and_shared::<StoreLock>();
+    is_sent_and_shared::<StoreOptions>();
+    is_sent_and_shared::<LockObject>();
+    is_sent_and_shared::<AcquireError>();
+    is_sent_and_shared::<BreakError>();
+    is_sent_and_shared::<CommitError>();
+    let object = options().open_on(store(), "x");
+    let lock = block_on(is_spawned(object.acquire(LONG))).expect("it is free");
+    block_on(is_spawned(object.inspect())).expect("memory answers");
+    drop(is_spawned(object.wait_until_free(LONG)));
+    drop(is_spawned(object.break_stale()));
+    drop(is_spawned(options().acquire("s3://bucket/key", LONG)));
+    drop(is_spawned(lock.lost()));
+    block_on(is_sent(lock.check())).expect("it is held");
+    block_on(is_sent(lock.commit("root"))).expect("it is held");
+    block_on(is_sent(lock.release())).expect("it is held");
+}
+
+// A register that panics takes the task of its lock along. Those who wait for the loss must hear of it.
+#[test]
+fn a_register_that_panics_ends_the_belief() {
+    #[derive(Clone)]
+    struct Panics(rvlf_object_store::ObjectRegister, Arc<AtomicBool>);
+    impl Register for Panics {
+        fn get(&self) -> RegisterFuture<Found> {
+            self.0.get()
+        }
+        fn put_if(&self, bytes: Bytes, condition: Condition) -> RegisterFuture<Put> {
+            assert!(
+                !self.1.load(Ordering::SeqCst),
+                "as a bug of the register does"
+            );
+            self.0.put_if(bytes, condition)
+        }
+        fn name(&self) -> String {
+            self.0.name()
+        }
+    }
+    let bucket = Bucket::new(store(), "memory://");
+    let panics = Arc::new(AtomicBool::new(false));
+    let register = Panics(bucket.register("x.lock".into()), panics.clone());
+    let lock = acquire(&StoreLock::options().open_register(Arc::new(register)));
+    panics.store(true, Ordering::SeqCst);
+    block_on(lock.check()).expect_err("nothing refreshes it any more");
+    assert_eq!(block_on(lock.lost()).reason, LossReason::Expired);
+    lock.check_local()
+        .expect_err("nothing refreshes it any more");
+    let error = block_on(lock.commit("late")).expect_err("nothing commits it");
+    assert!(matches!(error, CommitError::Out { .. }), "{error}");
 }
 
 #[test]

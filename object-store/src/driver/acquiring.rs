@@ -9,16 +9,18 @@ use tokio::sync::oneshot;
 
 use super::holding::Holding;
 use super::port::Port;
+use super::testing::{self, SelfTest, Suspicion};
 use super::{CANCEL_POLL, Event, Events, moment};
 use crate::error::{AcquireError, StoreError};
 use crate::keepalive::Keepalive;
 use crate::lock::StoreLock;
 use crate::machine::{
-    Acquire, AcquireEnd, AcquireSettings, AcquireStep, ErrorClass, Hold, Omission, Refusal, Timing,
-    Writer,
+    Acquire, AcquireEnd, AcquireSettings, AcquireStep, Answer, ErrorClass, Hold, Omission, Refusal,
+    Timing, Writer,
 };
 use crate::register::Register;
 use crate::report::LockReport;
+use crate::self_test::SelfTestError;
 
 /// How to acquire a lock.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub(crate) struct Order {
     pub(crate) forced: Option<WriterId>,
     pub(crate) stale_only: bool,
     pub(crate) cancel: Option<CancelToken>,
+    /// `None`: the server is not tested.
+    pub(crate) self_test: Option<SelfTest>,
 }
 
 type Outcome = Result<Option<StoreLock>, AcquireError>;
@@ -59,6 +63,9 @@ pub(crate) async fn acquire(register: Arc<dyn Register>, order: Order) -> Outcom
         cancel: order.cancel.clone(),
         reply: Some(reply),
         writer,
+        self_test: order.self_test.clone(),
+        suspicion: Suspicion::new(!order.stale_only),
+        waits: None,
     };
     keepalive.handle().spawn(acquiring.run(order));
     let answer = answer.await;
@@ -90,6 +97,18 @@ struct Acquiring {
     /// `None` after the caller has got an answer, or has left.
     reply: Option<oneshot::Sender<Outcome>>,
     writer: Writer,
+    /// The self-test, until it is made: once in an acquisition at most.
+    self_test: Option<SelfTest>,
+    suspicion: Suspicion,
+    /// The answer that waits for the end of the self-test.
+    waits: Option<Answer>,
+}
+
+/// How an acquisition ends.
+enum End {
+    Machine(AcquireEnd),
+    /// The server is not suitable, or the self-test has failed.
+    Test(SelfTestError),
 }
 
 impl Acquiring {
@@ -108,28 +127,40 @@ impl Acquiring {
         let (mut acquire, request) = Acquire::begin(settings, &at);
         self.port.send(request);
         let end = self.drive(&mut acquire).await;
-        match end {
-            AcquireEnd::Held(hold) => self.hold(*hold, &acquire, order.timing).await,
-            other => {
-                // A write of this call that lands later is nobody's.
-                self.port
-                    .keepalive
-                    .memory()
-                    .holds
-                    .end(self.writer.writer_id);
-                let outcome = self.failed(other);
-                self.reply(outcome);
+        let outcome = match end {
+            End::Machine(AcquireEnd::Held(hold)) => {
+                return self.hold(*hold, &acquire, order.timing).await;
             }
-        }
+            End::Machine(other) => self.failed(other),
+            End::Test(error) => Err(testing::failure(self.port.register.name(), error)),
+        };
+        // A write of this call that lands later is nobody's.
+        self.port
+            .keepalive
+            .memory()
+            .holds
+            .end(self.writer.writer_id);
+        self.reply(outcome);
     }
 
-    async fn drive(&mut self, acquire: &mut Acquire) -> AcquireEnd {
+    async fn drive(&mut self, acquire: &mut Acquire) -> End {
         loop {
-            let event = self.next(acquire.wake_at()).await;
+            // The machine is not woken during the self-test: it would look again.
+            let until = acquire.wake_at().filter(|_| self.waits.is_none());
+            let event = self.next(until).await;
             let at = moment();
             let step = match event {
                 None => acquire.woken(&at),
+                Some(Event::Tested(Err(error))) => return End::Test(error),
+                Some(Event::Tested(Ok(()))) => match self.waits.take() {
+                    Some(answer) => acquire.answered(&at, answer),
+                    None => continue,
+                },
                 Some(event) => match self.port.answer(event, &at) {
+                    Ok(answer) if self.suspicion.is_raised_by(&answer) && self.test() => {
+                        self.waits = Some(answer);
+                        continue;
+                    }
                     Ok(answer) => acquire.answered(&at, answer),
                     Err(_) => {
                         self.cancelled();
@@ -138,14 +169,26 @@ impl Acquiring {
                 },
             };
             match step {
-                AcquireStep::Continue(request) => {
-                    if let Some(request) = request {
-                        self.port.send(request);
-                    }
+                AcquireStep::Continue(Some(request)) => {
+                    self.suspicion.sent(&request);
+                    self.port.send(request);
                 }
-                AcquireStep::End(end) => return end,
+                AcquireStep::Continue(None) => {}
+                AcquireStep::End(end) => return End::Machine(end),
             }
         }
+    }
+
+    /// Starts the self-test, if it was not made yet.
+    fn test(&mut self) -> bool {
+        let Some(test) = self.self_test.take() else {
+            return false;
+        };
+        let events = self.port.sender();
+        self.port.keepalive.handle().spawn(async move {
+            let _ = events.send(Event::Tested(test.run().await));
+        });
+        true
     }
 
     /// The next event, which may be that the token of the caller was cancelled.

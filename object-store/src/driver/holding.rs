@@ -25,6 +25,16 @@ pub(super) struct Holding {
     released: Option<oneshot::Sender<bool>>,
 }
 
+impl Drop for Holding {
+    fn drop(&mut self) {
+        // Without a task nothing refreshes the lock, and nothing would tell so to those who wait for its
+        // loss. After a release, which ends the task, this changes nothing; after a panic in the code of
+        // the register it ends the belief.
+        self.port.keepalive.memory().holds.end(self.id);
+        self.shared.lose(LossReason::Expired);
+    }
+}
+
 /// A caller that waits for its commit.
 struct Waiting {
     id: CommitId,
@@ -85,7 +95,8 @@ impl Holding {
             }
             for step in steps {
                 if let HoldStep::Released { confirmed } = step {
-                    return self.end(confirmed);
+                    self.end(confirmed);
+                    return;
                 }
                 self.take(step);
             }
@@ -125,7 +136,9 @@ impl Holding {
                 self.release(deadline, at)
             }
             Err(Event::Dropped) => self.release(Duration::MAX, at),
-            Err(Event::Cancel | Event::Got(..) | Event::Written(..)) => Vec::new(),
+            Err(Event::Cancel | Event::Got(..) | Event::Tested(_) | Event::Written(..)) => {
+                Vec::new()
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use rvlf::host;
 use rvlf::judge::StoreVerdict;
 use tokio::time::{sleep, timeout};
@@ -23,17 +24,34 @@ pub(crate) async fn inspect(
     on_keepalive(name, move |keepalive| look(keepalive, register, timing)).await
 }
 
+/// The bytes of the object, whatever they are.
+pub(crate) async fn read(
+    register: Arc<dyn Register>,
+    timing: Timing,
+) -> Result<Option<Bytes>, StoreError> {
+    let found = on_keepalive(register.name(), move |_| get(register, timing)).await?;
+    Ok(match found {
+        Found::Absent => None,
+        Found::Present(stored) => Some(stored.bytes),
+    })
+}
+
+async fn get(register: Arc<dyn Register>, timing: Timing) -> Result<Found, StoreError> {
+    let name = register.name();
+    match timeout(timing.request_timeout(), register.get()).await {
+        Err(_) => Err(StoreError::NoAnswer { name, source: None }),
+        Ok(Err(error)) => Err(of_class(name, error)),
+        Ok(Ok(found)) => Ok(found),
+    }
+}
+
 async fn look(
     keepalive: &'static Keepalive,
     register: Arc<dyn Register>,
     timing: Timing,
 ) -> Result<LockReport, StoreError> {
     let name = register.name();
-    let found = match timeout(timing.request_timeout(), register.get()).await {
-        Err(_) => return Err(StoreError::NoAnswer { name, source: None }),
-        Ok(Err(error)) => return Err(of_class(name, error)),
-        Ok(Ok(found)) => found,
-    };
+    let found = get(register, timing).await?;
     let at = moment();
     let first_seen = keepalive.see(&found, at.boottime);
     let unchanged = at.boottime.saturating_sub(first_seen);

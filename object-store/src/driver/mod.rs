@@ -6,6 +6,7 @@ mod breaking;
 mod holding;
 mod looking;
 mod port;
+mod testing;
 
 use std::time::Duration;
 
@@ -17,10 +18,12 @@ use crate::error::{CommitError, StoreError};
 use crate::keepalive::Keepalive;
 use crate::machine::{CommitId, Found, Moment, Put, RequestId};
 use crate::register::RegisterError;
+use crate::self_test::SelfTestError;
 
 pub(crate) use acquiring::{Order, acquire};
 pub(crate) use breaking::{Victim, break_forced, break_stale};
-pub(crate) use looking::{inspect, wait_until_free};
+pub(crate) use looking::{inspect, read, wait_until_free};
+pub(crate) use testing::SelfTest;
 
 /// How often a cancel token is looked at.
 const CANCEL_POLL: Duration = Duration::from_millis(50);
@@ -31,6 +34,8 @@ pub(crate) enum Event {
     Got(RequestId, Result<Found, RegisterError>),
     /// The answer of a conditional write.
     Written(RequestId, Result<Put, RegisterError>),
+    /// The end of the self-test.
+    Tested(Result<(), SelfTestError>),
     /// The future of the acquisition was dropped.
     Cancel,
     /// To refresh now, and then to tell so.
