@@ -291,6 +291,10 @@ impl fmt::Display for BreakError {
                 }
                 match holder.record() {
                     None => f.write_str("; try again"),
+                    // By force, with the id of another hold.
+                    Some(_) if holder.verdict().is_stale() => {
+                        f.write_str("; break it without force")
+                    }
                     Some(record) => write!(
                         f,
                         "; end the process first; if you are sure that it does not write any more, \

@@ -1,10 +1,11 @@
 //! Servers that do not keep conditions, or want them in another form.
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::TryStreamExt;
 use futures_util::stream::BoxStream;
 use object_store::memory::InMemory;
 use object_store::path::Path;
@@ -20,15 +21,16 @@ const LONG: Duration = Duration::from_secs(120);
 
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Flaw {
+    None,
     /// Every write is done, as by s3rver.
     IgnoresConditions,
     /// ETags have quotes in answers, and must have none in conditions, as with some gateways.
     WantsNoQuotes,
 }
 
-/// A server in memory.
+/// A server in memory, and which objects it was asked to delete.
 #[derive(Debug)]
-struct Server(InMemory, Flaw);
+struct Server(InMemory, Flaw, Arc<Mutex<Vec<Path>>>);
 
 impl fmt::Display for Server {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -50,7 +52,7 @@ impl ObjectStore for Server {
                 // What came with quotes has two of them now, and matches nothing.
                 version.e_tag = version.e_tag.take().map(|tag| format!("\"{tag}\""));
             }
-            (Flaw::WantsNoQuotes, _) => {}
+            (Flaw::WantsNoQuotes | Flaw::None, _) => {}
         }
         self.0.put_opts(location, payload, options).await
     }
@@ -71,7 +73,14 @@ impl ObjectStore for Server {
         &self,
         locations: BoxStream<'static, Result<Path>>,
     ) -> BoxStream<'static, Result<Path>> {
-        self.0.delete_stream(locations)
+        let deleted = self.2.clone();
+        let locations = locations.inspect_ok(move |location| {
+            deleted
+                .lock()
+                .expect("no test panics here")
+                .push(location.clone());
+        });
+        self.0.delete_stream(Box::pin(locations))
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
@@ -88,7 +97,7 @@ impl ObjectStore for Server {
 }
 
 fn server(flaw: Flaw) -> Arc<Server> {
-    Arc::new(Server(InMemory::new(), flaw))
+    Arc::new(Server(InMemory::new(), flaw, Arc::default()))
 }
 
 // The weakened form: what the self-test prevents is that two processes hold one lock.
@@ -146,4 +155,21 @@ fn the_self_test_leaves_no_object_behind_and_is_not_made_to_break_a_lock() {
         .collect();
     assert_eq!(keys, ["x.lock"]);
     block_on(lock.release()).expect("it is held");
+}
+
+// A delete that is late removes the object of the next holder, and many servers ignore its condition.
+#[test]
+fn the_lock_object_is_never_deleted() {
+    let server = server(Flaw::None);
+    let object = StoreLock::options().open_on(server.clone(), "x");
+    let lock = block_on(object.acquire(LONG)).expect("it is free");
+    block_on(lock.commit("root")).expect("it is held");
+    block_on(lock.release()).expect("it is held");
+    let lock = block_on(object.acquire(LONG)).expect("it is free");
+    block_on(object.break_forced_now(lock.writer_id())).expect("it is that hold");
+    block_on(lock.check()).expect_err("it was broken");
+    drop(lock);
+    let deleted = server.2.lock().expect("no test panics here").clone();
+    assert!(!deleted.is_empty(), "the self-test removes its objects");
+    assert!(!deleted.contains(&"x.lock".into()), "{deleted:?}");
 }

@@ -45,15 +45,6 @@ pub(crate) async fn break_forced(
     writer_id: WriterId,
     victim: Victim,
 ) -> Broken {
-    let stale = Order {
-        timeout: Duration::ZERO,
-        ..order.clone()
-    };
-    match break_stale(register.clone(), stale).await {
-        Err(BreakError::Held { .. }) => {}
-        // A dead victim is not waited for.
-        broken => return broken,
-    }
     let name = register.name();
     on_keepalive(name, move |_| async move {
         let order = Order {
@@ -74,6 +65,7 @@ async fn take(register: Arc<dyn Register>, order: Order, victim: Victim) -> Brok
         Err(error) => return Err(BreakError::Acquire(error)),
     };
     let taken_from = lock.reclaimed().copied();
+    // Also if the record looked stale: then the wait costs a lease, once, and nothing rests on the look.
     if victim == Victim::IsWaitedFor {
         let stamp = taken_from.and_then(|record| record.store_stamp());
         let lease = stamp.map_or(Duration::ZERO, |stamp| stamp.lease());

@@ -32,7 +32,7 @@ pub struct AcquireSettings {
     /// Whether a record is stale that both its timestamp and the store's modification time call old:
     /// the one place where clocks of two machines are compared.
     pub both_clocks: bool,
-    /// Takes the lock from the hold with this id, whatever the judgement of it.
+    /// Takes the lock from the hold with this id, whatever the judgement of it, and from no other one.
     pub forced: Option<WriterId>,
     /// Takes a stale lock only, and ends with [`AcquireEnd::Free`] if there is none to take: to break it.
     pub stale_only: bool,
@@ -284,7 +284,9 @@ impl Acquire {
         let is_forced = id.is_some() && id == *forced;
         let (stale_only, names_another) = (*stale_only, forced.is_some() && !is_forced);
         match content {
-            StoreContent::Valid(stamp) if verdict.is_stale() || is_forced && !verdict.is_free() => {
+            StoreContent::Valid(stamp)
+                if !verdict.is_free() && (is_forced || verdict.is_stale() && !names_another) =>
+            {
                 self.reclaimed = look.record;
                 self.take_over(at, stored, stamp)
             }

@@ -440,3 +440,38 @@ fn object_that_is_no_lock_is_never_written() {
         );
     }
 }
+
+// A user who names a hold has seen that one. Its successor is not what the user decided on, dead or alive.
+#[test]
+fn break_by_force_takes_the_named_hold_alive_and_no_other_one_dead() {
+    let bytes = held().content().bytes.clone();
+    let look_at = |now: u64, forced: u8| {
+        let mut settings = settings(2);
+        settings.forced = Some(WriterId::from([forced; 16]));
+        settings.stale_only = true;
+        settings.deadline = Duration::MAX;
+        let (mut acquire, look) = Acquire::begin(settings, &at(0));
+        let step = acquire.answered(&at(now), got(&look, present(&bytes, 1), at(0).boottime));
+        (step, acquire.reclaimed().map(|record| record.writer_id()))
+    };
+    let (step, reclaimed) = look_at(1, 1);
+    assert!(matches!(step, AcquireStep::Continue(Some(_))), "{step:?}");
+    assert_eq!(reclaimed, Some(WriterId::from([1; 16])));
+    for now in [1, 40_000] {
+        let (step, _) = look_at(now, 7);
+        let AcquireStep::End(AcquireEnd::Refused(_)) = step else {
+            panic!("it is another hold: {step:?}");
+        };
+    }
+}
+
+#[test]
+fn hold_that_a_caller_saw_expire_is_lost_although_an_answer_prolonged_it() {
+    let mut hold = held();
+    let refresh = requested(&hold.woken(&at(5_010)));
+    hold.answered(&at(5_020), written(&refresh, Put::Stored(version(2))));
+    assert!(hold.believes(at(5_030).boottime));
+    assert_eq!(hold.expire(&at(5_030)), [HoldStep::Lost(Loss::Expired)]);
+    assert!(!hold.believes(at(5_030).boottime));
+    assert_eq!(hold.expire(&at(5_040)), []);
+}
