@@ -168,3 +168,8 @@ struct Readme;
 #[cfg(all(doctest, feature = "std"))]
 #[doc = include_str!("../docs/migrating.md")]
 struct Migrating;
+
+/// The examples for the author of a store, compiled.
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../docs/adopting.md")]
+struct Adopting;

@@ -1,0 +1,44 @@
+//! Opens a store, adds a vector and closes the store, until it is told to stop. Compiled with the
+//! published rvf-runtime and with the one whose lock is rvlf.
+
+#[path = "../journal.rs"]
+mod journal;
+
+use std::path::Path;
+use std::time::Duration;
+
+use journal::Journal;
+use rvf_runtime::RvfStore;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [store, journal, stop, first_id] = arguments.as_slice() else {
+        panic!("arguments: STORE JOURNAL STOP FIRST_ID");
+    };
+    let mut journal = Journal::open(journal);
+    let mut ids = first_id.parse().expect("a number")..;
+    while !Path::new(stop).exists() {
+        hold(Path::new(store), &mut ids, &mut journal);
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// One hold, if the lock is free.
+fn hold(store: &Path, ids: &mut impl Iterator<Item = u64>, journal: &mut Journal) {
+    let mut store = match RvfStore::open(store) {
+        Ok(store) => store,
+        Err(error) if format!("{error:?}").contains("LockHeld") => return,
+        Err(error) => return journal.error(format_args!("open: {error:?}")),
+    };
+    journal.enter();
+    let id = ids.next().expect("numbers do not end");
+    match store.ingest_batch(&[&[1.0, 2.0, 3.0, 4.0]], &[id], None) {
+        Ok(result) if result.accepted == 1 => journal.acknowledge(id),
+        Ok(_) => journal.error("the vector was not accepted"),
+        Err(error) => journal.error(format_args!("ingest: {error:?}")),
+    }
+    journal.leave();
+    if let Err(error) = store.close() {
+        journal.error(format_args!("close: {error:?}"));
+    }
+}
