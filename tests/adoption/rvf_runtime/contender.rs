@@ -5,7 +5,6 @@
 mod journal;
 
 use std::path::Path;
-use std::time::Duration;
 
 use journal::Journal;
 use rvf_runtime::RvfStore;
@@ -19,11 +18,11 @@ fn main() {
     let mut ids = first_id.parse().expect("a number")..;
     while !Path::new(stop).exists() {
         hold(Path::new(store), &mut ids, &mut journal);
-        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
-/// One hold, if the lock is free.
+/// One hold, if the lock is free. A refused contender tries again at once: the published lock fails when
+/// one contender looks while another one has created the lock file and not written it yet.
 fn hold(store: &Path, ids: &mut impl Iterator<Item = u64>, journal: &mut Journal) {
     let mut store = match RvfStore::open(store) {
         Ok(store) => store,
