@@ -377,6 +377,52 @@ mod tests {
 
     use super::*;
 
+    // A program that reads lock files finds the members that it knows, and no other.
+    #[test]
+    fn only_the_record_of_an_object_store_has_a_store_stamp() {
+        let (pid, id) = (Pid::new(7).expect("in range"), WriterId::from([7; 16]));
+        let hostname = Hostname::truncated(b"host-a");
+        let stamp = StoreStamp {
+            generation: 8,
+            lease_ms: 30_000,
+            nonce: 7,
+        };
+        let of_file = json!(Record::new(pid, &hostname, 1, id, None));
+        assert_eq!(of_file.get("store_stamp"), None, "{of_file}");
+        let of_store = json!(Record::for_store(pid, &hostname, 1, id, stamp));
+        let expected = json!({"generation": 8, "lease_ms": 30_000, "nonce": 7});
+        assert_eq!(of_store.get("store_stamp"), Some(&expected), "{of_store}");
+        assert_eq!(of_store.get("stamp"), Some(&Value::Null), "{of_store}");
+    }
+
+    #[test]
+    fn evidence_and_verdict_of_an_object_store_read_as_the_vectors_write_them() {
+        let stamp = StoreStamp {
+            generation: 8,
+            lease_ms: 30_000,
+            nonce: 7,
+        };
+        let evidence = StoreEvidence {
+            content: StoreContent::Valid(stamp),
+            unchanged: Duration::from_secs(12),
+            own_dead: false,
+            both_clocks: Some(BothClocks {
+                timestamp_age: Age::Ahead(Duration::from_secs(1)),
+                modified_age: Age::Past(Duration::from_secs(2)),
+            }),
+        };
+        let expected = json!({
+            "content": "valid",
+            "unchanged_ms": 12_000,
+            "own_dead": false,
+            "both_clocks": {"timestamp_age_ms": -1_000, "modified_age_ms": 2_000},
+        });
+        assert_eq!(json!(evidence), expected);
+        let expected =
+            json!({"state": "held", "reason_code": "within-lease", "stale_in_ms": 18_000});
+        assert_eq!(json!(crate::judge::judge_store(&evidence)), expected);
+    }
+
     // JavaScript reads 2^53 + 1 as 2^53, and u64::MAX ms as a time that it then adds to a date.
     #[test]
     fn no_number_is_too_large_for_a_double() {
