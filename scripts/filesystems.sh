@@ -374,6 +374,18 @@ remote_promises() {
     until_true test ! -e "$2/data.lock"
     until_true test ! -e "$1/data.lock"
     [[ -z $(ls -A "$2") ]] || violation "leftovers: $(ls -A "$2")"
+    row_promises "$1" "$2"
+}
+
+# Writers of the row of numbered manifests (docs/fencing.md) are killed, and stopped while the other mount
+# takes their lock: it audits what they acknowledged.
+row_promises() {
+    mkdir "$1/row"
+    until_true test -d "$2/row"
+    local outcome
+    outcome=$("$work/numbered_manifests" "$1/row" "$2/row" 2>&1) || violation "the row of manifests: $outcome"
+    proven "the row of manifests, with kills and stops on both mounts: $(tail -n 1 <<<"$outcome")"
+    rm -r "$1/row"
 }
 
 # On SMB the name of a file that was removed is blocked until the last process has closed the file.
@@ -806,12 +818,15 @@ leave() {
     kill -KILL $(jobs -p) $daemon 2>/dev/null || true
 }
 
-# RVLF_CONTENDER: for a machine without cargo.
+# RVLF_CONTENDER, RVLF_ROW: for a machine without cargo.
 if [[ -z ${RVLF_CONTENDER:-} ]]; then
     cargo build --quiet -p rvlf-tests --bin contender
+    cargo build --quiet --example numbered_manifests
     RVLF_CONTENDER=${CARGO_TARGET_DIR:-target}/debug/contender
+    RVLF_ROW=${CARGO_TARGET_DIR:-target}/debug/examples/numbered_manifests
 fi
 cp "$RVLF_CONTENDER" "$contender"
+cp "$RVLF_ROW" "$work/numbered_manifests"
 
 failed=0
 for place in "${places[@]}"; do

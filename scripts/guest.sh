@@ -46,7 +46,7 @@ guest_root() {
     echo 'root:x:0:0::/:/bin/bash' >"$root/etc/passwd"
     cp /etc/protocols /etc/services "$root/etc/"
     cp scripts/filesystems.sh scripts/guest_init.sh "$root/rvlf/scripts/"
-    cp "${CARGO_TARGET_DIR:-target}/debug/contender" "$root/rvlf/"
+    cp "${CARGO_TARGET_DIR:-target}"/debug/{contender,examples/numbered_manifests} "$root/rvlf/"
     cp "$init" "$root/init"
 }
 

@@ -26,5 +26,6 @@ make_clients() {
 
 # promises ONE TWO: tries the promises over two mounts of one directory.
 promises() {
-    (cd /rvlf && RVLF_CONTENDER=/rvlf/contender RVLF_TEST_MOUNTS=$1:$2 bash scripts/filesystems.sh mounts)
+    (cd /rvlf && RVLF_CONTENDER=/rvlf/contender RVLF_ROW=/rvlf/numbered_manifests RVLF_TEST_MOUNTS=$1:$2 \
+        bash scripts/filesystems.sh mounts)
 }

@@ -14,6 +14,7 @@ trap 'rm -rf "$work"' EXIT
 source scripts/guest.sh
 
 cargo build --quiet -p rvlf-tests --bin contender
+cargo build --quiet --example numbered_manifests
 guest_packages samba >"$work/install.log" 2>&1 || { cat "$work/install.log"; exit 1; }
 guest_root scripts/smb_init.sh smbd smbpasswd
 # What smbd opens at run time by name.
