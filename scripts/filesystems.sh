@@ -377,13 +377,31 @@ remote_promises() {
     row_promises "$1" "$2"
 }
 
-# Writers of the row of numbered manifests (docs/fencing.md) are killed, and stopped while the other mount
-# takes their lock: it audits what they acknowledged.
+# both_linked ONE TWO: how often, of 20 times, two processes both give their file one name, each on its mount.
+both_linked() {
+    local n both=0
+    for n in {1..20}; do
+        echo one >"$1/one.$n"
+        echo two >"$2/two.$n"
+        (ln -T "$1/one.$n" "$1/name.$n" && echo won >>"$work/linked.$place.$n") 2>/dev/null &
+        (ln -T "$2/two.$n" "$2/name.$n" && echo won >>"$work/linked.$place.$n") 2>/dev/null &
+        wait -n || true
+        wait -n || true
+        if (($(wc -l <"$work/linked.$place.$n") == 2)); then ((both += 1)); fi
+    done
+    echo "$both"
+}
+
+# The row of numbered manifests (docs/fencing.md) rests on link(2). Then its writers are killed, and stopped
+# while the other mount takes their lock: the example audits what they acknowledged.
 row_promises() {
     mkdir "$1/row"
     until_true test -d "$2/row"
     local outcome
-    outcome=$("$work/numbered_manifests" "$1/row" "$2/row" 2>&1) || violation "the row of manifests: $outcome"
+    outcome=$(both_linked "$1/row" "$2/row")
+    ((outcome == 0)) || violation "link: both of two processes won $outcome of 20 times"
+    outcome=$(RVLF_STALE_AFTER=4 "$work/numbered_manifests" "$1/row" "$2/row" 2>&1) ||
+        violation "the row of manifests: $outcome"
     proven "the row of manifests, with kills and stops on both mounts: $(tail -n 1 <<<"$outcome")"
     rm -r "$1/row"
 }
@@ -569,6 +587,9 @@ place_weed() {
     overlaps=$(sed -n 's/.* 96 holds, \([0-9]*\) overlaps$/\1/p' <<<"$outcome")
     [[ -n $overlaps ]] && ((overlaps <= 4)) || violation "race: $outcome"
     measured "16 contenders, with the read-back: $outcome"
+    mkdir "$base/one/links"
+    until_true test -d "$base/two/links"
+    measured "link alone: both of two processes won $(both_linked "$base/one/links" "$base/two/links") of 20 times"
 }
 
 # ---------------------------------------------------------------- full and read-only disks

@@ -35,7 +35,7 @@ guest_root() {
     for name in libnss_files libgcc_s; do
         find /usr/lib -name "$name.so*" -exec cp -L --parents {} "$root" \;
     done
-    local commands=(bash awk basename cat chmod column cp cut date dirname find flock grep head id ls
+    local commands=(bash awk basename cat chmod column cp cut date dirname find flock grep head id ln ls
         mkdir mkfifo mktemp mount nsenter paste rm sed seq sleep sort tail touch tr umount unshare wc
         xargs hostname modprobe ip "$@")
     mapfile -t commands < <(which "${commands[@]}")
