@@ -287,7 +287,8 @@ impl WriterLock {
     /// under way on a mount that hangs). That is sound: on a local file system the kernel lock
     /// keeps other holders away as long as this process has its descriptor, and elsewhere
     /// contenders wait for 300 s without a refresh, while this call reports the loss after 150 s
-    /// without one.
+    /// without one. There a write that comes late, after a pause or from a server that answers late,
+    /// needs a fence: `docs/fencing.md` in the repository has the recipe.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

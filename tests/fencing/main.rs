@@ -67,13 +67,13 @@ fn every_promise_is_kept(programs: &[Program], mishaps: &[Mishaps]) {
             Ok(states) => {
                 println!("{programs:?}, {mishaps:?}, blocks of {block_len}: {states} states")
             }
-            Err(violation) => panic!("blocks of {block_len}, {mishaps:?}: {violation:#?}"),
+            Err(violation) => panic!("blocks of {block_len}, {mishaps:?}: \n{violation}"),
         }
     }
 }
 
-/// The number of steps in which the weakness breaks a promise, and the promise.
-fn broken(weakness: Weakness, programs: &[Program], mishaps: Mishaps) -> (usize, String) {
+/// The promise that the weakness breaks.
+fn broken(weakness: Weakness, programs: &[Program], mishaps: Mishaps) -> String {
     let world = World {
         block_len: 1,
         programs: programs.to_vec(),
@@ -81,8 +81,8 @@ fn broken(weakness: Weakness, programs: &[Program], mishaps: Mishaps) -> (usize,
         weakness: Some(weakness),
     };
     let violation = world.explore().expect_err("the search finds the harm");
-    println!("{weakness:?}: {violation:#?}");
-    (violation.steps.len(), violation.promise)
+    println!("{weakness:?}: \n{violation}");
+    violation.promise
 }
 
 #[test]
@@ -94,25 +94,28 @@ fn no_acknowledged_commit_is_lost_whatever_one_mishap_does_to_two_writers() {
 
 #[test]
 fn a_writer_that_slept_through_two_holds_loses_nothing() {
-    every_promise_is_kept(&writers(&[(2, 1), (1, 0)]), &[NO_MISHAP, STALE]);
+    every_promise_is_kept(&writers(&[(2, 1), (1, 0)]), &[NO_MISHAP]);
 }
 
 #[test]
 fn a_reader_sees_the_row_alone() {
+    every_promise_is_kept(&beside_a_reader(), &[NO_MISHAP]);
+}
+
+fn beside_a_reader() -> Vec<Program> {
     let mut programs = writers(&[(1, 1), (1, 0)]);
     programs.push(Program::Read { attempts: 1 });
-    every_promise_is_kept(&programs, &[NO_MISHAP, STALE]);
+    programs
 }
 
 #[test]
 #[ignore = "minutes, and gigabytes of memory"]
 fn no_acknowledged_commit_is_lost_in_larger_worlds() {
-    every_promise_is_kept(&writers(&[(1, 1), (1, 1)]), &[ONE_OF_EACH]);
-    every_promise_is_kept(
-        &writers(&[(1, 2), (1, 2)]),
-        &[STALE, LOST_ANSWER, LATE, CRASH],
-    );
+    every_promise_is_kept(&beside_a_reader(), &[STALE]);
+    every_promise_is_kept(&writers(&[(2, 1), (1, 0)]), &[STALE, LOST_ANSWER, LATE]);
+    every_promise_is_kept(&writers(&[(1, 2), (1, 2)]), &[STALE, LOST_ANSWER, LATE]);
     every_promise_is_kept(&writers(&[(1, 1), (1, 0), (1, 0)]), &[NO_MISHAP, LATE]);
+    every_promise_is_kept(&writers(&[(1, 1), (1, 0)]), &[ONE_OF_EACH]);
 }
 
 // The number that the process adds was freed: exclusive creation alone is no fence.
@@ -120,7 +123,7 @@ fn no_acknowledged_commit_is_lost_in_larger_worlds() {
 fn without_the_look_for_the_mark_a_commit_behind_the_newest_is_acknowledged() {
     let programs = writers(&[(1, 2), (1, 0)]);
     for weakness in [Weakness::NoLook, Weakness::OldLook, Weakness::MarkLater] {
-        let (_, promise) = broken(weakness, &programs, NO_MISHAP);
+        let promise = broken(weakness, &programs, NO_MISHAP);
         assert!(promise.starts_with("acknowledged, and not in the row"));
     }
 }
@@ -136,42 +139,40 @@ fn a_list_after_each_link_in_place_of_the_mark_misses_a_busy_writer() {
         weakness: Some(Weakness::ListAgain),
     };
     world.explore().expect("a list of one moment is enough");
-    let (_, promise) = broken(Weakness::SlowListAgain, &programs, NO_MISHAP);
+    let promise = broken(Weakness::SlowListAgain, &programs, NO_MISHAP);
     assert!(promise.starts_with("acknowledged, and not in the row"));
 }
 
 #[test]
 fn taking_every_taken_number_for_ones_own_acknowledges_what_was_refused() {
-    let (_, promise) = broken(Weakness::TakenIsOwn, &writers(&[(1, 0), (1, 0)]), NO_MISHAP);
+    let promise = broken(Weakness::TakenIsOwn, &writers(&[(1, 0), (1, 0)]), NO_MISHAP);
     assert!(promise.starts_with("acknowledged, and not in the row"));
 }
 
 #[test]
 fn taking_every_taken_number_for_another_process_refuses_what_is_in_the_row() {
     let lonely = writers(&[(1, 0)]);
-    let (steps, promise) = broken(Weakness::TakenIsForeign, &lonely, LOST_ANSWER);
+    let promise = broken(Weakness::TakenIsForeign, &lonely, LOST_ANSWER);
     assert!(promise.starts_with("refused, and in the row"));
-    assert_eq!(steps, 5, "the trace of docs/fencing.md");
 }
 
 // The tempting form, with the trace of docs/fencing.md.
 #[test]
 fn names_for_each_generation_let_an_old_holder_commit_after_the_claim() {
     let programs = writers(&[(1, 1), (1, 0)]);
-    let (steps, promise) = broken(Weakness::NamesPerGeneration, &programs, NO_MISHAP);
+    let promise = broken(Weakness::NamesPerGeneration, &programs, NO_MISHAP);
     assert!(promise.starts_with("acknowledged, and not in the row"));
-    assert_eq!(steps, 10, "the trace of docs/fencing.md");
 }
 
 #[test]
 fn data_that_is_removed_after_an_unsettled_commit_is_missing() {
-    let (_, promise) = broken(Weakness::LoserCleansUp, &writers(&[(1, 1)]), LATE);
+    let promise = broken(Weakness::LoserCleansUp, &writers(&[(1, 1)]), LATE);
     assert!(promise.starts_with("the newest manifest names"));
 }
 
 #[test]
 fn a_holder_that_slept_and_removes_all_other_data_removes_its_successors() {
     let programs = writers(&[(1, 1), (1, 1)]);
-    let (_, promise) = broken(Weakness::RemoveAllOtherData, &programs, NO_MISHAP);
+    let promise = broken(Weakness::RemoveAllOtherData, &programs, NO_MISHAP);
     assert!(promise.starts_with("the newest manifest names"));
 }

@@ -207,7 +207,7 @@ struct State {
 #[derive(Debug)]
 pub struct Violation {
     pub promise: String,
-    pub steps: Vec<String>,
+    steps: Vec<String>,
 }
 
 pub struct World {
@@ -672,6 +672,15 @@ fn violation(
     }
     let steps = steps.iter().rev().map(Step::to_string).collect();
     Violation { promise, steps }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.steps
+            .iter()
+            .try_for_each(|step| writeln!(f, "  {step}"))?;
+        f.write_str(&self.promise)
+    }
 }
 
 impl fmt::Display for Step {
