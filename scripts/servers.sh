@@ -1,0 +1,60 @@
+#!/usr/bin/env bash
+# Runs the tests of object-store/ against servers of object stores, each started on 127.0.0.1 for this.
+#
+#   scripts/servers.sh                                every server: its tests
+#   scripts/servers.sh seaweedfs azurite              these two
+#   scripts/servers.sh seaweedfs -- COMMAND..         COMMAND while the server runs
+#
+# A server is a file of scripts/servers/. It finds in its environment a directory for what is installed
+# and one for what is thrown away; it starts its processes with `background`, and exports the variables
+# that object_store reads, and these:
+#   RVLF_TEST_SERVER        its name
+#   RVLF_TEST_URL           its bucket: s3://.., az://..
+#   RVLF_TEST_SERVER_PIDS   its processes, for tests that stop and continue them
+# A server that cannot be installed is reported as SKIPPED, and is no failure.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+servers=()
+while (($#)) && [[ $1 != -- ]]; do
+    servers+=("$1")
+    shift
+done
+shift $(($# > 0))
+command=("$@")
+if ((${#servers[@]} == 0)); then
+    for file in scripts/servers/*.sh; do servers+=("$(basename "$file" .sh)"); done
+fi
+if ((${#command[@]} == 0)); then
+    features=(--features "aws azure gcp")
+    command=(cargo test --quiet -p rvlf-object-store "${features[@]}" --test servers -- --nocapture)
+    # Before the first server runs: a build takes longer than all the tests.
+    cargo test --quiet -p rvlf-object-store "${features[@]}" --test servers --no-run
+fi
+
+# A shell does not act on a signal while it waits for a child in the foreground.
+running=
+trap '[[ -z $running ]] || kill "$running" 2>/dev/null; wait; exit 130' INT TERM
+
+installed=$PWD/target/servers
+mkdir -p "$installed"
+outcomes=()
+failed=0
+for server in "${servers[@]}"; do
+    [[ -f scripts/servers/$server.sh ]] || { echo "no server has the name: $server" >&2 && exit 2; }
+    echo
+    echo "--- $server"
+    start=$SECONDS status=0
+    RVLF_SERVERS=$installed RVLF_TEST_SERVER=$server bash scripts/servers/run.bash "${command[@]}" &
+    running=$!
+    wait "$running" || status=$?
+    case $status in
+        0) outcome="passed" ;;
+        77) outcome="SKIPPED, see above" ;;
+        *) outcome="FAILED with status $status" failed=1 ;;
+    esac
+    outcomes+=("$server: $outcome ($((SECONDS - start)) s)")
+done
+echo
+printf '%s\n' "${outcomes[@]}"
+exit "$failed"

@@ -1,0 +1,3 @@
+# SeaweedFS with one gateway for S3.
+source scripts/servers/seaweedfs.bash
+start_seaweedfs
