@@ -3,9 +3,7 @@
 use std::sync::mpsc::{self, Receiver, TryRecvError, channel};
 use std::time::Instant;
 
-use rvlf::Lost;
-
-use crate::inspection::Inspection;
+use crate::loss::Loss;
 use crate::sys::signals::{Received, Signal, Signals, Waker};
 
 #[derive(Debug)]
@@ -16,10 +14,10 @@ pub enum Event {
     Child,
     /// The worker thread has ended.
     WorkDone,
-    /// A lock that another process holds.
-    Inspected(Box<Inspection>),
+    /// A look at a lock that this process waits for: the line to show.
+    Seen(String),
     /// The lock was lost.
-    Lost(Lost),
+    Lost(Loss),
 }
 
 impl Event {
@@ -30,6 +28,16 @@ impl Event {
             _ => None,
         }
     }
+}
+
+/// What a supervisor of a command waits for: events, while the lock is cared for.
+pub trait EventSource {
+    /// The next event, `None` if none arrives before the deadline, or if that has passed: also while events
+    /// arrive all the time. Blocks.
+    fn next_before(&mut self, deadline: Option<Instant>) -> Option<Event>;
+
+    /// Where the events come from.
+    fn events(&mut self) -> &mut Events;
 }
 
 /// Sends events from other threads.

@@ -12,7 +12,8 @@ use std::time::{Duration, Instant};
 
 use rvlf::{HoldError, LockOptions, WriterLock};
 
-use crate::events::{Event, Events, Sender};
+use crate::events::{Event, EventSource, Events, Sender};
+use crate::loss::Loss;
 use crate::thread;
 
 /// After the acquisition. A lock file that is removed early is missed then, and not 10 s later.
@@ -66,24 +67,6 @@ impl Holding {
         }
     }
 
-    /// The next event, `None` if none arrives before the deadline, or if that has passed: also while events
-    /// arrive all the time. Blocks.
-    pub fn next_before(&mut self, deadline: Option<Instant>) -> Option<Event> {
-        loop {
-            let now = Instant::now();
-            if self.due.is_some_and(|due| due <= now) {
-                self.start_refreshes();
-            }
-            if deadline.is_some_and(|deadline| deadline <= now) {
-                return None;
-            }
-            let first = self.due.into_iter().chain(deadline).min();
-            if let Some(event) = self.events.next_before(first) {
-                return Some(event);
-            }
-        }
-    }
-
     fn start_refreshes(&mut self) {
         let Some(lock) = &self.lock else {
             return;
@@ -103,6 +86,28 @@ impl Holding {
                 self.due = Some(Instant::now() + INTERVAL);
             }
         }
+    }
+}
+
+impl EventSource for Holding {
+    fn next_before(&mut self, deadline: Option<Instant>) -> Option<Event> {
+        loop {
+            let now = Instant::now();
+            if self.due.is_some_and(|due| due <= now) {
+                self.start_refreshes();
+            }
+            if deadline.is_some_and(|deadline| deadline <= now) {
+                return None;
+            }
+            let first = self.due.into_iter().chain(deadline).min();
+            if let Some(event) = self.events.next_before(first) {
+                return Some(event);
+            }
+        }
+    }
+
+    fn events(&mut self) -> &mut Events {
+        &mut self.events
     }
 }
 
@@ -146,7 +151,9 @@ impl Refreshed {
     /// A lock that is lost because its directory has moved is refreshed where it is.
     fn refresh(&self) -> bool {
         match self.lock.refresh() {
-            Err(HoldError::Lost(lost)) if !self.has_reported => self.events.send(Event::Lost(lost)),
+            Err(HoldError::Lost(lost)) if !self.has_reported => {
+                self.events.send(Event::Lost(Loss::from(&lost)))
+            }
             // An I/O error may pass.
             _ => self.has_reported,
         }

@@ -38,12 +38,14 @@ impl Inspection {
 }
 
 /// Inspects one lock as often as requested.
+#[derive(Clone)]
 pub struct Inspector {
     data: PathBuf,
     search: Option<Search>,
 }
 
 /// What a search of /proc has found.
+#[derive(Clone)]
 struct Search {
     hold: (Reason, Option<WriterId>),
     /// When to search again.

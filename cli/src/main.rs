@@ -11,6 +11,7 @@ mod holding;
 mod inspection;
 mod json;
 mod lock_bytes;
+mod loss;
 mod messages;
 mod order;
 mod progress;

@@ -5,19 +5,17 @@
 //! hangs, such a call does not return, and the main thread must still act on signals.
 
 use std::io::{self, IsTerminal};
-use std::path::Path;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use console::{Term, truncate_str};
-use rvlf::{CancelToken, Escaped, LockState};
+use rvlf::CancelToken;
 
 use crate::events::{Event, Events, Sender};
-use crate::inspection::{Inspection, Inspector};
 use crate::sys::signals::Signal;
 use crate::sys::supervisor::reap_orphans;
-use crate::{messages, render, thread};
+use crate::{messages, thread};
 
 /// A shorter wait is not announced.
 const DELAY: Duration = Duration::from_millis(200);
@@ -33,14 +31,14 @@ pub enum Ended<T> {
     BySignal(Signal),
 }
 
-/// Runs `work`, which may wait for the lock of `data` until `cancel` is cancelled, and shows the
-/// holder of the lock meanwhile. A signal cancels `cancel`.
+/// Runs `work`, which may wait for a lock until `cancel` is cancelled. Shows meanwhile what `look` returns
+/// for one look at the lock after another: who holds it. A signal cancels `cancel`.
 ///
 /// # Errors
 ///
 /// If no thread can be started.
 pub fn wait_for<T: Send + 'static>(
-    data: &Path,
+    look: impl FnMut() -> Option<String> + Clone + Send + 'static,
     events: &mut Events,
     cancel: &CancelToken,
     work: impl FnOnce() -> T + Send + 'static,
@@ -63,13 +61,13 @@ pub fn wait_for<T: Send + 'static>(
                 let result = worker.join().expect("the work does not panic");
                 return Ok(Ended::Done(result));
             }
-            Some(Event::Inspected(inspection)) => {
-                display.show(data, &inspection);
+            Some(Event::Seen(line)) => {
+                display.show(&line);
                 observer = observer.filter(|_| !display.is_complete());
             }
             Some(Event::Signal(_) | Event::Child | Event::Lost(_)) => {}
             // If no thread can be started now, the next timeout tries again.
-            None => observer = Observer::start(data, events.sender()).ok(),
+            None => observer = Observer::start(look.clone(), events.sender()).ok(),
         }
     }
 }
@@ -125,27 +123,26 @@ fn finish<T>(worker: JoinHandle<T>, events: &mut Events) {
     }
 }
 
-/// A thread that inspects the lock until this is dropped.
+/// A thread that looks at the lock until this is dropped.
 struct Observer {
     _stop: mpsc::Sender<()>,
 }
 
 impl Observer {
-    fn start(data: &Path, sender: Sender) -> io::Result<Observer> {
+    fn start(
+        look: impl FnMut() -> Option<String> + Send + 'static,
+        sender: Sender,
+    ) -> io::Result<Observer> {
         let (stop, stopped) = channel();
-        let data = data.to_owned();
-        thread::spawn("rvlf-observer", move || observe(&data, &sender, &stopped))?;
+        thread::spawn("rvlf-observer", move || observe(look, &sender, &stopped))?;
         Ok(Observer { _stop: stop })
     }
 }
 
-fn observe(data: &Path, sender: &Sender, stopped: &Receiver<()>) {
-    let mut inspector = Inspector::new(data);
+fn observe(mut look: impl FnMut() -> Option<String>, sender: &Sender, stopped: &Receiver<()>) {
     loop {
-        let event = inspector
-            .inspect()
-            .map(|found| Event::Inspected(Box::new(found)));
-        if event.is_ok_and(|event| !sender.send(event)) {
+        let seen = look().map(Event::Seen);
+        if seen.is_some_and(|seen| !sender.send(seen)) {
             return;
         }
         if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
@@ -171,17 +168,9 @@ impl Display {
         })
     }
 
-    fn show(&mut self, data: &Path, inspection: &Inspection) {
-        let LockState::Held(holder) = &inspection.state else {
-            return;
-        };
-        if holder.is_this_process() {
-            return;
-        }
-        let (data, held) = (Escaped::path(data), render::line(inspection));
-        let message = format!("waiting for {data}: {held}");
+    fn show(&mut self, message: &str) {
         match self {
-            Display::Live(line) => line.show(&message),
+            Display::Live(line) => line.show(message),
             Display::Once { is_shown } => {
                 messages::print(message);
                 *is_shown = true;

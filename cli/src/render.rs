@@ -8,7 +8,7 @@ use rvlf::judge::{Age, Reason, Verdict};
 use rvlf::{Escaped, Holder, LockState, LockingProcess, lock_path_for};
 
 use crate::escape::shell_word;
-use crate::inspection::{self, Inspection};
+use crate::inspection::{self, Inspection, Inspector};
 use crate::sys::open_locks;
 use crate::sys::removal::Removal;
 use crate::{exit, time};
@@ -21,6 +21,20 @@ pub fn line(inspection: &Inspection) -> String {
     match inspection.kept_open() {
         Some(kept_open) => format!("{line}; {kept_open}"),
         None => line,
+    }
+}
+
+/// What a wait for the lock of `data` shows, from one look after another: the holder, if it is another
+/// process.
+pub fn looks(data: &Path) -> impl FnMut() -> Option<String> + Clone + Send + use<> {
+    let (data, mut inspector) = (data.to_owned(), Inspector::new(data));
+    move || {
+        let inspection = inspector.inspect().ok()?;
+        let LockState::Held(holder) = &inspection.state else {
+            return None;
+        };
+        let held = line(&inspection);
+        (!holder.is_this_process()).then(|| format!("waiting for {}: {held}", Escaped::path(&data)))
     }
 }
 

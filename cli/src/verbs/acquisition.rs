@@ -16,7 +16,7 @@ use crate::failure::failed;
 use crate::holding::Holding;
 use crate::progress::{self, Ended};
 use crate::sys::signals;
-use crate::{arguments, exit, inspection, messages, time};
+use crate::{arguments, exit, inspection, messages, render, time};
 
 #[derive(Args)]
 pub struct Acquisition {
@@ -136,7 +136,7 @@ impl Acquisition {
                 Some(timeout) => waiting.acquire(data, timeout),
             })
         };
-        let ended = progress::wait_for(&self.data, events, &cancel, work);
+        let ended = progress::wait_for(render::looks(&self.data), events, &cancel, work);
         match ended.map_err(|error| failed(&error))? {
             Ended::Done(acquired) => self.report(acquired),
             Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),

@@ -9,8 +9,10 @@ use rvlf::judge::FileSystem;
 use rvlf::{CancelToken, Escaped, HoldError, LockFile, ReleaseError, Released, lock_path_for};
 
 use super::acquisition::Acquisition;
+use crate::events::EventSource;
 use crate::failure::{failed, failed_to};
 use crate::holding::Holding;
+use crate::loss::Loss;
 use crate::order::Order;
 use crate::progress::{self, Ended};
 use crate::sys::command;
@@ -110,7 +112,7 @@ fn run_holding(holding: &mut Holding, args: &Run) -> Result<i32, u8> {
     supervisor.dismiss_guardian();
     let failure = release(holding, args)?;
     if let Some(HoldError::Lost(lost)) = &failure {
-        let ended = supervisor.end_after_loss(lost, holding);
+        let ended = supervisor.end_after_loss(&Loss::from(lost), holding);
         ended.map_err(|error| failed_to("end what the command has started", &error))?;
     }
     let status = ended.map_err(|error| failed_to("wait for the command", &error))?;
@@ -160,7 +162,7 @@ fn release_on_a_thread(
     let token = cancel.clone();
     let lock = holding.take_lock();
     let work = move || lock().release_within(patience, &token).map_err(Box::new);
-    let ended = progress::finish_work(&mut holding.events, &cancel, work);
+    let ended = progress::finish_work(holding.events(), &cancel, work);
     match ended.map_err(|error| failed(&error))? {
         Ended::Done(released) => Ok(released),
         Ended::BySignal(signal) => {

@@ -60,7 +60,7 @@ fn wait(args: &Wait) -> Result<u8, u8> {
         let state = file.wait_until_free(timeout)?;
         Ok::<_, WaitError>(Inspection::from_state(&file, state))
     };
-    let ended = progress::wait_for(&args.data, &mut events, &cancel, work);
+    let ended = progress::wait_for(render::looks(&args.data), &mut events, &cancel, work);
     match ended.map_err(|error| failed(&error))? {
         Ended::Done(waited) => {
             let inspection = waited.map_err(|error| failed(&error))?;

@@ -1,14 +1,11 @@
-//! The end of all that runs under a lock that is lost: SIGTERM first, and SIGKILL for what still runs after
-//! a while.
+//! The end of all that runs under a lock that is lost: SIGTERM first, and SIGKILL for what still runs at a
+//! later moment.
 
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 
 use super::descendants::Tree;
-
-/// The time between SIGTERM and SIGKILL.
-const GRACE: Duration = Duration::from_secs(5);
 
 /// How often what has received SIGKILL, and was starting processes at that moment, is looked for.
 const KILL_INTERVAL: Duration = Duration::from_millis(50);
@@ -27,17 +24,17 @@ pub struct Ending {
 }
 
 impl Ending {
-    /// Sends SIGTERM to the processes of the tree.
-    pub fn begin(tree: Tree) -> Ending {
+    /// Sends SIGTERM to the processes of the tree. SIGKILL is due at `deadline`.
+    pub fn begin(tree: Tree, deadline: Instant) -> Ending {
         let now = Instant::now();
         let mut ending = Ending {
             tree,
-            deadline: now + GRACE,
+            deadline,
             next: now,
         };
         ending.signal(Signal::SIGTERM);
         ending.next = match ending.tree.loses_orphans() {
-            true => now + SEARCH_INTERVAL,
+            true => deadline.min(now + SEARCH_INTERVAL),
             false => ending.deadline,
         };
         ending

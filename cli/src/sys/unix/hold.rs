@@ -18,7 +18,7 @@ use super::other_process::OtherProcess;
 use super::own_program::own_program;
 use super::signals;
 use super::supervisor::status_for_end;
-use crate::events::{Event, Events, Sender};
+use crate::events::{Event, EventSource, Events, Sender};
 use crate::failure::failed;
 use crate::holding::Holding;
 use crate::verbs::acquisition::Acquisition;
@@ -184,10 +184,10 @@ fn end_with(script: Pid) -> io::Result<()> {
 fn wait(script: Pid, kills_on_loss: bool, holding: &mut Holding) {
     while let Some(event) = holding.next_before(None) {
         match event {
-            Event::Lost(lost) => {
+            Event::Lost(loss) => {
                 // The signals come first.
-                let ending = kills_on_loss.then(|| Ending::begin(Tree::of(script)));
-                messages::print(&lost);
+                let ending = kills_on_loss.then(|| Ending::begin(Tree::of(script), loss.kill_at));
+                messages::print(&loss.message);
                 if let Some(ending) = ending {
                     return complete(ending);
                 }

@@ -8,14 +8,13 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid, getpgrp};
-use rvlf::Lost;
 
 use super::descendants::{Ticks, Tree};
 use super::ending::Ending;
 use super::guardian::Guardian;
 use super::signals::Received;
-use crate::events::Event;
-use crate::holding::Holding;
+use crate::events::{Event, EventSource};
+use crate::loss::Loss;
 use crate::{exit, messages};
 
 pub struct Supervisor {
@@ -60,14 +59,14 @@ impl Supervisor {
     /// # Errors
     ///
     /// waitpid(2) fails.
-    pub fn wait(&mut self, holding: &mut Holding) -> io::Result<i32> {
+    pub fn wait(&mut self, source: &mut impl EventSource) -> io::Result<i32> {
         loop {
             if let Some(status) = self.status {
                 if self.ending.as_mut().is_none_or(Ending::is_over) {
                     return Ok(status.into());
                 }
             }
-            match holding.next_before(self.ending.as_ref().map(Ending::next)) {
+            match source.next_before(self.ending.as_ref().map(Ending::next)) {
                 Some(Event::Child) => self.reap()?,
                 Some(Event::Signal(Received {
                     signal,
@@ -79,8 +78,8 @@ impl Supervisor {
                         self.send(signal);
                     }
                 }
-                Some(Event::Lost(lost)) => self.act_on_loss(&lost),
-                Some(Event::WorkDone | Event::Inspected(_)) => {}
+                Some(Event::Lost(loss)) => self.act_on_loss(&loss),
+                Some(Event::WorkDone | Event::Seen(_)) => {}
                 None => self.go_on_ending(),
             }
         }
@@ -98,12 +97,12 @@ impl Supervisor {
     /// # Errors
     ///
     /// waitpid(2) fails.
-    pub fn end_after_loss(&mut self, lost: &Lost, holding: &mut Holding) -> io::Result<()> {
+    pub fn end_after_loss(&mut self, loss: &Loss, source: &mut impl EventSource) -> io::Result<()> {
         // The event of the same loss may have been first.
         if !self.has_reported_loss {
-            self.act_on_loss(lost);
+            self.act_on_loss(loss);
         }
-        self.wait(holding).map(drop)
+        self.wait(source).map(drop)
     }
 
     fn reap(&mut self) -> io::Result<()> {
@@ -116,17 +115,17 @@ impl Supervisor {
     }
 
     /// The signals come first: they must not wait for a message.
-    fn act_on_loss(&mut self, lost: &Lost) {
+    fn act_on_loss(&mut self, loss: &Loss) {
         self.has_reported_loss = true;
         if !self.kills_on_loss || self.ending.is_some() {
-            return messages::print(lost);
+            return messages::print(&loss.message);
         }
         let guardian = self.guardian.as_ref().map(Guardian::pid);
         let tree = Tree::below_this_process(self.since, guardian);
-        self.ending = Some(Ending::begin(tree));
+        self.ending = Some(Ending::begin(tree, loss.kill_at));
         // Also without procfs.
         self.send(Signal::SIGTERM);
-        messages::print(lost);
+        messages::print(&loss.message);
         match self.status {
             None => messages::print(format_args!(
                 "sending SIGTERM to the command (pid {}) and to what it has started",

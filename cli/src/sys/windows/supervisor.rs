@@ -6,11 +6,10 @@ use std::process::{Child, ExitStatus};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rvlf::Lost;
 use rvlf::process::Job;
 
-use crate::events::{Event, Events};
-use crate::holding::Holding;
+use crate::events::{Event, EventSource, Events};
+use crate::loss::Loss;
 use crate::{exit, messages, thread};
 
 /// How often a job that is ending is looked at.
@@ -50,8 +49,8 @@ impl Supervisor {
     /// # Errors
     ///
     /// The command cannot be waited for. It has been ended then.
-    pub fn wait(&mut self, holding: &mut Holding) -> io::Result<i32> {
-        if let Err(error) = self.start_waiter(&holding.events) {
+    pub fn wait(&mut self, source: &mut impl EventSource) -> io::Result<i32> {
+        if let Err(error) = self.start_waiter(source.events()) {
             self.job.terminate(exit::RVLF_FAILED.into())?;
             return Err(error);
         }
@@ -61,11 +60,11 @@ impl Supervisor {
                 _ => {}
             }
             let deadline = self.is_ending.then(|| Instant::now() + INTERVAL);
-            match holding.next_before(deadline) {
+            match source.next_before(deadline) {
                 Some(Event::Child) => self.reap()?,
-                Some(Event::Lost(lost)) => self.act_on_loss(&lost)?,
+                Some(Event::Lost(loss)) => self.act_on_loss(&loss)?,
                 // The console has sent a Ctrl-C to the command as well.
-                Some(Event::Signal(_) | Event::WorkDone | Event::Inspected(_)) | None => {}
+                Some(Event::Signal(_) | Event::WorkDone | Event::Seen(_)) | None => {}
             }
         }
     }
@@ -88,12 +87,12 @@ impl Supervisor {
     /// # Errors
     ///
     /// The processes cannot be ended.
-    pub fn end_after_loss(&mut self, lost: &Lost, holding: &mut Holding) -> io::Result<()> {
+    pub fn end_after_loss(&mut self, loss: &Loss, source: &mut impl EventSource) -> io::Result<()> {
         // The event of the same loss may have been first.
         if !self.has_reported_loss {
-            self.act_on_loss(lost)?;
+            self.act_on_loss(loss)?;
         }
-        self.wait(holding).map(drop)
+        self.wait(source).map(drop)
     }
 
     /// Starts the thread that waits for the command's end, if it does not run.
@@ -120,15 +119,20 @@ impl Supervisor {
     }
 
     /// The end of the processes comes first: it must not wait for a message.
-    fn act_on_loss(&mut self, lost: &Lost) -> io::Result<()> {
+    fn act_on_loss(&mut self, loss: &Loss) -> io::Result<()> {
+        // Windows has no signal that asks a process to end: nothing waits for the moment of SIGKILL.
+        let Loss {
+            message,
+            kill_at: _at_once,
+        } = loss;
         self.has_reported_loss = true;
         if !self.kills_on_loss || self.is_ending {
-            messages::print(lost);
+            messages::print(message);
             return Ok(());
         }
         self.is_ending = true;
         let ended = self.job.terminate(exit::RVLF_FAILED.into());
-        messages::print(lost);
+        messages::print(message);
         messages::print(match self.status {
             None => "ending the command and what it has started",
             Some(_) => "ending what the command has started",
