@@ -9,16 +9,18 @@ use rvlf::record::{DecodeError, Record};
 
 use crate::escape::shell_word;
 use crate::lock_bytes::{self, Contents};
+use crate::target::Target;
 use crate::time;
 
 /// Options of `run` and `hold` whose value is the next argument.
-const WITH_VALUE: [&str; 7] = [
+const WITH_VALUE: [&str; 8] = [
     "-w",
     "--timeout",
     "-E",
     "--conflict-exit-code",
     "--on-lost",
     "--for",
+    "--lease",
     "--wait",
 ];
 
@@ -89,17 +91,20 @@ pub fn data_file(argument: &Path) -> PathBuf {
     }
 }
 
-/// The same for several files, each once: `*` matches both d and d.lock.
-pub fn data_files(arguments: &[PathBuf]) -> Vec<PathBuf> {
-    let mut files = Vec::new();
+/// The data of several arguments, each file once: `*` matches both d and d.lock.
+pub fn data_of_all(arguments: &[Target]) -> Vec<Target> {
+    let mut targets = Vec::new();
     for argument in arguments {
-        let data = data_file(argument);
+        let data = match argument {
+            Target::File(path) => Target::File(data_file(path)),
+            Target::Store(_) => argument.clone(),
+        };
         // Named twice by the user, it is shown twice.
-        if data == *argument || !arguments.contains(&data) && !files.contains(&data) {
-            files.push(data);
+        if data == *argument || !arguments.contains(&data) && !targets.contains(&data) {
+            targets.push(data);
         }
     }
-    files
+    targets
 }
 
 /// `d` for `d.lock`.

@@ -37,7 +37,12 @@ pub fn whole(status: i32) -> u8 {
 }
 
 pub fn status_for_state(state: &LockState) -> u8 {
-    match state.code() {
+    status_for_code(state.code())
+}
+
+/// By the name of the state.
+pub fn status_for_code(code: &str) -> u8 {
+    match code {
         "free" => SUCCESS,
         "held" => HELD,
         "stale" => STALE,

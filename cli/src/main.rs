@@ -16,7 +16,14 @@ mod messages;
 mod order;
 mod progress;
 mod render;
+mod report;
+#[cfg(feature = "object-store")]
+mod store;
+#[cfg(not(feature = "object-store"))]
+#[path = "no_store.rs"]
+mod store;
 mod sys;
+mod target;
 mod thread;
 mod time;
 mod verbs;
@@ -28,13 +35,16 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, Command, CommandFactory, FromArgMatches, Parser, Subcommand};
 
-use verbs::{break_, completions, dump, man, run, scan, status, table, wait};
+use verbs::{break_, completions, diagnose, dump, man, run, scan, status, table, wait};
 
 /// The writer lock for single-writer data files
 ///
 /// The lock of a data file DATA is the file DATA.lock: a 104-byte record that names the process
 /// that writes DATA. The format is compatible with the lock files of the RVF vector store. If the
 /// writer dies, the next writer recovers the lock.
+///
+/// DATA may also be an object in a store, such as s3://bucket/data/x: its lock is the object
+/// s3://bucket/data/x.lock.
 #[derive(Parser)]
 // Not the name by which it was started, which a usage error would print.
 #[command(name = "rvlf", bin_name = "rvlf", version, after_help = HELP)]
@@ -70,6 +80,7 @@ enum Verb {
     Break(break_::Break),
     Dump(dump::Dump),
     Scan(scan::Scan),
+    Diagnose(diagnose::Diagnose),
     Table(table::Table),
     Completions(completions::Completions),
     Man(man::Man),
@@ -111,13 +122,14 @@ fn run_alone() -> Command {
 /// Runs a verb. An error is a failure to write to standard output.
 fn dispatch(verb: Verb) -> io::Result<u8> {
     match verb {
-        Verb::Run(args) => Ok(exit::whole(run::run(args))),
+        Verb::Run(args) => Ok(exit::whole(run::run(&args))),
         Verb::System(verb) => verb.run(),
-        Verb::Wait(args) => Ok(wait::run(args)),
-        Verb::Status(args) => status::run(args),
-        Verb::Break(args) => break_::run(args),
+        Verb::Wait(args) => Ok(wait::run(&args)),
+        Verb::Status(args) => status::run(&args),
+        Verb::Break(args) => break_::run(&args),
         Verb::Dump(args) => dump::run(&args),
         Verb::Scan(args) => scan::run(&args),
+        Verb::Diagnose(args) => diagnose::run(&args),
         Verb::Table(args) => table::run(&args),
         Verb::Completions(args) => completions::run(&args, &command()),
         Verb::Man(args) => man::run(&args, command()),

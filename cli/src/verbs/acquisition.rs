@@ -1,6 +1,6 @@
 //! What `run` and `hold` share: the lock is acquired, or its holder is reported.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum, ValueHint};
@@ -16,7 +16,8 @@ use crate::failure::failed;
 use crate::holding::Holding;
 use crate::progress::{self, Ended};
 use crate::sys::signals;
-use crate::{arguments, exit, inspection, messages, render, time};
+use crate::target::Target;
+use crate::{exit, inspection, messages, render, time};
 
 #[derive(Args)]
 pub struct Acquisition {
@@ -42,11 +43,11 @@ pub struct Acquisition {
 
     /// The exit status if another process holds the lock
     #[arg(short = 'E', long, value_name = "CODE", default_value_t = exit::TRY_AGAIN)]
-    conflict_exit_code: u8,
+    pub conflict_exit_code: u8,
 
     /// Print nothing if another process holds the lock
     #[arg(short, long)]
-    quiet: bool,
+    pub quiet: bool,
 
     /// Do not refresh the record while the lock is held
     ///
@@ -66,9 +67,9 @@ pub struct Acquisition {
     #[arg(long, value_enum, value_name = "ACTION", default_value_t = OnLost::Kill)]
     on_lost: OnLost,
 
-    /// The data file; its lock is DATA.lock
+    /// The data file or URL; its lock is DATA.lock
     #[arg(value_hint = ValueHint::FilePath)]
-    pub data: PathBuf,
+    pub data: Target,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -81,21 +82,21 @@ enum OnLost {
 }
 
 impl Acquisition {
-    /// Acquires the lock. Every failure is printed where it happens. The error is the exit status for it.
-    pub fn acquire(&mut self) -> Result<Holding, u8> {
-        self.data = arguments::data_file(&self.data);
-        if let Some(writer_id) = nesting_hold(&self.data) {
+    /// Acquires the lock of a data file. Every failure is printed where it happens. The error is the exit
+    /// status for it.
+    pub fn acquire(&self, data: &Path) -> Result<Holding, u8> {
+        if let Some(writer_id) = nesting_hold(data) {
             messages::print(format_args!(
                 "{}: held by the rvlf run that started this command (writer id {writer_id}): waiting for \
                  it would never end; leave the inner rvlf out, or lock another data file",
-                Escaped::path(&self.data)
+                Escaped::path(data)
             ));
             return Err(exit::RVLF_FAILED);
         }
         signals::unblock().map_err(|error| failed(&error))?;
-        let seems_free = self.seems_free();
+        let seems_free = self.seems_free(data);
         let mut events = signals::listen().map_err(|error| failed(&error))?;
-        let lock = self.attempt(seems_free, &mut events)?;
+        let lock = self.attempt(data, seems_free, &mut events)?;
         report_reclaimed(&lock);
         // A signal that arrived during the acquisition was meant for rvlf: no command runs yet.
         while let Some(event) = events.try_next() {
@@ -109,42 +110,51 @@ impl Acquisition {
 
     /// The lock, if it is free and on a local file system, whose calls return soon. This one may hang: no
     /// signal has a handler yet, so each ends this process, and nothing is left behind.
-    fn seems_free(&self) -> Option<LockFile> {
-        let file = LockFile::with_options(&self.data, self.options()).ok()?;
+    fn seems_free(&self, data: &Path) -> Option<LockFile> {
+        let file = LockFile::with_options(data, self.options()).ok()?;
         let is_local = matches!(file.file_system(), FileSystem::Local { .. });
         (is_local && file.inspect().ok()? == LockState::Free).then_some(file)
     }
 
-    fn attempt(&self, free: Option<LockFile>, events: &mut Events) -> Result<WriterLock, u8> {
+    fn attempt(
+        &self,
+        data: &Path,
+        free: Option<LockFile>,
+        events: &mut Events,
+    ) -> Result<WriterLock, u8> {
         // A thread for the wait would cost more than the lock.
         let acquired = free.map(|file| checked(file.try_acquire()));
         match acquired {
             Some(acquired) if !(self.patience().is_some() && is_refused(&acquired)) => {
-                self.report(acquired)
+                self.report(data, acquired)
             }
-            _ => self.attempt_on_a_thread(events),
+            _ => self.attempt_on_a_thread(data, events),
         }
     }
 
-    fn attempt_on_a_thread(&self, events: &mut Events) -> Result<WriterLock, u8> {
+    fn attempt_on_a_thread(&self, data: &Path, events: &mut Events) -> Result<WriterLock, u8> {
         let cancel = CancelToken::new();
-        let (options, data, wait) = (self.options(), self.data.clone(), self.patience());
+        let (options, path, wait) = (self.options(), data.to_owned(), self.patience());
         let waiting = options.clone().cancel_token(&cancel);
         let work = move || {
             checked(match wait {
-                None => options.try_acquire(data),
-                Some(timeout) => waiting.acquire(data, timeout),
+                None => options.try_acquire(path),
+                Some(timeout) => waiting.acquire(path, timeout),
             })
         };
-        let ended = progress::wait_for(render::looks(&self.data), events, &cancel, work);
+        let ended = progress::wait_for(render::looks(data), events, &cancel, work);
         match ended.map_err(|error| failed(&error))? {
-            Ended::Done(acquired) => self.report(acquired),
+            Ended::Done(acquired) => self.report(data, acquired),
             Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
         }
     }
 
     /// Prints why the lock is not held.
-    fn report(&self, acquired: Result<Checked, AcquireError>) -> Result<WriterLock, u8> {
+    fn report(
+        &self,
+        data: &Path,
+        acquired: Result<Checked, AcquireError>,
+    ) -> Result<WriterLock, u8> {
         let error = match acquired {
             Ok((lock, checked)) => return checked.map(|()| lock).map_err(|lost| failed(&lost)),
             Err(error) => error,
@@ -154,7 +164,7 @@ impl Acquisition {
         }
         messages::print(&error);
         if let Some(holder) = error.holder() {
-            inspection::report_kept_open(&self.data, holder);
+            inspection::report_kept_open(data, holder);
         }
         Err(match error.is_held() {
             true => self.conflict_exit_code,
@@ -169,12 +179,27 @@ impl Acquisition {
             .keepalive(None)
     }
 
+    /// # Errors
+    ///
+    /// There is an option that only a lock file has.
+    pub fn check_for_store(&self) -> Result<(), &'static str> {
+        const REFRESHES: &str = "--no-keepalive is for lock files: a lock in an object store is lost without \
+                                 refreshes; leave it out";
+        const ALIASES: &str =
+            "--refuse-aliases is for lock files: an object has one key; leave it out";
+        match (self.no_keepalive, self.refuse_aliases) {
+            (true, _) => Err(REFRESHES),
+            (_, true) => Err(ALIASES),
+            _ => Ok(()),
+        }
+    }
+
     pub fn kills_on_loss(&self) -> bool {
         self.on_lost == OnLost::Kill
     }
 
     /// How long to wait for the lock. `None`: one attempt.
-    fn patience(&self) -> Option<Duration> {
+    pub fn patience(&self) -> Option<Duration> {
         let wait = self.wait.map(|timeout| timeout.unwrap_or(Duration::MAX));
         wait.or(self.timeout)
     }

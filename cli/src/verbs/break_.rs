@@ -1,13 +1,14 @@
 //! `rvlf break`: removes a stale lock, and with `--force` one that may be held.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::Path;
 
 use anstream::stdout;
 use clap::{Args, ValueHint};
 use rvlf::{BreakError, Escaped, Holder, LockFile, LockState, WriterId};
 
-use crate::{arguments, exit, inspection, messages, render};
+use crate::target::Target;
+use crate::{arguments, exit, inspection, messages, render, store};
 
 /// Remove a lock that a dead holder left behind
 ///
@@ -26,9 +27,17 @@ pub struct Break {
     #[arg(long, value_name = "UUID", requires = "force")]
     writer_id: Option<WriterId>,
 
-    /// The data file; its lock is DATA.lock
+    /// In an object store: do not wait until the holder has noticed
+    ///
+    /// With --force the lock is taken over first, and released after the lease of its holder, which has
+    /// stopped to write by then. With --now it is released at once: until the holder notices, two
+    /// processes may hold the lock. A commit of the old holder is refused in either case.
+    #[arg(long, requires = "force")]
+    now: bool,
+
+    /// The data file or URL; its lock is DATA.lock
     #[arg(value_hint = ValueHint::FilePath)]
-    data: PathBuf,
+    data: Target,
 }
 
 const HELP: &str = "\
@@ -43,30 +52,40 @@ EXIT STATUS
   4  of an unsupported version, or not an RVLF lock: left unchanged
   5  operating system error";
 
-pub fn run(mut args: Break) -> io::Result<u8> {
-    args.data = arguments::data_file(&args.data);
-    match break_lock(&args) {
+pub fn run(args: &Break) -> io::Result<u8> {
+    match &args.data {
+        Target::Store(url) => store::break_lock(url, args.writer_id, args.now),
+        Target::File(_) if args.now => {
+            messages::print("--now is for URLs: the lock of a file is removed at once");
+            Ok(exit::USAGE)
+        }
+        Target::File(data) => break_file(&arguments::data_file(data), args.writer_id),
+    }
+}
+
+fn break_file(data: &Path, forced: Option<WriterId>) -> io::Result<u8> {
+    match break_lock(data, forced) {
         Ok(removed) => {
-            print_removed(&args, removed)?;
+            print_removed(data, removed)?;
             Ok(exit::SUCCESS)
         }
         Err(error) => {
-            print_refusal(&args, &error);
+            print_refusal(data, forced, &error);
             Ok(exit::status_for_break_error(&error))
         }
     }
 }
 
-fn break_lock(args: &Break) -> Result<Option<Holder>, BreakError> {
-    let lock_file = LockFile::open(&args.data)?;
-    match args.writer_id {
+fn break_lock(data: &Path, forced: Option<WriterId>) -> Result<Option<Holder>, BreakError> {
+    let lock_file = LockFile::open(data)?;
+    match forced {
         Some(writer_id) => lock_file.force_break(writer_id),
         None => lock_file.break_stale(),
     }
 }
 
-fn print_removed(args: &Break, removed: Option<Holder>) -> io::Result<()> {
-    let path = Escaped::path(&args.data);
+fn print_removed(data: &Path, removed: Option<Holder>) -> io::Result<()> {
+    let path = Escaped::path(data);
     let Some(holder) = removed else {
         return writeln!(stdout(), "{path}: already free");
     };
@@ -78,20 +97,20 @@ fn print_removed(args: &Break, removed: Option<Holder>) -> io::Result<()> {
     writeln!(stdout(), "{path}: removed: {}", render::state_line(&state))
 }
 
-fn print_refusal(args: &Break, error: &BreakError) {
+fn print_refusal(data: &Path, forced: Option<WriterId>, error: &BreakError) {
     let held_id = match error {
         BreakError::Held { holder, .. } => holder.record().map(|record| record.writer_id()),
         _ => None,
     };
-    match (held_id, args.writer_id) {
+    match (held_id, forced) {
         (Some(held), Some(given)) if held != given => messages::print(format_args!(
             "{}: not removed: its writer id is {held}, not {given}; check `rvlf status` again",
-            Escaped::path(&args.data),
+            Escaped::path(data),
         )),
         _ => {
             messages::print(error);
             if let BreakError::Held { holder, .. } = error {
-                inspection::report_kept_open(&args.data, holder);
+                inspection::report_kept_open(data, holder);
             }
         }
     }

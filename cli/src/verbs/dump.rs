@@ -1,7 +1,7 @@
 //! `rvlf dump`: shows the bytes of a lock file, field by field.
 
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::Path;
 
 use anstream::stdout;
 use clap::builder::styling::{AnsiColor, Style};
@@ -12,8 +12,8 @@ use rvlf::record::{
 };
 use rvlf::{Escaped, Record, WriterId};
 
-use crate::lock_bytes::{self, Contents};
-use crate::{exit, messages, time};
+use crate::target::Target;
+use crate::{exit, lock_bytes, messages, store, time};
 
 /// Show the bytes of a lock file, field by field
 ///
@@ -22,9 +22,9 @@ use crate::{exit, messages, time};
 #[derive(Args)]
 #[command(after_help = HELP)]
 pub struct Dump {
-    /// The lock file itself: DATA.lock
+    /// The lock file itself, or the URL of the lock object: DATA.lock
     #[arg(value_hint = ValueHint::FilePath)]
-    lockfile: PathBuf,
+    lockfile: Target,
 }
 
 const HELP: &str = "\
@@ -50,34 +50,63 @@ const COLORS: [AnsiColor; 6] = [
 /// Bytes in a row: the longest field, of 64 bytes, takes eight rows.
 const WIDTH: usize = 8;
 
+/// What a lock file or a lock object contains.
+pub struct Contents {
+    /// Its name, safe to print.
+    pub name: String,
+    /// Its first bytes: those of a record and one more, if there are so many.
+    pub bytes: Vec<u8>,
+    /// What follows a record: `a payload of 12 bytes`.
+    pub rest: String,
+}
+
 pub fn run(args: &Dump) -> io::Result<u8> {
-    let path = Escaped::path(&args.lockfile);
-    let bytes = match lock_bytes::read(&args.lockfile) {
-        Ok(Contents::Bytes(bytes)) => bytes,
-        Ok(Contents::Irregular(kind)) => {
-            messages::print(format_args!("{path}: not an RVLF lock but {kind}"));
-            return Ok(exit::NOT_A_LOCK);
+    let contents = match &args.lockfile {
+        Target::File(path) => read_file(path),
+        Target::Store(url) => store::read_lock(url),
+    };
+    match contents {
+        Ok(contents) => write_contents(&contents),
+        Err(status) => Ok(status),
+    }
+}
+
+/// A failure is printed. The error is the exit status for it.
+fn read_file(path: &Path) -> Result<Contents, u8> {
+    let name = Escaped::path(path).to_string();
+    match lock_bytes::read(path) {
+        Ok(lock_bytes::Contents::Bytes(bytes)) => Ok(Contents {
+            name,
+            bytes,
+            rest: "more bytes".into(),
+        }),
+        Ok(lock_bytes::Contents::Irregular(kind)) => {
+            messages::print(format_args!("{name}: not an RVLF lock but {kind}"));
+            Err(exit::NOT_A_LOCK)
         }
         Err(error) => {
-            messages::print(format_args!("{path}: cannot read: {error}"));
-            return Ok(exit::IO);
+            messages::print(format_args!("{name}: cannot read: {error}"));
+            Err(exit::IO)
         }
-    };
-    let record = Record::decode(&bytes);
+    }
+}
+
+fn write_contents(contents: &Contents) -> io::Result<u8> {
+    let Contents { name, bytes, rest } = contents;
+    let record = Record::decode(bytes);
     let (summary, status) = match &record {
-        Ok(_) if bytes.len() > RECORD_LEN => (
-            "a valid record, followed by more bytes".into(),
-            exit::SUCCESS,
-        ),
+        Ok(_) if bytes.len() > RECORD_LEN => {
+            (format!("a valid record, followed by {rest}"), exit::SUCCESS)
+        }
         Ok(_) => ("a valid record".into(), exit::SUCCESS),
         Err(error) => (error.to_string(), exit::NOT_A_LOCK),
     };
     let mut out = stdout().lock();
-    writeln!(out, "{path}: {summary}")?;
+    writeln!(out, "{name}: {summary}")?;
     match record {
-        Err(DecodeError::Foreign { .. }) => write_text(&mut out, &bytes)?,
-        Err(_) => write_record(&mut out, &bytes, &[])?,
-        Ok(record) => write_record(&mut out, &bytes, stamp_fields(&record))?,
+        Err(DecodeError::Foreign { .. }) => write_text(&mut out, bytes)?,
+        Err(_) => write_record(&mut out, bytes, &[])?,
+        Ok(record) => write_record(&mut out, bytes, stamp_fields(&record))?,
     }
     Ok(status)
 }

@@ -3,6 +3,7 @@
 pub mod acquisition;
 pub mod break_;
 pub mod completions;
+pub mod diagnose;
 pub mod dump;
 pub mod man;
 pub mod run;

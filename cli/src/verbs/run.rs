@@ -16,7 +16,8 @@ use crate::loss::Loss;
 use crate::order::Order;
 use crate::progress::{self, Ended};
 use crate::sys::command;
-use crate::{exit, inspection, messages};
+use crate::target::Target;
+use crate::{arguments, exit, inspection, messages, store, time};
 
 /// Run a command while holding the lock of a data file
 ///
@@ -46,6 +47,13 @@ pub struct Run {
     /// its user and rvlf may not kill it (sudo).
     #[arg(short = 'o', long)]
     close: bool,
+
+    /// The lease of a lock in an object store: a killed rvlf keeps it for so long (30s)
+    ///
+    /// From 5s to 1h; RVLF_LEASE sets another default. rvlf refreshes the lock six times as often. If no
+    /// refresh succeeds, COMMAND gets SIGTERM after half of the lease, and SIGKILL after two thirds.
+    #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
+    lease: Option<Duration>,
 
     /// The command and its arguments
     #[arg(trailing_var_arg = true, required = true, value_hint = ValueHint::CommandWithArguments)]
@@ -82,27 +90,45 @@ impl Run {
 }
 
 /// Returns the exit status of the command, which Windows does not limit to 255.
-pub fn run(mut args: Run) -> i32 {
-    run_locked(&mut args).unwrap_or_else(i32::from)
+pub fn run(args: &Run) -> i32 {
+    let ended = match &args.acquisition.data {
+        Target::File(data) => run_on_file(args, &arguments::data_file(data)),
+        Target::Store(url) => run_on_store(args, url),
+    };
+    ended.unwrap_or_else(i32::from)
 }
 
 /// Every failure is printed where it happens. The error is the exit status for it.
-fn run_locked(args: &mut Run) -> Result<i32, u8> {
+fn run_on_store(args: &Run, url: &store::Url) -> Result<i32, u8> {
+    const NO_DESCRIPTOR: &str = "--wait-children is for lock files: a lock in an object store is released when \
+                                 COMMAND has ended; leave it out";
+    if args.wait_children {
+        return Err(failed(NO_DESCRIPTOR));
+    }
+    args.acquisition.check_for_store().map_err(failed)?;
+    store::run(url, &args.acquisition, args.lease, &args.order())
+}
+
+/// The same.
+fn run_on_file(args: &Run, data: &Path) -> Result<i32, u8> {
+    if args.lease.is_some() {
+        return Err(failed("--lease is for URLs: a lock file has no lease"));
+    }
     command::check(&args.order()).map_err(failed)?;
-    let mut holding = args.acquisition.acquire()?;
+    let mut holding = args.acquisition.acquire(data)?;
     messages::never_block();
-    let status = run_holding(&mut holding, args);
+    let status = run_holding(&mut holding, args, data);
     messages::flush();
     status
 }
 
 /// Runs the command until it ends, and releases the lock. Must run on the main thread.
-fn run_holding(holding: &mut Holding, args: &Run) -> Result<i32, u8> {
+fn run_holding(holding: &mut Holding, args: &Run, data: &Path) -> Result<i32, u8> {
     let order = args.order();
     let mut supervisor = match command::start(holding.lock(), &order) {
         Ok(supervisor) => supervisor,
         Err(status) => {
-            if let Some(HoldError::Lost(lost)) = release(holding, args)? {
+            if let Some(HoldError::Lost(lost)) = release(holding, args, data)? {
                 messages::print(&lost);
             }
             return Err(status);
@@ -110,7 +136,7 @@ fn run_holding(holding: &mut Holding, args: &Run) -> Result<i32, u8> {
     };
     let ended = supervisor.wait(holding);
     supervisor.dismiss_guardian();
-    let failure = release(holding, args)?;
+    let failure = release(holding, args, data)?;
     if let Some(HoldError::Lost(lost)) = &failure {
         let ended = supervisor.end_after_loss(&Loss::from(lost), holding);
         ended.map_err(|error| failed_to("end what the command has started", &error))?;
@@ -126,18 +152,18 @@ fn run_holding(holding: &mut Holding, args: &Run) -> Result<i32, u8> {
 /// Releases the lock, or leaves it to processes that the command has started. Returns why it is not
 /// released; a loss is not printed yet. The error is the exit status if a signal ended the release, which
 /// may hang with its mount.
-fn release(holding: &mut Holding, args: &Run) -> Result<Option<HoldError>, u8> {
+fn release(holding: &mut Holding, args: &Run, data: &Path) -> Result<Option<HoldError>, u8> {
     let released = match holding.lock().file_system() {
         // A thread costs more than the lock, so only where the call may take long.
         FileSystem::Local { .. } if !args.wait_children => {
             holding.take_lock()().release().map_err(Box::new)
         }
-        _ => release_on_a_thread(holding, args)?,
+        _ => release_on_a_thread(holding, args, data)?,
     };
     let error = match released {
         Ok(Released::Free) => return Ok(None),
         Ok(Released::StillOpen) => {
-            report_left_open(&args.acquisition.data);
+            report_left_open(data);
             return Ok(None);
         }
         Err(error) => error,
@@ -153,6 +179,7 @@ fn release(holding: &mut Holding, args: &Run) -> Result<Option<HoldError>, u8> {
 fn release_on_a_thread(
     holding: &mut Holding,
     args: &Run,
+    data: &Path,
 ) -> Result<Result<Released, Box<ReleaseError>>, u8> {
     let patience = match args.wait_children {
         true => Duration::MAX,
@@ -167,7 +194,7 @@ fn release_on_a_thread(
         Ended::Done(released) => Ok(released),
         Ended::BySignal(signal) => {
             if args.wait_children {
-                report_left_open(&args.acquisition.data);
+                report_left_open(data);
             }
             Err(exit::status_for_signal(signal as i32))
         }

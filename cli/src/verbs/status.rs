@@ -1,20 +1,19 @@
 //! `rvlf status`: shows who holds a lock.
 
 use std::io::{self, Write};
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anstream::stdout;
 use clap::{Args, ValueHint};
-use rvlf::judge::Reason;
-use rvlf::{Escaped, IoError, WriterId};
 
-use crate::inspection::{Inspection, Inspector};
-use crate::render::Block;
-use crate::{arguments, escape, exit, json, messages, render, time};
+use crate::report::{Essence, Looker, Report};
+use crate::target::Target;
+use crate::{arguments, escape, exit, messages, store, time};
 
-/// The pause between two inspections of a watched lock.
+/// The pause between two looks at a watched lock.
 const INTERVAL: Duration = Duration::from_millis(500);
+/// The same where each look is a request that costs money.
+const STORE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Show who holds the lock of a data file, since when, and the evidence for it
 ///
@@ -30,9 +29,9 @@ pub struct Status {
     #[arg(long)]
     watch: bool,
 
-    /// The data files; the lock of each is DATA.lock
+    /// The data files or URLs; the lock of each is DATA.lock
     #[arg(required = true, value_name = "DATA", value_hint = ValueHint::FilePath)]
-    data: Vec<PathBuf>,
+    data: Vec<Target>,
 }
 
 const HELP: &str = "\
@@ -50,104 +49,79 @@ EXIT STATUS
   5  operating system error
   With several files, the highest of their statuses.";
 
-pub fn run(mut args: Status) -> io::Result<u8> {
-    args.data = arguments::data_files(&args.data);
+pub fn run(args: &Status) -> io::Result<u8> {
+    let targets = arguments::data_of_all(&args.data);
     if args.watch {
-        return watch(&args);
+        return watch(&targets, args.json);
     }
     let mut highest = exit::SUCCESS;
-    for data in &args.data {
-        highest = highest.max(show(data, args.json)?);
+    for target in &targets {
+        highest = highest.max(show(target, args.json)?);
     }
     Ok(highest)
 }
 
-fn show(data: &Path, as_json: bool) -> io::Result<u8> {
-    let inspection = match Inspection::of(data) {
-        Ok(inspection) => inspection,
+fn looker(target: &Target) -> Looker {
+    match target {
+        Target::File(data) => Looker::of_file(data),
+        Target::Store(url) => Looker::Store(store::Looker::new(url)),
+    }
+}
+
+fn show(target: &Target, as_json: bool) -> io::Result<u8> {
+    let report = match looker(target).look() {
+        Ok(report) => report,
         Err(error) => {
-            messages::print(&error);
+            messages::print(error);
             return Ok(exit::IO);
         }
     };
-    if as_json {
-        writeln!(
-            stdout(),
-            "{}",
-            escape::json_text(&json::lock_json(data, &inspection))
-        )?;
-    } else {
-        let block = Block {
-            data,
-            inspection: &inspection,
-        };
-        write!(stdout(), "{block}")?;
+    match as_json {
+        true => print_json(&*report)?,
+        false => write!(stdout(), "{}", report.block())?,
     }
-    Ok(exit::status_for_state(&inspection.state))
+    Ok(report.status())
 }
 
-/// The part of a state whose change is worth a line. Ages change all the time.
-#[derive(PartialEq, Eq)]
-enum Essence {
-    State(u8, Option<Reason>, Option<WriterId>),
-    Failed(String),
+fn print_json(report: &dyn Report) -> io::Result<()> {
+    writeln!(stdout(), "{}", escape::json_text(&report.json()))
 }
 
-impl Essence {
-    fn of(inspected: &Result<Inspection, IoError>) -> Essence {
-        match inspected {
-            Ok(Inspection { state, .. }) => {
-                let record = state.holder().and_then(|holder| holder.record());
-                let writer_id = record.map(|record| record.writer_id());
-                Essence::State(exit::status_for_state(state), state.reason(), writer_id)
-            }
-            Err(error) => Essence::Failed(error.source.to_string()),
-        }
-    }
-}
-
-fn watch(args: &Status) -> io::Result<u8> {
-    let watched = args
-        .data
-        .iter()
-        .map(|data| (data, Inspector::new(data), None));
+fn watch(targets: &[Target], as_json: bool) -> io::Result<u8> {
+    let watched = targets.iter().map(|target| (looker(target), None));
     let mut watched: Vec<_> = watched.collect();
+    let interval = match targets
+        .iter()
+        .any(|target| matches!(target, Target::Store(_)))
+    {
+        true => STORE_INTERVAL,
+        false => INTERVAL,
+    };
     loop {
-        for (data, inspector, shown) in &mut watched {
-            let inspected = inspector.inspect();
-            let essence = Some(Essence::of(&inspected));
+        for (looker, shown) in &mut watched {
+            let report = looker.look();
+            let essence = Some(match &report {
+                Ok(report) => report.essence(),
+                Err(error) => Essence::Failed(error.clone()),
+            });
             if *shown != essence {
                 *shown = essence;
-                show_change(data, &inspected, args.json)?;
+                show_change(report, as_json)?;
             }
         }
-        std::thread::sleep(INTERVAL);
+        std::thread::sleep(interval);
     }
 }
 
-fn show_change(
-    data: &Path,
-    inspected: &Result<Inspection, IoError>,
-    as_json: bool,
-) -> io::Result<()> {
-    match inspected {
+fn show_change(report: Result<Box<dyn Report>, String>, as_json: bool) -> io::Result<()> {
+    match report {
         Err(error) => {
             messages::print(error);
             Ok(())
         }
-        Ok(inspection) if as_json => {
-            writeln!(
-                stdout(),
-                "{}",
-                escape::json_text(&json::lock_json(data, inspection))
-            )
-        }
-        Ok(inspection) => {
-            let (now, data, line) = (
-                time::local_time_now(),
-                Escaped::path(data),
-                render::line(inspection),
-            );
+        Ok(report) if as_json => print_json(&*report),
+        Ok(report) => {
+            let (now, data, line) = (time::local_time_now(), report.data(), report.line());
             writeln!(stdout(), "{now}  {data}: {line}")
         }
     }

@@ -1,7 +1,7 @@
 //! `rvlf wait`: returns when a lock is free.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::Duration;
 
 use clap::{Args, ValueHint};
@@ -11,7 +11,8 @@ use crate::escape::shell_word;
 use crate::inspection::Inspection;
 use crate::progress::{self, Ended};
 use crate::sys::signals;
-use crate::{arguments, exit, messages, render, time};
+use crate::target::Target;
+use crate::{arguments, exit, messages, render, store, time};
 
 /// Wait until the lock of a data file is free
 ///
@@ -24,9 +25,9 @@ pub struct Wait {
     #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
     timeout: Option<Duration>,
 
-    /// The data file; its lock is DATA.lock
+    /// The data file or URL; its lock is DATA.lock
     #[arg(value_hint = ValueHint::FilePath)]
-    data: PathBuf,
+    data: Target,
 }
 
 const HELP: &str = "\
@@ -43,28 +44,30 @@ EXIT STATUS
   5    operating system error
   130  interrupted by Ctrl-C (128 + the number of the signal)";
 
-pub fn run(mut args: Wait) -> u8 {
-    args.data = arguments::data_file(&args.data);
-    let (Ok(status) | Err(status)) = wait(&args);
+pub fn run(args: &Wait) -> u8 {
+    let (Ok(status) | Err(status)) = match &args.data {
+        Target::File(data) => wait(&arguments::data_file(data), args.timeout),
+        Target::Store(url) => store::wait(url, args.timeout),
+    };
     status
 }
 
 /// Every failure is printed where it happens. The error is the exit status for it.
-fn wait(args: &Wait) -> Result<u8, u8> {
+fn wait(data: &Path, timeout: Option<Duration>) -> Result<u8, u8> {
     let mut events = signals::listen().map_err(|error| failed(&error))?;
     let cancel = CancelToken::new();
     let options = LockOptions::new().cancel_token(&cancel);
-    let (data, timeout) = (args.data.clone(), args.timeout.unwrap_or(Duration::MAX));
+    let (path, patience) = (data.to_owned(), timeout.unwrap_or(Duration::MAX));
     let work = move || {
-        let file = LockFile::with_options(data, options)?;
-        let state = file.wait_until_free(timeout)?;
+        let file = LockFile::with_options(path, options)?;
+        let state = file.wait_until_free(patience)?;
         Ok::<_, WaitError>(Inspection::from_state(&file, state))
     };
-    let ended = progress::wait_for(render::looks(&args.data), &mut events, &cancel, work);
+    let ended = progress::wait_for(render::looks(data), &mut events, &cancel, work);
     match ended.map_err(|error| failed(&error))? {
         Ended::Done(waited) => {
             let inspection = waited.map_err(|error| failed(&error))?;
-            report(args, &inspection);
+            report(data, timeout, &inspection);
             Ok(exit::status_for_state(&inspection.state))
         }
         Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
@@ -77,21 +80,21 @@ fn failed(error: &dyn Error) -> u8 {
 }
 
 /// Says why the lock is not free.
-fn report(args: &Wait, inspection: &Inspection) {
+fn report(data: &Path, timeout: Option<Duration>, inspection: &Inspection) {
     let state = &inspection.state;
     if matches!(state, LockState::Free) {
         return;
     }
-    let (path, line) = (Escaped::path(&args.data), render::line(inspection));
-    match args.timeout {
+    let (path, line) = (Escaped::path(data), render::line(inspection));
+    match timeout {
         Some(timeout) if exit::status_for_state(state) == exit::HELD => {
-            let (seconds, data) = (timeout.as_secs_f64(), shell_word(&args.data));
+            let (seconds, data) = (timeout.as_secs_f64(), shell_word(data));
             messages::print(format_args!(
                 "{path}: timed out after {seconds} s: {line}; for details: rvlf status {data}"
             ));
         }
         _ => {
-            let step = render::next_step(state, &args.data).unwrap_or_default();
+            let step = render::next_step(state, data).unwrap_or_default();
             messages::print(format_args!("{path}: {line}; next step: {step}"));
         }
     }

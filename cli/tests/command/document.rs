@@ -129,6 +129,7 @@ fn the_page_and_the_help_texts_have_the_same_exit_statuses() {
         "break",
         "dump",
         "scan",
+        "diagnose",
         "completions",
         "man",
     ] {

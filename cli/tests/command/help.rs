@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use crate::support::{Directory, RVLF, finish};
 
-const VERBS: [&str; 10] = [
+const VERBS: [&str; 11] = [
     "run",
     "hold",
     "status",
@@ -14,6 +14,7 @@ const VERBS: [&str; 10] = [
     "break",
     "dump",
     "scan",
+    "diagnose",
     "table",
     "completions",
     "man",

@@ -28,4 +28,5 @@ mod support;
 mod table;
 mod tasks;
 mod terminal;
+mod urls;
 mod wait;

@@ -9,7 +9,7 @@ use super::descendants::{Ticks, adopt_orphans};
 use super::guardian::Guardian;
 use super::supervisor::Supervisor;
 use super::{sigpipe, stopped};
-use crate::environment;
+use crate::environment::Environment;
 use crate::failure::{cannot_run, failed, failed_to};
 use crate::order::Order;
 
@@ -46,10 +46,27 @@ pub fn start(lock: &WriterLock, order: &Order) -> Result<Supervisor, u8> {
         let lent = lock.lend_to(&mut command);
         lent.map_err(|error| failed_to("pass the lock to the command", &error))?;
     }
-    set_environment(&mut command, lock);
+    set_environment(&mut command, &Environment::of_file(lock));
     let child = command.spawn();
     let child = child.map_err(|error| cannot_run(order.program, &error))?;
     Ok(Supervisor::new(&child, since, None, kills_on_loss))
+}
+
+/// Starts the command under a lock that no descriptor keeps: if this process is killed, so is the command,
+/// which could not know of the loss. Returns the exit status that says why it cannot be started.
+///
+/// Must run on the main thread, as [`start`].
+#[cfg(feature = "object-store")]
+pub fn start_alone(environment: &Environment, order: &Order) -> Result<Supervisor, u8> {
+    adopt_orphans();
+    let since = Ticks::now().map_err(|error| failed(&error))?;
+    let mut command = Command::new(order.program);
+    command.args(order.arguments);
+    set_environment(&mut command, environment);
+    rvlf::process::kill_with_parent(&mut command);
+    let child = command.spawn();
+    let child = child.map_err(|error| cannot_run(order.program, &error))?;
+    Ok(Supervisor::new(&child, since, None, order.kills_on_loss))
 }
 
 /// Starts the command without the lock's descriptor, and before it a guardian that has the descriptor.
@@ -58,7 +75,7 @@ fn start_guarded(lock: &WriterLock, order: &Order) -> Result<(Child, Guardian), 
     let mut guardian = Guardian::start(lock).map_err(guard)?;
     let mut command =
         stopped::command(guardian.pid(), order.program, order.arguments).map_err(guard)?;
-    set_environment(&mut command, lock);
+    set_environment(&mut command, &Environment::of_file(lock));
     rvlf::process::kill_with_parent(&mut command);
     let mut child = command.spawn().map_err(guard)?;
     let pid = Pid::from_raw(child.id() as i32);
@@ -79,7 +96,7 @@ fn start_guarded(lock: &WriterLock, order: &Order) -> Result<(Child, Guardian), 
     Err(status)
 }
 
-fn set_environment(command: &mut Command, lock: &WriterLock) {
-    command.envs(environment::under(lock));
+fn set_environment(command: &mut Command, environment: &Environment) {
+    environment.set(command);
     sigpipe::pass_on(command);
 }

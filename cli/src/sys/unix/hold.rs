@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::RawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::Instant;
 
@@ -21,8 +22,9 @@ use super::supervisor::status_for_end;
 use crate::events::{Event, EventSource, Events, Sender};
 use crate::failure::failed;
 use crate::holding::Holding;
+use crate::target::Target;
 use crate::verbs::acquisition::Acquisition;
-use crate::{exit, messages, thread};
+use crate::{arguments, exit, messages, thread};
 
 /// Hold the lock of a data file for the rest of a script
 ///
@@ -56,15 +58,25 @@ EXIT STATUS
   130  interrupted by Ctrl-C while waiting (128 + the number of the signal)";
 
 /// Starts a keeper. Returns the exit status.
-pub fn run(_args: Hold) -> u8 {
-    let (Ok(status) | Err(status)) = start_keeper();
+pub fn run(args: &Hold) -> u8 {
+    let (Ok(status) | Err(status)) = data_file(args).and_then(|_| start_keeper());
     status
 }
 
+/// Without a supervisor of its own process tree, no keeper can end a script before a lease is over.
+fn data_file(args: &Hold) -> Result<PathBuf, u8> {
+    match &args.acquisition.data {
+        Target::File(data) => Ok(arguments::data_file(data)),
+        Target::Store(_) => Err(failed(
+            "rvlf hold holds lock files only; run the script under the lock: rvlf run URL COMMAND",
+        )),
+    }
+}
+
 /// What the keeper does. Returns its exit status.
-pub fn keep(mut args: Hold) -> u8 {
+pub fn keep(args: &Hold) -> u8 {
     close_inherited();
-    let (Ok(status) | Err(status)) = keep_until_the_end(&mut args);
+    let (Ok(status) | Err(status)) = keep_until_the_end(args);
     status
 }
 
@@ -147,7 +159,8 @@ fn close_inherited() {
 }
 
 /// Holds the lock until the process has ended.
-fn keep_until_the_end(args: &mut Hold) -> Result<u8, u8> {
+fn keep_until_the_end(args: &Hold) -> Result<u8, u8> {
+    let data = data_file(args)?;
     let script = Pid::from_raw(args.pid);
     // The keeper has inherited what the script ignores.
     signals::unignore_sigterm().map_err(|error| failed(&error))?;
@@ -157,7 +170,7 @@ fn keep_until_the_end(args: &mut Hold) -> Result<u8, u8> {
         ));
         exit::RVLF_FAILED
     })?;
-    let mut holding = args.acquisition.acquire()?;
+    let mut holding = args.acquisition.acquire(&data)?;
     messages::never_block();
     // Fails if the process that started this one is gone: then no script knows of the lock.
     writeln!(io::stdout(), "held").map_err(|_| {

@@ -23,8 +23,8 @@ impl Verb {
     /// An error is a failure to write to standard output.
     pub fn run(self) -> io::Result<u8> {
         match self {
-            Verb::Hold(args) => Ok(hold::run(args)),
-            Verb::Keep(args) => Ok(hold::keep(args)),
+            Verb::Hold(args) => Ok(hold::run(&args)),
+            Verb::Keep(args) => Ok(hold::keep(&args)),
             Verb::Guard(guard) => guard.run().map(|()| exit::SUCCESS),
             Verb::Stopped(stopped) => Ok(stopped.run()),
         }

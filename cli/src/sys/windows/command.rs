@@ -6,7 +6,7 @@ use rvlf::WriterLock;
 use rvlf::process::Job;
 
 use super::supervisor::Supervisor;
-use crate::environment;
+use crate::environment::Environment;
 use crate::failure::{cannot_run, failed_to};
 use crate::order::Order;
 
@@ -28,8 +28,22 @@ pub fn check(order: &Order) -> Result<(), &'static str> {
 pub fn start(lock: &WriterLock, order: &Order) -> Result<Supervisor, u8> {
     let job = Job::new().map_err(|error| failed_to("make a job object", &error))?;
     let mut command = Command::new(order.program);
-    command.args(order.arguments).envs(environment::under(lock));
+    command.args(order.arguments);
+    Environment::of_file(lock).set(&mut command);
     let child = lock.lend_during(|| job.spawn(&mut command));
+    let child = child.map_err(|error| cannot_run(order.program, &error))?;
+    Ok(Supervisor::new(job, child, order.kills_on_loss))
+}
+
+/// Starts the command under a lock that no handle keeps, or returns the exit status that says why not. If
+/// this process is killed, Windows ends the command.
+#[cfg(feature = "object-store")]
+pub fn start_alone(environment: &Environment, order: &Order) -> Result<Supervisor, u8> {
+    let job = Job::new().map_err(|error| failed_to("make a job object", &error))?;
+    let mut command = Command::new(order.program);
+    command.args(order.arguments);
+    environment.set(&mut command);
+    let child = job.spawn(&mut command);
     let child = child.map_err(|error| cannot_run(order.program, &error))?;
     Ok(Supervisor::new(job, child, order.kills_on_loss))
 }
