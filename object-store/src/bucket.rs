@@ -64,6 +64,15 @@ impl Bucket {
         }
     }
 
+    /// The store, for data objects beside the lock.
+    ///
+    /// Use another [`Bucket`] for the data than for the lock: a connection that is busy with data delays
+    /// the refreshes.
+    #[must_use]
+    pub fn store(&self) -> Arc<dyn ObjectStore> {
+        self.store.clone()
+    }
+
     /// The object with this key.
     #[must_use]
     pub fn register(&self, key: Path) -> ObjectRegister {
