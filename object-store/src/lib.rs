@@ -127,3 +127,8 @@ pub use register::{Register, RegisterError, RegisterFuture};
 pub use report::LockReport;
 pub use self_test::{Demand, Scratch, SelfTestError, self_test};
 pub use services::{HttpOptions, OpenError};
+
+/// Compiles the code of the page.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+mod readme {}
