@@ -293,6 +293,40 @@ impl Allocation {
         })
     }
 
+    /// As [`delegate`](Allocation::delegate), where this process may hand out more than its entry may
+    /// do: anything within `authority`; see [`Table::delegate_within`](super::Table::delegate_within).
+    ///
+    /// # Errors
+    ///
+    /// [`Lost`](TableError::Lost), [`Forked`](TableError::Forked), or as [`TableGuard::open`],
+    /// [`TableGuard::delegate_within`] and [`TableGuard::save`].
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// # let timeout = Duration::from_secs(10);
+    /// let claim = Claim::new("orchestrator").allow(ScopeRule::read("/work"));
+    /// let orchestrator = Allocation::register(&path, &claim, "segment-1", timeout)?;
+    /// let task = Claim::new("coder").allow(ScopeRule::write("/work/task"));
+    /// orchestrator.delegate_within(&[ScopeRule::write("/work")], &task, timeout)?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn delegate_within(
+        &self,
+        authority: &[ScopeRule],
+        claim: &Claim,
+        timeout: Duration,
+    ) -> Result<()> {
+        let witness = self.byte.as_ref().map(|byte| &byte.witness);
+        self.change(timeout, |guard| {
+            let name = &self.name;
+            let delegated = guard.delegate_within_witnessed(name, authority, claim, witness);
+            delegated.map(drop)
+        })
+    }
+
     /// Takes back what this entry delegated to the entry `child`, and removes the deny rules that
     /// equal those of `delegated`; see [`Table::reclaim_delegated`]. Waits up to `timeout` for the
     /// lock of the table.

@@ -286,6 +286,51 @@ impl TableGuard {
         Ok(writer_id)
     }
 
+    /// As [`delegate`](TableGuard::delegate), where the parent may hand out more than it may do
+    /// itself; see [`Table::delegate_within`].
+    ///
+    /// # Errors
+    ///
+    /// As [`Table::delegate_within`]; or [`Io`](TableError::Io) if this process cannot be identified.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use rvlf::table::{Claim, ScopeRule, TableGuard};
+    /// # let dir = tempfile::tempdir()?;
+    /// # let path = dir.path().join("table.json");
+    /// # let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
+    /// # guard.register(&Claim::new("parent").allow(ScopeRule::read("/data")), "segment-1")?;
+    /// let authority = [ScopeRule::write("/data")];
+    /// let part = Claim::new("child").allow(ScopeRule::write("/data/a"));
+    /// guard.delegate_within("parent", &authority, &part)?;
+    /// guard.save()?;
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
+    pub fn delegate_within(
+        &mut self,
+        parent: &str,
+        authority: &[ScopeRule],
+        claim: &Claim,
+    ) -> Result<WriterId> {
+        self.delegate_within_witnessed(parent, authority, claim, None)
+    }
+
+    pub(super) fn delegate_within_witnessed(
+        &mut self,
+        parent: &str,
+        authority: &[ScopeRule],
+        claim: &Claim,
+        witness: Option<&Witness>,
+    ) -> Result<WriterId> {
+        let (holder, writer_id) = self.this_process(witness)?;
+        self.reclaim_stale();
+        let done = self
+            .table
+            .delegate_within(parent, authority, claim, &holder);
+        self.with_liveness(done)?;
+        Ok(writer_id)
+    }
+
     /// Reclaims dead entries, then makes this process, which writes `segment`, the holder of the
     /// placeholder `name`. The placeholder itself is not reclaimed: it can be adopted although the
     /// process that made it has died.

@@ -4,7 +4,9 @@
 //!
 //! 1. The parts that two entries may write are disjoint, unless one entry is an ancestor of the
 //!    other.
-//! 2. Everything that an entry may do, the entry that delegated it may do, too.
+//! 2. Everything that an entry may do, the entry that delegated it may do, too; or it conflicts with
+//!    no entry but the one that delegated it, and ancestors of that one that hold no more of it
+//!    ([`Table::delegate_within`]).
 //!
 //! It follows that the effective scopes (an entry's own scope less what it delegated) of any two
 //! entries are disjoint. They stay disjoint when an entry is removed and its children are handed to
@@ -13,6 +15,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::claim::Claim;
+use super::conflicts::Conflict;
 use super::contents::{Table, lineage};
 use super::entry::{Entry, EntryHolder};
 use super::error::{Result, TableError};
@@ -78,6 +81,51 @@ impl Table {
         self.ensure_free_name(&entry.name)?;
         ensure_subset(self.get(parent)?, &entry.scope())?;
         self.ensure_no_conflict(&entry.scope(), &lineage(&self.by_name(), parent))?;
+        entry.parent = Some(parent.to_owned());
+        self.push(entry);
+        Ok(())
+    }
+
+    /// As [`delegate`](Table::delegate), where the parent may hand out more than it may do itself: an
+    /// orchestrator that only reads a workspace, and whose children write parts of it. `authority` is
+    /// what it may hand out; the table does not record it.
+    ///
+    /// What a child holds beyond its parent's scope becomes free when the child ends.
+    ///
+    /// # Errors
+    ///
+    /// As [`delegate`](Table::delegate), with [`NotSubset`](TableError::NotSubset) for what exceeds
+    /// `authority`. [`WriteConflict`](TableError::WriteConflict) also if an ancestor of the parent
+    /// holds a part that the parent does not have.
+    ///
+    /// ```
+    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    ///
+    /// let mut table = Table::default();
+    /// let holder = EntryHolder::from_pid(4121);
+    /// let claim = Claim::new("orchestrator").allow(ScopeRule::read("/work"));
+    /// table.register(&claim, "segment-1", &holder)?;
+    ///
+    /// let task = Claim::new("coder").allow(ScopeRule::write("/work/task"));
+    /// assert!(table.delegate("orchestrator", &task, &holder).is_err());
+    /// table.delegate_within("orchestrator", &[ScopeRule::write("/work")], &task, &holder)?;
+    /// # Ok::<(), rvlf::table::TableError>(())
+    /// ```
+    pub fn delegate_within(
+        &mut self,
+        parent: &str,
+        authority: &[ScopeRule],
+        claim: &Claim,
+        holder: &EntryHolder,
+    ) -> Result<()> {
+        let mut entry = claim.to_entry(holder)?;
+        self.ensure_free_name(&entry.name)?;
+        let giver = self.get(parent)?;
+        if let Some(rule) = granting(authority).first_not_covered(&entry.scope()) {
+            return Err(not_subset(parent, rule));
+        }
+        let family = self.ensure_given(giver, &entry)?;
+        self.ensure_no_conflict(&entry.scope(), &family)?;
         entry.parent = Some(parent.to_owned());
         self.push(entry);
         Ok(())
@@ -179,7 +227,7 @@ impl Table {
     /// Such a parent denies itself what the children may still hold, and reclaims it child by
     /// child. By then these children have no parent in the table. An entry without a parent passes
     /// for a child if its scope lies within the parent's scope, less the denials that do not equal
-    /// a rule of `delegated`.
+    /// a rule of `delegated`; or within `delegated`.
     ///
     /// If the parent has no entry, as in a program that shuts down and has released its own entry
     /// first, an entry without a parent passes for a child if its scope lies within `delegated`,
@@ -225,7 +273,7 @@ impl Table {
         if child != parent && after.find(child).is_some() {
             after.release(child)?;
         }
-        after.ensure_allowed(parent)?;
+        after.ensure_allowed(parent, self)?;
         *self = after;
         Ok(())
     }
@@ -240,13 +288,7 @@ impl Table {
             Some(from) => from == parent,
             // Its children lost their parent with it. A stranger that took the name has another
             // scope.
-            None => {
-                let given = Scope {
-                    allow: delegated.iter().collect(),
-                    deny: Vec::new(),
-                };
-                !delegated.is_empty() && given.covers_scope(&entry.scope())
-            }
+            None => is_described(entry, delegated),
         };
         if !is_child {
             return Err(not_a_child(parent, entry));
@@ -305,7 +347,7 @@ impl Table {
                     writes.any(|rule| denied.is_same(rule))
                 };
                 scope.deny.retain(|denied| !is_reclaimed(denied));
-                scope.covers_scope(&entry.scope())
+                (scope.covers_scope(&entry.scope()) || is_described(entry, delegated))
                     && !lineage(&self.by_name(), parent).contains(child)
             }
         };
@@ -315,17 +357,52 @@ impl Table {
         Err(not_a_child(parent, entry))
     }
 
-    /// Refuses the scope that the entry `name` has now if it exceeds that of the entry's parent, or
-    /// conflicts with an entry outside the family.
-    fn ensure_allowed(&self, name: &str) -> Result<()> {
+    /// Refuses an `entry` that has more of what an ancestor of `giver` holds than `giver` has: the
+    /// ancestor writes that, or gets it back when an entry between the two is removed. Returns
+    /// `giver` and its ancestors.
+    fn ensure_given<'a>(&'a self, giver: &'a Entry, entry: &Entry) -> Result<HashSet<&'a str>> {
+        let by_name = self.by_name();
+        let family = lineage(&by_name, &giver.name);
+        let above = family.iter().filter(|name| **name != giver.name);
+        for ancestor in above.filter_map(|name| by_name.get(name)) {
+            let kept = ancestor.scope_without([giver]);
+            if let Some((held, requested)) = kept.conflict(&entry.scope()) {
+                let conflict = Conflict {
+                    entry: ancestor,
+                    held,
+                    requested,
+                };
+                return Err(conflict.into_error());
+            }
+        }
+        Ok(family)
+    }
+
+    /// Refuses the scope that the entry `name` has now, and had not `before`, if it exceeds that of the
+    /// entry's parent, or conflicts with an entry outside the family or with a descendant.
+    fn ensure_allowed(&self, name: &str, before: &Table) -> Result<()> {
         let entry = self.get(name)?;
         let parent = entry.parent.as_deref();
+        let mut family = HashSet::from([name]);
         if let Some(parent) = parent.and_then(|parent| self.find(parent)) {
-            ensure_subset(parent, &entry.scope())?;
+            // An entry that exceeded its parent before was made by `delegate_within`.
+            let before = before.get(name)?;
+            if parent.scope().covers_scope(&before.scope()) {
+                ensure_subset(parent, &entry.scope())?;
+            }
+            family.extend(self.ensure_given(parent, entry)?);
         }
-        let mut family = lineage(&self.by_name(), name);
-        family.extend(self.descendants(name));
-        self.ensure_no_conflict(&entry.scope(), &family)
+        let descendants = self.descendants(name);
+        family.extend(&descendants);
+        self.ensure_no_conflict(&entry.scope(), &family)?;
+        let kept = entry.scope_without(self.children(name));
+        let others: HashSet<&str> = self
+            .entries
+            .iter()
+            .map(|other| other.name.as_str())
+            .filter(|other| *other == name || !descendants.contains(other))
+            .collect();
+        self.ensure_no_conflict(&kept, &others)
     }
 
     fn ensure_free_name(&self, name: &str) -> Result<()> {
@@ -398,11 +475,28 @@ fn surviving_ancestor<'a>(
 
 fn ensure_subset(parent: &Entry, requested: &Scope<'_>) -> Result<()> {
     match parent.scope().first_not_covered(requested) {
-        Some(rule) => Err(TableError::NotSubset {
-            parent: parent.name.clone(),
-            rule: Box::new(rule.clone()),
-        }),
+        Some(rule) => Err(not_subset(&parent.name, rule)),
         None => Ok(()),
+    }
+}
+
+/// What `rules` grant.
+fn granting(rules: &[ScopeRule]) -> Scope<'_> {
+    Scope {
+        allow: rules.iter().collect(),
+        deny: Vec::new(),
+    }
+}
+
+/// Whether the scope of `entry` lies within what the caller says that it has delegated.
+fn is_described(entry: &Entry, delegated: &[ScopeRule]) -> bool {
+    !delegated.is_empty() && granting(delegated).covers_scope(&entry.scope())
+}
+
+fn not_subset(parent: &str, rule: &ScopeRule) -> TableError {
+    TableError::NotSubset {
+        parent: parent.to_owned(),
+        rule: Box::new(rule.clone()),
     }
 }
 

@@ -193,6 +193,67 @@ fn reading_does_not_become_writing_by_delegation() {
         .expect("a reader may delegate reading");
 }
 
+// An orchestrator reads a workspace and its children write parts of it. A part that neither of them
+// holds in the end must be free, and one that another entry holds refused.
+#[test]
+fn an_orchestrator_hands_out_what_it_does_not_write_itself_and_no_other_entry_has() {
+    let mut table = Table::default();
+    let reader = Claim::new("reader").allow(ScopeRule::read("/work"));
+    let done = "the scope is free";
+    table.register(&reader, "s", &process(1)).expect(done);
+    let work = [ScopeRule::write("/work")];
+    let coder = claim("coder", &["/work/a"]);
+    table
+        .delegate_within("reader", &work, &coder, &process(1))
+        .expect("it may hand that out");
+    assert_eq!(parent(&table, "coder"), Some("reader"));
+    let beyond = table.delegate_within("reader", &work, &claim("x", &["/other"]), &process(1));
+    assert!(
+        matches!(beyond, Err(TableError::NotSubset { .. })),
+        "{beyond:?}"
+    );
+    let second = claim("second", &["/work/a/b"]);
+    let sibling = table.delegate_within("reader", &work, &second, &process(1));
+    assert_conflict(sibling, "coder", "/work/a");
+    let stranger = table.register(&claim("stranger", &["/work/a"]), "t", &process(2));
+    assert_conflict(stranger, "coder", "/work/a");
+    table.release("coder").expect("it is in the table");
+    let stranger = table.register(&claim("stranger", &["/work/a"]), "t", &process(2));
+    stranger.expect("neither the coder nor its parent has the scope");
+
+    // What "top" has kept, a child of "child" would write beside it.
+    let mut table = family();
+    let all = [ScopeRule::write("/")];
+    let more = claim("more", &["/src"]);
+    let refused = table.delegate_within("child", &all, &more, &process(2));
+    assert_conflict(refused, "top", "/src");
+}
+
+// A parent that regains a path must not write it beside the child of a child that has it by another
+// authority.
+#[test]
+fn a_reclaimed_scope_is_not_given_to_an_ancestor_of_its_holder() {
+    let mut table = Table::default();
+    let core = ScopeRule::write("/src/core");
+    let top = claim("top", &["/src"]).deny(core.clone());
+    table.register(&top, "s", &process(1)).expect("it is empty");
+    let docs = claim("child", &["/src/docs"]);
+    table
+        .delegate("top", &docs, &process(1))
+        .expect("it is top's");
+    let grandchild = claim("grandchild", &["/src/core"]);
+    table
+        .delegate_within(
+            "child",
+            std::slice::from_ref(&core),
+            &grandchild,
+            &process(1),
+        )
+        .expect("no entry has the scope");
+    let refused = table.reclaim_delegated("top", "gone", std::slice::from_ref(&core));
+    assert_conflict(refused, "grandchild", "/src/core");
+}
+
 #[test]
 fn conflicts_name_the_deepest_holder_of_the_paths() {
     let table = family();

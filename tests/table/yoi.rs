@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use rvlf::table::{Claim, EntryHolder, Permission, Problem, ScopeRule, Table, TableError};
+use rvlf::table::{Claim, Entry, EntryHolder, Permission, Problem, ScopeRule, Table, TableError};
 use support::Rng;
 use support::yoi_model::{Operation, Outcome, PID, apply};
 
@@ -18,8 +18,8 @@ enum Difference {
     HolderFound,
     /// It counts each denial exactly, where the other demands one of a whole rule.
     PartDenied,
-    /// It delegates only what the parent may do itself.
-    BeyondTheParent,
+    /// It looks at all rules for one that exceeds the authority before it looks for holders.
+    ExcessFirst,
     /// It adopts an entry once.
     AdoptedTwice,
     /// It adopts no segment that another entry writes.
@@ -35,7 +35,7 @@ enum Difference {
 const DIFFERENCES: [Difference; 8] = [
     Difference::HolderFound,
     Difference::PartDenied,
-    Difference::BeyondTheParent,
+    Difference::ExcessFirst,
     Difference::AdoptedTwice,
     Difference::SegmentWritten,
     Difference::NotAChild,
@@ -62,8 +62,8 @@ fn apply_ours(table: &mut Table, operation: &Operation) -> Outcome {
             parent,
             name,
             allow,
-            ..
-        } => table.delegate(parent, &claim(name, allow, &[]), &holder),
+            authority,
+        } => table.delegate_within(parent, authority, &claim(name, allow, &[]), &holder),
         Operation::Adopt { name, segment, pid } => {
             table.adopt(name, segment, &EntryHolder::from_pid(*pid))
         }
@@ -125,12 +125,7 @@ impl Step {
             (Operation::Register { .. } | Operation::Delegate { .. }, Done, WriteConflict) => {
                 (!has_overlap(&self.ours.1)).then_some(Difference::PartDenied)
             }
-            (Operation::Delegate { parent, allow, .. }, NotSubset, Done | WriteConflict) => {
-                let parent = self.before.find(parent)?;
-                let claim = claim("claim", allow, &[]);
-                let exceeds = !parent.scope().covers_scope(&claim.scope());
-                exceeds.then_some(Difference::BeyondTheParent)
-            }
+            (Operation::Delegate { .. }, NotSubset, WriteConflict) => Some(Difference::ExcessFirst),
             (Operation::Adopt { .. }, NotAPlaceholder, Done) => Some(Difference::AdoptedTwice),
             (Operation::Adopt { .. }, SegmentConflict, Done) => Some(Difference::SegmentWritten),
             (Operation::Reclaim { parent, child, .. }, _, Done) if parent == child => {
@@ -150,11 +145,26 @@ impl Step {
     }
 }
 
+/// Whether two entries may write one path: by their effective scopes, or once what a third has is
+/// handed back.
 fn has_overlap(table: &Table) -> bool {
     let problems = table.problems();
-    problems
-        .iter()
-        .any(|problem| matches!(problem, Problem::Overlap { .. }))
+    let entries = table.entries.iter().enumerate();
+    let mut pairs = entries.flat_map(|(place, one)| {
+        let others = table.entries.iter().skip(place + 1);
+        others.map(move |other| (one, other))
+    });
+    let write_one_path = |(one, other): (&Entry, &Entry)| {
+        let scopes = (
+            table.effective_write_scope(&one.name),
+            table.effective_write_scope(&other.name),
+        );
+        matches!(scopes, (Some(one), Some(other)) if one.conflict(&other).is_some())
+    };
+    pairs.any(write_one_path)
+        || problems
+            .iter()
+            .any(|problem| matches!(problem, Problem::Overlap { .. }))
 }
 
 fn exceeds_parent(table: &Table, name: &str) -> bool {
@@ -246,6 +256,19 @@ fn operation(rng: &mut Rng, table: &Table) -> Operation {
     }
 }
 
+/// The entries, one a line.
+fn shown(table: &Table) -> String {
+    let line = |entry: &Entry| {
+        let list = |rules: &[ScopeRule]| {
+            let rules: Vec<String> = rules.iter().map(ToString::to_string).collect();
+            rules.join(", ")
+        };
+        let (allow, deny) = (list(&entry.allow), list(&entry.deny));
+        format!("{entry} of {:?}: {allow}; not {deny}\n", entry.parent)
+    };
+    table.entries.iter().map(line).collect()
+}
+
 #[test]
 fn the_operations_differ_from_those_of_yoi_where_documented_and_nowhere_else() {
     let mut rng = Rng::from_seed(28);
@@ -258,11 +281,9 @@ fn the_operations_differ_from_those_of_yoi_where_documented_and_nowhere_else() {
             if step.ours != step.theirs {
                 let difference = step.difference();
                 let difference = difference.unwrap_or_else(|| {
-                    let Step {
-                        operation, before, ..
-                    } = &step;
                     let (ours, theirs) = (step.ours.0, step.theirs.0);
-                    panic!("not documented: {ours:?}, and {theirs:?}: {operation:?} on {before:#?}")
+                    let (operation, before) = (&step.operation, shown(&step.before));
+                    panic!("not documented: {ours:?}, and {theirs:?}: {operation:?} on\n{before}")
                 });
                 *found.entry(difference).or_default() += 1;
             }
