@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use rvlf::table::{Allocation, Claim, ScopeRule, TableError, snapshot};
+use rvlf::table::{Allocation, Claim, ScopeRule, TableError, new_segment, snapshot};
 
 type Result<T> = std::result::Result<T, Box<dyn Error>>;
 
@@ -24,7 +24,7 @@ const DATA: &str = "/srv/index";
 
 /// The child: adopts the part that the parent delegated, and works until its input ends.
 fn index(table: &Path, name: &str) -> Result<()> {
-    let part = Allocation::adopt(table, name, &format!("segment-of-{name}"), TIMEOUT)?;
+    let part = Allocation::adopt(table, name, &new_segment()?, TIMEOUT)?;
     println!("ready");
     let mut commands = std::io::stdin().lines();
     while let Some("commit") = commands.next().transpose()?.as_deref() {
@@ -38,7 +38,7 @@ fn index(table: &Path, name: &str) -> Result<()> {
 /// The parent: registers the data set, delegates a part to each child, and starts the children.
 fn supervise(table: &Path) -> Result<()> {
     let all = Claim::new("parent").allow(ScopeRule::write(DATA));
-    let parent = Allocation::register(table, &all, "segment-of-parent", TIMEOUT)?;
+    let parent = Allocation::register(table, &all, &new_segment()?, TIMEOUT)?;
     let mut first = start_child(&parent, "child-1")?;
     let mut second = start_child(&parent, "child-2")?;
     print_table("each child holds its part:", table)?;

@@ -53,17 +53,17 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 ///
 /// ```
 /// use std::time::Duration;
-/// use rvlf::table::{Allocation, Claim, ScopeRule};
+/// use rvlf::table::{Allocation, Claim, ScopeRule, new_segment};
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("table.json");
 /// let timeout = Duration::from_secs(10);
 /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
-/// let parent = Allocation::register(&path, &claim, "segment-1", timeout)?;
+/// let parent = Allocation::register(&path, &claim, &new_segment()?, timeout)?;
 /// parent.delegate(&Claim::new("child").allow(ScopeRule::write("/data/a")), timeout)?;
 ///
 /// // As a rule in a child process:
-/// let child = Allocation::adopt(&path, "child", "segment-2", timeout)?;
+/// let child = Allocation::adopt(&path, "child", &new_segment()?, timeout)?;
 /// child.check()?;
 /// child.release()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -84,7 +84,8 @@ pub struct Allocation {
 }
 
 impl Allocation {
-    /// Registers an entry for this process, which writes `segment`; see [`TableGuard::register`].
+    /// Registers an entry for this process, which writes `segment`; see [`TableGuard::register`]. Any
+    /// text is a segment; a program that shares the table with `yoi` passes a UUID.
     ///
     /// Waits up to `timeout` for the lock of the table, and not for other holders to release what
     /// they hold.
@@ -95,11 +96,12 @@ impl Allocation {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
-    /// let indexer = Allocation::register(&path, &claim, "segment-1", Duration::from_secs(10))?;
+    /// let segment = new_segment()?;
+    /// let indexer = Allocation::register(&path, &claim, &segment, Duration::from_secs(10))?;
     /// assert_eq!(indexer.name(), "indexer");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -126,15 +128,15 @@ impl Allocation {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let timeout = Duration::from_secs(10);
     /// # let claim = Claim::new("parent").allow(ScopeRule::write("/data"));
-    /// # let parent = Allocation::register(&path, &claim, "segment-1", timeout)?;
+    /// # let parent = Allocation::register(&path, &claim, &new_segment()?, timeout)?;
     /// # parent.delegate(&Claim::new("child").allow(ScopeRule::write("/data/a")), timeout)?;
     /// // In the child process; the parent has passed the name, say as an argument:
-    /// let child = Allocation::adopt(&path, "child", "segment-2", timeout)?;
+    /// let child = Allocation::adopt(&path, "child", &new_segment()?, timeout)?;
     /// assert_ne!(child.writer_id(), parent.writer_id());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -179,11 +181,12 @@ impl Allocation {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
-    /// # let indexer = Allocation::register(&path, &claim, "segment-1", Duration::from_secs(10))?;
+    /// # let segment = new_segment()?;
+    /// # let indexer = Allocation::register(&path, &claim, &segment, Duration::from_secs(10))?;
     /// assert_eq!(indexer.name(), "indexer");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -196,11 +199,12 @@ impl Allocation {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
-    /// # let indexer = Allocation::register(&path, &claim, "segment-1", Duration::from_secs(10))?;
+    /// # let segment = new_segment()?;
+    /// # let indexer = Allocation::register(&path, &claim, &segment, Duration::from_secs(10))?;
     /// assert!(indexer.table_path().is_absolute());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -214,11 +218,12 @@ impl Allocation {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
-    /// # let indexer = Allocation::register(&path, &claim, "segment-1", Duration::from_secs(10))?;
+    /// # let segment = new_segment()?;
+    /// # let indexer = Allocation::register(&path, &claim, &segment, Duration::from_secs(10))?;
     /// println!("written by {}", indexer.writer_id());
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -239,12 +244,12 @@ impl Allocation {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Allocation, Claim, ScopeRule, TableError, TableGuard};
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule, TableError, TableGuard, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let timeout = Duration::from_secs(10);
     /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
-    /// # let indexer = Allocation::register(&path, &claim, "segment-1", timeout)?;
+    /// # let indexer = Allocation::register(&path, &claim, &new_segment()?, timeout)?;
     /// indexer.check()?; // The entry is still held: commit the data now.
     ///
     /// // An operator removes the entry:
@@ -271,12 +276,12 @@ impl Allocation {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Allocation, Claim, ScopeRule, TableError};
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule, TableError, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let timeout = Duration::from_secs(10);
     /// # let claim = Claim::new("parent").allow(ScopeRule::write("/data"));
-    /// # let parent = Allocation::register(&path, &claim, "segment-1", timeout)?;
+    /// # let parent = Allocation::register(&path, &claim, &new_segment()?, timeout)?;
     /// parent.delegate(&Claim::new("child").allow(ScopeRule::write("/data/a")), timeout)?;
     ///
     /// // The same part cannot be delegated twice:
@@ -303,12 +308,12 @@ impl Allocation {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let timeout = Duration::from_secs(10);
     /// let claim = Claim::new("orchestrator").allow(ScopeRule::read("/work"));
-    /// let orchestrator = Allocation::register(&path, &claim, "segment-1", timeout)?;
+    /// let orchestrator = Allocation::register(&path, &claim, &new_segment()?, timeout)?;
     /// let task = Claim::new("coder").allow(ScopeRule::write("/work/task"));
     /// orchestrator.delegate_within(&[ScopeRule::write("/work")], &task, timeout)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -340,12 +345,12 @@ impl Allocation {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let timeout = Duration::from_secs(10);
     /// # let claim = Claim::new("parent").allow(ScopeRule::write("/data"));
-    /// # let parent = Allocation::register(&path, &claim, "segment-1", timeout)?;
+    /// # let parent = Allocation::register(&path, &claim, &new_segment()?, timeout)?;
     /// let part = Claim::new("child").allow(ScopeRule::write("/data/a"));
     /// parent.delegate(&part, timeout)?;
     /// parent.reclaim("child", &[], timeout)?;
@@ -368,13 +373,13 @@ impl Allocation {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let timeout = Duration::from_secs(10);
     /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
-    /// # let indexer = Allocation::register(&path, &claim, "segment-1", timeout)?;
-    /// indexer.update_segment("segment-2", timeout)?;
+    /// # let indexer = Allocation::register(&path, &claim, &new_segment()?, timeout)?;
+    /// indexer.update_segment(&new_segment()?, timeout)?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn update_segment(&self, segment: &str, timeout: Duration) -> Result<()> {
@@ -391,11 +396,12 @@ impl Allocation {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Allocation, Claim, ScopeRule};
+    /// # use rvlf::table::{Allocation, Claim, ScopeRule, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
-    /// # let indexer = Allocation::register(&path, &claim, "segment-1", Duration::from_secs(10))?;
+    /// # let segment = new_segment()?;
+    /// # let indexer = Allocation::register(&path, &claim, &segment, Duration::from_secs(10))?;
     /// if let Err(failed) = indexer.release() {
     ///     eprintln!("{failed}"); // Dropping `failed` tries to release once more.
     /// }
@@ -515,11 +521,11 @@ impl fmt::Debug for Allocation {
 ///
 /// ```
 /// # use std::time::Duration;
-/// # use rvlf::table::{Allocation, Claim, ScopeRule, TableError};
+/// # use rvlf::table::{Allocation, Claim, ScopeRule, TableError, new_segment};
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("table.json");
 /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
-/// let mut held = Allocation::register(&path, &claim, "segment-1", Duration::from_secs(10))?;
+/// let mut held = Allocation::register(&path, &claim, &new_segment()?, Duration::from_secs(10))?;
 /// loop {
 ///     match held.release() {
 ///         Ok(()) => break,

@@ -38,17 +38,17 @@ impl Table {
     /// delegated it.
     ///
     /// ```
-    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, new_segment};
     ///
     /// let mut table = Table::default();
     /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
-    /// table.register(&claim, "segment-1", &EntryHolder::from_pid(4121))?;
+    /// table.register(&claim, &new_segment()?, &EntryHolder::from_pid(4121))?;
     /// let wanted = ScopeRule::write("/data");
     /// for conflict in table.conflicts(&wanted) {
     ///     println!("{} holds {}", conflict.entry, conflict.held);
     /// }
     /// # assert_eq!(table.conflicts(&wanted).len(), 1);
-    /// # Ok::<(), rvlf::table::TableError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn conflicts<'a>(&'a self, rule: &'a ScopeRule) -> Vec<Conflict<'a>> {
@@ -63,14 +63,14 @@ impl Table {
     /// an entry already, or wants to delegate, may write what `rule` would write.
     ///
     /// ```
-    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, new_segment};
     ///
     /// let mut table = Table::default();
     /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
-    /// table.register(&claim, "segment-1", &EntryHolder::from_pid(4121))?;
+    /// table.register(&claim, &new_segment()?, &EntryHolder::from_pid(4121))?;
     /// let wanted = ScopeRule::write("/data");
     /// assert_eq!(table.conflicts_except(&wanted, "indexer"), []);
-    /// # Ok::<(), rvlf::table::TableError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn conflicts_except<'a>(&'a self, rule: &'a ScopeRule, ignored: &str) -> Vec<Conflict<'a>> {

@@ -15,13 +15,13 @@ use super::scope::Scope;
 /// [`TableGuard`](super::TableGuard) with the same names reclaim dead entries first.
 ///
 /// ```
-/// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+/// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, new_segment};
 ///
 /// let mut table = Table::default();
 /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
-/// table.register(&claim, "segment-1", &EntryHolder::from_pid(4121))?;
+/// table.register(&claim, &new_segment()?, &EntryHolder::from_pid(4121))?;
 /// assert_eq!(table.entries.len(), 1);
-/// # Ok::<(), rvlf::table::TableError>(())
+/// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Table {
@@ -88,13 +88,13 @@ impl Table {
     /// The entry with the name `name`; the first if a foreign program wrote several.
     ///
     /// ```
-    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, new_segment};
     /// # let mut table = Table::default();
     /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
-    /// # table.register(&claim, "segment-1", &EntryHolder::from_pid(4121))?;
+    /// # table.register(&claim, &new_segment()?, &EntryHolder::from_pid(4121))?;
     /// assert_eq!(table.find("indexer").map(|entry| entry.pid), Some(4121));
     /// assert_eq!(table.find("compactor"), None);
-    /// # Ok::<(), rvlf::table::TableError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn find(&self, name: &str) -> Option<&Entry> {
@@ -104,14 +104,14 @@ impl Table {
     /// The entry with the name `name`, to be changed by hand. The change is not checked.
     ///
     /// ```
-    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, new_segment};
     /// # let mut table = Table::default();
     /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
-    /// # table.register(&claim, "segment-1", &EntryHolder::from_pid(4121))?;
+    /// # table.register(&claim, &new_segment()?, &EntryHolder::from_pid(4121))?;
     /// if let Some(entry) = table.find_mut("indexer") {
     ///     entry.socket = "/run/indexer.sock".into();
     /// }
-    /// # Ok::<(), rvlf::table::TableError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn find_mut(&mut self, name: &str) -> Option<&mut Entry> {
@@ -138,15 +138,15 @@ impl Table {
     /// The entries that the entry `name` delegated, in their order.
     ///
     /// ```
-    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, new_segment};
     /// # let mut table = Table::default();
     /// # let holder = EntryHolder::from_pid(4121);
     /// # let claim = Claim::new("parent").allow(ScopeRule::write("/data"));
-    /// # table.register(&claim, "segment-1", &holder)?;
+    /// # table.register(&claim, &new_segment()?, &holder)?;
     /// let part = Claim::new("child").allow(ScopeRule::write("/data/a"));
     /// table.delegate("parent", &part, &holder)?;
     /// assert!(table.children("parent").all(|child| child.name == "child"));
-    /// # Ok::<(), rvlf::table::TableError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn children<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Entry> {
         let is_child = move |entry: &&Entry| entry.parent.as_deref() == Some(name);
@@ -160,17 +160,17 @@ impl Table {
     /// own deny rules exclude.
     ///
     /// ```
-    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, new_segment};
     /// # let mut table = Table::default();
     /// # let holder = EntryHolder::from_pid(4121);
     /// # let claim = Claim::new("parent").allow(ScopeRule::write("/data"));
-    /// # table.register(&claim, "segment-1", &holder)?;
+    /// # table.register(&claim, &new_segment()?, &holder)?;
     /// let part = Claim::new("child").allow(ScopeRule::write("/data/a"));
     /// table.delegate("parent", &part, &holder)?;
     /// let scope = table.effective_write_scope("parent").expect("it is registered");
     /// assert!(scope.covers(&ScopeRule::write("/data/b")));
     /// assert!(!scope.covers(&ScopeRule::write("/data/a")));
-    /// # Ok::<(), rvlf::table::TableError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn effective_write_scope(&self, name: &str) -> Option<Scope<'_>> {

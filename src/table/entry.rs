@@ -298,7 +298,7 @@ impl EntryHolder {
     ///
     /// ```
     /// use std::time::Duration;
-    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, TableGuard};
+    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, TableGuard, new_segment};
     ///
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
@@ -306,7 +306,7 @@ impl EntryHolder {
     /// let holder = EntryHolder::of_process(started)?;
     /// let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
     /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
-    /// guard.register_for(&holder, &claim, "segment-1")?;
+    /// guard.register_for(&holder, &claim, &new_segment()?)?;
     /// guard.save()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

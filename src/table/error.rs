@@ -37,16 +37,16 @@ pub type Result<T> = std::result::Result<T, TableError>;
 ///
 /// ```
 /// use std::time::Duration;
-/// use rvlf::table::{Allocation, Claim, ScopeRule};
+/// use rvlf::table::{Allocation, Claim, ScopeRule, new_segment};
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("table.json");
 /// let timeout = Duration::from_secs(10);
 /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
-/// let held = Allocation::register(&path, &claim, "segment-1", timeout)?;
+/// let held = Allocation::register(&path, &claim, &new_segment()?, timeout)?;
 ///
 /// let claim = Claim::new("compactor").allow(ScopeRule::write("/data/a"));
-/// match Allocation::register(&path, &claim, "segment-2", timeout) {
+/// match Allocation::register(&path, &claim, &new_segment()?, timeout) {
 ///     Err(error) if error.is_contention() => println!("try again later: {error}"),
 ///     other => drop(other?),
 /// }
@@ -233,15 +233,16 @@ impl TableError {
     /// Whether another holder is the reason: the same call may succeed later.
     ///
     /// ```
-    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, new_segment};
     ///
     /// let mut table = Table::default();
     /// let holder = EntryHolder::from_pid(4121);
     /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data"));
-    /// table.register(&claim, "segment-1", &holder)?;
-    /// let again = table.register(&claim, "segment-2", &holder).expect_err("the name is taken");
+    /// table.register(&claim, &new_segment()?, &holder)?;
+    /// let again = table.register(&claim, &new_segment()?, &holder);
+    /// let again = again.expect_err("the name is taken");
     /// assert!(again.is_contention());
-    /// # Ok::<(), rvlf::table::TableError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]
     pub fn is_contention(&self) -> bool {

@@ -32,13 +32,13 @@ use crate::sys::{Context, Host};
 ///
 /// ```
 /// use std::time::Duration;
-/// use rvlf::table::{Claim, ScopeRule, TableGuard};
+/// use rvlf::table::{Claim, ScopeRule, TableGuard, new_segment};
 ///
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("table.json");
 /// let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
-/// guard.register(&Claim::new("a").allow(ScopeRule::write("/data/a")), "segment-1")?;
-/// guard.register(&Claim::new("b").allow(ScopeRule::write("/data/b")), "segment-2")?;
+/// guard.register(&Claim::new("a").allow(ScopeRule::write("/data/a")), &new_segment()?)?;
+/// guard.register(&Claim::new("b").allow(ScopeRule::write("/data/b")), &new_segment()?)?;
 /// guard.save()?;
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
@@ -161,10 +161,10 @@ impl TableGuard {
     /// # use rvlf::table::TableGuard;
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
-    /// use rvlf::table::{Claim, ScopeRule, snapshot};
+    /// use rvlf::table::{Claim, ScopeRule, new_segment, snapshot};
     ///
     /// let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
-    /// guard.register(&Claim::new("a").allow(ScopeRule::write("/data/a")), "segment-1")?;
+    /// guard.register(&Claim::new("a").allow(ScopeRule::write("/data/a")), &new_segment()?)?;
     /// assert!(snapshot(&path)?.table.find("a").is_none());
     /// guard.save()?;
     /// assert!(snapshot(&path)?.table.find("a").is_some());
@@ -191,12 +191,12 @@ impl TableGuard {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Claim, ScopeRule, TableGuard};
+    /// # use rvlf::table::{Claim, ScopeRule, TableGuard, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
     /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
-    /// let writer_id = guard.register(&claim, "segment-1")?;
+    /// let writer_id = guard.register(&claim, &new_segment()?)?;
     /// let entry = guard.table().find("indexer").expect("it was just registered");
     /// assert_eq!(entry.writer_id(), Some(writer_id));
     /// guard.save()?;
@@ -226,14 +226,14 @@ impl TableGuard {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, TableGuard};
+    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, TableGuard, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
     /// # let started = std::process::id();
     /// let holder = EntryHolder::of_process(started)?;
     /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
-    /// guard.register_for(&holder, &claim, "segment-1")?;
+    /// guard.register_for(&holder, &claim, &new_segment()?)?;
     /// guard.save()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -260,11 +260,11 @@ impl TableGuard {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Claim, ScopeRule, TableGuard};
+    /// # use rvlf::table::{Claim, ScopeRule, TableGuard, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
-    /// # guard.register(&Claim::new("parent").allow(ScopeRule::write("/data")), "segment-1")?;
+    /// # guard.register(&Claim::new("parent").allow(ScopeRule::write("/data")), &new_segment()?)?;
     /// guard.delegate("parent", &Claim::new("child").allow(ScopeRule::write("/data/a")))?;
     /// guard.save()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
@@ -295,11 +295,11 @@ impl TableGuard {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Claim, ScopeRule, TableGuard};
+    /// # use rvlf::table::{Claim, ScopeRule, TableGuard, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
-    /// # guard.register(&Claim::new("parent").allow(ScopeRule::read("/data")), "segment-1")?;
+    /// # guard.register(&Claim::new("parent").allow(ScopeRule::read("/data")), &new_segment()?)?;
     /// let authority = [ScopeRule::write("/data")];
     /// let part = Claim::new("child").allow(ScopeRule::write("/data/a"));
     /// guard.delegate_within("parent", &authority, &part)?;
@@ -343,13 +343,13 @@ impl TableGuard {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Claim, ScopeRule, TableGuard};
+    /// # use rvlf::table::{Claim, ScopeRule, TableGuard, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
-    /// # guard.register(&Claim::new("parent").allow(ScopeRule::write("/data")), "segment-1")?;
+    /// # guard.register(&Claim::new("parent").allow(ScopeRule::write("/data")), &new_segment()?)?;
     /// # guard.delegate("parent", &Claim::new("child").allow(ScopeRule::write("/data/a")))?;
-    /// guard.adopt("child", "segment-2")?;
+    /// guard.adopt("child", &new_segment()?)?;
     /// guard.save()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -377,14 +377,14 @@ impl TableGuard {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, TableGuard};
+    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, TableGuard, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
-    /// # guard.register(&Claim::new("parent").allow(ScopeRule::write("/data")), "segment-1")?;
+    /// # guard.register(&Claim::new("parent").allow(ScopeRule::write("/data")), &new_segment()?)?;
     /// # guard.delegate("parent", &Claim::new("child").allow(ScopeRule::write("/data/a")))?;
     /// # let started = std::process::id();
-    /// guard.adopt_for(&EntryHolder::of_process(started)?, "child", "segment-2")?;
+    /// guard.adopt_for(&EntryHolder::of_process(started)?, "child", &new_segment()?)?;
     /// guard.save()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -403,12 +403,12 @@ impl TableGuard {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Claim, ScopeRule, TableGuard};
+    /// # use rvlf::table::{Claim, ScopeRule, TableGuard, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
-    /// # guard.register(&Claim::new("indexer").allow(ScopeRule::write("/data")), "segment-1")?;
-    /// guard.update_segment("indexer", "segment-2")?;
+    /// # guard.register(&Claim::new("indexer").allow(ScopeRule::write("/data")), &new_segment()?)?;
+    /// guard.update_segment("indexer", &new_segment()?)?;
     /// guard.save()?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
@@ -430,11 +430,11 @@ impl TableGuard {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Claim, ScopeRule, TableGuard};
+    /// # use rvlf::table::{Claim, ScopeRule, TableGuard, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
-    /// # guard.register(&Claim::new("indexer").allow(ScopeRule::write("/data")), "segment-1")?;
+    /// # guard.register(&Claim::new("indexer").allow(ScopeRule::write("/data")), &new_segment()?)?;
     /// let removed = guard.release("indexer")?;
     /// assert_eq!(removed.pid, std::process::id());
     /// guard.save()?;
@@ -453,11 +453,11 @@ impl TableGuard {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Claim, ScopeRule, TableGuard};
+    /// # use rvlf::table::{Claim, ScopeRule, TableGuard, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
-    /// # guard.register(&Claim::new("parent").allow(ScopeRule::write("/data")), "segment-1")?;
+    /// # guard.register(&Claim::new("parent").allow(ScopeRule::write("/data")), &new_segment()?)?;
     /// # guard.delegate("parent", &Claim::new("child").allow(ScopeRule::write("/data/a")))?;
     /// guard.reclaim_delegated("parent", "child", &[])?;
     /// guard.save()?;
@@ -502,11 +502,11 @@ impl TableGuard {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use rvlf::table::{Claim, Liveness, ScopeRule, TableGuard};
+    /// # use rvlf::table::{Claim, Liveness, ScopeRule, TableGuard, new_segment};
     /// # let dir = tempfile::tempdir()?;
     /// # let path = dir.path().join("table.json");
     /// # let mut guard = TableGuard::open(&path, Duration::from_secs(10))?;
-    /// guard.register(&Claim::new("indexer").allow(ScopeRule::write("/data")), "segment-1")?;
+    /// guard.register(&Claim::new("indexer").allow(ScopeRule::write("/data")), &new_segment()?)?;
     /// assert!(guard.liveness().iter().all(|liveness| liveness.is_alive()));
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

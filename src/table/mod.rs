@@ -16,25 +16,25 @@
 //!
 //! ```
 //! use std::time::Duration;
-//! use rvlf::table::{Allocation, Claim, ScopeRule, TableError, snapshot};
+//! use rvlf::table::{Allocation, Claim, ScopeRule, TableError, new_segment, snapshot};
 //!
 //! # let dir = tempfile::tempdir()?;
 //! # let path = dir.path().join("table.json");
 //! // How long to wait for the lock of the table. An operation takes milliseconds.
 //! let timeout = Duration::from_secs(10);
 //! let claim = Claim::new("parent").allow(ScopeRule::write("/data"));
-//! let parent = Allocation::register(&path, &claim, "segment-1", timeout)?;
+//! let parent = Allocation::register(&path, &claim, &new_segment()?, timeout)?;
 //!
 //! // An overlapping claim is refused. The error names the entry that holds the paths.
 //! let claim = Claim::new("stranger").allow(ScopeRule::write("/data/a"));
-//! let refused = Allocation::register(&path, &claim, "segment-2", timeout);
+//! let refused = Allocation::register(&path, &claim, &new_segment()?, timeout);
 //! assert!(matches!(refused, Err(TableError::WriteConflict { entry, .. }) if entry == "parent"));
 //!
 //! // Delegate a part. This makes a placeholder: an entry without a segment.
 //! parent.delegate(&Claim::new("child").allow(ScopeRule::write("/data/a")), timeout)?;
 //!
 //! // In the child process: adopt the placeholder. The parent may not write /data/a any more.
-//! let child = Allocation::adopt(&path, "child", "segment-2", timeout)?;
+//! let child = Allocation::adopt(&path, "child", &new_segment()?, timeout)?;
 //!
 //! child.check()?; // The entry is still held: commit the data now.
 //!

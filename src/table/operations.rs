@@ -33,16 +33,16 @@ impl Table {
     /// The table is unchanged then.
     ///
     /// ```
-    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, TableError};
+    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, TableError, new_segment};
     ///
     /// let mut table = Table::default();
     /// let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
-    /// table.register(&claim, "segment-1", &EntryHolder::from_pid(4121))?;
+    /// table.register(&claim, &new_segment()?, &EntryHolder::from_pid(4121))?;
     ///
     /// let claim = Claim::new("compactor").allow(ScopeRule::write("/data"));
-    /// let refused = table.register(&claim, "segment-2", &EntryHolder::from_pid(4122));
+    /// let refused = table.register(&claim, &new_segment()?, &EntryHolder::from_pid(4122));
     /// assert!(matches!(refused, Err(TableError::WriteConflict { .. })));
-    /// # Ok::<(), TableError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn register(&mut self, claim: &Claim, segment: &str, holder: &EntryHolder) -> Result<()> {
         let mut entry = claim.to_entry(holder)?;
@@ -66,15 +66,15 @@ impl Table {
     /// unchanged then.
     ///
     /// ```
-    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, new_segment};
     /// # let mut table = Table::default();
     /// # let holder = EntryHolder::from_pid(4121);
     /// # let claim = Claim::new("parent").allow(ScopeRule::write("/data"));
-    /// # table.register(&claim, "segment-1", &holder)?;
+    /// # table.register(&claim, &new_segment()?, &holder)?;
     /// let part = Claim::new("child").allow(ScopeRule::write("/data/a"));
     /// table.delegate("parent", &part, &holder)?;
     /// assert!(table.find("child").is_some_and(|entry| entry.is_placeholder()));
-    /// # Ok::<(), rvlf::table::TableError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn delegate(&mut self, parent: &str, claim: &Claim, holder: &EntryHolder) -> Result<()> {
         let mut entry = claim.to_entry(holder)?;
@@ -99,17 +99,17 @@ impl Table {
     /// holds a part that the parent does not have.
     ///
     /// ```
-    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    /// use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, new_segment};
     ///
     /// let mut table = Table::default();
     /// let holder = EntryHolder::from_pid(4121);
     /// let claim = Claim::new("orchestrator").allow(ScopeRule::read("/work"));
-    /// table.register(&claim, "segment-1", &holder)?;
+    /// table.register(&claim, &new_segment()?, &holder)?;
     ///
     /// let task = Claim::new("coder").allow(ScopeRule::write("/work/task"));
     /// assert!(table.delegate("orchestrator", &task, &holder).is_err());
     /// table.delegate_within("orchestrator", &[ScopeRule::write("/work")], &task, &holder)?;
-    /// # Ok::<(), rvlf::table::TableError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn delegate_within(
         &mut self,
@@ -140,16 +140,16 @@ impl Table {
     /// table is unchanged then.
     ///
     /// ```
-    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, new_segment};
     /// # let mut table = Table::default();
     /// # let holder = EntryHolder::from_pid(4121);
     /// # let claim = Claim::new("parent").allow(ScopeRule::write("/data"));
-    /// # table.register(&claim, "segment-1", &holder)?;
+    /// # table.register(&claim, &new_segment()?, &holder)?;
     /// # let part = Claim::new("child").allow(ScopeRule::write("/data/a"));
     /// # table.delegate("parent", &part, &holder)?;
-    /// table.adopt("child", "segment-2", &EntryHolder::from_pid(4122))?;
+    /// table.adopt("child", &new_segment()?, &EntryHolder::from_pid(4122))?;
     /// assert_eq!(table.find("child").map(|entry| entry.pid), Some(4122));
-    /// # Ok::<(), rvlf::table::TableError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn adopt(&mut self, name: &str, segment: &str, holder: &EntryHolder) -> Result<()> {
         let entry = self.get(name)?;
@@ -197,14 +197,14 @@ impl Table {
     /// [`UnknownName`](TableError::UnknownName). The table is unchanged then.
     ///
     /// ```
-    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, new_segment};
     /// # let mut table = Table::default();
     /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
-    /// # table.register(&claim, "segment-1", &EntryHolder::from_pid(4121))?;
+    /// # table.register(&claim, &new_segment()?, &EntryHolder::from_pid(4121))?;
     /// let removed = table.release("indexer")?;
     /// assert_eq!(removed.pid, 4121);
     /// assert!(table.entries.is_empty());
-    /// # Ok::<(), rvlf::table::TableError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn release(&mut self, name: &str) -> Result<Entry> {
         let position = self.entries.iter().position(|entry| entry.name == name);
@@ -242,16 +242,16 @@ impl Table {
     /// The table is unchanged then.
     ///
     /// ```
-    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, new_segment};
     /// # let mut table = Table::default();
     /// # let holder = EntryHolder::from_pid(4121);
     /// # let claim = Claim::new("parent").allow(ScopeRule::write("/data"));
-    /// # table.register(&claim, "segment-1", &holder)?;
+    /// # table.register(&claim, &new_segment()?, &holder)?;
     /// # let part = Claim::new("child").allow(ScopeRule::write("/data/a"));
     /// # table.delegate("parent", &part, &holder)?;
     /// table.reclaim_delegated("parent", "child", &[])?;
     /// assert!(table.find("child").is_none());
-    /// # Ok::<(), rvlf::table::TableError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reclaim_delegated(
         &mut self,
@@ -302,13 +302,13 @@ impl Table {
     /// `is_dead` is called once for each entry, in the order of the entries.
     ///
     /// ```
-    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+    /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, new_segment};
     /// # let mut table = Table::default();
     /// # let claim = Claim::new("indexer").allow(ScopeRule::write("/data/index"));
-    /// # table.register(&claim, "segment-1", &EntryHolder::from_pid(4121))?;
+    /// # table.register(&claim, &new_segment()?, &EntryHolder::from_pid(4121))?;
     /// let removed = table.reclaim_stale_with(|entry| entry.pid == 4121);
     /// assert_eq!(removed.len(), 1);
-    /// # Ok::<(), rvlf::table::TableError>(())
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reclaim_stale_with(&mut self, is_dead: impl FnMut(&Entry) -> bool) -> Vec<Entry> {
         let entries = std::mem::take(&mut self.entries);
