@@ -80,11 +80,7 @@ impl TableGuard {
         let path = path.as_ref();
         let file = TableFile::lock(Host, path, timeout)?;
         let bytes = file.read()?;
-        let mut table = Table::parse(&bytes).map_err(|source| TableError::parse(path, source))?;
-        // The file of the programs that write `worker_name`, which read no other name.
-        if path.file_name().is_some_and(|name| name == "workers.json") {
-            table.name_field = NameField::WorkerName;
-        }
+        let table = Table::parse(&bytes).map_err(|source| TableError::parse(path, source))?;
         Ok(TableGuard { file, table })
     }
 
@@ -244,6 +240,8 @@ impl TableGuard {
         segment: &str,
     ) -> Result<()> {
         self.reclaim_stale();
+        // Here and not in `open`: a caller may have replaced the whole table by hand.
+        self.table.name_field = name_field(self.path());
         let done = self.table.register(claim, segment, holder);
         self.with_liveness(done)
     }
@@ -540,6 +538,16 @@ impl TableGuard {
     fn this_process(&self, witness: Option<&Witness>) -> Result<(EntryHolder, WriterId)> {
         let identified = this_process(self.file.sys(), witness);
         Ok(identified.context("identify this process", self.path())?)
+    }
+}
+
+/// The field for names in a table without entries: the programs that write `worker_name` call their
+/// file so, and read no other name.
+fn name_field(path: &Path) -> NameField {
+    if path.file_name().is_some_and(|name| name == "workers.json") {
+        NameField::WorkerName
+    } else {
+        NameField::PodName
     }
 }
 

@@ -123,6 +123,17 @@ fn a_table_keeps_the_field_that_its_writers_use_for_names() {
     fs::write(&empty, "{\"allocations\": []}").expect("the disk has room");
     register(&empty);
     assert_eq!(names(&empty), (0, 1), "by the name of the file");
+    save(&empty, |guard| *guard.table_mut() = Table::default());
+    save(&empty, |guard| {
+        *guard.table_mut() = Table::default();
+        let registered = guard.register(&claim("new", "/new"), "s");
+        registered.expect("the table is empty");
+    });
+    assert_eq!(
+        names(&empty),
+        (0, 1),
+        "also if the table was replaced by hand"
+    );
     let old = dir.path().join("pods.json");
     register(&old);
     assert_eq!(names(&old), (1, 0));
