@@ -333,7 +333,7 @@ impl Allocation {
     }
 
     /// Takes back what this entry delegated to the entry `child`, and removes the deny rules that
-    /// equal those of `delegated`; see [`Table::reclaim_delegated`]. Waits up to `timeout` for the
+    /// equal those of `delegated`; see [`TableGuard::reclaim_delegated`]. Waits up to `timeout` for the
     /// lock of the table.
     ///
     /// The process of the child is not stopped: call this after it has ended or stopped writing.
