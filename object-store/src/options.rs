@@ -28,8 +28,29 @@ pub struct StoreOptions {
     lease: Duration,
     both_clocks: bool,
     cancel_token: Option<CancelToken>,
-    key_prefix: Option<Path>,
+    key: LockKey,
     self_test: bool,
+}
+
+/// Where the lock of a data object is.
+#[derive(Clone, Debug)]
+enum LockKey {
+    /// At the key of the data with `.lock`.
+    Beside,
+    /// The same, under a prefix.
+    Under(Path),
+    /// At this key.
+    At(Path),
+}
+
+impl LockKey {
+    fn of(&self, data: &Path) -> Path {
+        match self {
+            LockKey::Beside => lock_key(data, None),
+            LockKey::Under(prefix) => lock_key(data, Some(prefix)),
+            LockKey::At(key) => key.clone(),
+        }
+    }
 }
 
 impl StoreOptions {
@@ -42,7 +63,7 @@ impl StoreOptions {
             lease: StoreOptions::DEFAULT_LEASE,
             both_clocks: false,
             cancel_token: None,
-            key_prefix: None,
+            key: LockKey::Beside,
             self_test: true,
         }
     }
@@ -96,7 +117,24 @@ impl StoreOptions {
     /// Lock objects then have lifecycle rules of their own: a bucket that keeps old versions keeps one for
     /// each refresh. Every program must use the same prefix.
     pub fn key_prefix(mut self, prefix: impl Into<Path>) -> StoreOptions {
-        self.key_prefix = Some(prefix.into());
+        self.key = LockKey::Under(prefix.into());
+        self
+    }
+
+    /// The key of the lock object itself, in place of that of the data and `.lock`, in the same bucket. Every
+    /// program must use the same key.
+    ///
+    /// ```
+    /// # use std::sync::Arc;
+    /// # use object_store::memory::InMemory;
+    /// use rvlf_object_store::StoreLock;
+    ///
+    /// # let store = Arc::new(InMemory::new());
+    /// let object = StoreLock::options().lock_key("locks/index").open_on(store, "data/index/");
+    /// assert!(object.name().ends_with("/locks/index"));
+    /// ```
+    pub fn lock_key(mut self, key: impl Into<Path>) -> StoreOptions {
+        self.key = LockKey::At(key.into());
         self
     }
 
@@ -222,7 +260,7 @@ impl StoreOptions {
             runtime: keepalive.handle().clone(),
         };
         let bucket = Bucket::open(&location, &http).map_err(StoreError::Open)?;
-        Ok(self.in_bucket(bucket, location.lock_key(self.key_prefix.as_ref()), order))
+        Ok(self.in_bucket(bucket, self.key.of(&location.key), order))
     }
 
     /// Opens the lock of the object `path` of `store`; see [`acquire_on`](StoreOptions::acquire_on).
@@ -231,7 +269,7 @@ impl StoreOptions {
     #[must_use]
     pub fn open_on(&self, store: Arc<dyn ObjectStore>, path: impl Into<Path>) -> LockObject {
         let bucket = Bucket::new(store.clone(), &store.to_string());
-        let key = lock_key(&path.into(), self.key_prefix.as_ref());
+        let key = self.key.of(&path.into());
         self.in_bucket(bucket, key, self.order())
     }
 

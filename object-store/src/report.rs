@@ -143,12 +143,14 @@ impl fmt::Display for LockReport {
         match self.record() {
             Some(record) if !self.look.verdict.is_free() => {
                 let (pid, host) = (record.pid(), record.hostname());
-                match self.is_this_process {
-                    true => write!(f, "already held by this process (pid {pid})")?,
-                    false => write!(f, "{state} by pid {pid} on {host}")?,
-                }
                 let id = record.writer_id();
-                write!(f, " (writer id {id})")?;
+                match self.is_this_process {
+                    true => write!(
+                        f,
+                        "already held by this process (pid {pid}, writer id {id})"
+                    )?,
+                    false => write!(f, "{state} by pid {pid} on {host} (writer id {id})")?,
+                }
             }
             _ => f.write_str(state)?,
         }

@@ -155,7 +155,7 @@ fn an_overloaded_server_costs_no_lock_before_the_belief_ends() {
 
 #[test]
 fn an_outage_that_is_longer_than_the_belief_ends_it_for_good_and_costs_nothing_more() {
-    let (faults, object, _) = store(Duration::from_secs(1));
+    let (faults, object, _) = store(Duration::from_secs(3));
     let lock = acquire(&object);
     block_on(lock.commit("root")).expect("it is held");
     faults.for_a_time(LONG, Fault::NotSent);
