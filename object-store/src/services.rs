@@ -178,7 +178,8 @@ pub enum OpenError {
 impl OpenError {
     #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
     fn configuration(location: &Location, error: &object_store::Error) -> Self {
-        let problem = without_secrets(error.to_string(), std::env::vars_os());
+        let problem = crate::store_error::without_userinfo(&error.to_string());
+        let problem = without_secrets(problem, std::env::vars_os());
         Self::Configuration {
             bucket_url: location.bucket_url(),
             problem,

@@ -72,10 +72,26 @@ impl fmt::Display for StoreError {
 
 impl Error for StoreError {}
 
+/// The text without what stands before an `@` in the authority of a URL: an endpoint in a variable may be
+/// `http://id:secret@host`, and the client quotes it. RFC 3986, section 3.2.1.
+pub(crate) fn without_userinfo(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut result = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let is_end = |c: char| c.is_whitespace() || "/?#\"'".contains(c);
+        let authority = part.split(is_end).next().unwrap_or_default();
+        let userinfo = authority.rfind('@').map_or(0, |at| at + 1);
+        result.push_str("://");
+        result.push_str(part.get(userinfo..).unwrap_or_default());
+    }
+    result
+}
+
 /// The text up to the body of the answer, and the code and the message in the body. The rest is left
 /// out: it can be a page of HTML, and a server or a proxy that shows the request that it received shows
 /// the token in it.
 fn summary(text: &str) -> String {
+    let text = &without_userinfo(text);
     const BODY: &str = "Server returned non-2xx status code: ";
     let Some((before, answer)) = text.split_once(BODY) else {
         return text.to_owned();
@@ -124,6 +140,24 @@ mod tests {
             "Generic S3 error: Error performing PUT http://host/b/k in 2ms - 403 Forbidden: \
              AccessDenied: Access Denied"
         );
+    }
+
+    #[test]
+    fn a_password_in_the_url_of_an_endpoint_is_not_repeated() {
+        for (text, expected) in [
+            (
+                "GET http://id:hunter2@host:9/b/k failed",
+                "GET http://host:9/b/k failed",
+            ),
+            ("(http://hunter2@a) s3://b/k@2", "(http://a) s3://b/k@2"),
+            ("no URL, but me@host", "no URL, but me@host"),
+        ] {
+            assert_eq!(without_userinfo(text), expected);
+            assert_eq!(
+                of_client(&generic(text)).to_string(),
+                format!("Generic S3 error: {expected}")
+            );
+        }
     }
 
     #[test]

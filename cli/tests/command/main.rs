@@ -23,6 +23,8 @@ mod run_options;
 mod run_signals;
 mod scan;
 mod status;
+#[cfg(feature = "object-store")]
+mod store;
 mod support;
 #[cfg(target_os = "linux")]
 mod table;

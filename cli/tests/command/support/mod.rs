@@ -3,6 +3,8 @@
 //! A holder prints "ready" when it holds the lock and ends with its standard input, so that no test
 //! sleeps and hopes.
 
+#[cfg(feature = "object-store")]
+pub mod bucket;
 mod holder;
 mod terminal;
 
