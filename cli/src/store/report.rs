@@ -166,39 +166,33 @@ impl Report for Found {
         block
     }
 
-    /// With every key that the JSON of a lock file has.
+    /// The library's report, and every key that the JSON of a lock file has.
     fn json(&self) -> Value {
-        let found = &self.found;
-        let verdict = json!(found.verdict());
-        let stamp = found.record().and_then(|record| record.store_stamp());
-        let stamp = json!(stamp);
-        let payload_len = found.payload().map(|payload| payload.len());
-        json!({
+        let mut json = json!({
             "data_path": self.data.to_string(),
-            "lock_path": found.name(),
-            "state": found.code(),
-            "row": null,
-            "reason_code": verdict.get("reason_code"),
-            "reason": found.verdict().reason().to_string(),
-            "found": null,
-            "record": found.record(),
-            "stale_in_ms": verdict.get("stale_in_ms"),
-            "held_for_ms": null,
-            "timestamp_age_ms": found.timestamp_age(),
-            "uid": null,
-            "trailing_bytes": payload_len.map(|len| len > 0),
-            "in_another_container": null,
-            "locked_by": null,
-            "holder_command": null,
-            "evidence": null,
-            "generation": stamp.get("generation"),
-            "lease_ms": stamp.get("lease_ms"),
-            "unchanged_ms": u64::try_from(found.unchanged().as_millis()).ok(),
-            "released": found.is_released(),
-            "payload_len": payload_len,
-        })
+            "lock_path": self.found.name(),
+            "trailing_bytes": self.found.payload().map(|payload| !payload.is_empty()),
+        });
+        let found = json!(self.found);
+        if let (Some(object), Value::Object(found)) = (json.as_object_mut(), found) {
+            object.extend(OF_FILES.map(|key| (key.to_owned(), Value::Null)));
+            object.extend(found);
+        }
+        json
     }
 }
+
+/// The keys of a lock file that a lock in an object store does not have.
+const OF_FILES: [&str; 8] = [
+    "evidence",
+    "found",
+    "held_for_ms",
+    "holder_command",
+    "in_another_container",
+    "locked_by",
+    "row",
+    "uid",
+];
 
 fn write_label(out: &mut impl Write, name: &str, value: impl Display) -> fmt::Result {
     writeln!(out, "  {name:<10}  {value}")

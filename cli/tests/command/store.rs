@@ -274,8 +274,9 @@ fn status_break_and_dump_know_every_state() {
             (shown.code(), &shown.json()["state"]),
             (status, &state.into())
         );
-        assert_eq!(shown.json()["payload_len"], 8);
-        assert_eq!(shown.json()["lease_ms"], lease_ms);
+        assert_eq!(shown.json()["payload_bytes"], 8);
+        let lease = (state != "free").then_some(lease_ms);
+        assert_eq!(shown.json()["lease_ms"], Value::from(lease));
         assert_eq!(shown.json()["generation"], 41);
         let before = test.bucket.read(KEY);
         let dumped = test.rvlf(&["dump", "s3://bucket/data/x.lock"]);
