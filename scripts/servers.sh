@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Runs the tests of object-store/ against servers of object stores, each started on 127.0.0.1 for this.
+# Runs the tests of object-store/ and of the command against servers of object stores, each started on
+# 127.0.0.1 for this.
 #
 #   scripts/servers.sh                                every server: its tests
 #   scripts/servers.sh seaweedfs azurite              these two
@@ -26,10 +27,9 @@ if ((${#servers[@]} == 0)); then
     for file in scripts/servers/*.sh; do servers+=("$(basename "$file" .sh)"); done
 fi
 if ((${#command[@]} == 0)); then
-    features=(--features "aws azure gcp")
-    command=(cargo test --quiet -p rvlf-object-store "${features[@]}" --test servers -- --nocapture)
+    command=(bash scripts/servers/tests.bash)
     # Before the first server runs: a build takes longer than all the tests.
-    cargo test --quiet -p rvlf-object-store "${features[@]}" --test servers --no-run
+    bash scripts/servers/tests.bash --no-run
 fi
 
 # A shell does not act on a signal while it waits for a child in the foreground.

@@ -25,6 +25,8 @@ mod scan;
 mod status;
 #[cfg(feature = "object-store")]
 mod store;
+#[cfg(feature = "object-store")]
+mod store_servers;
 mod support;
 #[cfg(target_os = "linux")]
 mod table;

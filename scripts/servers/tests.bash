@@ -1,0 +1,13 @@
+# The tests that need a server. With --no-run it only compiles them.
+set -euo pipefail
+
+library=(cargo test --quiet -p rvlf-object-store --features "aws azure gcp" --test servers)
+command=(cargo test --quiet -p rvlf-cli --features object-store --test command)
+if [[ ${1:-} == --no-run ]]; then
+    "${library[@]}" --no-run
+    "${command[@]}" --no-run
+    exit
+fi
+"${library[@]}" -- --nocapture
+# One after the other: one of them stops the server.
+"${command[@]}" -- store_servers --test-threads=1 --nocapture
