@@ -14,6 +14,7 @@ use crate::report::{Essence, Report};
 use crate::{exit, time};
 
 /// Looks at one lock as often as requested.
+#[derive(Clone)]
 pub struct Looker {
     url: Url,
     opened: Option<Opened>,

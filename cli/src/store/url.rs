@@ -32,7 +32,8 @@ impl Url {
         if let Some(data) = self.without_lock() {
             let lock = options.open(&data.to_string())?;
             let found = block_on(lock.inspect())?;
-            if found.code() != "free" || found.is_released() {
+            // Of another program it is the data, of which this name is the whole.
+            if found.record().is_some() || found.code() == "unsupported" {
                 return Ok(Opened { data, lock });
             }
         }
@@ -52,6 +53,7 @@ impl Url {
 }
 
 /// A data object and its lock.
+#[derive(Clone)]
 pub struct Opened {
     pub data: Location,
     pub lock: LockObject,

@@ -44,9 +44,9 @@ pub fn wait(url: &Url, timeout: Option<Duration>) -> Result<u8, u8> {
 
 /// What a wait for the lock shows, from one look after another: the holder.
 pub fn looks(url: &Url) -> impl FnMut() -> Option<String> + Clone + Send + use<> {
-    let url = url.clone();
+    let mut looker = Looker::new(url);
     move || {
-        let report = Looker::new(&url).look().ok()?;
+        let report = looker.look().ok()?;
         let is_held = report.status() == exit::HELD;
         is_held.then(|| format!("waiting for {}: {}", report.data(), report.line()))
     }

@@ -25,6 +25,10 @@ use crate::{arguments, exit, inspection, messages, store, time};
 /// until COMMAND and every process that inherited the descriptor have ended. COMMAND finds the path
 /// of the lock file in RVLF_LOCK_PATH and the id of this hold in RVLF_WRITER_ID. When COMMAND ends,
 /// rvlf releases the lock, or leaves it to the processes that still have the descriptor.
+///
+/// The lock of a URL has no descriptor. If rvlf is killed, COMMAND is killed as well, and the lock is free
+/// after its lease. COMMAND also finds RVLF_GENERATION, the number of this hold, which is higher than that
+/// of every hold before.
 #[derive(Args)]
 #[command(after_help = HELP, override_usage = "rvlf run [OPTIONS] <DATA> [--] <COMMAND>...")]
 pub struct Run {

@@ -322,6 +322,21 @@ fn an_object_that_is_no_lock_of_a_store_is_shown_and_never_written() {
     }
 }
 
+// A data object may have any name.
+#[test]
+fn a_data_object_whose_name_ends_as_that_of_a_lock_has_a_lock_of_its_own() {
+    let test = Test::new();
+    test.bucket
+        .write("Cargo.lock", b"version = 4", Duration::ZERO);
+    let ended = test.rvlf(&["run", "s3://bucket/Cargo.lock", "true"]);
+    assert_eq!(ended.code(), 0, "{}", ended.stderr);
+    assert!(test.bucket.read("Cargo.lock.lock").is_some());
+    assert_eq!(
+        test.bucket.read("Cargo.lock").as_deref(),
+        Some(&b"version = 4"[..])
+    );
+}
+
 #[test]
 fn a_forced_break_takes_the_lock_of_the_named_hold_alone() {
     let test = Test::new();
