@@ -402,14 +402,15 @@ row_promises() {
     outcome=$(both_linked "$1/row" "$2/row")
     ((outcome == 0)) || violation "link: both of two processes won $outcome of 20 times"
     proven "link: one of two processes on two mounts wins, 20 of 20 times"
-    rm -r "$1/row"
+    # On SMB a name stays for a moment after its removal.
+    until_true rm -r "$1/row"
     [[ ${RVLF_TEST_ROW:-} != link ]] || return 0
     mkdir "$1/row"
     until_true test -d "$2/row"
     outcome=$(RVLF_STALE_AFTER=4 "$work/numbered_manifests" "$1/row" "$2/row" 2>&1) ||
         violation "the row of manifests: $outcome"
     proven "the row of manifests, with kills and stops on both mounts: $(tail -n 1 <<<"$outcome")"
-    rm -r "$1/row"
+    until_true rm -r "$1/row"
 }
 
 # On SMB the name of a file that was removed is blocked until the last process has closed the file.

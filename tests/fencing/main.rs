@@ -109,7 +109,7 @@ fn beside_a_reader() -> Vec<Program> {
 }
 
 #[test]
-#[ignore = "a minute with --release, and a gigabyte of memory"]
+#[ignore = "minutes, and gigabytes of memory"]
 fn no_acknowledged_commit_is_lost_in_larger_worlds() {
     every_promise_is_kept(&beside_a_reader(), &[STALE]);
     every_promise_is_kept(&writers(&[(2, 1), (1, 0)]), &[STALE, LOST_ANSWER, LATE]);
