@@ -1,4 +1,5 @@
-//! Choosers of the steps of one schedule.
+//! Choosers of the steps of one schedule: of this search, and of that of the simulated store, which
+//! includes this file (`object-store/schedules`).
 
 use super::step::Step;
 
@@ -39,7 +40,7 @@ impl Chooser for Random {
             Some(step) if !self.random.one_in(self.run_length) => Some(step),
             _ => self.random.choose(&common),
         };
-        self.last_run = running_process(step).or(self.last_run);
+        self.last_run = step.and_then(|step| step.process()).or(self.last_run);
         step
     }
 }
@@ -78,7 +79,7 @@ impl Chooser for Script<'_> {
         let choice = usize::from(byte % 8) % common.len().max(1);
         let step = common.get(choice).copied();
         self.steps_left = byte / 8 % 16;
-        self.last_run = running_process(step);
+        self.last_run = step.and_then(|step| step.process());
         step
     }
 }
@@ -91,15 +92,8 @@ fn split_by_rarity(steps: &[Step]) -> (Vec<Step>, Vec<Step>) {
 /// The step by which the process `last_run` goes on.
 fn step_of(last_run: Option<usize>, steps: &[Step]) -> Option<Step> {
     let last_run = last_run?;
-    let goes_on = |step: &&Step| running_process(Some(**step)) == Some(last_run);
+    let goes_on = |step: &&Step| step.process() == Some(last_run);
     steps.iter().find(goes_on).copied()
-}
-
-fn running_process(step: Option<Step>) -> Option<usize> {
-    match step {
-        Some(Step::Run(pid_index)) => Some(pid_index),
-        _ => None,
-    }
 }
 
 /// Vigna's SplitMix64: its whole state is one number, and any number is a good seed.

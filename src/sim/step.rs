@@ -28,4 +28,12 @@ impl Step {
             Step::Kill(_) | Step::Cancel(_) | Step::Event(_) | Step::Fail(..)
         )
     }
+
+    /// The process that goes on by this step.
+    pub(super) fn process(&self) -> Option<usize> {
+        match self {
+            Step::Run(pid_index) => Some(*pid_index),
+            _ => None,
+        }
+    }
 }
