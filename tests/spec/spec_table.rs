@@ -25,7 +25,7 @@ const EXPLANATIONS: [&str; 6] = [
 const PROTOCOL_WORDS: usize = 3500;
 
 /// The directories of tests.
-const PLACES: [&str; 10] = [
+const PLACES: [&str; 11] = [
     "tests/lock",
     "tests/spec",
     "tests/schedules",
@@ -35,6 +35,7 @@ const PLACES: [&str; 10] = [
     "cli/tests/reference",
     "object-store/src",
     "object-store/tests",
+    "object-store/schedules/tests",
     "scripts",
 ];
 

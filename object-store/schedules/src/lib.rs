@@ -19,6 +19,7 @@ mod events;
 mod explorer;
 #[path = "../../../src/sim/fingerprint.rs"]
 mod fingerprint;
+#[allow(unused_imports, reason = "what the driver alone imports")]
 #[path = "../../src/machine/mod.rs"]
 pub mod machine;
 mod promises;
