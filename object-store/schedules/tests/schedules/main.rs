@@ -84,35 +84,41 @@ fn two_clients_never_believe_at_one_time_whenever_their_writes_come_in() {
 #[ignore = "takes a minute"]
 fn three_clients_never_believe_at_one_time() {
     let world = World::with_free_writes(5, 3);
-    let world = world.client(slow()).client(fast()).client(slow());
-    prove("3 clients, 3 writes", &world.dead_holder());
+    let holder = Role::holder();
+    let world = world.client(holder).client(holder.ms_per_tick(FAST));
+    prove("3 clients, 3 writes", &world.client(holder).dead_holder());
+    let world = World::with_free_writes(4, 3).client(holder);
+    let fast = holder.ms_per_tick(FAST);
+    prove(
+        "3 clients from no object, 3 writes",
+        &world.client(fast).client(fast),
+    );
 }
 
 // A client, a proxy or the store sends a write again, at any time.
 #[test]
 #[ignore = "takes a minute"]
 fn writes_that_are_executed_again_at_any_time_do_no_harm() {
-    let world = World::with_free_writes(5, 3).with_copies();
+    let world = World::with_free_writes(5, 4).with_copies();
     let world = world.client(slow()).client(fast().commits(1));
-    prove("2 clients, every write again, 3 writes", &world);
+    prove("2 clients, every write again, 4 writes", &world);
 }
 
 #[test]
 fn no_acknowledged_commit_is_lost() {
-    let world = World::with_free_writes(4, 3);
-    let world = world
-        .client(Role::holder().commits(1))
-        .client(fast().commits(1));
-    let report = prove("2 clients that commit, 3 writes", &world.dead_holder());
-    assert!(report.events.committed > 0);
+    let world = World::with_free_writes(4, 3).client(Role::holder().commits(1));
+    let world = world.client(Role::holder().ms_per_tick(FAST).commits(1));
+    let report = prove("2 clients that commit, 3 writes", &world);
+    assert!(report.events.committed > 0 && report.events.lost > 0);
 }
 
 #[test]
 #[ignore = "takes a minute"]
 fn no_acknowledged_commit_is_lost_among_more_writes() {
     let world = World::with_free_writes(4, 5).impatience(1, 0);
-    let world = world.client(slow().commits(2)).client(fast().commits(2));
-    prove("2 clients that commit, 5 writes", &world.dead_holder());
+    let world = world.client(Role::holder().commits(2));
+    let world = world.client(Role::holder().ms_per_tick(FAST).commits(1));
+    prove("2 clients that commit, 5 writes", &world);
 }
 
 #[test]
