@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub static PUBLISHED: LazyLock<Built> = LazyLock::new(|| build("published", &|_| {}));
+pub static PUBLISHED: LazyLock<Built> = LazyLock::new(|| build("published", &slow_down));
 pub static PATCHED: LazyLock<Built> = LazyLock::new(|| build("patched", &patch));
 
 /// A package that was built, with all its test programs and the contender.
@@ -90,6 +90,14 @@ impl Package {
         Package { manifest, files }
     }
 
+    /// The content of one file.
+    fn file(&mut self, wanted: &str) -> &mut Vec<u8> {
+        let mut files = self.files.iter_mut();
+        let found = files.find(|(path, _)| path == Path::new(wanted));
+        let (_, content) = found.expect("the package has this file");
+        content
+    }
+
     fn write(&self, directory: &Path) {
         write_if_changed(&directory.join("Cargo.toml"), self.manifest.as_bytes());
         for (path, content) in &self.files {
@@ -111,17 +119,27 @@ fn contender_in_manifest() -> String {
     )
 }
 
+/// Lets a process with the variable `SLOW_CREATE` sleep between the creation of a lock file and its write,
+/// where the scheduler may stop any process: another one then finds the file empty, and removes it. On a
+/// busy machine eight processes may not show that for minutes. Only the contenders set the variable.
+fn slow_down(package: &mut Package) {
+    let content = package.file("src/locking.rs");
+    let text = String::from_utf8_lossy(content).into_owned();
+    let (create, write) = text
+        .split_once("    file.write_all(content)?;")
+        .expect("the lock file is created, and then written");
+    let sleep = "    if std::env::var_os(\"SLOW_CREATE\").is_some() {\n        \
+                 std::thread::sleep(std::time::Duration::from_micros(200));\n    }\n";
+    *content = format!("{create}{sleep}    file.write_all(content)?;{write}").into_bytes();
+}
+
 /// Puts rvlf in the place of locking.rs, whose own tests remain.
 fn patch(package: &mut Package) {
     let rvlf = support::repository();
     package
         .manifest
         .push_str(&format!("[dependencies.rvlf]\npath = {rvlf:?}\n"));
-    let theirs = package
-        .files
-        .iter_mut()
-        .find(|(path, _)| path.ends_with("src/locking.rs"));
-    let (_, content) = theirs.expect("the package has this file");
+    let content = package.file("src/locking.rs");
     let text = String::from_utf8_lossy(content).into_owned();
     let (_, tests) = text
         .split_once("#[cfg(test)]\nmod tests {")
