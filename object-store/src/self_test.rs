@@ -30,7 +30,7 @@ pub trait Scratch: Send + Sync {
     ///
     /// # Errors
     ///
-    /// As those of a [`Register`]. They are ignored: an object that stays is in nobody's way.
+    /// As those of a [`Register`]. They are ignored: an object that stays does no harm.
     fn delete(&self, key: &str) -> RegisterFuture<()>;
 
     /// Sends ETags without their quotes from now on.
@@ -205,7 +205,7 @@ async fn sequence(
     });
     let result = demands(&first, &second).await;
     for key in keys {
-        // Best effort: the verdict does not depend on it, and the objects are in nobody's way.
+        // Best effort: the verdict does not depend on it, and the objects do no harm.
         let _ = tokio::time::timeout(PAUSE, scratch.delete(&key)).await;
     }
     result
@@ -585,7 +585,7 @@ mod tests {
     }
 
     // Ceph before 18 and others compare the bytes of the header with an ETag that they store without
-    // quotes: each takeover would be refused for ever.
+    // quotes: each takeover would be refused, without end.
     #[test]
     fn a_server_that_wants_etags_without_quotes_passes_and_gets_them_so_from_then_on() {
         let server = Server::new(Flaw::ComparesUnquoted);

@@ -171,8 +171,8 @@ fn an_outage_that_is_longer_than_the_belief_ends_it_for_good_and_costs_nothing_m
     release(next);
 }
 
-// What is learnt of an own earlier record is that reads are stale. The holder gives up, and no one else
-// believes.
+// What is learnt of an own earlier record is that reads are stale. The holder gives up, and no other
+// process believes.
 #[test]
 fn a_stale_read_after_a_refused_refresh_ends_the_hold_and_never_makes_two() {
     let (faults, object, healthy) = store(NEVER);
@@ -188,7 +188,7 @@ fn a_stale_read_after_a_refused_refresh_ends_the_hold_and_never_makes_two() {
     release(next);
 }
 
-// Without it a call that comes in vain holds the lock for a lease, for nobody.
+// Without it a call that comes in vain holds the lock for a lease, without a holder.
 #[test]
 fn an_acquisition_that_is_not_confirmed_in_time_leaves_what_this_process_takes_at_once() {
     let (faults, object, healthy) = store(NEVER);

@@ -174,7 +174,7 @@ fn a_dropped_lock_is_released_in_the_background() {
 }
 
 // A future that is dropped while its write is under way may have acquired the lock: without a release it
-// would be held by no one until its lease is over.
+// would count as held until its lease is over.
 #[test]
 fn a_dropped_acquisition_leaves_no_lock_behind() {
     let object = options().open_on(store(), "x");
@@ -213,13 +213,13 @@ fn a_cancelled_wait_ends_although_the_lock_is_held() {
 fn an_object_that_is_no_lock_is_refused_at_once_and_never_written() {
     let store = store();
     let key = "x.lock".into();
-    block_on(store.put(&key, "notes of somebody".into())).expect("memory answers");
+    block_on(store.put(&key, "notes of a user".into())).expect("memory answers");
     let object = options().open_on(store.clone(), "x");
     let error = block_on(object.acquire(Duration::MAX)).expect_err("it is no lock");
     assert!(matches!(error, AcquireError::NotALock { .. }), "{error}");
     block_on(object.break_stale()).expect_err("it is no lock");
     let bytes = block_on(async { store.get(&key).await?.bytes().await });
-    assert_eq!(bytes.expect("it is there"), "notes of somebody");
+    assert_eq!(bytes.expect("it is there"), "notes of a user");
 }
 
 #[test]

@@ -110,7 +110,7 @@ pub fn supervise(options: &Options) -> Result<Done> {
     Ok(done)
 }
 
-/// Continues what has been stopped for long enough, and learns of those that stopped themselves.
+/// Continues what has been stopped for long enough, and notes those that stopped themselves.
 fn continue_stopped(options: &Options, workers: &mut [Worker], done: &mut Done) {
     for worker in workers {
         let stops = worker.has_stopped();

@@ -131,7 +131,7 @@ impl Explorer<'_> {
         let budget = &state.budget;
         match &flight.reply {
             // A refusal without a listener changes nothing.
-            // A client that is paused hears of no read.
+            // A client that is paused gets no answer of a read.
             None if !is_put
                 && !self.world.has_slow_reads
                 && state.client(flight.client).is_paused => {}

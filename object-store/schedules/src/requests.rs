@@ -124,7 +124,7 @@ impl Explorer<'_> {
         let who = name(flight.client);
         log.line(|| {
             format!(
-                "{who} hears of its {}: {}",
+                "{who} gets the answer to its {}: {}",
                 describe(&flight.body),
                 told(&reply)
             )
@@ -136,7 +136,7 @@ impl Explorer<'_> {
     pub(crate) fn fail(&mut self, state: &mut State, at: u8, log: &mut Log) -> Result<(), Broken> {
         let mut flight = state.take_flight(at);
         let who = name(flight.client);
-        log.line(|| format!("{who} hears of its {}: it failed", describe(&flight.body)));
+        log.line(|| format!("{who} gets the answer to its {}: it failed", describe(&flight.body)));
         let reply = match flight.body {
             Body::Get => Reply::Got(Err(ErrorClass::Unknown)),
             Body::Put { .. } => Reply::Written(Err(ErrorClass::Unknown)),

@@ -134,7 +134,7 @@ impl Acquiring {
             End::Machine(other) => self.failed(other),
             End::Test(error) => Err(testing::failure(self.port.register.name(), error)),
         };
-        // A write of this call that lands later is nobody's.
+        // A write of this call that lands later belongs to no holder.
         self.port
             .keepalive
             .memory()
@@ -209,7 +209,7 @@ impl Acquiring {
         }
     }
 
-    /// The caller hears of it at once. The task goes on until an open write is settled.
+    /// The caller gets its error at once. The task goes on until an open write is settled.
     fn cancelled(&mut self) {
         self.cancel = None;
         let name = self.port.register.name();

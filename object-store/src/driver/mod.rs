@@ -1,5 +1,5 @@
-//! Runs the machine: sends its requests, hands it the answers, wakes it, and tells callers what came of
-//! it. One task for each lock, on the thread of [`Keepalive`](crate::keepalive::Keepalive).
+//! Runs the machine: sends its requests, hands it the answers, wakes it, and reports the outcome to the
+//! callers. One task for each lock, on the thread of [`Keepalive`](crate::keepalive::Keepalive).
 
 mod acquiring;
 mod breaking;
