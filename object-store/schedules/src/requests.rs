@@ -136,7 +136,12 @@ impl Explorer<'_> {
     pub(crate) fn fail(&mut self, state: &mut State, at: u8, log: &mut Log) -> Result<(), Broken> {
         let mut flight = state.take_flight(at);
         let who = name(flight.client);
-        log.line(|| format!("{who} gets the answer to its {}: it failed", describe(&flight.body)));
+        log.line(|| {
+            format!(
+                "{who} gets the answer to its {}: it failed",
+                describe(&flight.body)
+            )
+        });
         let reply = match flight.body {
             Body::Get => Reply::Got(Err(ErrorClass::Unknown)),
             Body::Put { .. } => Reply::Written(Err(ErrorClass::Unknown)),
