@@ -475,3 +475,37 @@ fn hold_that_a_caller_saw_expire_is_lost_although_an_answer_prolonged_it() {
     assert!(!hold.believes(at(5_030).boottime));
     assert_eq!(hold.expire(&at(5_040)), []);
 }
+
+// Clocks of two machines are never compared: a wall clock that is a day wrong, on either side, changes the
+// bytes and no decision.
+#[test]
+fn wall_clock_that_is_wrong_by_a_day_changes_no_decision() {
+    const DAY_NS: u64 = 24 * 60 * 60 * 1_000_000_000;
+    let held = held();
+    let object = &held.content().bytes;
+    let shapes = [0, DAY_NS, DAY_NS.wrapping_neg()].map(|wrong| {
+        let at = |ms| Moment {
+            unix_ns: at(ms).unix_ns.wrapping_add(wrong),
+            ..at(ms)
+        };
+        let mut settings = settings(2);
+        settings.deadline = Duration::MAX;
+        let (mut acquire, look) = Acquire::begin(settings, &at(0));
+        let seen = at(5).boottime;
+        let early = acquire.answered(&at(30_005), got(&look, present(object, 1), seen));
+        assert_eq!(early, AcquireStep::Continue(None), "the lease is not over");
+        let rest = acquire.wake_at();
+        let look = next(acquire.woken(&at(30_200)));
+        let takeover = next(acquire.answered(&at(30_201), got(&look, present(object, 1), seen)));
+        let Request::Put {
+            purpose, condition, ..
+        } = &takeover
+        else {
+            panic!("the lease is over: {takeover:?}");
+        };
+        (rest, *purpose, condition.clone())
+    });
+    let [right, ahead, behind] = shapes;
+    assert_eq!(right, ahead);
+    assert_eq!(right, behind);
+}
