@@ -82,6 +82,13 @@ pub(super) enum Call {
     Process(Pid),
     Random,
     Now,
+    // The calls of the allocation table.
+    ReadAll(Fd),
+    LockByte(u64),
+    IsByteLocked(u64),
+    KernelBootId,
+    PidNamespace,
+    // Waiting.
     Watch(Fd, Option<Pid>),
     Unwatch(WatchId),
     Wait(WatchId, Duration, Cancel),
@@ -127,6 +134,9 @@ pub(super) enum Reply {
     Process(Liveness),
     Random([u8; 16]),
     Now(Now),
+    Bytes(Arc<[u8]>),
+    IsByteLocked(bool),
+    PidNamespace(u64),
     /// The watch, and whether it watches the process.
     Watch(WatchId, bool),
     Woken(WakeReason),
@@ -183,6 +193,8 @@ impl Call {
                 | Call::Hostname
                 | Call::IsHostAlias(_)
                 | Call::BootId
+                | Call::KernelBootId
+                | Call::PidNamespace
                 | Call::Identity
                 | Call::Random
                 | Call::Now
@@ -220,7 +232,7 @@ impl fmt::Display for Call {
             Call::DeleteOpen(fd) => write!(f, "delete(fd {fd})"),
             Call::IsSameFile(one, other) => write!(f, "is fd {one} the file of fd {other}?"),
             Call::Stat(fd) => write!(f, "fstat(fd {fd})"),
-            Call::Read(fd) => write!(f, "read(fd {fd})"),
+            Call::Read(fd) | Call::ReadAll(fd) => write!(f, "read(fd {fd})"),
             Call::Write(fd, offset, bytes) => {
                 write!(f, "write(fd {fd}, {} bytes at {offset})", bytes.len())
             }
@@ -266,6 +278,7 @@ impl fmt::Display for Reply {
                 Err(error) => write!(f, "{error}"),
             },
             Reply::Names(names) => write!(f, "{names:?}"),
+            Reply::Bytes(bytes) => write!(f, "{} bytes", bytes.len()),
             other => write!(f, "{other:?}"),
         }
     }

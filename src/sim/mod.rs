@@ -16,6 +16,10 @@
 //! indefinitely; no more files are left than crashes and faults explain; a process that comes later
 //! succeeds ([`World::finally`]).
 //!
+//! Where the processes of a world use an allocation table ([`World::with_table`]), all of them claim the
+//! same paths to write, so that there are never two holders there either. The search also checks that the
+//! table at the path is whole and names every holder, after a loss of power those that held until then.
+//!
 //! This is the top of the crate: it imports the lock and the protocol, and no other file imports
 //! it.
 
@@ -33,6 +37,7 @@ mod report;
 mod sim_sys;
 mod state;
 mod step;
+mod table;
 #[cfg(test)]
 mod tests;
 mod transitions;
@@ -46,6 +51,7 @@ pub use self::kernel::System;
 pub use self::process::SimSys;
 pub use self::report::{Report, Violation};
 pub use self::sim_sys::{SimDir, SimFile, SimWatch};
+pub use self::table::SimAllocation;
 pub use self::world::World;
 pub use crate::sys::hooks::Safeguard;
 
@@ -54,6 +60,9 @@ const DATA_FILE: &str = "/d";
 
 /// The lock path of the data file.
 const LOCK: &str = "d.lock";
+
+/// The allocation table of a world that has one, in the same directory.
+const TABLE: &str = "t.json";
 
 /// A program that makes this many private calls in a row is in an endless loop.
 const SPIN_LIMIT: usize = 10_000;

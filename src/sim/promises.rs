@@ -1,13 +1,15 @@
 //! What must hold after every step, while processes sleep, and in the end.
 
+use std::ffi::OsStr;
 use std::path::Path;
 
-use super::LOCK;
 use super::call::Call;
 use super::explorer::Explorer;
-use super::kernel::{EventBudget, System};
+use super::kernel::{EventBudget, Kernel, System};
 use super::state::{Actor, Broken, Log, State};
+use super::{LOCK, TABLE};
 use crate::record::Pid;
+use crate::table::Table;
 
 /// The pid of the process that comes after all others.
 const LAST_PID: Pid = Pid::new(99).expect("99 is a pid");
@@ -18,6 +20,9 @@ impl Explorer<'_> {
         if state.kernel.holders() > 1 {
             let message = "two processes hold the lock at the same time";
             return Err(Broken(message.to_owned()));
+        }
+        if self.world.has_table {
+            check_table(&state.kernel, &state.kernel.held_by())?;
         }
         for (name, content) in &self.world.foreign {
             if state.kernel.content(name) != Some(content) {
@@ -31,7 +36,9 @@ impl Explorer<'_> {
     /// Checks that no process that waits for the lock sleeps through its release or its holder's
     /// death. Where the kernel reported no event, the waiter's timer has to do.
     pub(super) fn check_sleepers(&self, state: &State) -> Result<(), Broken> {
-        if !state.kernel.is_free(LOCK) || state.kernel.may_lack_event(LOCK) {
+        // No file of a table shows that its lock is free: its waiters are not checked here.
+        let is_free = !self.world.has_table && state.kernel.is_free(LOCK);
+        if !is_free || state.kernel.may_lack_event(LOCK) {
             return Ok(());
         }
         let waits =
@@ -94,4 +101,20 @@ impl Explorer<'_> {
     fn waits_indefinitely(&self, pid_index: usize) -> Broken {
         Broken(format!("{} waits indefinitely", self.world.name(pid_index)))
     }
+}
+
+/// Checks that the table is whole, and has an entry of each of the processes with these starts.
+pub(super) fn check_table(kernel: &Kernel, starts: &[u64]) -> Result<(), Broken> {
+    let Some(content) = kernel.content(&OsStr::new(TABLE).into()) else {
+        return Err(Broken("the table is gone".to_owned()));
+    };
+    let table = Table::parse(content);
+    let table = table.map_err(|error| Broken(format!("the table is torn: {error}")))?;
+    let holders = table.entries.iter().flat_map(|entry| &entry.holder);
+    let named: Vec<_> = holders.map(|holder| holder.start_ticks).collect();
+    if starts.iter().all(|start| named.contains(start)) {
+        return Ok(());
+    }
+    let message = "the table does not name a process that holds an entry";
+    Err(Broken(message.to_owned()))
 }

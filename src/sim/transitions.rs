@@ -5,6 +5,7 @@ use super::explorer::{Explorer, is_over};
 use super::histories::NodeId;
 use super::kernel::{Fault, WorldEvent};
 use super::process::Next;
+use super::promises::check_table;
 use super::state::{Actor, Broken, Log, State};
 use super::step::Step;
 use super::world::World;
@@ -175,7 +176,7 @@ impl Explorer<'_> {
         event: WorldEvent,
         log: &mut Log,
     ) -> Result<(), Broken> {
-        let was_held = state.kernel.holders() > 0;
+        let held_by = state.kernel.held_by();
         state.kernel.apply_event(event);
         log.line(|| event.to_string());
         if !matches!(
@@ -184,7 +185,9 @@ impl Explorer<'_> {
         ) {
             return Ok(());
         }
-        if was_held && !state.kernel.has_record(LOCK) {
+        if self.world.has_table {
+            check_table(&state.kernel, &held_by)?;
+        } else if !held_by.is_empty() && !state.kernel.has_record(LOCK) {
             let message = "no record is left of the holder that lost power";
             return Err(Broken(message.to_owned()));
         }

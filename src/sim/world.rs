@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::call::{Name, name_in};
 use super::kernel::{DeletionKind, EventBudget, FlockScope, Kernel, Key, Rules, System};
 use super::process::{Program, SimSys};
-use super::{LOCK, Safeguard};
+use super::{LOCK, Safeguard, TABLE};
 use crate::judge::FileSystem;
 use crate::protocol::{READ_BACK_DELAY, SETTLE};
 
@@ -25,6 +25,8 @@ pub struct World {
     pub(super) foreign: Vec<(Name, Vec<u8>)>,
     /// The names that may be left in the end.
     pub(super) expected: Vec<Name>,
+    /// Whether holders are recorded in a table, and not in a lock file.
+    pub(super) has_table: bool,
     pub(super) finally: Option<(Duration, Program)>,
 }
 
@@ -48,6 +50,7 @@ impl World {
             system: System::HOST,
             foreign: Vec::new(),
             expected: vec![OsStr::new(LOCK).into()],
+            has_table: false,
             finally: None,
         }
     }
@@ -307,6 +310,13 @@ impl World {
     pub fn dead_deployed_lock(self, age: Duration) -> World {
         let record = self.kernel.record_of_the_dead(None, age);
         self.file(LOCK, &record.encode(), age)
+    }
+
+    /// The processes use an allocation table, and not a lock. It is empty in the beginning.
+    #[must_use]
+    pub fn with_table(mut self) -> World {
+        self.has_table = true;
+        self.file(TABLE, b"", Duration::from_secs(3600))
     }
 
     /// A file that no process may change.

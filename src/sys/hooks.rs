@@ -108,6 +108,9 @@ mod simulated {
         ShareMode,
         /// A publish by renaming fails where the name is taken. (Disabled: that rename replaces.)
         PublishNoReplace,
+        /// The holder of a table's entry is alive while its byte is locked. (Disabled: no byte reads as
+        /// locked.)
+        Witness,
 
         // Disabled by the calls that simulated processes make where handles have share modes.
         /// A file is removed by the handle that has its kernel lock. (Disabled: closes the handle, and
@@ -168,5 +171,9 @@ mod simulated {
         LongestGap,
         /// A waiter examines again whatever may have changed before its watch was armed.
         LookAfterWatch,
+        /// A process that has locked a table checks that the path still names the file.
+        TableName,
+        /// It checks this again before it saves.
+        TableNameAtSave,
     }
 }

@@ -80,7 +80,7 @@ pub struct Allocation {
     /// after the release.
     process: Option<Identity>,
     /// Shows processes in other containers that this one is alive.
-    byte: Option<LockedByte>,
+    byte: Option<LockedByte<Host>>,
 }
 
 impl Allocation {
@@ -157,7 +157,7 @@ impl Allocation {
         mut guard: TableGuard,
         name: &str,
         writer_id: WriterId,
-        byte: Option<LockedByte>,
+        byte: Option<LockedByte<Host>>,
     ) -> Result<Allocation> {
         // A later chdir must not make the release look for the table in another directory.
         let path = std::path::absolute(guard.path()).unwrap_or_else(|_| guard.path().to_owned());

@@ -26,6 +26,7 @@ use std::time::Duration;
 use super::error::{Result, TableError};
 use crate::protocol::pace::Pace;
 use crate::sys::entry::{self, Entry, Opened};
+use crate::sys::hooks::sabotaged;
 use crate::sys::{
     Access, Context, FileId, Flock, FlockOutcome, Identity, IoError, SyncMode, TableSys, WakeReason,
 };
@@ -194,7 +195,8 @@ impl<S: TableSys> LockWait<S> {
     /// long, and B must wait for that one. The directory comes last: whatever came after it would be
     /// time in which the directory at the path may be replaced.
     fn lost_file(&self, id: FileId) -> Result<Option<Locking>> {
-        if self.entry.stat_if_names(id)?.is_none() {
+        let is_named = self.entry.stat_if_names(id)?.is_some();
+        if !is_named && !sabotaged!(self.entry.sys, TableName) {
             return Ok(Some(Locking::Replaced));
         }
         if matches!(self.entry.path_leads_here(), Ok(true)) {
@@ -302,7 +304,8 @@ impl<S: TableSys> TableFile<S> {
         self.sys().stat(&self.file).context("stat", self.path())?;
         // If the file was removed, another process may have created and locked a new one, which the
         // rename would destroy.
-        if self.entry.stat_if_names(self.id)?.is_none() {
+        let is_named = self.entry.stat_if_names(self.id)?.is_some();
+        if !is_named && !sabotaged!(*self.sys(), TableNameAtSave) {
             return Err(TableError::Replaced {
                 path: self.entry.path.clone(),
             });

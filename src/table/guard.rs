@@ -1,20 +1,19 @@
 //! [`TableGuard`]: a table that this process has locked.
 
 use std::fmt;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
 use super::claim::Claim;
 use super::contents::Table;
-use super::entry::{Entry, EntryHolder, NameField};
-use super::error::{Result, TableError};
-use super::file::TableFile;
-use super::liveness::{Liveness, LivenessProbe, judge_all, this_process};
+use super::entry::{Entry, EntryHolder};
+use super::error::Result;
+use super::liveness::Liveness;
+use super::locked::LockedTable;
 use super::rule::ScopeRule;
 use super::witness::{LockedByte, Witness};
 use crate::record::WriterId;
-use crate::sys::{Context, Host};
+use crate::sys::Host;
 
 /// A table file, locked by this process. Until the guard is dropped no other process changes it.
 ///
@@ -44,8 +43,7 @@ use crate::sys::{Context, Host};
 /// ```
 #[must_use = "the lock is released as soon as the guard is dropped"]
 pub struct TableGuard {
-    file: TableFile<Host>,
-    table: Table,
+    locked: LockedTable<Host>,
 }
 
 impl TableGuard {
@@ -77,11 +75,8 @@ impl TableGuard {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn open(path: impl AsRef<Path>, timeout: Duration) -> Result<TableGuard> {
-        let path = path.as_ref();
-        let file = TableFile::lock(Host, path, timeout)?;
-        let bytes = file.read()?;
-        let table = Table::parse(&bytes).map_err(|source| TableError::parse(path, source))?;
-        Ok(TableGuard { file, table })
+        let locked = LockedTable::open(Host, path.as_ref(), timeout)?;
+        Ok(TableGuard { locked })
     }
 
     /// The table in memory.
@@ -97,7 +92,7 @@ impl TableGuard {
     /// ```
     #[must_use]
     pub fn table(&self) -> &Table {
-        &self.table
+        &self.locked.table
     }
 
     /// The table in memory, to be changed by hand. The changes are not checked, neither here nor in
@@ -117,7 +112,7 @@ impl TableGuard {
     /// ```
     #[must_use]
     pub fn table_mut(&mut self) -> &mut Table {
-        &mut self.table
+        &mut self.locked.table
     }
 
     /// The path of the table's file, as it was passed to [`open`](TableGuard::open).
@@ -133,7 +128,7 @@ impl TableGuard {
     /// ```
     #[must_use]
     pub fn path(&self) -> &Path {
-        self.file.path()
+        self.locked.path()
     }
 
     /// Replaces the file by the table in memory, and keeps it locked.
@@ -167,9 +162,7 @@ impl TableGuard {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn save(&mut self) -> Result<()> {
-        let json = self.table.to_json().map_err(io::Error::from);
-        let bytes = json.context("write as JSON", self.path())?;
-        self.file.replace(&bytes)
+        self.locked.save()
     }
 
     /// Reclaims dead entries, then adds an entry for this process, which writes `segment`. A
@@ -208,7 +201,7 @@ impl TableGuard {
         segment: &str,
         witness: Option<&Witness>,
     ) -> Result<WriterId> {
-        let (holder, writer_id) = self.this_process(witness)?;
+        let (holder, writer_id) = self.locked.this_process(witness)?;
         self.register_for(&holder, claim, segment)?;
         Ok(writer_id)
     }
@@ -239,11 +232,7 @@ impl TableGuard {
         claim: &Claim,
         segment: &str,
     ) -> Result<()> {
-        self.reclaim_stale();
-        // Here and not in `open`: a caller may have replaced the whole table by hand.
-        self.table.name_field = name_field(self.path());
-        let done = self.table.register(claim, segment, holder);
-        self.with_liveness(done)
+        self.locked.register(holder, claim, segment)
     }
 
     /// Reclaims dead entries, then adds a placeholder for a part of the scope of `parent`, which a
@@ -277,10 +266,10 @@ impl TableGuard {
         claim: &Claim,
         witness: Option<&Witness>,
     ) -> Result<WriterId> {
-        let (holder, writer_id) = self.this_process(witness)?;
+        let (holder, writer_id) = self.locked.this_process(witness)?;
         self.reclaim_stale();
-        let done = self.table.delegate(parent, claim, &holder);
-        self.with_liveness(done)?;
+        let done = self.locked.table.delegate(parent, claim, &holder);
+        self.locked.with_liveness(done)?;
         Ok(writer_id)
     }
 
@@ -320,12 +309,13 @@ impl TableGuard {
         claim: &Claim,
         witness: Option<&Witness>,
     ) -> Result<WriterId> {
-        let (holder, writer_id) = self.this_process(witness)?;
+        let (holder, writer_id) = self.locked.this_process(witness)?;
         self.reclaim_stale();
         let done = self
+            .locked
             .table
             .delegate_within(parent, authority, claim, &holder);
-        self.with_liveness(done)?;
+        self.locked.with_liveness(done)?;
         Ok(writer_id)
     }
 
@@ -361,7 +351,7 @@ impl TableGuard {
         segment: &str,
         witness: Option<&Witness>,
     ) -> Result<WriterId> {
-        let (holder, writer_id) = self.this_process(witness)?;
+        let (holder, writer_id) = self.locked.this_process(witness)?;
         self.adopt_for(&holder, name, segment)?;
         Ok(writer_id)
     }
@@ -387,9 +377,10 @@ impl TableGuard {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn adopt_for(&mut self, holder: &EntryHolder, name: &str, segment: &str) -> Result<()> {
-        self.reclaim_except(|entry| entry.is_placeholder() && entry.name == name);
-        let done = self.table.adopt(name, segment, holder);
-        self.with_liveness(done)
+        self.locked
+            .reclaim_except(|entry| entry.is_placeholder() && entry.name == name);
+        let done = self.locked.table.adopt(name, segment, holder);
+        self.locked.with_liveness(done)
     }
 
     /// Reclaims dead entries other than `name`, then changes the segment that the entry `name`
@@ -411,9 +402,9 @@ impl TableGuard {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn update_segment(&mut self, name: &str, segment: &str) -> Result<()> {
-        self.reclaim_except(|entry| entry.name == name);
-        let done = self.table.update_segment(name, segment);
-        self.with_liveness(done)
+        self.locked.reclaim_except(|entry| entry.name == name);
+        let done = self.locked.table.update_segment(name, segment);
+        self.locked.with_liveness(done)
     }
 
     /// Removes the entry `name`, whichever process holds it, and returns it. Its children are
@@ -439,7 +430,7 @@ impl TableGuard {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn release(&mut self, name: &str) -> Result<Entry> {
-        self.table.release(name)
+        self.locked.table.release(name)
     }
 
     /// Reclaims dead entries other than `parent`, then takes back what the entry `parent` delegated
@@ -468,9 +459,12 @@ impl TableGuard {
         delegated: &[ScopeRule],
     ) -> Result<()> {
         // A dead grandchild would conflict with the reclaim, and has no process to stop.
-        self.reclaim_except(|entry| entry.name == parent);
-        let done = self.table.reclaim_delegated(parent, child, delegated);
-        self.with_liveness(done)
+        self.locked.reclaim_except(|entry| entry.name == parent);
+        let done = self
+            .locked
+            .table
+            .reclaim_delegated(parent, child, delegated);
+        self.locked.with_liveness(done)
     }
 
     /// Removes every entry whose process is dead, and returns the removed entries. Their children
@@ -491,7 +485,7 @@ impl TableGuard {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn reclaim_stale(&mut self) -> Vec<Entry> {
-        self.reclaim_except(|_| false)
+        self.locked.reclaim_except(|_| false)
     }
 
     /// Whether each entry's process is alive, in the order of the entries.
@@ -510,44 +504,12 @@ impl TableGuard {
     /// ```
     #[must_use]
     pub fn liveness(&self) -> Vec<Liveness> {
-        judge_all(self.file.place(), &self.table)
-    }
-
-    /// Adds to a refusal what is known of the process of the entry in the way: if nothing is, a person
-    /// has to decide.
-    fn with_liveness(&self, mut done: Result<()>) -> Result<()> {
-        if let Some((name, liveness)) = done.as_mut().err().and_then(TableError::in_the_way) {
-            let mut probe = LivenessProbe::new(self.file.place());
-            let entry = self.table.find(name);
-            *liveness = entry.map(|entry| probe.liveness(entry));
-        }
-        done
-    }
-
-    fn reclaim_except(&mut self, is_spared: impl Fn(&Entry) -> bool) -> Vec<Entry> {
-        let mut probe = LivenessProbe::new(self.file.place());
-        let is_dead = |entry: &Entry| !is_spared(entry) && probe.liveness(entry).is_dead();
-        self.table.reclaim_stale_with(is_dead)
+        self.locked.liveness()
     }
 
     /// Locks a byte of the table's directory for an entry of this process.
-    pub(super) fn lock_byte(&self) -> Option<LockedByte> {
-        LockedByte::new(self.file.place())
-    }
-
-    fn this_process(&self, witness: Option<&Witness>) -> Result<(EntryHolder, WriterId)> {
-        let identified = this_process(self.file.sys(), witness);
-        Ok(identified.context("identify this process", self.path())?)
-    }
-}
-
-/// The field for names in a table without entries: the programs that write `worker_name` call their
-/// file so, and read no other name.
-fn name_field(path: &Path) -> NameField {
-    if path.file_name().is_some_and(|name| name == "workers.json") {
-        NameField::WorkerName
-    } else {
-        NameField::PodName
+    pub(super) fn lock_byte(&self) -> Option<LockedByte<Host>> {
+        self.locked.lock_byte()
     }
 }
 
@@ -555,7 +517,7 @@ impl fmt::Debug for TableGuard {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("TableGuard")
             .field("path", &self.path())
-            .field("entries", &self.table.entries.len())
+            .field("entries", &self.locked.table.entries.len())
             .finish_non_exhaustive()
     }
 }

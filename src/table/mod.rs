@@ -94,6 +94,7 @@ mod family;
 mod file;
 mod guard;
 mod liveness;
+mod locked;
 mod operations;
 mod overlaps;
 mod problems;
@@ -114,8 +115,12 @@ pub use entry::{Entry, EntryHolder, HolderId};
 pub use error::{PathProblem, Result, TableError};
 pub use guard::TableGuard;
 pub use liveness::Liveness;
+#[cfg(rvlf_sim)]
+pub(crate) use locked::LockedTable;
 pub use problems::Problem;
 pub use rule::{Permission, ScopeRule};
 pub use scope::Scope;
 pub use segment::new_segment;
 pub use snapshot::{Snapshot, locked_by, snapshot};
+#[cfg(rvlf_sim)]
+pub(crate) use witness::LockedByte;

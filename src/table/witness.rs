@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::sys::entry::Entry as Place;
-use crate::sys::{FileId, Host, Sys, TableSys};
+use crate::sys::{FileId, Sys, TableSys};
 
 /// A byte of a directory that a process has locked, as an entry names it.
 ///
 /// While the process lives it has the directory open, and no other directory can get the numbers.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Witness {
+pub(crate) struct Witness {
     device: u64,
     inode: u64,
     offset: u64,
@@ -28,16 +28,16 @@ pub(super) struct Witness {
 const OFFSET_BITS: u32 = 52;
 
 /// A locked byte. The kernel unlocks it when this is dropped, here and in every forked child.
-pub(super) struct LockedByte {
-    pub(super) witness: Witness,
-    _opened: <Host as Sys>::Dir,
+pub(crate) struct LockedByte<S: Sys> {
+    pub(crate) witness: Witness,
+    _opened: S::Dir,
 }
 
-impl LockedByte {
+impl<S: TableSys> LockedByte<S> {
     /// Locks a byte of the directory of the table at `place`. `None` where that is no witness (off
     /// plain file systems, not on Linux) or is refused (the directory may not be read): the entry is
     /// judged without one.
-    pub(super) fn new(place: &Place<Host>) -> Option<LockedByte> {
+    pub(super) fn new(place: &Place<S>) -> Option<LockedByte<S>> {
         let [a, b, c, d, e, f, g, h, ..] = place.sys.random().ok()?;
         let offset = u64::from_le_bytes([a, b, c, d, e, f, g, h]) >> (u64::BITS - OFFSET_BITS);
         let (directory, opened) = open_directory(place)?;

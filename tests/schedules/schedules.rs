@@ -2,7 +2,8 @@
 //! simulated kernel.
 //!
 //! In this file contenders compete and die. The modules add refreshes against breaks, clocks,
-//! faults, losses of power, stamps from before a boot, and other systems.
+//! faults, losses of power, stamps from before a boot, and other systems; `table` has the worlds of
+//! the allocation table.
 //!
 //! The search checks after every call of every process: there are never two holders, and no foreign
 //! file was changed. When nothing can happen any more, it checks: no process waits indefinitely, no
@@ -19,6 +20,7 @@ mod power;
 mod refreshes;
 mod stamps;
 mod systems;
+mod table;
 mod watching;
 mod windows;
 

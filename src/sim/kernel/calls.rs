@@ -60,6 +60,7 @@ impl Kernel {
         match call {
             Call::Stat(fd)
             | Call::Read(fd)
+            | Call::ReadAll(fd)
             | Call::Write(fd, ..)
             | Call::Truncate(fd)
             | Call::Flock(fd, _)
@@ -124,6 +125,17 @@ impl Kernel {
             Call::Process(pid) => Ok(Reply::Process(self.liveness(pid_index, *pid))),
             Call::Random => Ok(Reply::Random(self.random_bytes(pid_index))),
             Call::Now => Ok(Reply::Now(self.now(pid_index))),
+            Call::ReadAll(fd) => self.read_all(rules, pid_index, *fd),
+            Call::LockByte(offset) => Ok(self.lock_byte(pid_index, *offset)),
+            Call::IsByteLocked(offset) => Ok(self.is_byte_locked(rules, pid_index, *offset)),
+            Call::KernelBootId => {
+                let boot_id = self.kernel_boot_id(self.process(pid_index).system);
+                boot_id.map(Reply::BootId).ok_or(Errno::ENOENT)
+            }
+            Call::PidNamespace => {
+                let namespace = self.process(pid_index).system.pid_namespace();
+                Ok(Reply::PidNamespace(namespace))
+            }
             Call::Watch(fd, process) => self.watch(pid_index, *fd, *process),
             Call::Unwatch(id) => {
                 free_slot(&mut self.process_mut(pid_index).watches, *id);

@@ -139,6 +139,7 @@ impl Kernel {
             // A gap in the table is no error.
             let _ = self.close(pid_index, fd);
         }
+        self.process_mut(pid_index).bytes.clear();
     }
 
     /// Does what foreign code in a process may do: closes its descriptors, and opens the file
@@ -177,12 +178,7 @@ impl Kernel {
     }
 
     pub(super) fn read(&mut self, rules: &Rules, pid_index: usize, fd: Fd) -> Result<Reply, Errno> {
-        let (id, Description { ino, .. }) = self.description(pid_index, fd)?;
-        self.ensure_permitted(rules, id, ino, |lock| lock == Lock::Exclusive)?;
-        if self.inode(ino).kind != FileKind::Regular {
-            return Err(Errno::EISDIR);
-        }
-        let content = self.seen(rules, pid_index, ino).content;
+        let content = self.content_of(rules, pid_index, fd)?;
         let prefix = Prefix::read(|buffer| {
             for (to, from) in buffer.iter_mut().zip(content.iter()) {
                 *to = *from;
@@ -191,6 +187,25 @@ impl Kernel {
         });
         let prefix = prefix.expect("reading from memory does not fail");
         Ok(Reply::Prefix(prefix))
+    }
+
+    /// All of the file, however long it is.
+    pub(super) fn read_all(
+        &mut self,
+        rules: &Rules,
+        pid_index: usize,
+        fd: Fd,
+    ) -> Result<Reply, Errno> {
+        Ok(Reply::Bytes(self.content_of(rules, pid_index, fd)?))
+    }
+
+    fn content_of(&mut self, rules: &Rules, pid_index: usize, fd: Fd) -> Result<Arc<[u8]>, Errno> {
+        let (id, Description { ino, .. }) = self.description(pid_index, fd)?;
+        self.ensure_permitted(rules, id, ino, |lock| lock == Lock::Exclusive)?;
+        if self.inode(ino).kind != FileKind::Regular {
+            return Err(Errno::EISDIR);
+        }
+        Ok(self.seen(rules, pid_index, ino).content)
     }
 
     pub(super) fn write(

@@ -73,9 +73,13 @@ impl Kernel {
         Reply::Done
     }
 
-    /// Removes a file from the disk before its number is given out again.
+    /// Removes a file from the disk before its number is given out again. A journal has what happened in
+    /// its order: with the end of the file's last name it has all names of that moment. So a name that a
+    /// rename gave to another file is not missing.
     pub(super) fn forget_on_disk(&mut self, ino: Ino) {
-        self.disk.names.retain(|_, at| *at != ino);
+        if self.disk.names.values().any(|at| *at == ino) {
+            self.sync_names();
+        }
         self.disk.inodes.remove(&ino);
     }
 

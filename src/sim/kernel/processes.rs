@@ -1,11 +1,14 @@
 //! Processes, and where they run.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use super::super::call::Reply;
 use super::visibility::is_temporary;
 use super::{Description, DescriptionId, Kernel, NS_PER_TICK, Rules, START_NS, UPTIME_NS, Watch};
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid};
+use crate::sys::hooks::Safeguard;
 use crate::sys::{Liveness, nanos};
 
 /// The machine whose disk has the files, where the others mount them.
@@ -63,6 +66,9 @@ pub(super) struct Process {
     pub(super) holds: bool,
     /// Whether a directory that it has open cannot be replaced.
     pub(super) pins: bool,
+    /// The bytes of the table's directory that it has locked. They stay locked until the process ends,
+    /// although a process may close the directory earlier: by then no entry names the byte.
+    pub(super) bytes: BTreeSet<u64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -175,6 +181,11 @@ impl System {
     pub(in crate::sim) fn kernel(&self) -> u8 {
         self.kernel
     }
+
+    /// The inode number of its pid namespace. Namespaces that end leave their numbers to others.
+    pub(super) fn pid_namespace(&self) -> u64 {
+        4_026_531_836 + u64::from(self.pid_namespace)
+    }
 }
 
 impl Process {
@@ -193,6 +204,7 @@ impl Process {
             deadline_ns: None,
             holds: false,
             pins: false,
+            bytes: BTreeSet::new(),
         }
     }
 
@@ -238,6 +250,26 @@ impl Kernel {
         }
     }
 
+    /// The same of the kernel itself, which no container shows another one for.
+    pub(super) fn kernel_boot_id(&self, system: System) -> Option<[u8; 16]> {
+        let of_the_kernel = system.boot_id == BootId::OfTheKernel;
+        of_the_kernel.then(|| self.boot_id(system)).flatten()
+    }
+
+    pub(super) fn lock_byte(&mut self, pid_index: usize, offset: u64) -> Reply {
+        self.process_mut(pid_index).bytes.insert(offset);
+        Reply::Done
+    }
+
+    pub(super) fn is_byte_locked(&self, rules: &Rules, pid_index: usize, offset: u64) -> Reply {
+        let here = self.process(pid_index).system;
+        let locks = |process: &Process| {
+            process.system.shares_inodes_with(&here) && process.bytes.contains(&offset)
+        };
+        let is_locked = self.processes.iter().any(locks);
+        Reply::IsByteLocked(is_locked && !rules.lacks(Safeguard::Witness))
+    }
+
     /// Starts a process in the next place of the process table. Returns its index.
     pub(in crate::sim) fn start(&mut self, pid: Pid, system: System) -> usize {
         let place = self.processes.len();
@@ -277,8 +309,13 @@ impl Kernel {
 
     /// How many processes report that they hold the lock.
     pub(in crate::sim) fn holders(&self) -> usize {
-        let processes = self.processes.iter();
-        processes.filter(|process| process.holds).count()
+        self.held_by().len()
+    }
+
+    /// The starts of these processes.
+    pub(in crate::sim) fn held_by(&self) -> Vec<u64> {
+        let holders = self.processes.iter().filter(|process| process.holds);
+        holders.map(|process| process.start_ticks).collect()
     }
 
     pub(super) fn process(&self, pid_index: usize) -> &Process {
@@ -304,6 +341,7 @@ impl Kernel {
         let pid = Pid::new(parent.pid.get() + offset).expect("pids of the simulation are small");
         let child = Process {
             descriptors: parent.descriptors.clone(),
+            bytes: parent.bytes.clone(),
             ..Process::new(pid, parent.system, first_start_ticks(place))
         };
         self.processes.push(child);
@@ -320,9 +358,10 @@ impl Kernel {
             ..
         } = *self.process(pid_index);
         let process = self.process_mut(pid_index);
+        let bytes = std::mem::take(&mut process.bytes);
         let descriptors = std::mem::take(&mut process.descriptors);
         let descriptions = std::mem::take(&mut process.descriptions);
-        let life = if descriptors.is_empty() {
+        let life = if descriptors.is_empty() && bytes.is_empty() {
             Life::Dead
         } else {
             Life::Dying
@@ -332,6 +371,7 @@ impl Kernel {
             life,
             descriptors,
             descriptions,
+            bytes,
             ..Process::new(pid, system, start_ticks)
         };
         let reported = (0..open).filter(|fd| self.report_close(pid_index, *fd));
@@ -355,7 +395,10 @@ impl Kernel {
     /// Removes a dying process, in one step or two: its descriptors are closed and its locks
     /// dropped before it is invisible.
     pub(in crate::sim) fn reap_process(&mut self, pid_index: usize) {
-        if self.process(pid_index).descriptors.is_empty() {
+        let Process {
+            descriptors, bytes, ..
+        } = self.process(pid_index);
+        if descriptors.is_empty() && bytes.is_empty() {
             self.process_mut(pid_index).life = Life::Dead;
         } else {
             self.close_all(pid_index);
@@ -403,8 +446,10 @@ impl Kernel {
     pub(super) fn random_bytes(&mut self, pid_index: usize) -> [u8; 16] {
         let process = self.process_mut(pid_index);
         process.draws += 1;
-        let number =
-            u64::from(process.draws) << 48 | u64::from(process.run) << 32 | process.start_ticks;
+        // Of the first eight bytes, the number of a table's locked byte has the upper 52 bits alone.
+        let number = u64::from(process.draws) << 48
+            | u64::from(process.run) << 32
+            | process.start_ticks << 12;
         let mut bytes = [0; 16];
         let (low, _) = bytes.split_at_mut(8);
         low.copy_from_slice(&number.to_le_bytes());

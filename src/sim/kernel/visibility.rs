@@ -18,6 +18,7 @@ impl Kernel {
     ///   which inode number.)
     /// - Reading what no process writes.
     /// - A sync, in a world that does not lose power.
+    /// - Locking a byte: its number is drawn at random, and no table names it yet.
     /// - The report that a hold begins: the hold begins with the return of the call before it.
     ///
     /// In a coarse world, these are private as well:
@@ -37,6 +38,9 @@ impl Kernel {
             | Call::Hostname
             | Call::IsHostAlias(_)
             | Call::BootId
+            | Call::KernelBootId
+            | Call::PidNamespace
+            | Call::LockByte(_)
             | Call::Identity
             | Call::Random
             | Call::Unwatch(_)
@@ -51,8 +55,10 @@ impl Kernel {
             }
             Call::Flock(fd, _) => self.is_hidden(pid_index, *fd),
             Call::Write(fd, ..) => self.clocks_are_steady() && self.is_hidden(pid_index, *fd),
-            Call::Read(_) if rules.mandatory_flock => false,
-            Call::Read(fd) => !rules.named_writes || self.is_hidden(pid_index, *fd),
+            Call::Read(_) | Call::ReadAll(_) if rules.mandatory_flock => false,
+            Call::Read(fd) | Call::ReadAll(fd) => {
+                !rules.named_writes || self.is_hidden(pid_index, *fd)
+            }
             Call::Stat(_) if rules.forgets_removed_files => false,
             Call::Stat(fd) => rules.coarse && !rules.named_writes || self.is_hidden(pid_index, *fd),
             Call::Close(fd) => rules.coarse && self.is_idle(pid_index, *fd),

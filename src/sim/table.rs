@@ -1,0 +1,140 @@
+//! The allocation table of simulated processes: the shipped one, used as
+//! [`Allocation`](crate::table::Allocation) uses it on a real kernel.
+
+use std::io;
+use std::path::Path;
+use std::time::Duration;
+
+use super::TABLE;
+use super::call::{Call, Reply};
+use super::process::SimSys;
+use super::sim_sys::{SimDir, SimFile};
+use crate::record::WriterId;
+use crate::sys::{Sys, TableSys};
+use crate::table::{Claim, LockedByte, LockedTable, Result, TableError};
+
+impl TableSys for SimSys {
+    /// The directories of a world are there from the beginning.
+    fn create_dirs(&self, _path: &Path, _mode: u32) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn read_all(&self, file: &SimFile) -> io::Result<Vec<u8>> {
+        match self.call(Call::ReadAll(file.fd)) {
+            Reply::Bytes(bytes) => Ok(bytes.to_vec()),
+            reply => Err(reply.into_error()),
+        }
+    }
+
+    /// In two writes: a process may die between them.
+    fn write_all(&self, file: &SimFile, bytes: &[u8]) -> io::Result<()> {
+        let (first, rest) = bytes.split_at(bytes.len() / 2);
+        self.write(file, 0, first)?;
+        self.write(file, first.len() as u64, rest)
+    }
+
+    /// All processes of a world are of one user.
+    fn copy_access(&self, _from: &SimFile, _to: &SimFile) -> io::Result<()> {
+        Ok(())
+    }
+
+    fn lock_byte(&self, _dir: &SimDir, offset: u64) -> io::Result<()> {
+        self.done(Call::LockByte(offset))
+    }
+
+    fn is_byte_locked(&self, _dir: &SimDir, offset: u64) -> io::Result<bool> {
+        match self.call(Call::IsByteLocked(offset)) {
+            Reply::IsByteLocked(is_locked) => Ok(is_locked),
+            reply => Err(reply.into_error()),
+        }
+    }
+
+    fn kernel_boot_id(&self) -> Option<[u8; 16]> {
+        match self.call(Call::KernelBootId) {
+            Reply::BootId(id) => Some(id),
+            _ => None,
+        }
+    }
+
+    fn pid_namespace(&self) -> Option<u64> {
+        match self.call(Call::PidNamespace) {
+            Reply::PidNamespace(number) => Some(number),
+            _ => None,
+        }
+    }
+
+    /// All processes of a world count their starts from the boot.
+    fn time_namespace(&self) -> Option<u64> {
+        Some(1)
+    }
+}
+
+/// An entry of the shipped table, held by a simulated process.
+#[must_use = "the entry stays in the table if it is not released"]
+pub struct SimAllocation {
+    sys: SimSys,
+    name: String,
+    writer_id: WriterId,
+    _byte: Option<LockedByte<SimSys>>,
+}
+
+impl SimSys {
+    /// As [`Allocation::register`](crate::table::Allocation::register).
+    ///
+    /// # Errors
+    ///
+    /// See [`TableError`].
+    pub fn register(&self, claim: &Claim, timeout: Duration) -> Result<SimAllocation> {
+        let mut table = self.open_table(timeout)?;
+        let byte = table.lock_byte();
+        let witness = byte.as_ref().map(|byte| &byte.witness);
+        let (holder, writer_id) = table.this_process(witness)?;
+        table.register(&holder, claim, &segment_of(writer_id))?;
+        table.save()?;
+        Ok(SimAllocation {
+            sys: self.clone(),
+            name: claim.name().to_owned(),
+            writer_id,
+            _byte: byte,
+        })
+    }
+
+    fn open_table(&self, timeout: Duration) -> Result<LockedTable<SimSys>> {
+        let path = Path::new("/").join(TABLE);
+        LockedTable::open(self.clone(), &path, timeout)
+    }
+}
+
+impl SimAllocation {
+    /// As [`Allocation::release`](crate::table::Allocation::release); the entry stays in the table on
+    /// failure, until this process has ended.
+    ///
+    /// # Errors
+    ///
+    /// See [`TableError`].
+    pub fn release(self, timeout: Duration) -> Result<()> {
+        let mut table = self.open(timeout)?;
+        table.table.release(&self.name)?;
+        table.save()
+    }
+
+    /// The table, locked, with this entry in it.
+    fn open(&self, timeout: Duration) -> Result<LockedTable<SimSys>> {
+        let table = self.sys.open_table(timeout)?;
+        let entry = table.table.find(&self.name);
+        let found = entry.and_then(|entry| entry.writer_id());
+        if found == Some(self.writer_id) {
+            return Ok(table);
+        }
+        Err(TableError::Lost {
+            name: self.name.clone(),
+            path: Path::new("/").join(TABLE),
+            held_by: entry.map(|entry| entry.pid),
+        })
+    }
+}
+
+/// No two holds have the same.
+fn segment_of(writer_id: WriterId) -> String {
+    format!("segment of {writer_id}")
+}

@@ -1,0 +1,236 @@
+//! The allocation table: saves against deaths, reboots and losses of power, and the liveness of
+//! processes in several pid namespaces.
+//!
+//! All processes of a world claim the same paths to write. So a world's holders exclude each other, as
+//! those of a lock do. The search also checks after every call that the table at the path is whole and
+//! names every holder: a save that was acknowledged is there.
+
+use std::time::Duration;
+
+use rvlf_simulated::record::Pid;
+use rvlf_simulated::sim::{Safeguard, SimSys, System, World};
+use rvlf_simulated::table::{Claim, Liveness, ScopeRule, TableError};
+
+use super::{LATER, MINUTE, NAMES, prove, sample};
+
+/// A process that finds the table locked gives up: another one may lock it first after any save, so that
+/// every order of the saves is searched without waits.
+const AT_ONCE: Duration = Duration::ZERO;
+
+/// The name of a table that a killed process did not complete.
+const LEFTOVER: &str = ".t.json.rvlf-new";
+
+fn claim(name: &str) -> Claim {
+    Claim::new(name).allow(ScopeRule::write("/data"))
+}
+
+/// Registers an entry, holds it for a while, and releases it.
+fn register(name: &'static str, timeout: Duration) -> impl Fn(&SimSys) {
+    move |os| match os.register(&claim(name), timeout) {
+        Ok(entry) => {
+            os.entered();
+            os.left();
+            match entry.release(timeout) {
+                Ok(()) | Err(TableError::Timeout { .. }) => {}
+                Err(error) => panic!("a live process has lost its entry: {error}"),
+            }
+        }
+        Err(error) => assert!(
+            error.is_contention(),
+            "refused for another reason than contention: {error}"
+        ),
+    }
+}
+
+/// Registers where no other process can be alive.
+fn register_alone(os: &SimSys) {
+    let entry = os.register(&claim("A"), AT_ONCE);
+    let entry = entry.expect("the entry of a dead process is reclaimed");
+    os.entered();
+    os.left();
+    entry.release(AT_ONCE).expect("no other process is there");
+}
+
+/// Ends without a release.
+fn register_and_die(os: &SimSys) {
+    let entry = os.register(&claim("A"), AT_ONCE);
+    std::mem::forget(entry.expect("no other process is there"));
+    os.entered();
+}
+
+/// Registers when all others have ended, and checks that they left nothing.
+fn come_later(os: &SimSys) {
+    register_alone(os);
+    let left = os.names();
+    assert_eq!(left, ["t.json"], "a killed process's save left files");
+}
+
+fn coarse() -> World {
+    let world = World::local().with_table();
+    world.coarse().finally(LATER, come_later)
+}
+
+fn with(world: World, processes: usize, runs: usize, timeout: Duration) -> World {
+    let names = NAMES.iter().take(processes);
+    names.fold(world, |world, name| {
+        world.process(name, runs, register(name, timeout))
+    })
+}
+
+fn two(world: World) -> World {
+    with(world, 2, 1, AT_ONCE)
+}
+
+/// Containers of one machine, in each of which the program is pid 1.
+fn containers(world: World, container: System, processes: usize, runs: usize) -> World {
+    let container = container.with_pid(Pid::new(1).expect("1 is a pid"));
+    let each = NAMES.iter().zip(1..).take(processes);
+    each.fold(world, |world, (name, namespace)| {
+        let world = world.on(container.in_pid_namespace(namespace));
+        world.process(name, runs, register(name, AT_ONCE))
+    })
+}
+
+/// Searches a weakened world for the message of a broken promise.
+fn find(what: &str, world: &World, message: &str) {
+    let violation = world.explore().expect_err(what);
+    println!("{what}:\n{violation}\n");
+    let found = violation.message();
+    assert!(found.contains(message), "{what}: {found}");
+}
+
+const NOT_NAMED: &str = "the table does not name a process that holds an entry";
+
+// A may die at every call of a save: before, between and after its two writes, with a new file that
+// only its flock protects, and with a renamed one whose name it has not synced.
+#[test]
+fn a_table_has_every_acknowledged_save_wherever_processes_die() {
+    let report = prove("table, 2 processes, 1 crash", &two(coarse()).crashes(1));
+    assert!(report.states > 1000, "the search is too small: {report:?}");
+}
+
+#[test]
+fn a_table_is_whole_after_a_reboot_and_a_loss_of_power() {
+    prove(
+        "table, 2 processes, 1 loss of power",
+        &two(coarse()).power_losses(1),
+    );
+    prove(
+        "table, 2 processes, 1 reboot",
+        &two(coarse()).server_reboots(1),
+    );
+}
+
+// The next process that saves finds the name taken.
+#[test]
+fn what_a_killed_process_left_of_a_save_harms_nothing() {
+    let world = coarse().file(LEFTOVER, b"{\"entries\": [", MINUTE);
+    prove("table, 2 processes, a leftover", &two(world).crashes(1));
+}
+
+#[test]
+fn random_schedules_of_many_saves() {
+    let world = || World::local().with_table().finally(LATER, come_later);
+    sample(
+        "table, 4 processes, 3 saves, 4 crashes",
+        &with(world(), 4, 3, MINUTE).crashes(4),
+    );
+    sample(
+        "table, 3 processes, 3 saves, a crash, 2 losses of power",
+        &with(world(), 3, 3, MINUTE).crashes(1).power_losses(2),
+    );
+    sample(
+        "table, 4 containers, 3 saves, 4 crashes",
+        &containers(world(), System::HOST, 4, 3).crashes(4),
+    );
+}
+
+// Pid 1 of another container is invisible, and looks like the process itself. Its byte of the table's
+// directory shows whether it is alive.
+#[test]
+fn processes_of_two_containers_exclude_each_other() {
+    let worlds = [
+        ("table, 2 containers, 1 crash", System::HOST),
+        (
+            "table, 2 containers without the boot id, 1 crash",
+            System::HOST.without_boot_id(),
+        ),
+    ];
+    for (what, container) in worlds {
+        prove(what, &containers(coarse(), container, 2, 1).crashes(1));
+    }
+    // No lock of a byte outlives a boot.
+    let world = containers(coarse(), System::HOST.without_boot_id(), 2, 1);
+    prove("table, 2 containers, 1 reboot", &world.server_reboots(1));
+}
+
+// In the container's next start its program has the same pid, and may have the same pid namespace.
+#[test]
+fn a_container_that_starts_again_reclaims_the_entry_that_it_left() {
+    let container = System::HOST.with_pid(Pid::new(1).expect("1 is a pid"));
+    let world = || coarse().on(container.in_pid_namespace(1));
+    let world = |name| world().process(name, 3, register_alone);
+    prove("table, a container, 2 crashes", &world("A").crashes(2));
+    prove(
+        "table, a container, a reboot",
+        &world("A").server_reboots(1),
+    );
+}
+
+// On an overlay another container's byte is no witness: doubt reads as alive, until the next boot.
+#[test]
+fn without_a_witness_an_entry_of_another_container_stays() {
+    let world = || World::overlay().with_table().coarse();
+    let both = containers(world(), System::HOST, 2, 1).crashes(1);
+    prove("table, 2 containers, no witness, 1 crash", &both);
+    let stays = |os: &SimSys| match os.register(&claim("later"), AT_ONCE) {
+        Err(TableError::WriteConflict { liveness, .. }) => {
+            assert_eq!(liveness, Some(Liveness::Elsewhere));
+        }
+        other => panic!("the entry was reclaimed: {}", other.is_ok()),
+    };
+    let in_a_container = |world: World| {
+        let world = world.on(System::HOST.in_pid_namespace(1));
+        world.process("A", 1, register_and_die)
+    };
+    prove(
+        "table, a dead container, no witness",
+        &in_a_container(world().finally(LATER, stays)),
+    );
+    prove(
+        "table, a dead container, its witness",
+        &in_a_container(coarse()),
+    );
+}
+
+// A has saved, and B obtains the lock of the file that A has replaced.
+#[test]
+fn without_a_look_at_the_path_after_the_flock_a_save_is_overwritten() {
+    let world = || coarse().without(Safeguard::TableName);
+    find(
+        "the path is first checked in the save",
+        &two(world()),
+        "refused for another reason than contention",
+    );
+    find(
+        "the path is never checked",
+        &two(world().without(Safeguard::TableNameAtSave)),
+        NOT_NAMED,
+    );
+}
+
+#[test]
+fn without_the_witness_a_live_process_of_another_container_loses_its_entry() {
+    let world = coarse().without(Safeguard::Witness);
+    find(
+        "no byte counts as locked",
+        &containers(world, System::HOST, 2, 1),
+        NOT_NAMED,
+    );
+}
+
+#[test]
+fn without_syncs_a_saved_table_is_lost_with_the_power() {
+    let world = two(coarse()).power_losses(1).without(Safeguard::Sync);
+    find("nothing was synced", &world, NOT_NAMED);
+}
