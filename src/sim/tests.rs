@@ -529,7 +529,7 @@ fn a_foreign_file_that_was_renamed_by_mistake_is_never_removed() {
     for (random_bytes, ticks) in
         (1_u64..8).flat_map(|random_bytes| [1000_u64, 1200].map(|ticks| (random_bytes, ticks)))
     {
-        let aside = format!(".rvlf-{:016x}", random_bytes << 48 | ticks);
+        let aside = format!(".rvlf-{:016x}", random_bytes << 48 | ticks << 12 | ticks);
         world.expected.push(name(&aside).into());
     }
     let report = world

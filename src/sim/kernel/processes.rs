@@ -446,10 +446,10 @@ impl Kernel {
     pub(super) fn random_bytes(&mut self, pid_index: usize) -> [u8; 16] {
         let process = self.process_mut(pid_index);
         process.draws += 1;
-        // Of the first eight bytes, the number of a table's locked byte has the upper 52 bits alone.
-        let number = u64::from(process.draws) << 48
-            | u64::from(process.run) << 32
-            | process.start_ticks << 12;
+        // The first byte spreads pauses; the upper 52 bits alone are the number of a table's locked byte.
+        let start = process.start_ticks;
+        let number =
+            u64::from(process.draws) << 48 | u64::from(process.run) << 32 | start << 12 | start;
         let mut bytes = [0; 16];
         let (low, _) = bytes.split_at_mut(8);
         low.copy_from_slice(&number.to_le_bytes());
