@@ -89,6 +89,9 @@ fn write_old(path: &Path) {
 fn run_saver(path: &Path, options: &[&str]) -> ExitStatus {
     let mut strace = Command::new("strace");
     strace.arg("-f").args(options).stderr(Stdio::null());
+    // Cargo adds a directory for each library in C of the workspace, and the dynamic loader looks for each
+    // of its own in all of them: one openat(2) after the other, until their numbers reach those of the save.
+    strace.env_remove("LD_LIBRARY_PATH");
     let saver = Role::new("saver").with("TABLE", path).under(strace);
     saver.start().wait()
 }
