@@ -150,8 +150,8 @@ impl Error for SelfTestError {}
 /// want that. If this works, `scratch` sends ETags so from then on.
 ///
 /// Does not find a server that keeps the conditions only while no two requests overlap: see
-/// [`diagnose`]. The two objects are removed in the end; a process that is killed leaves them, and
-/// their text says what they are.
+/// [`diagnose`](crate::diagnose). The two objects are removed in the end; a process that is killed leaves
+/// them, and their text says what they are.
 ///
 /// # Errors
 ///

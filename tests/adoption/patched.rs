@@ -129,7 +129,7 @@ fn slow_down(package: &mut Package) {
         .split_once("    file.write_all(content)?;")
         .expect("the lock file is created, and then written");
     let sleep = "    if std::env::var_os(\"SLOW_CREATE\").is_some() {\n        \
-                 std::thread::sleep(std::time::Duration::from_micros(200));\n    }\n";
+                 std::thread::sleep(std::time::Duration::from_millis(20));\n    }\n";
     *content = format!("{create}{sleep}    file.write_all(content)?;{write}").into_bytes();
 }
 
