@@ -54,6 +54,11 @@ pretend_to_compile_c() {
 #!/bin/sh
 for word; do
     [ "$last" = -o ] && : >"$word"
+    # The compiler and the librarian of MSVC.
+    case $word in
+        -Fo*) : >"${word#-Fo}" ;;
+        -out:* | /OUT:*) : >"${word#*:}" ;;
+    esac
     last=$word
 done
 SCRIPT
