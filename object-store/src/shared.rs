@@ -127,21 +127,12 @@ fn nanos(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use bytes::Bytes;
-    use rvlf::record::{Hostname, Pid, StoreStamp};
-    use rvlf::{Record, WriterId};
 
     use super::*;
+    use crate::sights::tests::record;
 
     fn shared(until: Duration) -> Shared {
-        let stamp = StoreStamp {
-            generation: 1,
-            lease_ms: 30_000,
-            nonce: 0,
-        };
-        let pid = Pid::new(1).expect("1 is a pid");
-        let hostname = Hostname::truncated(b"host");
-        let record = Record::for_store(pid, &hostname, 1, WriterId::from_bytes([1; 16]), stamp);
-        let bytes = Bytes::copy_from_slice(&record.encode());
+        let bytes = Bytes::copy_from_slice(&record(1).encode());
         let content = Content::of(&bytes).expect("it is a record");
         Shared::new("lock".to_owned(), content, until)
     }

@@ -43,13 +43,13 @@ impl Sights {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use rvlf::WriterId;
     use rvlf::record::{Hostname, Pid, StoreStamp};
 
     use super::*;
 
-    fn record(timestamp_ns: u64) -> Record {
+    pub(crate) fn record(timestamp_ns: u64) -> Record {
         let stamp = StoreStamp {
             generation: 1,
             lease_ms: 30_000,

@@ -2,6 +2,7 @@
 # `source "$(dirname "$0")/common.bash"`, and runs in the root of the repository.
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
+source scripts/retry.bash
 export CARGO_INCREMENTAL=0 DEBIAN_FRONTEND=noninteractive
 toolchain=$(rustc --version | cut -d ' ' -f 2)
 
@@ -9,17 +10,6 @@ toolchain=$(rustc --version | cut -d ' ' -f 2)
 skip() {
     echo "SKIPPED: $*"
     exit 77
-}
-
-# A registry's hiccup is not a failure of ours.
-retry() {
-    local pause
-    for pause in 5 20; do
-        "$@" && return
-        echo "failed, again in $pause s: $*"
-        sleep "$pause"
-    done
-    "$@"
 }
 
 # Installs these packages of Debian, or skips the part.

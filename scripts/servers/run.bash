@@ -1,5 +1,6 @@
 # Starts the server RVLF_TEST_SERVER, runs the command in the arguments, and ends the server.
 set -euo pipefail
+source "$(dirname "$0")/../retry.bash"
 
 scratch=$(mktemp -d -t rvlf-test-XXXXXX)
 pids=()
@@ -21,17 +22,6 @@ trap 'exit 130' INT TERM
 skip() {
     echo "skipped: $*"
     exit 77
-}
-
-# A registry's hiccup is not a failure of ours.
-retry() {
-    local pause
-    for pause in 5 20; do
-        "$@" && return
-        echo "failed, again in $pause s: $*"
-        sleep "$pause"
-    done
-    "$@"
 }
 
 # A package of PyPI, or of npm, in a directory of its own, which stays for the next time. Sets $at.

@@ -25,7 +25,7 @@ use crate::sys::Host;
 /// guard, and the drop of an [`Allocation`](super::Allocation), need the same lock.
 ///
 /// **Fork**: the guard belongs to the process that opened it. In a forked child `save` fails with
-/// [`TableError::Forked`](crate::table::TableError::Forked), and dropping the copy does not release the
+/// [`TableError::Forked`](super::TableError::Forked), and dropping the copy does not release the
 /// lock.
 ///
 /// **Crash**: the kernel releases the lock, and the table is as it was saved last.
@@ -61,8 +61,8 @@ impl TableGuard {
     ///
     /// # Errors
     ///
-    /// [`Timeout`](crate::table::TableError::Timeout), [`Parse`](crate::table::TableError::Parse),
-    /// [`NotRegular`](crate::table::TableError::NotRegular) or [`Io`](crate::table::TableError::Io).
+    /// [`Timeout`](super::TableError::Timeout), [`Parse`](super::TableError::Parse),
+    /// [`NotRegular`](super::TableError::NotRegular) or [`Io`](super::TableError::Io).
     ///
     /// ```
     /// use std::time::Duration;
@@ -143,8 +143,8 @@ impl TableGuard {
     ///
     /// # Errors
     ///
-    /// [`Forked`](crate::table::TableError::Forked); [`Replaced`](crate::table::TableError::Replaced) if the file was removed
-    /// while it was locked; [`Io`](crate::table::TableError::Io). The file is the old one then, with one
+    /// [`Forked`](super::TableError::Forked); [`Replaced`](super::TableError::Replaced) if the file was removed
+    /// while it was locked; [`Io`](super::TableError::Io). The file is the old one then, with one
     /// exception: after a failed "sync the directory" it is the new one, and a power loss may bring
     /// the old one back.
     ///
@@ -177,7 +177,7 @@ impl TableGuard {
     ///
     /// # Errors
     ///
-    /// As [`Table::register`]; or [`Io`](crate::table::TableError::Io) if this process cannot be identified.
+    /// As [`Table::register`]; or [`Io`](super::TableError::Io) if this process cannot be identified.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -244,7 +244,7 @@ impl TableGuard {
     ///
     /// # Errors
     ///
-    /// As [`Table::delegate`]; or [`Io`](crate::table::TableError::Io) if this process cannot be identified.
+    /// As [`Table::delegate`]; or [`Io`](super::TableError::Io) if this process cannot be identified.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -279,7 +279,7 @@ impl TableGuard {
     ///
     /// # Errors
     ///
-    /// As [`Table::delegate_within`]; or [`Io`](crate::table::TableError::Io) if this process cannot be identified.
+    /// As [`Table::delegate_within`]; or [`Io`](super::TableError::Io) if this process cannot be identified.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -328,7 +328,7 @@ impl TableGuard {
     ///
     /// # Errors
     ///
-    /// As [`Table::adopt`]; or [`Io`](crate::table::TableError::Io) if this process cannot be identified.
+    /// As [`Table::adopt`]; or [`Io`](super::TableError::Io) if this process cannot be identified.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -13,10 +13,9 @@ use rvlf::judge::{
     Verdict, judge,
 };
 
+use crate::ages::{FOREVER, SECOND, age, duration};
+
 const ROWS: std::ops::RangeInclusive<u8> = 1..=14;
-const SECOND: i128 = 1_000_000_000;
-/// The longest `Duration`: 584 thousand million years.
-const FOREVER: i128 = u64::MAX as i128 * SECOND + 999_999_999;
 
 /// The second statement of the table computes in whole nanoseconds, negative for the future, without
 /// [`Age`].
@@ -70,19 +69,6 @@ impl Limits {
             .with_malformed_grace(duration(self.malformed_grace))
             .with_same_host_age(duration(self.same_host_age))
             .with_cross_host_age(duration(self.cross_host_age))
-    }
-}
-
-fn duration(nanos: i128) -> Duration {
-    let seconds = u64::try_from(nanos / SECOND).expect("at most FOREVER, and not negative");
-    Duration::new(seconds, (nanos % SECOND) as u32)
-}
-
-fn age(nanos: i128) -> Age {
-    if nanos < 0 {
-        Age::Ahead(duration(-nanos))
-    } else {
-        Age::Past(duration(nanos))
     }
 }
 

@@ -1,5 +1,6 @@
 //! The library against the standard in `spec/`, and the standard against itself.
 
+mod ages;
 mod judge_json;
 mod judge_table;
 mod no_std;

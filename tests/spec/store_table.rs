@@ -14,12 +14,10 @@ use rvlf::judge::{
 use rvlf::record::StoreStamp;
 use serde_json::{Value, json};
 
+use crate::ages::{FOREVER, SECOND, age, duration};
 use crate::vectors::{bytes_of, directory, json_of};
 
-const SECOND: i128 = 1_000_000_000;
 const HOUR: i128 = 3600 * SECOND;
-/// The longest `Duration`.
-const FOREVER: i128 = u64::MAX as i128 * SECOND + 999_999_999;
 
 /// The second statement computes in whole nanoseconds, negative for the future, without [`Age`].
 #[derive(Clone, Copy, Debug)]
@@ -29,19 +27,6 @@ struct Case {
     own_dead: bool,
     /// Age of the timestamp and of the modification.
     clocks: Option<[i128; 2]>,
-}
-
-fn duration(nanos: i128) -> Duration {
-    let seconds = u64::try_from(nanos / SECOND).expect("at most FOREVER, and not negative");
-    Duration::new(seconds, (nanos % SECOND) as u32)
-}
-
-fn age(nanos: i128) -> Age {
-    if nanos < 0 {
-        Age::Ahead(duration(-nanos))
-    } else {
-        Age::Past(duration(nanos))
-    }
 }
 
 impl Case {

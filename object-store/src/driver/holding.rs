@@ -27,8 +27,8 @@ pub(super) struct Holding {
 
 impl Drop for Holding {
     fn drop(&mut self) {
-        // Without a task nothing refreshes the lock, and nothing would tell so to those who wait for its
-        // loss. After a release, which ends the task, this changes nothing; after a panic in the code of
+        // Without a task nothing refreshes the lock, and no callers that wait for its loss would see
+        // it. After a release, which ends the task, this changes nothing; after a panic in the code of
         // the register it ends the belief.
         self.port.keepalive.memory().holds.end(self.id);
         self.shared.lose(LossReason::Expired);

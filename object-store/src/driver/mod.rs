@@ -38,13 +38,13 @@ pub(crate) enum Event {
     Tested(Result<(), SelfTestError>),
     /// The future of the acquisition was dropped.
     Cancel,
-    /// To refresh now, and then to tell so.
+    /// To refresh now, and to report when the store has confirmed it.
     Check(oneshot::Sender<()>),
     /// To commit.
     Commit(Commit),
     /// The future of the commit was dropped.
     GiveUp(CommitId),
-    /// To release until the deadline, and then to tell whether the store has confirmed it.
+    /// To release until the deadline, and to report whether the store has confirmed it.
     Release(Duration, oneshot::Sender<bool>),
     /// The guard was dropped.
     Dropped,
