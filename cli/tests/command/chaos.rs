@@ -224,7 +224,9 @@ impl Run {
             return;
         }
         let (pid, command_line) = pick(rng, &processes);
-        if self.kind.permits(signal, &command_line) {
+        // A keeper begins as a copy of the `rvlf hold` that starts it. On a busy machine the list is older than
+        // the exec that makes it the keeper, and the signal would end a keeper that holds the lock.
+        if command_line_of(pid) == command_line && self.kind.permits(signal, &command_line) {
             // Fails if it has ended.
             let _ = kill(pid, signal);
         }
@@ -297,18 +299,23 @@ fn pick<T: Clone>(rng: &mut Rng, choices: &[T]) -> T {
 /// The live processes whose environment contains `tag`, and their command lines.
 fn processes_of(tag: &str) -> Vec<(Pid, String)> {
     let entries = fs::read_dir("/proc").expect("procfs is mounted").flatten();
-    let read = |path: &Path, name: &str| {
-        let bytes = fs::read(path.join(name)).unwrap_or_default();
-        String::from_utf8_lossy(&bytes).into_owned()
-    };
     let found = entries.filter_map(|entry| {
-        let pid = entry.file_name().to_str()?.parse().ok()?;
-        let path = entry.path();
+        let pid = Pid::from_raw(entry.file_name().to_str()?.parse().ok()?);
         // A zombie has no environment.
-        let is_tagged = read(&path, "environ").contains(tag);
-        is_tagged.then(|| (Pid::from_raw(pid), read(&path, "cmdline")))
+        let is_tagged = shown_of(pid, "environ").contains(tag);
+        is_tagged.then(|| (pid, command_line_of(pid)))
     });
     found.collect()
+}
+
+fn command_line_of(pid: Pid) -> String {
+    shown_of(pid, "cmdline")
+}
+
+/// What procfs shows of a process; nothing if it has ended.
+fn shown_of(pid: Pid, name: &str) -> String {
+    let bytes = fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 // ---------------------------------------------------------------- the tests
