@@ -2,10 +2,10 @@
 //! notice.
 
 use std::io;
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::record::{Hostname, Pid};
+use crate::sync::thread::JoinHandle;
 use crate::sys::{Host, Identity, Sys, thread};
 
 /// One process, which a forked child is not, also where the child has its pid in another pid namespace.

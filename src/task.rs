@@ -10,12 +10,12 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use crate::error::{Cancelled, IoError};
-use crate::sync::lock;
+use crate::sync::{Mutex, lock};
 use crate::sys::CancelToken;
 use crate::sys::latch::{Latch, wait_any};
 use crate::sys::thread;

@@ -3,11 +3,11 @@
 
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::mpsc::{Sender, channel};
-use std::sync::{Arc, Mutex, Weak};
+use std::sync::{Arc, Weak};
 
 use crate::loss::{Lost, OnLost};
-use crate::sync::try_lock;
+use crate::sync::mpsc::{Sender, channel};
+use crate::sync::{Mutex, try_lock};
 use crate::sys::{Identity, thread};
 
 type Call = Box<dyn FnOnce() + Send>;

@@ -10,7 +10,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 #[cfg(unix)]
 use std::process::Command;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use super::acquire::{AcquireOptions, Attempt, Attempts};
@@ -28,7 +28,7 @@ use crate::holder::Holder;
 use crate::judge::StalePolicy;
 use crate::loss::{LossReason, Lost, OnLost};
 use crate::record::Record;
-use crate::sync::{lock, try_lock};
+use crate::sync::{Mutex, OnceLock, lock, try_lock};
 #[cfg(all(unix, not(rvlf_unsupported)))]
 use crate::sys::child;
 #[cfg(all(unix, not(rvlf_unsupported)))]

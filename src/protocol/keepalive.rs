@@ -7,13 +7,13 @@
 use std::collections::HashMap;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use std::sync::{Arc, Condvar, Mutex, OnceLock, Weak};
-use std::time::{Duration, Instant};
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use super::schedule::{Key, Schedule};
-use crate::sync::{lock, wait_timeout};
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
+use crate::sync::{Condvar, Instant, Mutex, OnceLock, lock, wait_timeout};
 use crate::sys::{Host, Identity, Sys, close_spare_watch, thread};
 
 /// A held lock, as the keepalive sees it.

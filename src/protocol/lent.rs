@@ -2,7 +2,7 @@
 //!
 //! Source: `spec/protocol.md#refresh`, P19.
 
-use std::sync::{Arc, MutexGuard};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::Place;
@@ -13,7 +13,7 @@ use crate::error::HoldError;
 use crate::judge::KernelLock;
 use crate::loss::LossReason;
 use crate::record::WriterId;
-use crate::sync::lock;
+use crate::sync::{MutexGuard, lock};
 use crate::sys::entry::present;
 use crate::sys::hooks::sabotaged;
 use crate::sys::{Access, CancelToken, Context, FileId, Flock, IoError, Sys, WakeReason};

@@ -1,7 +1,9 @@
 //! [`Latch`]: a flag that is set once and wakes the threads that wait for it.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Instant, thread};
 
 #[cfg(all(unix, not(rvlf_unsupported)))]
 use pipe::Pipe;
@@ -118,7 +120,7 @@ fn poll_any(latches: &[&Latch], timeout: Duration) {
         }
     }
     let longest = if latches.is_empty() { timeout } else { SLICE };
-    std::thread::sleep(timeout.min(longest));
+    thread::sleep(timeout.min(longest));
 }
 
 #[cfg(all(unix, not(rvlf_unsupported)))]

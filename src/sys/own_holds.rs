@@ -4,11 +4,11 @@
 //! Source: `spec/protocol.md#evidence`.
 
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, TryLockError};
 
 use super::FileId;
 use crate::judge::OwnHold;
 use crate::record::WriterId;
+use crate::sync::{Mutex, MutexGuard, thread, try_lock};
 
 /// How many holds are remembered, and how many failed publishes. Older ones are judged as any other
 /// process's.
@@ -99,11 +99,10 @@ impl OwnHolds {
     /// the fork. Then nothing is known, and the other rows decide.
     fn try_entries(&self) -> Option<MutexGuard<'_, Entries>> {
         for _ in 0..TRIES {
-            match self.0.try_lock() {
-                Ok(entries) => return Some(entries),
-                Err(TryLockError::Poisoned(error)) => return Some(error.into_inner()),
-                Err(TryLockError::WouldBlock) => std::thread::yield_now(),
+            if let Some(entries) = try_lock(&self.0) {
+                return Some(entries);
             }
+            thread::yield_now();
         }
         None
     }

@@ -1,7 +1,8 @@
 //! Threads that take no signals from the program around them.
 
 use std::io;
-use std::thread::{Builder, JoinHandle};
+
+use crate::sync::thread::{Builder, JoinHandle};
 
 /// Starts a thread that blocks all signals but those of its own faults. Every thread of the library
 /// is started here.
@@ -19,12 +20,12 @@ pub(crate) fn spawn<T: Send + 'static>(
     name: &str,
     body: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<JoinHandle<T>> {
-    #[cfg(all(unix, not(rvlf_unsupported)))]
+    #[cfg(all(unix, not(any(rvlf_shuttle, rvlf_unsupported))))]
     let _masked = mask::Masked::new()?;
     Builder::new().name(name.into()).spawn(body)
 }
 
-#[cfg(all(unix, not(rvlf_unsupported)))]
+#[cfg(all(unix, not(any(rvlf_shuttle, rvlf_unsupported))))]
 mod mask {
     use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 

@@ -31,6 +31,7 @@ use super::{
 };
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid, RECORD_LEN};
+use crate::sync;
 
 /// The operating system that this program runs on.
 #[derive(Clone, Copy, Debug)]
@@ -134,7 +135,7 @@ impl Sys for Host {
                 Err(Errno::EINVAL) if !was_invalid => was_invalid = true,
                 Err(Errno::EWOULDBLOCK) if retries < LEASE_RETRIES => {
                     retries += 1;
-                    std::thread::sleep(LEASE_PAUSE);
+                    sync::thread::sleep(LEASE_PAUSE);
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -279,14 +280,15 @@ impl Sys for Host {
     }
 
     fn now(&self) -> Now {
-        Now {
+        let [realtime, since_boot] = sync::clocks(|| {
             // Of std, whose seconds have 64 bits also on 32-bit systems.
-            realtime_ns: nanos(
-                SystemTime::now()
-                    .duration_since(UNIX_EPOCH)
-                    .unwrap_or_default(),
-            ),
-            since_boot: clock(platform::CLOCK_SINCE_BOOT),
+            let realtime = SystemTime::now().duration_since(UNIX_EPOCH);
+            let since_boot = clock(platform::CLOCK_SINCE_BOOT);
+            [realtime.unwrap_or_default(), since_boot]
+        });
+        Now {
+            realtime_ns: nanos(realtime),
+            since_boot,
         }
     }
 

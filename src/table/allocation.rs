@@ -4,7 +4,6 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::claim::Claim;
@@ -15,6 +14,7 @@ use super::rule::ScopeRule;
 use super::snapshot::snapshot;
 use super::witness::LockedByte;
 use crate::record::WriterId;
+use crate::sync::{Mutex, MutexGuard, lock};
 use crate::sys::{Host, Identity, Sys};
 
 /// How long a release waits for the table. An operation takes milliseconds, so this outlasts a
@@ -448,7 +448,7 @@ impl Allocation {
     }
 
     fn seen(&self) -> MutexGuard<'_, Option<Entry>> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.seen)
     }
 
     fn ensure_not_forked(&self) -> Result<()> {

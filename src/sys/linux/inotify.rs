@@ -5,14 +5,14 @@
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
-use std::sync::Mutex;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::errno::Errno;
 use nix::libc;
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor};
 
 use crate::record::Pid;
+use crate::sync::{self, Instant, Mutex, try_lock};
 use crate::sys::descriptor::Descriptor;
 use crate::sys::latch::{Latch, SLICE};
 use crate::sys::poll::poll_readable;
@@ -79,7 +79,7 @@ static SPARE: Mutex<Option<(Identity, Armed)>> = Mutex::new(None);
 
 /// `None` also if another thread has the mutex locked: in a forked child that thread may not exist.
 fn take_spare() -> Option<Descriptor<Inotify>> {
-    let (process, armed) = SPARE.try_lock().ok()?.take()?;
+    let (process, armed) = try_lock(&SPARE)?.take()?;
     if super::identity().ok()? != process {
         return None;
     }
@@ -99,9 +99,9 @@ impl Drop for Watch {
             return;
         };
         let saved = Some((process, armed));
-        let surplus = match SPARE.try_lock() {
-            Ok(mut spare) => std::mem::replace(&mut *spare, saved),
-            Err(_) => saved,
+        let surplus = match try_lock(&SPARE) {
+            Some(mut spare) => std::mem::replace(&mut *spare, saved),
+            None => saved,
         };
         if let Some(surplus) = surplus {
             // If no thread can be started it is closed right here.
@@ -158,7 +158,7 @@ pub(in crate::sys) fn wait(
             // No memory, or other code has closed the descriptor: sleep instead of spinning, and let
             // the caller look again.
             Err(_) => {
-                std::thread::sleep(left.min(Duration::from_millis(100)));
+                sync::thread::sleep(left.min(Duration::from_millis(100)));
                 return WakeReason::Timeout;
             }
         };

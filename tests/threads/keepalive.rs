@@ -1,0 +1,97 @@
+//! Refreshes: each lock at its time, whatever the other locks and the threads do.
+
+use std::time::Duration;
+
+use virtual_std::{run, search, thread};
+
+use crate::place::{Place, age, every};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Holds the lock of `data` for some intervals and looks at its age in each.
+fn hold(place: &Place, name: &str, interval: Duration, intervals: u32) {
+    let data = place.data(name);
+    let lock = every(interval).try_acquire(&data);
+    let lock = lock.expect("the lock is free");
+    for _ in 0..intervals {
+        thread::sleep(interval);
+        let age = age(&data);
+        assert!(age <= interval, "refreshed {age:?} ago, every {interval:?}");
+    }
+    lock.release().expect("the lock is held");
+}
+
+// A lock that is due before the thread wakes by itself has to wake it. Without that the lock of a short
+// interval is refreshed when the one of a long interval is due, and other hosts break it.
+#[test]
+fn each_lock_is_refreshed_at_its_time_beside_others() {
+    let place = Place::new();
+    search().run(move || {
+        let other = place.clone();
+        let long = thread::spawn(move || hold(&other, "long", 40 * SECOND, 1));
+        hold(&place, "short", 3 * SECOND, 3);
+        long.join().expect("it has seen no old record");
+    });
+}
+
+// The thread stays for a second after the last lock, and ends. A lock that comes at that moment and counts
+// on it would never be refreshed.
+#[test]
+fn a_lock_that_comes_when_the_thread_ends_is_refreshed() {
+    let place = Place::new();
+    search().run(move || {
+        hold(&place, "first", 2 * SECOND, 1);
+        let other = place.clone();
+        let second = thread::spawn(move || {
+            thread::sleep(SECOND);
+            hold(&other, "second", 2 * SECOND, 2);
+        });
+        thread::sleep(SECOND);
+        hold(&place, "third", 2 * SECOND, 2);
+        second.join().expect("it has seen no old record");
+    });
+}
+
+// A worker ends after 30 s without a job. A job that is sent at that moment and that no worker takes would
+// count as under way for good, and the lock would not be refreshed again.
+#[test]
+fn a_refresh_that_is_due_when_its_worker_ends_is_made() {
+    let place = Place::new();
+    search().run(move || hold(&place, "data", 30 * SECOND, 4));
+}
+
+// Without a worker a refresh that may hang is better than none.
+#[test]
+fn a_lock_is_refreshed_although_no_worker_can_be_started() {
+    let place = Place::new();
+    search().run(move || {
+        // This thread, and the one of the keepalive.
+        run::limit_threads(2);
+        hold(&place, "data", 2 * SECOND, 3);
+    });
+}
+
+// A lock that no thread would refresh must not be handed out, and not be left behind. The locks that are
+// acquired when threads can be started again are refreshed.
+#[test]
+fn a_lock_whose_thread_cannot_be_started_is_not_acquired_and_spoils_no_other() {
+    let place = Place::new();
+    search().run(move || {
+        let limits = thread::spawn(|| {
+            run::limit_threads(2);
+            thread::sleep(SECOND);
+            run::limit_threads(usize::MAX);
+        });
+        let data = place.data("data");
+        match every(2 * SECOND).try_acquire(&data) {
+            Ok(lock) => drop(lock),
+            Err(error) => assert!(!error.is_held(), "{error}"),
+        }
+        assert!(
+            !rvlf_threads::lock_path_for(&data).exists(),
+            "nothing is left"
+        );
+        limits.join().expect("it sleeps");
+        hold(&place, "data", 2 * SECOND, 2);
+    });
+}
