@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::mpsc::channel;
 use std::time::{Duration, Instant, SystemTime};
 
@@ -645,4 +646,31 @@ fn a_torn_file_from_the_future_is_timed_by_the_clock_of_the_waiter() {
         torn.verdict().is_stale(),
         "the lock can be acquired: {torn}"
     );
+}
+
+// Threads of one process share its identity, its keepalive and what it remembers of its holds: one of them
+// may take what another has for its own.
+#[test]
+fn threads_of_one_process_exclude_each_other() {
+    let dir = tempfile::tempdir().expect("there is a directory for temporary files");
+    let data = dir.path().join("data");
+    let holders = AtomicU32::new(0);
+    std::thread::scope(|scope| {
+        for millis in 1..=8 {
+            let (data, holders) = (&data, &holders);
+            scope.spawn(move || {
+                let options = WriterLock::options().durability(Durability::None);
+                let options = options.keepalive(Some(Duration::from_millis(millis)));
+                for _ in 0..30 {
+                    let lock = options
+                        .acquire(data, Duration::MAX)
+                        .expect("it is released");
+                    assert_eq!(holders.fetch_add(1, Ordering::Relaxed), 0, "two holders");
+                    lock.check().expect("the lock is held");
+                    holders.fetch_sub(1, Ordering::Relaxed);
+                    lock.release().expect("the lock is held");
+                }
+            });
+        }
+    });
 }
