@@ -45,14 +45,20 @@ guest_root() {
     depmod -b "$root" "$(ls "$work/kernel/lib/modules")"
     echo 'root:x:0:0::/:/bin/bash' >"$root/etc/passwd"
     cp /etc/protocols /etc/services "$root/etc/"
-    cp scripts/filesystems.sh scripts/guest_init.sh "$root/rvlf/scripts/"
-    cp "${CARGO_TARGET_DIR:-target}"/debug/{contender,examples/numbered_manifests} "$root/rvlf/"
+    cp scripts/guest_init.sh "$root/rvlf/scripts/"
     cp "$init" "$root/init"
 }
 
-# Boots the guest, and fails if it does not report that no promise was broken.
-run_guest() {
+# Packs the root into the initial memory disk that the guest boots from.
+pack_guest() {
     (cd "$root" && find . | busybox cpio -o -H newc | gzip -1) >"$work/initrd" 2>/dev/null
+}
+
+# Boots the guest to run `promises`, and fails if it does not report that no promise was broken.
+run_guest() {
+    cp scripts/filesystems.sh "$root/rvlf/scripts/"
+    cp "${CARGO_TARGET_DIR:-target}"/debug/{contender,examples/numbered_manifests} "$root/rvlf/"
+    pack_guest
     timeout 1800 qemu-system-x86_64 -accel tcg -cpu max -smp 2 -m 3072 -nographic -no-reboot \
         -kernel "$work"/kernel/boot/vmlinuz-* -initrd "$work/initrd" \
         -append "console=ttyS0 quiet no_timer_check panic=-1 rdinit=/init" | tee "$work/console"
