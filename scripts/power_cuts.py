@@ -164,6 +164,7 @@ def replay(machine, checker, name, count, tally):
 
 
 def cut_power(machine, checker, arguments, tally):
+    """Yields after each kill, when its disks have been checked."""
     machine.boot()
     for number in range(1, arguments.kills + 1):
         time.sleep(random.uniform(1, arguments.seconds))
@@ -179,6 +180,7 @@ def cut_power(machine, checker, arguments, tally):
         for name in machine.disks:
             tally.cuts[name, "kills"] += 1
         print(f"kill {number} of {arguments.kills}: {sum(tally.checks.values())} checks so far", flush=True)
+        yield number
     machine.kill()
 
 
@@ -216,7 +218,7 @@ def report(tally, command):
     kernel = platform.release().split("-")[0]
     yield f"# Losses of power, measured on {datetime.date.today()}"
     yield ""
-    yield f"Written by `{command}`. Commit {commit}. Guest: Debian's linux-image-cloud-amd64 in QEMU, `-accel tcg`;"
+    yield f"Written by `{command}. Commit {commit}. Guest: Debian's linux-image-cloud-amd64 in QEMU, `-accel tcg`;"
     yield f"host: Linux {kernel}. The disk keeps what was flushed before the cut, and of the later writes any part."
     yield f"{len(tally.boot_ids)} boots after a kill, each with a boot id of its own. BROKEN: the check failed, as a"
     yield "control's must now and then. Nothing is promised of ext4 without a journal: there the kernel loses data"
@@ -243,17 +245,18 @@ def run(arguments):
     print(f"seed {arguments.seed}")
     machine = Machine(arguments.work)
     tally = Tally()
+    command = " ".join(["scripts/power", *sys.argv[4:]])
     try:
-        cut_power(machine, arguments.checker, arguments, tally)
+        for number in cut_power(machine, arguments.checker, arguments, tally):
+            text = "\n".join(report(tally, f"{command}`, after kill {number} of {arguments.kills}")).rstrip() + "\n"
+            if not arguments.short:
+                # After each, so that a run that is cut short leaves its figures.
+                (ROOT / "docs" / "measured" / f"{datetime.date.today()}-power.md").write_text(text)
     finally:
         if machine.process and machine.process.poll() is None:
             machine.process.kill()
             machine.process.wait()
-    command = " ".join(["scripts/power", *sys.argv[4:]])
-    text = "\n".join(report(tally, command)).rstrip() + "\n"
     print(text)
-    if not arguments.short:
-        (ROOT / "docs" / "measured" / f"{datetime.date.today()}-power.md").write_text(text)
     return list(tally.problems())
 
 
@@ -273,7 +276,7 @@ def main():
     if arguments.command == "names":
         print(*FILE_SYSTEMS)
         return
-    kills, replays, seconds = (1, 30, 8) if arguments.short else (60, 25, 15)
+    kills, replays, seconds = (1, 30, 8) if arguments.short else (60, 40, 15)
     arguments.kills = arguments.kills or kills
     arguments.replays = arguments.replays or replays
     arguments.seconds = arguments.seconds or seconds
