@@ -134,7 +134,7 @@ class Tally:
         for control in sorted({item for item, _, _ in self.checks if item.startswith("control-")}):
             if not any(self.checks[control, "BROKEN", name] for name in FILE_SYSTEMS if name not in WITHOUT_PROMISE):
                 yield f"{control} lost nothing: these cuts do not test the promise"
-        if not any("held" in outcome for item, outcome, _ in self.checks if item == "lock"):
+        if not any((item, outcome) == ("lock", "held, and there") for item, outcome, _ in self.checks):
             yield "no cut came while the lock was held"
 
 
@@ -204,6 +204,8 @@ def report(tally, command):
     }
     titles = {
         "lock": "The lock, `Durability::Sync`",
+        "usable-lock": "Whoever comes next to that lock",
+        "usable-control-lock": "Whoever comes next to a lock of `Durability::None`",
         "table": "The allocation table",
         "log": "The log of the example append_log",
         "data": "Data that is written and synced under a lock of `Durability::None`",

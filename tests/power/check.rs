@@ -18,9 +18,8 @@ type Outcome = Result<&'static str, String>;
 
 type Check = fn(&Path, &Notes<'_>) -> Outcome;
 
-const CHECKS: [(&str, Check); 7] = [
-    ("lock", lock),
-    ("control-lock", lock),
+/// The checks beside those of the locks.
+const CHECKS: [(&str, Check); 5] = [
     ("data", entries),
     ("table", table),
     ("control-table", table),
@@ -79,54 +78,70 @@ pub(crate) fn all(dir: &Path, name: &str) -> Fallible<ExitCode> {
     let notes = String::from_utf8(notes)?;
     let notes = notes.trim_end_matches('\0');
     let mut broken = false;
-    for (item, check) in CHECKS {
-        match check(&dir.join(item), &Notes::new(notes, name, item)) {
-            Ok(outcome) => println!("power | {name} | {item} | kept | {outcome}"),
-            Err(what) => {
-                broken = true;
-                println!("power | {name} | {item} | BROKEN | {what}");
-            }
+    let mut print = |item: &str, outcome: Outcome| match outcome {
+        Ok(outcome) => println!("power | {name} | {item} | kept | {outcome}"),
+        Err(what) => {
+            broken = true;
+            println!("power | {name} | {item} | BROKEN | {what}");
         }
+    };
+    for item in ["lock", "control-lock"] {
+        match recover(&dir.join(item)) {
+            Ok((state, usable)) => {
+                print(&format!("usable-{item}"), Ok(usable));
+                print(item, promised(&state, &Notes::new(notes, name, item)));
+            }
+            Err(what) => print(&format!("usable-{item}"), Err(what)),
+        }
+    }
+    for (item, check) in CHECKS {
+        print(item, check(&dir.join(item), &Notes::new(notes, name, item)));
     }
     Ok(ExitCode::from(u8::from(broken)))
 }
 
-/// The lock that was handed out is there and stale; whoever comes next gets the lock, and learns of the
-/// dead holder.
-fn lock(path: &Path, notes: &Notes<'_>) -> Outcome {
+/// With any durability whoever comes next gets the lock, and learns of the dead holder whose record is there.
+fn recover(path: &Path) -> Result<(LockState, &'static str), String> {
     let state = inspect(path).map_err(|error| format!("cannot be read: {error}"))?;
-    let found = state.holder().and_then(|holder| holder.record()).copied();
     let lock = WriterLock::acquire(path, PATIENCE);
     let lock = lock.map_err(|error| format!("cannot be acquired: {error}"))?;
     let reported = lock.reclaimed();
     lock.release()
         .map_err(|error| format!("cannot be released: {error}"))?;
-    let is_reported = match &state {
-        LockState::Free => reported.is_none(),
-        LockState::Stale(_) => reported.is_some_and(|dead| same(dead.record, found)),
-        LockState::Malformed(_) => reported.is_some_and(|dead| dead.record.is_none()),
-        _ => return Err(format!("is {} after the cut", state.code())),
+    let outcome = match (&state, reported) {
+        (LockState::Free, None) => "free",
+        (LockState::Stale(_), Some(dead)) if same(dead.record, found(&state)) => {
+            "stale, and its record was reported"
+        }
+        (LockState::Malformed(_), Some(dead)) if dead.record.is_none() => {
+            "torn, and reported without a record"
+        }
+        _ => return Err(format!("is {}, and reported as {reported:?}", state.code())),
     };
-    if !is_reported {
-        return Err(format!("is {}, and reported as {reported:?}", state.code()));
-    }
-    let found = found.map(|record| record.writer_id().to_string());
+    Ok((state, outcome))
+}
+
+/// The lock that was handed out was there.
+fn promised(state: &LockState, notes: &Notes<'_>) -> Outcome {
+    let found = found(state).map(|record| record.writer_id().to_string());
     match notes.lasting("acquired").as_slice() {
         [] => {}
-        [held] if found.as_deref() == Some(*held) => return Ok("held, found stale and reported"),
+        [held] if found.as_deref() == Some(*held) => return Ok("held, and there"),
         [_] => return Err(format!("was held, and is {}", state.code())),
         several => return Err(format!("has {} holders", several.len())),
     }
-    Ok(match (&state, found) {
-        (LockState::Free, _) => "free",
-        (LockState::Malformed(_), _) => "a publish that had not returned, torn and recovered",
-        (_, Some(found)) => match notes.last_of(&found) {
-            None => "a publish that had not returned, whole and reported",
-            Some("dying") => "a holder that had died before, reported",
-            Some(_) => "released, and back",
-        },
-        _ => return Err("is stale without a record".to_owned()),
+    let Some(found) = found else {
+        return Ok("not held: free, or the torn record of a publish that had not returned");
+    };
+    Ok(match notes.last_of(&found) {
+        None => "not held: the record of a publish that had not returned",
+        Some("dying") => "not held: the record of a holder that had died before",
+        Some(_) => "not held: released, and back",
     })
+}
+
+fn found(state: &LockState) -> Option<Record> {
+    state.holder().and_then(|holder| holder.record()).copied()
 }
 
 fn same(one: Option<Record>, other: Option<Record>) -> bool {
