@@ -222,7 +222,7 @@ def report(tally, command):
     yield ""
     yield f"Written by `{command}. Commit {commit}. Guest: Debian's linux-image-cloud-amd64 in QEMU, `-accel tcg`;"
     yield f"host: Linux {kernel}. The disk keeps what was flushed before the cut, and of the later writes any part."
-    yield f"{len(tally.boot_ids)} boots after a kill, each with a boot id of its own. BROKEN: the check failed, as a"
+    yield f"Boots after a kill that had a boot id of their own: {len(tally.boot_ids)}. BROKEN: the check failed, as a"
     yield "control's must now and then. Nothing is promised of ext4 without a journal: there the kernel loses data"
     yield "that was synced, also where no lock is involved."
     yield ""
