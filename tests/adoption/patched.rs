@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub static PUBLISHED: LazyLock<Built> = LazyLock::new(|| build("published", &slow_down));
+pub static PUBLISHED: LazyLock<Built> = LazyLock::new(|| build("published", &stop_at_create));
 pub static PATCHED: LazyLock<Built> = LazyLock::new(|| build("patched", &patch));
 
 /// A package that was built, with all its test programs and the contender.
@@ -119,18 +119,25 @@ fn contender_in_manifest() -> String {
     )
 }
 
-/// Lets a process with the variable `SLOW_CREATE` sleep between the creation of a lock file and its write,
-/// where the scheduler may stop any process: another one then finds the file empty, and removes it. On a
-/// busy machine eight processes may not show that for minutes. Only the contenders set the variable.
-fn slow_down(package: &mut Package) {
+/// Stops a process with the variable `STOP_AT_CREATE` between the creation of a lock file and its write, where
+/// the scheduler may stop any process, until another process has found the file empty and removed it. The
+/// process goes on after 2 s where none does. Only the contenders of the published lock set the variable.
+fn stop_at_create(package: &mut Package) {
     let content = package.file("src/locking.rs");
     let text = String::from_utf8_lossy(content).into_owned();
     let (create, write) = text
         .split_once("    file.write_all(content)?;")
         .expect("the lock file is created, and then written");
-    let sleep = "    if std::env::var_os(\"SLOW_CREATE\").is_some() {\n        \
-                 std::thread::sleep(std::time::Duration::from_millis(20));\n    }\n";
-    *content = format!("{create}{sleep}    file.write_all(content)?;{write}").into_bytes();
+    let stop = r#"    if std::env::var_os("STOP_AT_CREATE").is_some() {
+        for _ in 0..2000 {
+            if std::os::unix::fs::MetadataExt::nlink(&file.metadata()?) == 0 {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(1));
+        }
+    }
+"#;
+    *content = format!("{create}{stop}    file.write_all(content)?;{write}").into_bytes();
 }
 
 /// Puts rvlf in the place of locking.rs, whose own tests remain.

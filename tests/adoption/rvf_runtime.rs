@@ -87,9 +87,7 @@ fn contender(package: &Built) -> impl Fn(&Assignment<'_>) -> Command {
             .arg(assignment.store)
             .arg(assignment.journal)
             .arg(assignment.stop);
-        command
-            .arg(assignment.first_id.to_string())
-            .env("SLOW_CREATE", "");
+        command.arg(assignment.first_id.to_string());
         command.stderr(std::process::Stdio::null());
         command
     }
@@ -124,7 +122,13 @@ fn with_its_own_lock_eight_writers_of_rvf_runtime_overlap_or_lose_data() {
     let directory = support::scratch();
     let store = directory.path().join("store.rvf");
     create(&store);
-    let seen = contend(&store, contender(&PUBLISHED), 0, |seen| seen.overlaps > 5);
+    let stopped = |assignment: &Assignment<'_>| {
+        let mut command = contender(&PUBLISHED)(assignment);
+        // A hold is long enough that the process which removed the lock file enters meanwhile.
+        command.env("STOP_AT_CREATE", "").env("HOLD_MS", "500");
+        command
+    };
+    let seen = contend(&store, stopped, 0, |seen| seen.overlaps > 5);
     let lost = ids(&store).map(|contained| seen.lost(&contained));
     println!(
         "rvf-runtime with its own lock: {seen}, lost: {lost:?}, {} errors",

@@ -5,6 +5,7 @@
 mod journal;
 
 use std::path::Path;
+use std::time::Duration;
 
 use journal::Journal;
 use rvf_runtime::RvfStore;
@@ -36,8 +37,14 @@ fn hold(store: &Path, ids: &mut impl Iterator<Item = u64>, journal: &mut Journal
         Ok(_) => journal.error("the vector was not accepted"),
         Err(error) => journal.error(format_args!("ingest: {error:?}")),
     }
+    std::thread::sleep(least_time_of_a_hold());
     journal.leave();
     if let Err(error) = store.close() {
         journal.error(format_args!("close: {error:?}"));
     }
+}
+
+fn least_time_of_a_hold() -> Duration {
+    let milliseconds = std::env::var("HOLD_MS").map(|text| text.parse().expect("a number"));
+    Duration::from_millis(milliseconds.unwrap_or(0))
 }
