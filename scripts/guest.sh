@@ -46,7 +46,42 @@ guest_root() {
     echo 'root:x:0:0::/:/bin/bash' >"$root/etc/passwd"
     cp /etc/protocols /etc/services "$root/etc/"
     cp scripts/guest_init.sh "$root/rvlf/scripts/"
-    cp "$init" "$root/init"
+    install -m 755 "$init" "$root/init"
+}
+
+# nfs_root INIT COMMAND...: the root of a guest that serves NFS, or is a client.
+nfs_root() {
+    guest_root "$1" exportfs rpc.nfsd rpc.mountd "${@:2}"
+    mkdir -p "$root"/var/lib/nfs/{v4recovery,rpc_pipefs}
+    cp /etc/netconfig "$root/etc/"
+    # Whom rpcbind becomes.
+    echo '_rpc:x:100:65534::/run/rpcbind:/bin/false' >>"$root/etc/passwd"
+    touch "$root"/var/lib/nfs/{etab,rmtab}
+    echo '/export *(rw,no_root_squash,fsid=0,insecure,no_subtree_check)' >"$root/etc/exports"
+}
+
+# smb_root INIT COMMAND...: the same with Samba.
+smb_root() {
+    guest_root "$1" smbd smbpasswd "${@:2}"
+    # What smbd opens at run time by name.
+    mapfile -t libraries < <(find /usr/lib/*/samba -name '*.so*')
+    copy_files "${libraries[@]}"
+    mkdir -p "$root"/{etc/samba,var/lib/samba/private,var/cache/samba,var/log/samba,run/samba}
+    cat >"$root/etc/samba/smb.conf" <<'END'
+[global]
+    server role = standalone server
+    interfaces = 10.0.0.1
+    bind interfaces only = no
+    map to guest = never
+    guest account = root
+    disable netbios = yes
+    load printers = no
+    unix password sync = no
+[export]
+    path = /export
+    read only = no
+    force user = root
+END
 }
 
 # Packs the root into the initial memory disk that the guest boots from.

@@ -16,9 +16,5 @@ cargo build --quiet -p rvlf-tests --bin contender
 cargo build --quiet --example numbered_manifests
 guest_packages nfs-kernel-server nfs-common libtirpc-common >"$work/install.log" 2>&1 ||
     { cat "$work/install.log"; exit 1; }
-guest_root scripts/nfs_init.sh exportfs rpc.nfsd rpc.mountd
-mkdir -p "$root"/var/lib/nfs/{v4recovery,rpc_pipefs}
-cp /etc/netconfig "$root/etc/"
-touch "$root"/var/lib/nfs/{etab,rmtab}
-echo '/export *(rw,no_root_squash,fsid=0,insecure,no_subtree_check)' >"$root/etc/exports"
+nfs_root scripts/nfs_init.sh
 run_guest

@@ -16,24 +16,5 @@ source scripts/guest.sh
 cargo build --quiet -p rvlf-tests --bin contender
 cargo build --quiet --example numbered_manifests
 guest_packages samba >"$work/install.log" 2>&1 || { cat "$work/install.log"; exit 1; }
-guest_root scripts/smb_init.sh smbd smbpasswd
-# What smbd opens at run time by name.
-mapfile -t modules < <(find /usr/lib/*/samba -name '*.so*')
-copy_files "${modules[@]}"
-mkdir -p "$root"/{etc/samba,var/lib/samba/private,var/cache/samba,var/log/samba,run/samba}
-cat >"$root/etc/samba/smb.conf" <<'END'
-[global]
-    server role = standalone server
-    interfaces = 10.0.0.1
-    bind interfaces only = no
-    map to guest = never
-    guest account = root
-    disable netbios = yes
-    load printers = no
-    unix password sync = no
-[export]
-    path = /export
-    read only = no
-    force user = root
-END
+smb_root scripts/smb_init.sh
 run_guest

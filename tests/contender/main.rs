@@ -2,6 +2,8 @@
 
 #[cfg(unix)]
 mod program;
+#[cfg(unix)]
+mod witness;
 
 #[cfg(unix)]
 fn main() -> Result<std::process::ExitCode, Box<dyn std::error::Error>> {

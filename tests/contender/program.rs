@@ -7,10 +7,14 @@
 //! contender race ROUNDS PATH..  16 processes, spread over the PATHs of one file, one after another
 //! contender crash ROUNDS PATH.. the same, and every eighth hold ends with the process's death
 //! contender audit LOG..         do any two holds in the logs of `race` overlap?
+//! contender rounds ROUNDS PATH WITNESS NAME           holds that are reported to a witness
+//! contender unlocked-rounds ROUNDS PATH WITNESS NAME  the same with a lock that does not exclude
+//! contender keep|keep-blindly PATH WITNESS NAME       one such hold, with writes, until the witness ends it
 //! ```
 //!
 //! `RVLF_STALE_AFTER=SECONDS` shortens the ages after which a silent holder is judged dead, and the
-//! intervals of refreshes. `scripts/filesystems.sh` runs this program on each file system.
+//! intervals of refreshes. `scripts/filesystems.sh` runs this program on each file system, `scripts/hosts.sh`
+//! on several machines.
 
 use std::error::Error;
 use std::io::{Read, Write};
@@ -21,7 +25,9 @@ use std::time::Duration;
 use nix::time::{ClockId, clock_gettime};
 use rvlf::{AcquireError, LockOptions, StalePolicy, WriterLock};
 
-type Fallible<T> = Result<T, Box<dyn Error>>;
+use super::witness::{self, Witness};
+
+pub(crate) type Fallible<T> = Result<T, Box<dyn Error>>;
 
 const CONTENDERS: usize = 16;
 
@@ -41,11 +47,29 @@ pub(crate) fn run() -> Fallible<ExitCode> {
         ["contend", mode, rounds, path, log] => {
             contend(*mode == "crash", rounds.parse()?, Path::new(path), log)
         }
+        [
+            mode @ ("rounds" | "unlocked-rounds"),
+            rounds,
+            path,
+            address,
+            name,
+        ] => {
+            let witness = Witness::connect(address, name)?;
+            match *mode {
+                "rounds" => witness::rounds(rounds.parse()?, Path::new(path), &options(), &witness),
+                _ => witness::unlocked_rounds(rounds.parse()?, Path::new(path), &witness),
+            }
+        }
+        [mode @ ("keep" | "keep-blindly"), path, address, name] => {
+            let witness = Witness::connect(address, name)?;
+            let blind = *mode == "keep-blindly";
+            witness::keep(Path::new(path), options(), blind, &witness, name)
+        }
         ["audit", logs @ ..] => {
             let logs: Vec<PathBuf> = logs.iter().map(PathBuf::from).collect();
             audit(&logs)
         }
-        _ => Err("usage: contender try|again PATH | hold PATH.. | race|crash ROUNDS PATH.. | audit LOG..".into()),
+        _ => Err("unknown arguments: see the head of tests/contender/program.rs".into()),
     }
 }
 

@@ -1,0 +1,10 @@
+# SMB 3.1.1, served by Samba, with nobrl: flock stays on the client.
+modules=(cifs)
+
+serve() {
+    serve_smb
+}
+
+attach() {
+    attach_smb nobrl
+}
