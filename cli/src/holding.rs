@@ -3,14 +3,16 @@
 //! A thread refreshes the lock, because a refresh may hang with its file system. It is started when the
 //! first refresh is due: most commands have ended by then, and a thread costs more than the lock. If it
 //! cannot be started, the main thread refreshes: that may hang, and no refresh at all is worse.
+//! While a refresh hangs, the main thread asks for the loss that needs no I/O.
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError, channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use rvlf::{HoldError, LockOptions, WriterLock};
+use rvlf::{HoldError, LockOptions, Lost, WriterLock};
 
 use crate::events::{Event, EventSource, Events, Sender};
 use crate::loss::Loss;
@@ -28,7 +30,7 @@ pub struct Holding {
     /// When this thread has to care for the refreshes. `None`: never.
     due: Option<Instant>,
     refresher: Option<Refresher>,
-    has_reported: bool,
+    has_reported: Arc<AtomicBool>,
 }
 
 impl Holding {
@@ -38,7 +40,7 @@ impl Holding {
             events,
             due: is_refreshed.then(|| Instant::now() + FIRST_REFRESH),
             refresher: None,
-            has_reported: false,
+            has_reported: Arc::default(),
         }
     }
 
@@ -67,25 +69,25 @@ impl Holding {
         }
     }
 
-    fn start_refreshes(&mut self) {
+    /// Has the lock refreshed, and reports a loss that a refresh which hangs would report late.
+    fn care(&mut self) {
         let Some(lock) = &self.lock else {
             return;
         };
         let refreshed = Refreshed {
             lock: lock.clone(),
             events: self.events.sender(),
-            has_reported: self.has_reported,
+            has_reported: self.has_reported.clone(),
         };
-        match Refresher::start(refreshed.clone()) {
-            Ok(refresher) => {
-                self.refresher = Some(refresher);
-                self.due = None;
-            }
-            Err(_) => {
-                self.has_reported = refreshed.refresh();
-                self.due = Some(Instant::now() + INTERVAL);
+        if self.refresher.is_some() {
+            refreshed.notice_loss();
+        } else {
+            match Refresher::start(refreshed.clone()) {
+                Ok(refresher) => self.refresher = Some(refresher),
+                Err(_) => refreshed.refresh(),
             }
         }
+        self.due = Some(Instant::now() + INTERVAL);
     }
 }
 
@@ -94,7 +96,7 @@ impl EventSource for Holding {
         loop {
             let now = Instant::now();
             if self.due.is_some_and(|due| due <= now) {
-                self.start_refreshes();
+                self.care();
             }
             if deadline.is_some_and(|deadline| deadline <= now) {
                 return None;
@@ -118,11 +120,11 @@ struct Refresher {
 }
 
 impl Refresher {
-    fn start(mut refreshed: Refreshed) -> io::Result<Refresher> {
+    fn start(refreshed: Refreshed) -> io::Result<Refresher> {
         let (stop, stopped) = channel::<()>();
         let thread = thread::spawn("rvlf-refresh", move || {
             loop {
-                refreshed.has_reported = refreshed.refresh();
+                refreshed.refresh();
                 if stopped.recv_timeout(INTERVAL) != Err(RecvTimeoutError::Timeout) {
                     return;
                 }
@@ -142,20 +144,32 @@ impl Refresher {
 struct Refreshed {
     lock: Arc<WriterLock>,
     events: Sender,
-    has_reported: bool,
+    has_reported: Arc<AtomicBool>,
 }
 
 impl Refreshed {
-    /// Refreshes once, and sends the first loss. Returns whether a loss has been sent.
+    /// Refreshes once, and sends the first loss.
     ///
     /// A lock that is lost because its directory has moved is refreshed where it is.
-    fn refresh(&self) -> bool {
-        match self.lock.refresh() {
-            Err(HoldError::Lost(lost)) if !self.has_reported => {
-                self.events.send(Event::Lost(Loss::from(&lost)))
+    fn refresh(&self) {
+        // An I/O error may pass.
+        if let Err(HoldError::Lost(lost)) = self.lock.refresh() {
+            self.report(&lost);
+        }
+    }
+
+    /// Sends a loss that is known without I/O.
+    fn notice_loss(&self) {
+        if self.lock.is_lost() {
+            if let Err(lost) = self.lock.check() {
+                self.report(&lost);
             }
-            // An I/O error may pass.
-            _ => self.has_reported,
+        }
+    }
+
+    fn report(&self, lost: &Lost) {
+        if !self.has_reported.swap(true, Ordering::AcqRel) {
+            self.events.send(Event::Lost(Loss::from(lost)));
         }
     }
 }

@@ -61,7 +61,7 @@ def main():
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     witness = Witness()
     names = ["server", "one", "two"] if arguments.short else list(CLOCKS)
-    lease = 90 if arguments.defaults else LEASE
+    stale_after, lease = (0, 90) if arguments.defaults else (STALE_AFTER, LEASE)
     joined = network()
     machines = [
         Machine(name, number + 1, joined, witness, arguments.place, lease, arguments.work)
@@ -76,7 +76,7 @@ def main():
 
         try:
             began = time.monotonic()
-            cluster = Cluster(machines, witness, 0 if arguments.defaults else STALE_AFTER, lease)
+            cluster = Cluster(arguments.place, machines, witness, stale_after, lease)
             cluster.boot()
             offsets = ", ".join(f"{name} {witness.hosts[name][2]:+.0f} s" for name in names)
             boots = len({boot for _, boot, _ in witness.hosts.values()})

@@ -12,8 +12,8 @@ SLOW = 120
 
 
 class Cluster:
-    def __init__(self, machines, witness, stale_after, lease):
-        self.witness, self.lease = witness, lease
+    def __init__(self, place, machines, witness, stale_after, lease):
+        self.place, self.witness, self.lease = place, witness, lease
         self.machines = {machine.name: machine for machine in machines}
         self.server = self.machines["server"]
         self.clients = [name for name in self.machines if name != "server"]
@@ -89,6 +89,14 @@ def dead_host(cluster):
     waiters = cluster.waiters("dead", others)
     died = time.monotonic()
     cluster.machines[victim].die()
+    until = ""
+    if cluster.place == "nfs3":
+        # lockd keeps the lock until statd of the dead host reports the next boot.
+        time.sleep(cluster.stale_after + cluster.lease)
+        if any(waiter.is_inside for waiter in waiters):
+            raise Violation("lockd gave up the lock of a host that has not booted again")
+        cluster.boot()
+        until = ", which booted again before that,"
     heir = cluster.wait_for_any(waiters, cluster.stale_after + cluster.lease + SLOW)
     waited = heir.entered - died
     if waited < cluster.stale_after / 2:
@@ -96,7 +104,7 @@ def dead_host(cluster):
     if not heir.reclaimed:
         raise Violation("the next holder did not learn of the dead one")
     cluster.end(*waiters)
-    return f"the next holder had the lock {waited:.0f} s after SIGKILL of its holder's host, and learnt of the dead holder"
+    return f"the next holder had the lock {waited:.0f} s after SIGKILL of its holder's host{until} and learnt of the dead holder"
 
 
 def short_cut(cluster):

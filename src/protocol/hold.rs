@@ -483,6 +483,10 @@ impl<S: Sys> Refresh for Held<S> {
             }
         }
     }
+
+    fn notice_loss(&self) {
+        let _ = self.known_loss();
+    }
 }
 
 #[cfg(all(unix, not(rvlf_unsupported)))]

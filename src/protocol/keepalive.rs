@@ -20,6 +20,9 @@ use crate::sys::{Host, Identity, Sys, close_spare_watch, thread};
 pub(crate) trait Refresh: Send + Sync {
     /// Refreshes once. False if the lock needs no further refreshes: it was released or lost.
     fn refresh_in_background(&self) -> bool;
+
+    /// Notices that the lock is lost by its age. Called while a refresh is under way: without I/O.
+    fn notice_loss(&self);
 }
 
 /// A lock's place in the schedule. Dropping it ends the refreshes.
@@ -208,7 +211,12 @@ impl Keepalive {
 
     fn refresh(&'static self, key: Key, job: Job) {
         if !job.underway.swap(true, Ordering::AcqRel) {
-            self.hand_to_worker(key, job);
+            return self.hand_to_worker(key, job);
+        }
+        // A refresh that hangs, as on a mount without its server, may report the loss long after
+        // others have the lock. `catch_unwind`: see `refresh_here`.
+        if let Some(held) = job.lock.upgrade() {
+            let _ = catch_unwind(AssertUnwindSafe(|| held.notice_loss()));
         }
     }
 
@@ -287,6 +295,8 @@ mod tests {
         fn refresh_in_background(&self) -> bool {
             lock(&self.0).send(std::thread::current().id()).is_ok()
         }
+
+        fn notice_loss(&self) {}
     }
 
     /// A lock whose refresh panics.
@@ -297,6 +307,8 @@ mod tests {
             let _ = lock(&self.0).send(());
             panic!("as a subscriber to trace events may");
         }
+
+        fn notice_loss(&self) {}
     }
 
     // A program that acquires, writes and releases in a loop started a thread nearly every time,
@@ -348,12 +360,16 @@ mod tests {
     }
 
     /// A lock on a device that hangs until the sender is dropped.
-    struct Frozen(Mutex<Receiver<()>>, Mutex<Sender<()>>);
+    struct Frozen(Mutex<Receiver<()>>, Mutex<Sender<()>>, Mutex<Sender<()>>);
 
     impl Refresh for Frozen {
         fn refresh_in_background(&self) -> bool {
             let _ = lock(&self.1).send(());
             lock(&self.0).recv().is_ok()
+        }
+
+        fn notice_loss(&self) {
+            let _ = lock(&self.2).send(());
         }
     }
 
@@ -368,7 +384,12 @@ mod tests {
         let every = Duration::from_millis(1);
         let (thaw, frozen) = channel();
         let (sender, hangs) = channel();
-        let stuck = Arc::new(Frozen(Mutex::new(frozen), Mutex::new(sender)));
+        let (noticed, _) = channel();
+        let stuck = Arc::new(Frozen(
+            Mutex::new(frozen),
+            Mutex::new(sender),
+            Mutex::new(noticed),
+        ));
         let (sender, refreshed) = channel();
         let healthy = Arc::new(Witness(Mutex::new(sender)));
         let _stuck = register(&stuck, every, 0, 0xfc).expect("a thread can be started");
@@ -385,6 +406,27 @@ mod tests {
             hangs.try_recv().is_err(),
             "nothing piles up on the frozen device"
         );
+        drop(thaw);
+    }
+
+    // A client of NFS that was cut off heard of its loss only when the network was back: the refresh
+    // hung, and `on_lost` was called after other hosts had the lock.
+    #[test]
+    fn a_loss_is_noticed_while_a_refresh_hangs() {
+        let (thaw, frozen) = channel();
+        let (sender, hangs) = channel();
+        let (noticed, notices) = channel();
+        let stuck = Arc::new(Frozen(
+            Mutex::new(frozen),
+            Mutex::new(sender),
+            Mutex::new(noticed),
+        ));
+        let every = Duration::from_millis(1);
+        let _stuck = register(&stuck, every, 0, 0xfb).expect("a thread can be started");
+        hangs.recv_timeout(PATIENCE).expect("the refresh begins");
+        for _ in 0..3 {
+            notices.recv_timeout(PATIENCE).expect("at every tick");
+        }
         drop(thaw);
     }
 }
