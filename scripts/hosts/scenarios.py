@@ -66,7 +66,10 @@ def race(cluster, mode, path, rounds=ROUNDS):
         cluster.start(mode, path, host, number, rounds) for number in range(RACERS) for host in cluster.clients
     ]
     began = time.monotonic()
-    cluster.witness.wait("all contenders end", 20 * SLOW, lambda: all(racer.gone for racer in racers))
+    try:
+        cluster.witness.wait("all contenders end", 4 * SLOW, lambda: all(racer.gone for racer in racers))
+    except Violation as violation:
+        raise Violation(f"{violation}, after {sum(racer.holds for racer in racers)} holds") from None
     for racer in racers:
         if racer.last_words != "done":
             raise Violation(f"{racer.name} ended with: {racer.last_words or 'no word'}")
