@@ -509,3 +509,391 @@ fn wall_clock_that_is_wrong_by_a_day_changes_no_decision() {
     assert_eq!(right, ahead);
     assert_eq!(right, behind);
 }
+
+// A contender that does not rest asks as fast as the store answers, and pays for each request.
+#[test]
+fn contender_asks_nothing_before_its_pause_is_over() {
+    let mut settings = settings(2);
+    settings.deadline = Duration::MAX;
+    let (mut acquire, look) = Acquire::begin(settings, &at(0));
+    let timeout = Timing::new(LEASE).request_timeout();
+    assert_eq!(acquire.wake_at(), Some(timeout), "no answer comes");
+    let held = present(&held().content().bytes, 1);
+    acquire.answered(&at(10), got(&look, held, at(10).boottime));
+    let rested = acquire.wake_at().expect("it rests");
+    assert!(rested > at(10).boottime);
+    let just_before = Moment {
+        boottime: rested - Duration::from_nanos(1),
+        ..at(10)
+    };
+    assert_eq!(acquire.woken(&just_before), AcquireStep::Continue(None));
+    let just_then = Moment {
+        boottime: rested,
+        ..at(10)
+    };
+    assert!(matches!(
+        next(acquire.woken(&just_then)),
+        Request::Get { .. }
+    ));
+}
+
+#[test]
+fn contender_ends_at_its_deadline_with_what_it_saw_last() {
+    let held = present(&held().content().bytes, 1);
+    let end = |found: Option<Found>| {
+        let mut settings = settings(2);
+        settings.deadline = at(15).boottime;
+        let (mut acquire, look) = Acquire::begin(settings, &at(0));
+        let answer = match found {
+            Some(found) => got(&look, found, at(10).boottime),
+            None => Answer::Got {
+                request: id(&look),
+                answer: Err(ErrorClass::Unknown),
+                first_seen: at(10).boottime,
+            },
+        };
+        let step = acquire.answered(&at(10), answer);
+        assert_eq!(step, AcquireStep::Continue(None));
+        assert_eq!(acquire.wake_at(), Some(at(15).boottime));
+        acquire.woken(&at(15))
+    };
+    let step = end(Some(held));
+    assert!(
+        matches!(step, AcquireStep::End(AcquireEnd::Refused(_))),
+        "{step:?}"
+    );
+    assert_eq!(end(None), AcquireStep::End(AcquireEnd::NoAnswer));
+}
+
+// What a slow answer shows is older than what the second look is about to show.
+#[test]
+fn answer_to_a_look_that_was_given_up_is_not_taken_for_the_next_one() {
+    let mut settings = settings(2);
+    settings.deadline = Duration::MAX;
+    let (mut acquire, slow) = Acquire::begin(settings, &at(0));
+    assert_eq!(acquire.woken(&at(2_500)), AcquireStep::Continue(None));
+    let look = next(acquire.woken(&at(4_500)));
+    let late = got(&slow, Found::Absent, at(4_510).boottime);
+    assert_eq!(
+        acquire.answered(&at(4_510), late),
+        AcquireStep::Continue(None)
+    );
+    let step = acquire.answered(&at(4_520), got(&look, Found::Absent, at(4_520).boottime));
+    assert!(matches!(next(step), Request::Put { .. }));
+}
+
+#[test]
+fn contender_looks_again_as_soon_as_the_lease_is_over() {
+    let bytes = held().content().bytes.clone();
+    let mut settings = settings(2);
+    settings.deadline = Duration::MAX;
+    let (mut acquire, look) = Acquire::begin(settings, &at(0));
+    let found = got(&look, present(&bytes, 1), at(0).boottime);
+    let step = acquire.answered(&at(29_996), found);
+    assert_eq!(step, AcquireStep::Continue(None));
+    let wake_at = acquire.wake_at();
+    assert_eq!(wake_at, Some(at(30_001).boottime), "older than the lease");
+}
+
+// The answers called the write lost: another contender's record was there. An administrator, or that
+// contender's own loss, may have brought this call's record back.
+#[test]
+fn write_that_lands_after_another_was_seen_is_held_from_its_own_beginning() {
+    let mut settings = settings(1);
+    settings.deadline = Duration::MAX;
+    let (mut acquire, look) = Acquire::begin(settings, &at(0));
+    let create = next(acquire.answered(&at(10), got(&look, Found::Absent, at(10).boottime)));
+    let settle = next(acquire.answered(&at(20), written(&create, Put::Refused)));
+    let (mut other, look) = Acquire::begin(self::settings(2), &at(0));
+    let others = next(other.answered(&at(1), got(&look, Found::Absent, at(1).boottime)));
+    let found = present(&bytes_of(&others), 1);
+    let step = acquire.answered(&at(30), got(&settle, found, at(30).boottime));
+    assert_eq!(step, AcquireStep::Continue(None), "it is another's lock");
+    let look = next(acquire.woken(&at(3_000)));
+    let found = present(&bytes_of(&create), 2);
+    let step = acquire.answered(&at(3_010), got(&look, found, at(3_010).boottime));
+    let AcquireStep::End(AcquireEnd::Held(hold)) = step else {
+        panic!("the object is this call's: {step:?}");
+    };
+    assert_eq!(hold.expires_at(), at(10).boottime + LEASE * 2 / 3);
+}
+
+/// The bytes of a lock that was released.
+fn tombstone() -> Bytes {
+    let mut hold = held();
+    let tombstone = hold.release(&at(100), at(60_000).boottime);
+    bytes_of(&requested(&tombstone))
+}
+
+#[test]
+fn released_lock_is_taken_over_at_once_and_has_no_victim() {
+    let (mut acquire, look) = Acquire::begin(settings(2), &at(200));
+    let found = got(&look, present(&tombstone(), 2), at(210).boottime);
+    let takeover = next(acquire.answered(&at(210), found));
+    assert!(matches!(
+        takeover,
+        Request::Put {
+            purpose: Purpose::Takeover,
+            ..
+        }
+    ));
+    assert_eq!(acquire.reclaimed(), None, "its holder has released it");
+}
+
+#[test]
+fn break_finds_nothing_to_break_where_the_lock_was_released() {
+    for found in [present(&tombstone(), 2), Found::Absent] {
+        let mut settings = settings(2);
+        settings.stale_only = true;
+        let (mut acquire, look) = Acquire::begin(settings, &at(200));
+        let step = acquire.answered(&at(210), got(&look, found, at(210).boottime));
+        assert_eq!(step, AcquireStep::End(AcquireEnd::Free));
+    }
+}
+
+// A deleted object takes its generation with it. A late write of the hold that it named must not look newer
+// than the next hold.
+#[test]
+fn first_generation_is_the_time_in_milliseconds() {
+    let generation = |hold: &Hold| {
+        let stamp = hold.content().record.store_stamp();
+        stamp.expect("it is a store's record").generation
+    };
+    assert_eq!(generation(&held()), at(10).unix_ns / 1_000_000);
+}
+
+#[test]
+fn confirmation_within_a_third_of_the_lease_is_a_hold() {
+    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
+    let create = next(acquire.answered(&at(0), got(&look, Found::Absent, at(0).boottime)));
+    let step = acquire.answered(&at(10_000), written(&create, Put::Stored(version(1))));
+    assert!(
+        matches!(step, AcquireStep::End(AcquireEnd::Held(_))),
+        "{step:?}"
+    );
+}
+
+// The deadline is over, and the write is not settled: it may be in, so that its outcome is worth a wait as
+// long as a hold could come of it.
+#[test]
+fn write_is_settled_beyond_the_deadline_until_no_hold_could_come_of_it() {
+    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
+    let create = next(acquire.answered(&at(0), got(&look, Found::Absent, at(0).boottime)));
+    assert!(matches!(create, Request::Put { .. }));
+    let (ended_at, step) = loop {
+        let wake_at = acquire.wake_at().expect("the write is open");
+        let ms = u64::try_from(wake_at.as_millis()).expect("it is near") + 1;
+        match acquire.woken(&at(ms)) {
+            AcquireStep::Continue(_) => assert!(ms <= 10_000, "a third of the lease is over"),
+            end => break (ms, end),
+        }
+    };
+    assert_eq!(step, AcquireStep::End(AcquireEnd::Unsettled));
+    assert!(ended_at > 10_000, "a hold could come of it until 10 s");
+}
+
+#[test]
+fn acquisition_that_was_cancelled_begins_no_write_and_settles_the_one_that_is_open() {
+    let mut settings = settings(1);
+    settings.deadline = Duration::MAX;
+    let (mut looking, _) = Acquire::begin(settings.clone(), &at(0));
+    let step = looking.cancel(&at(5));
+    assert_eq!(step, AcquireStep::End(AcquireEnd::NoAnswer));
+    assert_eq!(looking.wake_at(), None, "it has ended");
+
+    let (mut writing, look) = Acquire::begin(settings, &at(0));
+    let create = next(writing.answered(&at(10), got(&look, Found::Absent, at(10).boottime)));
+    assert_eq!(writing.cancel(&at(15)), AcquireStep::Continue(None));
+    let settle = next(writing.answered(&at(20), written(&create, Put::Refused)));
+    let other = present(&tombstone(), 7);
+    let step = writing.answered(&at(30), got(&settle, other, at(30).boottime));
+    assert!(
+        matches!(step, AcquireStep::End(AcquireEnd::Refused(_))),
+        "another look, or another write, follows: {step:?}"
+    );
+}
+
+// An object of which one state was deleted may get a second create of the same call. With equal bytes a store
+// whose version is a hash would take a late copy of the first for the second.
+#[test]
+fn no_two_creates_of_one_call_have_equal_bytes_while_the_clock_stands_still() {
+    let mut settings = settings(1);
+    settings.deadline = Duration::MAX;
+    let at = |ms| Moment {
+        unix_ns: at(0).unix_ns,
+        ..at(ms)
+    };
+    let (mut acquire, look) = Acquire::begin(settings, &at(0));
+    let first = next(acquire.answered(&at(10), got(&look, Found::Absent, at(10).boottime)));
+    let settle = next(acquire.answered(&at(20), written(&first, Put::Refused)));
+    let other = present(&tombstone(), 7);
+    acquire.answered(&at(30), got(&settle, other, at(30).boottime));
+    let look = next(acquire.woken(&at(3_000)));
+    let deleted = got(&look, Found::Absent, at(3_010).boottime);
+    let second = next(acquire.answered(&at(3_010), deleted));
+    assert_ne!(bytes_of(&first), bytes_of(&second));
+}
+
+// One look cannot show how long an object has not changed. Only who asks for it gets an answer from the
+// clocks, and only if both of them agree.
+#[test]
+fn first_look_finds_a_lock_stale_only_if_it_is_old_by_both_clocks() {
+    let bytes = held().content().bytes.clone();
+    let look = |now: u64, modified_ms: Option<u64>, clocks| {
+        let found = Found::Present(Stored {
+            bytes: bytes.clone(),
+            version: version(1),
+            modified_ms,
+        });
+        judge(&found, Duration::ZERO, &[], clocks, &at(now)).verdict
+    };
+    let unix_ms = |ms| Some(at(ms).unix_ns / 1_000_000);
+    let now = 400_000;
+    assert!(look(now, unix_ms(20), true).is_stale());
+    assert!(!look(now, unix_ms(20), false).is_stale(), "not asked for");
+    assert!(!look(now, None, true).is_stale(), "the store gave no time");
+    assert!(!look(now, unix_ms(300_000), true).is_stale(), "refreshed");
+    assert!(!look(now, unix_ms(900_000), true).is_stale(), "ahead");
+    assert!(!look(200_000, unix_ms(20), true).is_stale(), "young");
+}
+
+// The deadline of a caller does not end the write of another one.
+#[test]
+fn caller_that_gives_up_leaves_the_commits_of_others_waiting() {
+    let mut hold = held();
+    let first = requested(&hold.commit(&at(100), CommitId(1), Bytes::from_static(b"1")));
+    for waiting in [2, 3] {
+        let payload = Bytes::from(waiting.to_string());
+        assert_eq!(hold.commit(&at(110), CommitId(waiting), payload), []);
+    }
+    let unsettled = HoldStep::Committed {
+        commit: CommitId(2),
+        end: CommitEnd::Unsettled,
+    };
+    assert_eq!(hold.give_up(&at(120), CommitId(2)), [unsettled]);
+    assert_eq!(hold.give_up(&at(130), CommitId(2)), [], "it ends once");
+    let steps = hold.answered(&at(140), written(&first, Put::Stored(version(2))));
+    let third = Content::of(&bytes_of(&requested(&steps))).expect("it is a record");
+    assert_eq!(third.payload, b"3".as_slice());
+}
+
+#[test]
+fn lost_hold_says_why_it_is_lost() {
+    let mut hold = held();
+    assert_eq!(hold.loss(), None);
+    hold.woken(&at(60_000));
+    assert_eq!(hold.loss(), Some(&Loss::Expired));
+}
+
+// The next holder has built on the commit. A caller who heard that it is not known would write it again.
+#[test]
+fn commit_that_the_successor_kept_was_in() {
+    let mut hold = held();
+    let commit = requested(&hold.commit(&at(100), CommitId(1), Bytes::from_static(b"root")));
+    let settle = requested(&hold.answered(&at(110), written(&commit, Put::Refused)));
+    let (mut other, look) = Acquire::begin(settings(2), &at(0));
+    let seen = got(&look, present(&bytes_of(&commit), 2), at(0).boottime);
+    let takeover = next(other.answered(&at(30_001), seen));
+    let found = present(&bytes_of(&takeover), 3);
+    let steps = hold.answered(&at(120), got(&settle, found, at(120).boottime));
+    let landed = HoldStep::Committed {
+        commit: CommitId(1),
+        end: CommitEnd::Out { landed: Some(true) },
+    };
+    assert_eq!(steps.first(), Some(&landed));
+}
+
+// The refresh was in before the tombstone, which was not: the lock would count as held for one lease more.
+#[test]
+fn answer_to_a_refresh_does_not_end_the_release() {
+    let mut hold = held();
+    let refresh = requested(&hold.woken(&at(5_010)));
+    requested(&hold.release(&at(5_020), at(60_000).boottime));
+    for put in [Put::Stored(version(2)), Put::Refused] {
+        assert_eq!(hold.answered(&at(5_030), written(&refresh, put)), []);
+    }
+}
+
+// An answer that comes after its attempt was given up is about a state before the next attempt.
+#[test]
+fn answers_to_earlier_attempts_settle_nothing_but_by_being_stored() {
+    let mut hold = held();
+    let first = requested(&hold.woken(&at(5_010)));
+    let look = requested(&hold.woken(&at(7_510)));
+    let base = present(&hold.content().bytes, 1);
+    let step = got(&look, base.clone(), at(7_520).boottime);
+    assert_eq!(hold.answered(&at(7_520), step.clone()), []);
+    let second = requested(&hold.woken(&at(9_000)));
+    assert_ne!(id(&first), id(&second));
+    let refused = written(&first, Put::Refused);
+    assert_eq!(hold.answered(&at(9_010), refused), []);
+    let settle = requested(&hold.answered(&at(9_020), written(&second, Put::Refused)));
+    let foreign = present(&Bytes::from_static(b"something else"), 9);
+    let late = got(&look, foreign, at(9_030).boottime);
+    assert_eq!(hold.answered(&at(9_030), late), []);
+    assert_eq!(hold.loss(), None);
+    let found = got(&settle, base, at(9_040).boottime);
+    assert_eq!(hold.answered(&at(9_040), found), []);
+    hold.answered(&at(9_050), written(&first, Put::Stored(version(2))));
+    assert_eq!(hold.expires_at(), at(5_010).boottime + LEASE * 2 / 3);
+}
+
+// S3 denies the GET of a key that does not exist to a user who may not list the bucket. A create that was
+// never executed could not be settled.
+#[test]
+fn create_without_an_answer_is_written_again_where_the_store_hides_absent_keys() {
+    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
+    let create = next(acquire.answered(&at(1), got(&look, Found::Absent, at(1).boottime)));
+    let settle = next(acquire.woken(&at(2_501)));
+    let denied = Answer::Got {
+        request: id(&settle),
+        answer: Err(ErrorClass::Denied),
+        first_seen: at(2_510).boottime,
+    };
+    assert_eq!(
+        acquire.answered(&at(2_510), denied),
+        AcquireStep::Continue(None)
+    );
+    let again = next(acquire.woken(&at(3_000)));
+    assert_eq!(bytes_of(&again), bytes_of(&create));
+}
+
+#[test]
+fn machine_that_is_woken_early_asks_nothing_and_at_its_time_it_does() {
+    let mut hold = held();
+    requested(&hold.woken(&at(5_010)));
+    let wake_at = Duration::from_millis(5_010) + Timing::new(LEASE).request_timeout();
+    assert_eq!(hold.wake_at(), Some(wake_at));
+    assert_eq!(hold.woken(&at(7_509)), []);
+    assert!(matches!(
+        requested(&hold.woken(&at(7_510))),
+        Request::Get { .. }
+    ));
+}
+
+#[test]
+fn times_are_parts_of_the_lease_within_what_a_request_needs() {
+    let times = |secs| {
+        let timing = Timing::new(Duration::from_secs(secs));
+        [timing.request_timeout(), timing.longest_pause()].map(|time| time.as_millis())
+    };
+    assert_eq!(times(3), [1_000, 300]);
+    assert_eq!(times(30), [2_500, 2_000]);
+    assert_eq!(times(120), [10_000, 2_000]);
+}
+
+// Contenders that were refused together do not come back together, and soon ask less often.
+#[test]
+fn pauses_grow_to_their_limit_and_are_spread_over_the_second_half() {
+    let longest = Duration::from_millis(100);
+    let pauses = |random: u64| {
+        let mut pause = Pause::up_to(longest);
+        std::array::from_fn::<_, 6, _>(|_| pause.next(random).as_micros())
+    };
+    assert_eq!(pauses(0), [10_000, 15_000, 22_500, 33_750, 50_000, 50_000]);
+    assert_eq!(
+        pauses(512),
+        [15_000, 22_500, 33_750, 50_625, 75_000, 75_000]
+    );
+    assert_eq!(pauses(1_024 + 512), pauses(512));
+}
