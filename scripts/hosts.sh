@@ -29,7 +29,16 @@ fi
 work=$(mktemp -d -t rvlf-test-hosts-XXXXXX)
 # A shell does not act on a signal while it waits for a child in the foreground.
 running=
-trap 'rm -rf "$work"' EXIT
+# What is known, also when it was cut short.
+finish() {
+    local status=$?
+    trap - EXIT
+    echo
+    [[ ! -e $work/report ]] || column -t -s $'\t' "$work/report"
+    rm -rf "$work"
+    exit "$status"
+}
+trap finish EXIT
 trap '[[ -z $running ]] || kill "$running" 2>/dev/null; wait; exit 130' INT TERM
 source scripts/guest.sh
 
@@ -72,6 +81,4 @@ for place in "${places[@]}"; do
     running=$!
     wait "$running" || status=$?
 done
-echo
-column -t -s $'\t' "$work/report"
 exit "$status"
