@@ -121,7 +121,7 @@ impl<S: Sys> Examination<'_, S> {
         let Some(stat) = named.context("read", place.lock_path())? else {
             return Ok(false);
         };
-        let prefix = place.sys().read(&lock.opened.file);
+        let prefix = place.read_once(&lock.opened.file);
         let prefix = prefix.context("read", place.lock_path())?;
         if prefix != lock.prefix {
             return Ok(false);

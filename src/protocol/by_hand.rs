@@ -68,7 +68,7 @@ impl<S: Sys> Place<S> {
             return Ok(BreakOutcome::Refused(lock.into_contention()));
         }
         let is_file_named = |file: &S::File| {
-            let prefix = self.sys().read(file)?;
+            let prefix = self.read_once(file)?;
             Ok(Record::decode(prefix.bytes()).as_ref().is_ok_and(is_named))
         };
         if self.sys().removes_by_handle() {

@@ -14,7 +14,7 @@ use crate::sys::entry::{Entry, present, unless_removed};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{
     Access, Context, FileId, FileKind, Flock, FlockOutcome, Host, IoError, LockingProcess, Prefix,
-    Stat, Sys, is_locked,
+    Stat, Sys, is_closed, is_locked,
 };
 
 /// How often content with a wrong checksum is read again: a read may see half of a refresh.
@@ -179,16 +179,27 @@ impl<S: Sys> Place<S> {
     /// Reads the beginning of `file`, and again if its checksum is wrong: the holder may be
     /// refreshing in place.
     pub(super) fn read(&self, file: &S::File) -> io::Result<Prefix> {
-        let mut prefix = self.sys().read(file)?;
+        let mut prefix = self.read_once(file)?;
         for _ in 0..REREADS {
             let record = Record::decode(prefix.bytes());
             if !matches!(record, Err(DecodeError::BadChecksum { .. })) {
                 break;
             }
             self.settle(Duration::from_millis(1));
-            prefix = self.sys().read(file)?;
+            prefix = self.read_once(file)?;
         }
         Ok(prefix)
+    }
+
+    /// On a mount EBADF may mean that the file was removed through another one (JuiceFS), where NFS
+    /// answers ESTALE. The descriptor is open: it was opened by this operation.
+    pub(super) fn read_once(&self, file: &S::File) -> io::Result<Prefix> {
+        match self.sys().read(file) {
+            Err(error) if !self.entry.is_local() && is_closed(&error) => {
+                Err(io::ErrorKind::StaleNetworkFileHandle.into())
+            }
+            read => read,
+        }
     }
 
     pub(crate) fn file_system(&self) -> FileSystem {

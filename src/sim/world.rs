@@ -146,6 +146,13 @@ impl World {
         self
     }
 
+    /// A mount that answers EBADF to a read of a file that was removed through another mount, as JuiceFS.
+    #[must_use]
+    pub fn where_removed_files_are_closed(mut self) -> World {
+        self.rules.closes_removed_files = true;
+        self
+    }
+
     /// A server that forgets a file with its last name: a process that has the file open receives
     /// ESTALE, as on NFS.
     #[must_use]

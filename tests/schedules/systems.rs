@@ -259,6 +259,22 @@ fn a_file_that_the_server_forgets_is_a_lock_that_changed_hands() {
     prove("2 breakers, stale handles", &machines(dead, contend));
 }
 
+// The same on a mount that answers EBADF: a contender once failed with it, beside a holder on another mount
+// that released its lock at that moment.
+#[test]
+fn a_file_that_the_mount_has_closed_is_a_lock_that_changed_hands() {
+    let world = World::network().where_removed_files_are_closed().coarse();
+    prove("2 contenders, closed files", &machines(world, contend));
+}
+
+#[test]
+#[ignore = "takes a minute without optimization"]
+fn a_file_that_the_mount_has_closed_is_a_lock_that_another_broke() {
+    let dead = World::network().dead_lock(LATER);
+    let dead = dead.where_removed_files_are_closed().coarse();
+    prove("2 breakers, closed files", &machines(dead, contend));
+}
+
 /// Acquires next to a client that may take its lock. No error may be reported.
 fn acquire_in_danger(os: &SimSys) {
     if let Err(error) = os.try_acquire() {

@@ -58,6 +58,11 @@ impl Kernel {
         call: &Call,
     ) -> Result<Reply, Errno> {
         match call {
+            Call::Read(fd) | Call::ReadAll(fd)
+                if rules.closes_removed_files && self.is_removed(pid_index, *fd) =>
+            {
+                Err(Errno::EBADF)
+            }
             Call::Stat(fd)
             | Call::Read(fd)
             | Call::ReadAll(fd)

@@ -34,6 +34,8 @@ pub(in crate::sim) struct Rules {
     pub(in crate::sim) exclusive_create_lies: bool,
     /// Whether an open file becomes unusable when its last name is removed.
     pub(in crate::sim) forgets_removed_files: bool,
+    /// Whether a read of an open file whose last name is removed fails with EBADF.
+    pub(in crate::sim) closes_removed_files: bool,
     /// Whether a file's inode number goes by its name.
     pub(in crate::sim) numbers_by_name: bool,
     /// Whether processes may not open the files that were there from the beginning.
@@ -81,6 +83,7 @@ impl Rules {
             pins_directories: false,
             exclusive_create_lies: false,
             forgets_removed_files: false,
+            closes_removed_files: false,
             numbers_by_name: false,
             unreadable: false,
             cached_for: None,

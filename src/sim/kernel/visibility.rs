@@ -56,6 +56,7 @@ impl Kernel {
             Call::Flock(fd, _) => self.is_hidden(pid_index, *fd),
             Call::Write(fd, ..) => self.clocks_are_steady() && self.is_hidden(pid_index, *fd),
             Call::Read(_) | Call::ReadAll(_) if rules.mandatory_flock => false,
+            Call::Read(_) | Call::ReadAll(_) if rules.closes_removed_files => false,
             Call::Read(fd) | Call::ReadAll(fd) => {
                 !rules.named_writes || self.is_hidden(pid_index, *fd)
             }
