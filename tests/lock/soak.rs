@@ -13,9 +13,6 @@ use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use nix::errno::Errno;
-use nix::fcntl::{FcntlArg, fcntl};
-use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitStatus, waitpid};
 use nix::unistd::Pid as RawPid;
@@ -83,53 +80,6 @@ fn recover(data: &File) -> u64 {
     end
 }
 
-/// Takes the POSIX lock, which no other live process may have. It ends with its process, but not at the
-/// same moment as the flock: a process that is ending may have it a little longer.
-fn take_record_lock(data: &File) {
-    let deadline = Instant::now() + Duration::from_secs(10);
-    loop {
-        let mut range = libc::flock {
-            l_type: libc::F_WRLCK as libc::c_short,
-            l_whence: libc::SEEK_SET as libc::c_short,
-            l_start: 0,
-            l_len: 0,
-            l_pid: 0,
-        };
-        match fcntl(data, FcntlArg::F_SETLK(&range)) {
-            Ok(_) => return,
-            Err(Errno::EAGAIN | Errno::EACCES) => {}
-            Err(error) => panic!("a local file system has record locks: {error}"),
-        }
-        fcntl(data, FcntlArg::F_GETLK(&mut range)).expect("a local file system has record locks");
-        let dead = range.l_type == libc::F_UNLCK as libc::c_short || is_ending(range.l_pid);
-        assert!(
-            dead,
-            "two holders at once: process {} is the other",
-            range.l_pid
-        );
-        assert!(Instant::now() < deadline, "a process takes 10 s to end");
-        std::thread::sleep(Duration::from_micros(200));
-    }
-}
-
-/// Whether a process was killed, even if it has not ended yet.
-fn is_ending(pid: i32) -> bool {
-    let Ok(status) = std::fs::read_to_string(format!("/proc/{pid}/status")) else {
-        return true;
-    };
-    let field = |name: &str| {
-        let line = status.lines().find_map(|line| line.strip_prefix(name));
-        line.unwrap_or_default().trim().to_owned()
-    };
-    let state = field("State:");
-    let pending = u64::from_str_radix(&field("ShdPnd:"), 16).unwrap_or(0)
-        | u64::from_str_radix(&field("SigPnd:"), 16).unwrap_or(0);
-    let killed = pending & (1 << (libc::SIGKILL - 1)) != 0;
-    // An exiting process has returned its memory.
-    let exiting = !status.contains("VmSize:");
-    state.starts_with(['Z', 'X']) || killed || exiting
-}
-
 // ---------------------------------------------------------------- one writer
 
 /// Acquires, appends and releases, until it is killed.
@@ -145,7 +95,9 @@ fn writer() {
         let lock = options
             .acquire(&path, STARVED)
             .unwrap_or_else(|error| panic!("starved or failed: {error}"));
-        take_record_lock(&data);
+        if let Err(other) = support::take_record_lock(&data) {
+            panic!("two holders at once: process {other} is the other");
+        }
         let sequence = recover(&data);
         let forked = rng.below(50) == 0;
         let entry = Entry {
@@ -163,7 +115,7 @@ fn writer() {
             .unwrap_or_else(|lost| panic!("a live holder lost its lock: {lost}"));
         data.write_all_at(second, at + first.len() as u64)
             .expect("the disk has room");
-        release_record_lock(&data);
+        support::release_record_lock(&data);
         if forked {
             leave_a_child(&lock, rng.below(20));
         }
@@ -176,17 +128,6 @@ fn writer() {
         }
         std::thread::sleep(rng.micros(2000));
     }
-}
-
-fn release_record_lock(data: &File) {
-    let range = libc::flock {
-        l_type: libc::F_UNLCK as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: 0,
-        l_len: 0,
-        l_pid: 0,
-    };
-    fcntl(data, FcntlArg::F_SETLK(&range)).expect("an unlock is always granted");
 }
 
 /// Forks a child that keeps a copy of the guard for some milliseconds, perhaps longer than its parent

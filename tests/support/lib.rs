@@ -17,6 +17,8 @@ mod fork;
 #[cfg(target_os = "linux")]
 mod process;
 #[cfg(target_os = "linux")]
+mod record_lock;
+#[cfg(target_os = "linux")]
 mod records;
 mod rng;
 #[cfg(target_os = "linux")]
@@ -25,6 +27,8 @@ mod sealed;
 pub mod second_reader;
 pub mod table;
 pub mod table_model;
+#[cfg(target_os = "linux")]
+pub mod table_worker;
 #[cfg(target_os = "linux")]
 mod threads;
 pub mod yoi_model;
@@ -43,6 +47,7 @@ pub use self::{
     files::{age_mtime, is_absent, is_plain, names_in, scratch, set_mtime},
     fork::{fork, join, succeeds_in_fork},
     process::{ChildProcess, Role},
+    record_lock::{record_range, release_record_lock, take_record_lock},
     records::{
         MIDDLE, OLD, VERY_OLD, YOUNG, backdate, break_stale, break_stale_with, dead_pid,
         force_break, kernel_is_witness, plain_key, plant_left_behind, read_record, some_writer_id,

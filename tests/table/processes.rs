@@ -8,9 +8,8 @@
 //! it ends with its process.
 #![cfg(target_os = "linux")]
 
-use std::collections::{BTreeMap, HashMap};
-use std::fs::{self, File, OpenOptions};
-use std::io::Write;
+use std::collections::BTreeMap;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -18,15 +17,11 @@ use std::time::{Duration, Instant};
 
 use rvlf::table::{Allocation, Claim, Liveness, ScopeRule, TableError, TableGuard, snapshot};
 use support::table::{claim, place};
+use support::table_worker::{self, TableWorker};
 use support::{
     ChildProcess, PATIENCE, Rng, Role, RoleEntry, arg, fork, join, next_command, report, skip,
     until,
 };
-
-/// The data set: this many directories with this many parts each, and its segments.
-const DIRS: u64 = 3;
-const PARTS: u64 = 3;
-const SEGMENTS: u64 = 6;
 
 const WORKERS: usize = 8;
 const KILLS: usize = 80;
@@ -44,223 +39,11 @@ pub const ROLES: &[RoleEntry] = &[
     ("restarted", restarted),
 ];
 
-/// What a worker holds, with a kernel lock for each piece.
-struct Holding {
-    allocation: Allocation,
-    pieces: HashMap<String, File>,
-}
-
-struct Worker {
-    table: PathBuf,
-    locks: PathBuf,
-    log: File,
-    rng: Rng,
-    made: u64,
-}
-
-impl Worker {
-    /// One write to a file opened for appending: the lines of several processes do not mix.
-    fn note(&self, what: &str) {
-        let _ = (&self.log).write_all(format!("{what}\n").as_bytes());
-    }
-
-    /// Takes the test's own lock of a piece that is this process's by the table.
-    fn take(&self, piece: &str) -> File {
-        let file = OpenOptions::new()
-            .create(true)
-            .append(true)
-            .open(self.locks.join(piece));
-        let file = file.expect("the directory of locks exists");
-        if support::try_lock(&file).is_err() {
-            self.note(&format!("VIOLATION: {piece} has two holders"));
-            std::process::abort();
-        }
-        file
-    }
-
-    fn name(&mut self) -> String {
-        self.made += 1;
-        format!("{}-{}", std::process::id(), self.made)
-    }
-
-    fn segment(&mut self) -> String {
-        format!("segment-{}", self.rng.below(SEGMENTS))
-    }
-
-    /// The value of an operation that succeeded. Many processes get refusals, which are no errors here.
-    fn done<T>(&self, what: &str, outcome: Result<T, TableError>) -> Option<T> {
-        match outcome {
-            Ok(value) => {
-                self.note(what);
-                Some(value)
-            }
-            Err(error) if is_refusal(&error) => {
-                self.note("refused");
-                None
-            }
-            Err(error) => {
-                self.note(&format!("VIOLATION: {what}: {error} {error:?}"));
-                std::process::abort();
-            }
-        }
-    }
-
-    /// Registers a whole directory or one of its parts.
-    fn register(&mut self) -> Option<Holding> {
-        let dir = self.rng.below(DIRS);
-        let first = self.rng.below(PARTS);
-        let whole = self.rng.below(2) == 0;
-        let parts = if whole { 0..PARTS } else { first..first + 1 };
-        let target = if whole {
-            format!("/{dir}")
-        } else {
-            format!("/{dir}/{first}")
-        };
-        let (name, segment) = (self.name(), self.segment());
-        let claim = claim(&name, &target);
-        let outcome = Allocation::register(&self.table, &claim, &segment, PATIENCE);
-        let allocation = self.done("register", outcome)?;
-        let pieces = parts.map(|part| format!("{dir}.{part}")).chain([segment]);
-        Some(self.hold(allocation, pieces))
-    }
-
-    fn hold(&self, allocation: Allocation, pieces: impl Iterator<Item = String>) -> Holding {
-        let pieces = pieces.map(|piece| {
-            let file = self.take(&piece);
-            (piece, file)
-        });
-        Holding {
-            allocation,
-            pieces: pieces.collect(),
-        }
-    }
-
-    /// Delegates one part, which any other worker may adopt.
-    fn delegate(&mut self, holding: &mut Holding) {
-        let parts = holding.pieces.keys().filter(|piece| piece.contains('.'));
-        let Some(piece) = parts.min().cloned() else {
-            return;
-        };
-        // Before the delegation: from its save on another worker may have the part.
-        holding.pieces.remove(&piece);
-        let claim = claim(&self.name(), &format!("/{}", piece.replace('.', "/")));
-        let outcome = holding.allocation.delegate(&claim, PATIENCE);
-        if self.done("delegate", outcome).is_none() {
-            let file = self.take(&piece);
-            holding.pieces.insert(piece, file);
-        }
-    }
-
-    fn adopt(&mut self) -> Option<Holding> {
-        let table = snapshot(&self.table)
-            .expect("a table is whole at every moment")
-            .table;
-        let placeholders: Vec<_> = table
-            .entries
-            .iter()
-            .filter(|entry| entry.is_placeholder())
-            .collect();
-        let chosen = self.rng.below(placeholders.len().max(1) as u64);
-        let entry = placeholders.get(usize::try_from(chosen).expect("there are few"))?;
-        let rule = entry.allow.first().expect("a part was delegated");
-        let piece = rule
-            .target
-            .display()
-            .to_string()
-            .trim_start_matches('/')
-            .replace('/', ".");
-        let segment = self.segment();
-        let outcome = Allocation::adopt(&self.table, &entry.name, &segment, PATIENCE);
-        let allocation = self.done("adopt", outcome)?;
-        Some(self.hold(allocation, [piece, segment].into_iter()))
-    }
-
-    /// Takes back a part that no worker has adopted.
-    fn reclaim(&mut self, holding: &Holding) {
-        let name = holding.allocation.name();
-        let mut guard =
-            TableGuard::open(&self.table, PATIENCE).expect("no process holds the table for long");
-        let waiting = guard
-            .table()
-            .children(name)
-            .find(|child| child.is_placeholder());
-        let Some(child) = waiting.map(|child| child.name.clone()) else {
-            return;
-        };
-        let outcome = guard
-            .reclaim_delegated(name, &child, &[])
-            .and_then(|()| guard.save());
-        self.done("reclaim", outcome);
-    }
-
-    fn change_segment(&mut self, holding: &mut Holding) {
-        let segment = self.segment();
-        let outcome = holding.allocation.update_segment(&segment, PATIENCE);
-        if self.done("segment", outcome).is_some() && !holding.pieces.contains_key(&segment) {
-            let file = self.take(&segment);
-            holding.pieces.insert(segment, file);
-        }
-    }
-
-    /// Before a change: from its save on another worker may have the old segment.
-    fn release_segment(holding: &mut Holding) {
-        holding.pieces.retain(|piece, _| piece.contains('.'));
-    }
-
-    fn release(&self, holding: Holding) {
-        let Holding { allocation, pieces } = holding;
-        drop(pieces);
-        let outcome = allocation.release().map_err(|error| error.error);
-        self.done("release", outcome);
-    }
-}
-
-fn is_refusal(error: &TableError) -> bool {
-    error.is_contention()
-        || matches!(
-            error,
-            TableError::NotSubset { .. }
-                | TableError::NotAPlaceholder { .. }
-                | TableError::UnknownName { .. }
-        )
-}
-
 /// Registers, adopts, delegates and releases at random until it is killed.
 fn worker() {
-    let log = OpenOptions::new()
-        .append(true)
-        .open(arg("LOG"))
-        .expect("the test has created the log");
-    let mut worker = Worker {
-        table: PathBuf::from(arg("TABLE")),
-        locks: PathBuf::from(arg("LOCKS")),
-        log,
-        rng: Rng::from_seed(std::process::id().into()),
-        made: 0,
-    };
-    loop {
-        let begun = if worker.rng.below(2) == 0 {
-            worker.adopt()
-        } else {
-            worker.register()
-        };
-        let Some(mut holding) = begun else { continue };
-        for _ in 0..worker.rng.below(4) {
-            if let Err(error) = holding.allocation.check() {
-                worker.note(&format!("VIOLATION: lost: {error}"));
-                std::process::abort();
-            }
-            match worker.rng.below(4) {
-                0 | 1 => worker.delegate(&mut holding),
-                2 => worker.reclaim(&holding),
-                _ => {
-                    Worker::release_segment(&mut holding);
-                    worker.change_segment(&mut holding);
-                }
-            }
-        }
-        worker.release(holding);
-    }
+    let path = |key| PathBuf::from(arg(key));
+    let worker = TableWorker::new(path("TABLE"), path("LOCKS"), &path("LOG"));
+    worker.work(Duration::ZERO)
 }
 
 /// Calls a function when it goes out of scope, also in a panic.
@@ -280,11 +63,9 @@ fn start_worker(table: &Path, locks: &Path, log: &Path) -> ChildProcess {
 /// How many times each operation was done, by the workers' log.
 fn counts(log: &Path) -> BTreeMap<String, usize> {
     let text = fs::read_to_string(log).expect("the test has created the log");
-    let mut counts = BTreeMap::new();
-    for line in text.lines() {
-        assert!(!line.starts_with("VIOLATION"), "{line}");
-        *counts.entry(line.to_owned()).or_insert(0) += 1;
-    }
+    let counts = table_worker::counts(text.lines());
+    let violation = counts.keys().find(|line| line.starts_with("VIOLATION"));
+    assert_eq!(violation, None);
     counts
 }
 

@@ -20,7 +20,7 @@ use std::process::{Child, Command, ExitStatus, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use ::support::{PATIENCE, Rng, until};
+use ::support::{PATIENCE, Rng, record_range, until};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use nix::sys::signal::{Signal, kill};
@@ -66,7 +66,7 @@ fn chaos_writer() {
     let witness = File::options().read(true).write(true).open("witness");
     // Closing a second descriptor later would give the lock up.
     dup2_stdin(witness.expect("the test has made it")).expect("the file is open");
-    let lock = range(libc::F_RDLCK, own, 1);
+    let lock = record_range(libc::F_RDLCK, own, 1);
     fcntl(std::io::stdin(), FcntlArg::F_SETLK(&lock)).expect("holds share no byte");
     let millis = millis.parse().expect("a number");
     let end = Instant::now() + Duration::from_millis(millis);
@@ -97,20 +97,10 @@ fn byte_of_hold() -> libc::off_t {
     libc::off_t::from_str_radix(digits, 16).expect("a hexadecimal number") + 1
 }
 
-fn range(kind: libc::c_int, start: libc::off_t, len: libc::off_t) -> libc::flock {
-    libc::flock {
-        l_type: kind as libc::c_short,
-        l_whence: libc::SEEK_SET as libc::c_short,
-        l_start: start,
-        l_len: len,
-        l_pid: 0,
-    }
-}
-
 fn report_other_writers(own: libc::off_t) {
     const TO_THE_END: libc::off_t = 0;
     for (start, len) in [(0, own), (own + 1, TO_THE_END)] {
-        let mut other = range(libc::F_WRLCK, start, len);
+        let mut other = record_range(libc::F_WRLCK, start, len);
         fcntl(std::io::stdin(), FcntlArg::F_GETLK(&mut other)).expect("the file is open");
         if other.l_type != libc::F_UNLCK as libc::c_short {
             let command = fs::read(format!("/proc/{}/environ", other.l_pid)).unwrap_or_default();

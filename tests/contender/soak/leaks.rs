@@ -1,0 +1,73 @@
+//! What a process that lives for the whole soak uses, from its begin to its end.
+
+use std::fs;
+
+use crate::program::Fallible;
+
+/// What a process may need from some later moment on, such as the thread that refreshes its locks.
+const SLACK: u64 = 2;
+
+/// Memory that an allocator may keep for itself.
+const MEMORY_SLACK_KIB: u64 = 1024;
+
+#[derive(Clone, Copy)]
+struct Usage {
+    descriptors: u64,
+    threads: u64,
+    memory_kib: u64,
+}
+
+type Figure = fn(&Usage) -> u64;
+
+/// A process, and what it used at several moments.
+pub(super) struct Watched {
+    pid: u32,
+    samples: Vec<Usage>,
+}
+
+impl Watched {
+    pub(super) fn new(pid: u32) -> Watched {
+        Watched {
+            pid,
+            samples: Vec::new(),
+        }
+    }
+
+    pub(super) fn sample(&mut self) -> Fallible<()> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        let field = |name: &str| -> Fallible<u64> {
+            let line = status.lines().find_map(|line| line.strip_prefix(name));
+            let number = line.and_then(|line| line.split_whitespace().next());
+            Ok(number.ok_or("a process that has ended")?.parse()?)
+        };
+        self.samples.push(Usage {
+            descriptors: fs::read_dir(format!("/proc/{}/fd", self.pid))?.count() as u64,
+            threads: field("Threads:")?,
+            memory_kib: field("VmRSS:")?,
+        });
+        Ok(())
+    }
+
+    /// The least that was used in the second and in the last quarter of the time, and whether it grew. What a
+    /// hold needs for a moment is not among the least; the first quarter is for what is used from the first
+    /// hold on.
+    pub(super) fn growth(&self) -> (String, bool) {
+        let quarter = self.samples.len() / 4;
+        let early = self.samples.get(quarter..2 * quarter).unwrap_or_default();
+        let late = self.samples.get(3 * quarter..).unwrap_or_default();
+        let mut grew = false;
+        let mut figures = Vec::new();
+        let kinds: [(&str, Figure, u64); 3] = [
+            ("descriptors", |usage| usage.descriptors, SLACK),
+            ("threads", |usage| usage.threads, SLACK),
+            ("KiB of memory", |usage| usage.memory_kib, MEMORY_SLACK_KIB),
+        ];
+        for (kind, of, slack) in kinds {
+            let least = |samples: &[Usage]| samples.iter().map(of).min().unwrap_or(0);
+            let (early, late) = (least(early), least(late));
+            grew |= late > early + slack;
+            figures.push(format!("{early} -> {late} {kind}"));
+        }
+        (figures.join(", "), grew)
+    }
+}
