@@ -106,6 +106,9 @@ class Tally:
         self.checks = collections.Counter()
         self.cuts = collections.Counter()
         self.boot_ids = set()
+        # Now: an hour later another one may be checked out.
+        head = ["git", "rev-parse", "--short=12", "HEAD"]
+        self.commit = subprocess.run(head, cwd=ROOT, check=True, capture_output=True, text=True).stdout.strip()
 
     def take(self, lines, how, cut):
         for line in lines:
@@ -214,13 +217,10 @@ def report(tally, command):
         "control-log": "Control: the log, its syncs without effect",
         "disk": "The file system",
     }
-    commit = subprocess.run(
-        ["git", "rev-parse", "--short=12", "HEAD"], cwd=ROOT, check=True, capture_output=True, text=True
-    ).stdout.strip()
     kernel = platform.release().split("-")[0]
     yield f"# Losses of power, measured on {datetime.date.today()}"
     yield ""
-    yield f"Written by `{command}. Commit {commit}. Guest: Debian's linux-image-cloud-amd64 in QEMU, `-accel tcg`;"
+    yield f"Written by `{command}. Commit {tally.commit}. Guest: Debian's linux-image-cloud-amd64 in QEMU, `-accel tcg`;"
     yield f"host: Linux {kernel}. The disk keeps what was flushed before the cut, and of the later writes any part."
     yield f"Boots after a kill that had a boot id of their own: {len(tally.boot_ids)}. BROKEN: the check failed, as a"
     yield "control's must now and then. Nothing is promised of ext4 without a journal: there the kernel loses data"
