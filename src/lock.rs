@@ -787,7 +787,8 @@ impl LockOptions {
     }
 
     /// A callback that is called once, on a thread of its own, when a refresh or a check finds the
-    /// lock lost.
+    /// lock lost. A refresh that hangs with its mount does not delay it: the callback is called within
+    /// one interval of the keepalive after the 150 s that make such a lock count as lost.
     ///
     /// The thread blocks all signals, as every thread of this library does: the program's handlers
     /// run on the program's threads. A child process that the callback starts inherits the mask.
