@@ -8,17 +8,20 @@ use crate::place::{Place, age, every};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Holds the lock of `data` for some intervals and looks at its age in each.
-fn hold(place: &Place, name: &str, interval: Duration, intervals: u32) {
+/// Holds the lock of `data` for some intervals and looks at its age in each. Returns the last age.
+fn hold(place: &Place, name: &str, interval: Duration, intervals: u32) -> Duration {
     let data = place.data(name);
     let lock = every(interval).try_acquire(&data);
     let lock = lock.expect("the lock is free");
+    let mut last = Duration::ZERO;
     for _ in 0..intervals {
         thread::sleep(interval);
         let age = age(&data);
+        last = age;
         assert!(age <= interval, "refreshed {age:?} ago, every {interval:?}");
     }
     lock.release().expect("the lock is held");
+    last
 }
 
 // A lock that is due before the thread wakes by itself has to wake it. Without that the lock of a short
@@ -40,13 +43,14 @@ fn each_lock_is_refreshed_at_its_time_beside_others() {
 fn a_lock_that_comes_when_the_thread_ends_is_refreshed() {
     let place = Place::new();
     search().run(move || {
-        hold(&place, "first", 2 * SECOND, 1);
+        // The thread wakes once more for the first lock, an interval after its refresh, and stays for a second.
+        let until_it_ends = 3 * SECOND - hold(&place, "first", 2 * SECOND, 1);
         let other = place.clone();
         let second = thread::spawn(move || {
-            thread::sleep(SECOND);
+            thread::sleep(until_it_ends);
             hold(&other, "second", 2 * SECOND, 2);
         });
-        thread::sleep(SECOND);
+        thread::sleep(until_it_ends);
         hold(&place, "third", 2 * SECOND, 2);
         second.join().expect("it has seen no old record");
     });
@@ -57,7 +61,9 @@ fn a_lock_that_comes_when_the_thread_ends_is_refreshed() {
 #[test]
 fn a_refresh_that_is_due_when_its_worker_ends_is_made() {
     let place = Place::new();
-    search().run(move || hold(&place, "data", 30 * SECOND, 4));
+    search().run(move || {
+        hold(&place, "data", 30 * SECOND, 4);
+    });
 }
 
 // Without a worker a refresh that may hang is better than none.
