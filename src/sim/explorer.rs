@@ -8,7 +8,7 @@
 use std::collections::HashSet;
 
 use super::chooser::{Chooser, Random, Script};
-use super::fingerprint::fingerprint;
+use super::fingerprint::{Fingerprints, fingerprint};
 use super::histories::{Histories, MERGE_DIVERGED};
 use super::kernel::Rules;
 use super::report::{Report, Violation};
@@ -24,7 +24,7 @@ const STATE_LIMIT: usize = 100_000_000;
 const HISTORY_LIMIT: usize = 200_000;
 
 /// The first state's place in the list of edges: it has none.
-const ROOT: usize = usize::MAX;
+const ROOT: u32 = u32::MAX;
 
 pub(super) struct Explorer<'w> {
     pub(super) world: &'w World,
@@ -43,7 +43,17 @@ impl World {
     ///
     /// A shortest schedule that breaks a promise.
     pub fn explore(&self) -> Result<Report, Violation> {
-        Explorer::new(self).explore()
+        Explorer::new(self).explore().map(|(report, _)| report)
+    }
+
+    /// The same, with a fingerprint of each kernel in which nothing can happen any more.
+    ///
+    /// # Errors
+    ///
+    /// A shortest schedule that breaks a promise.
+    pub fn explore_outcomes(&self) -> Result<(Report, HashSet<u128>), Violation> {
+        let (report, outcomes) = Explorer::new(self).explore()?;
+        Ok((report, outcomes.into_iter().collect()))
     }
 
     /// Tries `schedules` random schedules: the first is the one of `seed`, the next that of `seed +
@@ -81,19 +91,54 @@ impl World {
     }
 }
 
-/// How a state was first reached: from which edge's state, and by which step.
+/// How a state was first reached: from which edge's state, and by which of its steps. A search keeps one
+/// for each state, so it is small.
 struct Edge {
-    from: usize,
-    step: Step,
+    from: u32,
+    step: u16,
 }
 
 /// The progress of a search.
 struct Frontier {
-    seen: HashSet<u128>,
+    seen: Fingerprints,
+    kernels: Fingerprints,
+    /// The kernels of the states in which nothing can happen any more.
+    outcomes: Fingerprints,
     edges: Vec<Edge>,
     /// The states that the next level of the search begins with, each with the edge that led to
     /// it.
-    next_level: Vec<(usize, State)>,
+    next_level: Vec<(u32, State)>,
+}
+
+impl Frontier {
+    /// Keeps a state for the next level, unless it is known.
+    fn add(&mut self, from: u32, step: usize, state: State) {
+        let kernel = fingerprint(&state.kernel);
+        if self.seen.insert(fingerprint(&(kernel, &state.actors))) {
+            self.kernels.insert(kernel);
+            let edge = u32::try_from(self.edges.len()).expect("memory has fewer states");
+            let step = u16::try_from(step).expect("a state has few steps");
+            self.edges.push(Edge { from, step });
+            self.next_level.push((edge, state));
+        }
+    }
+
+    /// The choices that lead to the state of an edge.
+    fn path(&self, mut at: u32) -> Vec<usize> {
+        let mut path = Vec::new();
+        while let Some(Edge { from, step }) = self.edge(at) {
+            path.push(usize::from(*step));
+            at = *from;
+        }
+        path.reverse();
+        path
+    }
+
+    /// `None` at the first state.
+    fn edge(&self, at: u32) -> Option<&Edge> {
+        let edge = usize::try_from(at).ok().and_then(|at| self.edges.get(at));
+        edge.filter(|edge| edge.from != ROOT)
+    }
 }
 
 impl<'w> Explorer<'w> {
@@ -122,32 +167,38 @@ impl<'w> Explorer<'w> {
     }
 
     /// Searches every schedule.
-    pub(super) fn explore(&mut self) -> Result<Report, Violation> {
-        let report = self.search()?;
+    pub(super) fn explore(&mut self) -> Result<(Report, Fingerprints), Violation> {
+        let found = self.search()?;
         // If a file with a name was written, then reading such files is not private, and the search
         // starts again. Up to the first such write of each schedule this search was correct:
         // nothing before it depends on when a file is read. So no first write was missed.
-        if self.saw_named_write {
+        if self.is_misled() {
             self.with_named_writes().search()
         } else {
-            Ok(report)
+            Ok(found)
         }
     }
 
-    fn search(&mut self) -> Result<Report, Violation> {
+    /// Whether the search took reading files with names for private, and they are written.
+    fn is_misled(&self) -> bool {
+        self.saw_named_write && !self.histories.rules().named_writes
+    }
+
+    fn search(&mut self) -> Result<(Report, Fingerprints), Violation> {
         let mut report = Report::default();
-        let mut kernels = HashSet::new();
         let first = self.initial(&mut Log(None));
         let first = first.map_err(|broken| self.violation(&[], broken))?;
         let mut frontier = Frontier {
-            seen: HashSet::from([fingerprint(&first)]),
+            seen: Fingerprints::default(),
+            kernels: Fingerprints::default(),
+            outcomes: Fingerprints::default(),
             edges: Vec::new(),
-            next_level: vec![(ROOT, first)],
+            next_level: Vec::new(),
         };
-        while !frontier.next_level.is_empty() {
+        frontier.add(ROOT, 0, first);
+        while !frontier.next_level.is_empty() && !self.is_misled() {
             for (edge, state) in std::mem::take(&mut frontier.next_level) {
-                kernels.insert(fingerprint(&state.kernel));
-                self.expand(&state, edge, &mut frontier, &mut report)?;
+                self.expand(state, edge, &mut frontier, &mut report)?;
             }
             report.depth += 1;
             assert!(
@@ -156,37 +207,39 @@ impl<'w> Explorer<'w> {
             );
         }
         report.states = frontier.seen.len();
-        report.kernels = kernels.len();
+        report.kernels = frontier.kernels.len();
         report.histories = self.histories.len();
-        Ok(report)
+        Ok((report, frontier.outcomes))
     }
 
     /// Takes every step that is possible in `state`.
     fn expand(
         &mut self,
-        state: &State,
-        edge: usize,
+        state: State,
+        edge: u32,
         frontier: &mut Frontier,
         report: &mut Report,
     ) -> Result<(), Violation> {
-        let steps = self.steps(state);
+        let steps = self.steps(&state);
         if is_over(&steps) {
             report.finals += 1;
-            let outcome = self.check_final(state, &mut Log(None));
-            outcome.map_err(|broken| self.violation(&path(&frontier.edges, edge), broken))?;
+            frontier.outcomes.insert(fingerprint(&state.kernel));
+            let outcome = self.check_final(&state, &mut Log(None));
+            outcome.map_err(|broken| self.violation_at(&frontier.path(edge), broken))?;
         }
-        for step in steps {
-            report.transitions += 1;
-            let mut next = state.clone();
-            if let Err(broken) = self.take(&mut next, step, &mut Log(None)) {
-                let mut path = path(&frontier.edges, edge);
-                path.push(step);
-                return Err(self.violation(&path, broken));
+        report.transitions += steps.len();
+        // The last step needs no copy.
+        let mut state = Some(state);
+        for (choice, step) in steps.iter().enumerate() {
+            let is_last = choice + 1 == steps.len();
+            let next = if is_last { state.take() } else { state.clone() };
+            let mut next = next.expect("the state is there up to the last step");
+            if let Err(broken) = self.take(&mut next, *step, &mut Log(None)) {
+                let mut path = frontier.path(edge);
+                path.push(choice);
+                return Err(self.violation_at(&path, broken));
             }
-            if frontier.seen.insert(fingerprint(&next)) {
-                frontier.edges.push(Edge { from: edge, step });
-                frontier.next_level.push((frontier.edges.len() - 1, next));
-            }
+            frontier.add(edge, choice, next);
         }
         Ok(())
     }
@@ -233,6 +286,20 @@ impl<'w> Explorer<'w> {
         }
     }
 
+    /// The violation at the end of these choices.
+    fn violation_at(&mut self, choices: &[usize], broken: Broken) -> Violation {
+        let mut path = Vec::new();
+        if let Ok(mut state) = self.initial(&mut Log(None)) {
+            for choice in choices {
+                path.extend(self.steps(&state).get(*choice));
+                let step = path.last().expect("a choice is one of the steps");
+                // The last step breaks the promise.
+                let _ = self.take(&mut state, *step, &mut Log(None));
+            }
+        }
+        self.violation(&path, broken)
+    }
+
     /// Takes the steps of `path` once more, without merging histories, and writes the trace.
     fn violation(&self, path: &[Step], broken: Broken) -> Violation {
         let rules = Rules {
@@ -274,14 +341,4 @@ impl<'w> Explorer<'w> {
 /// Whether nothing can happen but rare steps.
 pub(super) fn is_over(steps: &[Step]) -> bool {
     steps.iter().all(Step::is_rare)
-}
-
-fn path(edges: &[Edge], mut at: usize) -> Vec<Step> {
-    let mut path = Vec::new();
-    while let Some(Edge { from, step }) = edges.get(at) {
-        path.push(*step);
-        at = *from;
-    }
-    path.reverse();
-    path
 }

@@ -1,7 +1,26 @@
 //! 128-bit fingerprints of values. Among 2^40 values, two equal fingerprints are less likely than a
 //! wrong bit in memory.
 
-use std::hash::{Hash, Hasher};
+use std::collections::HashSet;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+
+/// A set of fingerprints. Their own bits are as good as those of any hash.
+pub(super) type Fingerprints = HashSet<u128, BuildHasherDefault<OwnBits>>;
+
+/// The upper half of a fingerprint.
+#[derive(Default)]
+pub(super) struct OwnBits(u64);
+
+impl Hasher for OwnBits {
+    fn write(&mut self, bytes: &[u8]) {
+        let upper = bytes.last_chunk().copied().unwrap_or_default();
+        self.0 = u64::from_le_bytes(upper);
+    }
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
 
 /// 128 bits that stand for a value.
 pub(super) fn fingerprint(value: &impl Hash) -> u128 {

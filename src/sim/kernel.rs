@@ -30,6 +30,7 @@ use self::power::Disk;
 use self::processes::{Boot, Life, Process};
 use self::waiting::Watch;
 use super::call::{DirId, Name};
+use super::shared::Shared;
 use crate::record::{KernelStamp, Pid, Record, WriterId};
 use crate::sys::{FileKind, nanos};
 
@@ -69,21 +70,21 @@ pub(super) struct Kernel {
     /// By a clock that is never set.
     now_ns: u64,
     /// The last boots of machines that have booted since the beginning.
-    boots: BTreeMap<u8, Boot>,
+    boots: Shared<BTreeMap<u8, Boot>>,
     path_leads_to: DirId,
     /// Whether the path ever led to the other directory, of which no watch is notified.
     had_switch: bool,
     /// By how many seconds the wall clock of each kernel was set.
-    clock_steps: BTreeMap<u8, i64>,
+    clock_steps: Shared<BTreeMap<u8, i64>>,
     pause: Option<Pause>,
     /// What each kernel has read of the files of others.
-    caches: BTreeMap<(u8, Ino), Cached>,
+    caches: Shared<BTreeMap<(u8, Ino), Cached>>,
     /// Which events and faults may still happen.
     pub(super) budget: EventBudget,
-    inodes: BTreeMap<Ino, Inode>,
-    names: BTreeMap<Name, Ino>,
-    disk: Disk,
-    processes: Vec<Process>,
+    inodes: Shared<BTreeMap<Ino, Inode>>,
+    names: Shared<BTreeMap<Name, Ino>>,
+    disk: Shared<Disk>,
+    processes: Vec<Shared<Process>>,
     /// Whether a process died with a lock and no watch was notified: closing a descriptor that is
     /// open only for reading generates no event.
     had_silent_unlock: bool,
@@ -99,16 +100,16 @@ impl Kernel {
     pub(super) fn new() -> Kernel {
         Kernel {
             now_ns: START_NS,
-            boots: BTreeMap::new(),
+            boots: Shared::default(),
             path_leads_to: 0,
             had_switch: false,
-            clock_steps: BTreeMap::new(),
+            clock_steps: Shared::default(),
             pause: None,
-            caches: BTreeMap::new(),
+            caches: Shared::default(),
             budget: EventBudget::default(),
-            inodes: BTreeMap::new(),
-            names: BTreeMap::new(),
-            disk: Disk::default(),
+            inodes: Shared::default(),
+            names: Shared::default(),
+            disk: Shared::default(),
             processes: Vec::new(),
             had_silent_unlock: false,
             had_fault: false,

@@ -279,6 +279,15 @@ impl World {
         self.rules.no_merging = true;
         self
     }
+
+    /// Takes every call of every process as a step of its own, also where no other process can observe
+    /// it. Slow. Its purpose is to show that the reduced search misses nothing.
+    #[must_use]
+    pub fn without_reduction(mut self) -> World {
+        self.rules.no_reduction = true;
+        self.rules.named_writes = true;
+        self
+    }
 }
 
 /// Files and processes.

@@ -17,6 +17,7 @@ mod directories;
 mod faults;
 mod lent;
 mod power;
+mod reduction;
 mod refreshes;
 mod stamps;
 mod systems;

@@ -222,6 +222,58 @@ fn two_breakers_that_do_not_share_flock_exclude_each_other() {
     );
 }
 
+/// Breakers of one dead lock, each on a machine of its own.
+fn breakers(world: World, count: u8, program: fn(&SimSys)) -> World {
+    let world = world.flock_not_shared().coarse().dead_lock(10 * MINUTE);
+    let machines = [("A", "a"), ("B", "b"), ("C", "c")];
+    let machines = (1..=count).zip(machines);
+    let world = machines.fold(world, |world, (kernel, (name, host))| {
+        let world = world.on(System::HOST.named(host).on_kernel(kernel));
+        world.process(name, 1, program)
+    });
+    world.finally(LATER, come_later)
+}
+
+// The third process acquires while the second breaker has the first one's new lock aside, by mistake:
+// the second breaker has paused for longer than the first one settles, between its comparison and its
+// rename.
+#[test]
+#[ignore = "takes a minute"]
+fn three_breakers_that_do_not_share_flock_may_hold_two_locks_for_a_moment() {
+    find_harm(
+        "3 breakers, flock not shared",
+        &breakers(World::network(), 3, contend_in_danger),
+        "two processes hold",
+    );
+}
+
+// Time passes for the first breaker's settle time and read-back only when no other process can run.
+#[test]
+fn quick_breakers_that_do_not_share_flock_exclude_each_other_wherever_they_die() {
+    prove(
+        "2 quick breakers, flock not shared, 1 crash",
+        &breakers(World::network().quick(), 2, contend_in_danger).crashes(1),
+    );
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn three_quick_breakers_that_do_not_share_flock_exclude_each_other() {
+    prove(
+        "3 quick breakers, flock not shared",
+        &breakers(World::network().quick(), 3, contend_in_danger),
+    );
+}
+
+// Whatever the pauses: a holder whose lock was replaced learns of it, and removes nothing.
+#[test]
+fn breakers_that_do_not_share_flock_notice_a_loss() {
+    prove(
+        "2 breakers refresh, flock not shared, 1 crash",
+        &breakers(World::network(), 2, refresh_and_check).crashes(1),
+    );
+}
+
 // On this mount O_EXCL lets both of two creators succeed: the one that does not read its own record
 // back has lost.
 #[test]

@@ -47,7 +47,7 @@ impl Kernel {
     }
 
     pub(super) fn extend_caches(&mut self, kernel: u8, by: Duration) {
-        for ((of, _), cached) in &mut self.caches {
+        for ((of, _), cached) in self.caches.iter_mut() {
             if *of == kernel {
                 cached.until_ns += nanos(by);
             }

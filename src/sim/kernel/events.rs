@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::time::Duration;
 
+use super::super::shared::Shared;
 use super::processes::SERVER;
 use super::{Kernel, Life, Process, Rules};
 use crate::judge::FileSystem;
@@ -177,7 +178,7 @@ impl Kernel {
     /// Whether all processes of the kernel sleep.
     fn sleeps(&self, kernel: u8) -> bool {
         let mut processes = self.processes.iter();
-        let is_awake = |process: &Process| {
+        let is_awake = |process: &Shared<Process>| {
             process.life != Life::Dead
                 && process.system.kernel() == kernel
                 && process

@@ -8,6 +8,7 @@ use std::time::Duration;
 use nix::errno::Errno;
 
 use super::super::call::{Fd, Name, Reply};
+use super::super::shared::Shared;
 use super::processes::SERVER;
 use super::{Ino, Inode, Kernel, Life, Process, System};
 use crate::record::Record;
@@ -19,8 +20,8 @@ const REBOOT: Duration = Duration::from_secs(10);
 /// What was synced. Empty where power is not lost any more.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub(super) struct Disk {
-    names: BTreeMap<Name, Ino>,
-    inodes: BTreeMap<Ino, Inode>,
+    names: Shared<BTreeMap<Name, Ino>>,
+    inodes: Shared<BTreeMap<Ino, Inode>>,
 }
 
 impl Kernel {
@@ -46,7 +47,8 @@ impl Kernel {
     ) -> Result<Reply, Errno> {
         let ino = self.description(pid_index, fd)?.1.ino;
         if self.may_lose_power() {
-            self.disk.inodes.insert(ino, self.inode(ino).clone());
+            let inode = self.inode(ino).clone();
+            self.disk.inodes.insert(ino, inode);
             if mode == SyncMode::All {
                 self.disk.names.retain(|_, at| *at != ino);
                 let names = self.names.iter().filter(|(_, at)| **at == ino);
@@ -80,7 +82,9 @@ impl Kernel {
         if self.disk.names.values().any(|at| *at == ino) {
             self.sync_names();
         }
-        self.disk.inodes.remove(&ino);
+        if self.may_lose_power() {
+            self.disk.inodes.remove(&ino);
+        }
     }
 
     /// Kills every process and boots all machines. Writes that were not synced are lost or kept.
@@ -90,14 +94,14 @@ impl Kernel {
             self.names = std::mem::take(&mut self.disk.names);
             self.inodes = std::mem::take(&mut self.disk.inodes);
         }
-        for (ino, inode) in &mut self.inodes {
+        for (ino, inode) in self.inodes.iter_mut() {
             let names = self.names.values().filter(|at| *at == ino);
             inode.links = names.count() as u64;
             inode.deletion = None;
         }
         self.inodes.retain(|_, inode| inode.links > 0);
         self.budget.power_losses -= 1;
-        self.disk = Disk::default();
+        self.disk = Shared::default();
         self.sync_everything();
         self.advance_clock(REBOOT);
         let processes = self.processes.iter();

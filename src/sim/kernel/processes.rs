@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::super::call::Reply;
+use super::super::call::{Name, Reply};
+use super::super::shared::Shared;
 use super::visibility::is_temporary;
 use super::{Description, DescriptionId, Kernel, NS_PER_TICK, Rules, START_NS, UPTIME_NS, Watch};
 use crate::judge::FileSystem;
@@ -208,6 +209,12 @@ impl Process {
         }
     }
 
+    /// The lower 48 bits of the random numbers of this run. The first byte spreads pauses; the upper 52
+    /// bits alone are the number of a table's locked byte.
+    fn number_of_run(&self) -> u64 {
+        u64::from(self.run) << 32 | self.start_ticks << 12 | self.start_ticks
+    }
+
     /// Lets its sleep end later, if it sleeps.
     pub(super) fn delay(&mut self, time: Duration) {
         if let Some(deadline_ns) = &mut self.deadline_ns {
@@ -263,7 +270,7 @@ impl Kernel {
 
     pub(super) fn is_byte_locked(&self, rules: &Rules, pid_index: usize, offset: u64) -> Reply {
         let here = self.process(pid_index).system;
-        let locks = |process: &Process| {
+        let locks = |process: &Shared<Process>| {
             process.system.shares_inodes_with(&here) && process.bytes.contains(&offset)
         };
         let is_locked = self.processes.iter().any(locks);
@@ -275,7 +282,7 @@ impl Kernel {
         let place = self.processes.len();
         let pid = system.pid.unwrap_or(pid);
         let process = Process::new(pid, system, first_start_ticks(place));
-        self.processes.push(process);
+        self.processes.push(Shared::new(process));
         place
     }
 
@@ -344,7 +351,7 @@ impl Kernel {
             bytes: parent.bytes.clone(),
             ..Process::new(pid, parent.system, first_start_ticks(place))
         };
-        self.processes.push(child);
+        self.processes.push(Shared::new(child));
     }
 
     /// Ends a process, by its own exit or by SIGKILL. Its files are closed at once, or, if a watch
@@ -383,12 +390,12 @@ impl Kernel {
     /// Whether the death of a process drops a lock without an event.
     fn unlocks_silently(&self, pid_index: usize) -> bool {
         let process = self.process(pid_index);
-        let open = process.descriptors.iter().flatten();
-        let mut open = open.map(|id| self.description_of(*id));
+        // No process waits for a file that no other can reach.
+        let reached = (0..process.descriptors.len()).filter(|fd| !self.is_hidden(pid_index, *fd));
+        let mut open = reached.filter_map(|fd| self.description(pid_index, fd).ok());
         // In the middle of a conversion the process has dropped one lock and not obtained the
         // other.
-        process.is_midway
-            || open.any(|found| found.lock.is_some() && !found.writable)
+        open.any(|(_, it)| process.is_midway || it.lock.is_some() && !it.writable)
             || self.death_shows_first
     }
 
@@ -446,10 +453,7 @@ impl Kernel {
     pub(super) fn random_bytes(&mut self, pid_index: usize) -> [u8; 16] {
         let process = self.process_mut(pid_index);
         process.draws += 1;
-        // The first byte spreads pauses; the upper 52 bits alone are the number of a table's locked byte.
-        let start = process.start_ticks;
-        let number =
-            u64::from(process.draws) << 48 | u64::from(process.run) << 32 | start << 12 | start;
+        let number = u64::from(process.draws) << 48 | process.number_of_run();
         let mut bytes = [0; 16];
         let (low, _) = bytes.split_at_mut(8);
         low.copy_from_slice(&number.to_le_bytes());
@@ -457,13 +461,17 @@ impl Kernel {
     }
 
     /// Lets the same random bytes be drawn again when none of them is left, neither in a file of
-    /// this run nor as a name: so rounds of a loop can be alike.
+    /// this run nor as a name: so rounds of a loop can be alike. What other processes have drawn makes no
+    /// difference: the call is private.
     pub(super) fn reset_draws(&mut self, rules: &Rules, pid_index: usize) {
+        if !rules.coarse {
+            return;
+        }
         let mut files = self.inodes.range(self.inos_of_run(pid_index));
         let is_written = files.any(|(_, inode)| !inode.content.is_empty());
-        // Where files are made and removed under temporary names, one of them may be all that is left.
-        let is_name_left = rules.share_modes.is_some() && self.names.keys().any(is_temporary);
-        if rules.coarse && !is_written && !is_name_left && self.names.len() <= 1 {
+        let drawn = format!("{:012x}", self.process(pid_index).number_of_run());
+        let is_own = |name: &Name| is_temporary(name) && name.to_string_lossy().contains(&drawn);
+        if !is_written && !self.names.keys().any(is_own) {
             self.process_mut(pid_index).draws = 0;
         }
     }

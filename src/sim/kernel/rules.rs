@@ -53,6 +53,8 @@ pub(in crate::sim) struct Rules {
     pub(in crate::sim) shortest_sleep: Duration,
     /// See [`World::without_merging`](crate::sim::World::without_merging).
     pub(in crate::sim) no_merging: bool,
+    /// See [`World::without_reduction`](crate::sim::World::without_reduction).
+    pub(in crate::sim) no_reduction: bool,
     /// Whether processes write to files that have, or had, a name.
     pub(in crate::sim) named_writes: bool,
 }
@@ -93,6 +95,7 @@ impl Rules {
             coarse: false,
             shortest_sleep: SHORTEST_SLEEP,
             no_merging: false,
+            no_reduction: false,
             named_writes: false,
         }
     }

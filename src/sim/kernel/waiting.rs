@@ -100,9 +100,12 @@ impl Kernel {
     }
 
     pub(super) fn watches_of(&mut self, ino: Ino) -> impl Iterator<Item = &mut Watch> {
+        let is_of = move |watch: &Watch| watch.ino == Some(ino);
+        // Processes without such a watch stay shared.
         let processes = self.processes.iter_mut();
-        let watches = processes.flat_map(|process| process.watches.iter_mut().flatten());
-        watches.filter(move |watch| watch.ino == Some(ino))
+        let watching = processes.filter(move |it| it.watches.iter().flatten().any(is_of));
+        let watches = watching.flat_map(|process| process.watches.iter_mut().flatten());
+        watches.filter(move |watch| is_of(watch))
     }
 
     /// Queues an event for all watches of this inode.
