@@ -2,10 +2,8 @@
 //!
 //! Breadth-first, so that the schedule of a violation is as short as possible.
 
-use std::collections::HashSet;
-
 use crate::chooser::{Chooser, Random, Script};
-use crate::fingerprint::fingerprint;
+use crate::fingerprint::{Fingerprints, fingerprint};
 use crate::report::{Events, Report, Violation};
 use crate::state::{Broken, Log, State};
 use crate::step::Step;
@@ -21,7 +19,7 @@ pub(crate) struct Explorer<'w> {
     pub(crate) world: &'w World,
     pub(crate) events: Events,
     /// The fingerprints of stores from which a later client is known to recover.
-    pub(crate) recovered: HashSet<u128>,
+    pub(crate) recovered: Fingerprints,
 }
 
 /// How a state was first reached: from which edge's state, and by which step.
@@ -31,7 +29,7 @@ struct Edge {
 }
 
 struct Frontier {
-    seen: HashSet<u128>,
+    seen: Fingerprints,
     edges: Vec<Edge>,
     next_level: Vec<(u32, State)>,
 }
@@ -89,7 +87,7 @@ impl<'w> Explorer<'w> {
         Explorer {
             world,
             events: Events::default(),
-            recovered: HashSet::new(),
+            recovered: Fingerprints::default(),
         }
     }
 
@@ -97,7 +95,7 @@ impl<'w> Explorer<'w> {
         let mut report = Report::default();
         let first = self.world.initial();
         let mut frontier = Frontier {
-            seen: HashSet::from([fingerprint(&first)]),
+            seen: Fingerprints::from_iter([fingerprint(&first)]),
             edges: Vec::new(),
             next_level: vec![(ROOT, first)],
         };
