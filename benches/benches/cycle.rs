@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
-use nix::sys::stat::{Mode as Permissions, fstatat};
+use nix::sys::stat::{FileStat, Mode as Permissions, fstatat};
 use nix::sys::statfs::fstatfs;
 use nix::unistd::{UnlinkatFlags, gethostname, linkat, unlinkat};
 use rvlf::record::RECORD_LEN;
@@ -40,6 +40,8 @@ fn same_calls(data_path: &Path, sync: bool) -> std::io::Result<()> {
     let dir: File = nix::fcntl::open(parent, flags, Permissions::empty())?.into();
     // Whether the kernel is a witness here, or age decides.
     fstatfs(&dir)?;
+    // The directory's number, by which a replaced directory is noticed.
+    let opened = fstatat(&dir, ".", AtFlags::empty())?;
     // A refused attempt creates nothing and syncs nothing.
     let absent = fstatat(&dir, "data.lock", AtFlags::AT_SYMLINK_NOFOLLOW);
     assert!(absent.is_err(), "{FREE}");
@@ -60,11 +62,11 @@ fn same_calls(data_path: &Path, sync: bool) -> std::io::Result<()> {
         // Record and name survive a power loss.
         file.sync_all()?;
     }
-    compare_directory(&dir, parent)?;
+    compare_directory(&opened, parent)?;
     // A descriptor that foreign code closed holds no kernel lock: the file at the path may be a
     // successor's, and even have the same inode number.
     file.metadata()?;
-    compare_directory(&dir, parent)?;
+    compare_directory(&opened, parent)?;
     // The release removes the holder's own file and no other.
     fstatat(&dir, "data.lock", AtFlags::AT_SYMLINK_NOFOLLOW)?;
     unlinkat(&dir, "data.lock", UnlinkatFlags::NoRemoveDir)?;
@@ -74,9 +76,8 @@ fn same_calls(data_path: &Path, sync: bool) -> std::io::Result<()> {
 }
 
 /// Whether the path still leads to the directory in which the lock is.
-fn compare_directory(dir: &File, parent: &Path) -> std::io::Result<()> {
+fn compare_directory(opened: &FileStat, parent: &Path) -> std::io::Result<()> {
     let named = fstatat(AT_FDCWD, parent, AtFlags::empty())?;
-    let opened = fstatat(dir, ".", AtFlags::empty())?;
     assert_eq!((named.st_dev, named.st_ino), (opened.st_dev, opened.st_ino));
     Ok(())
 }

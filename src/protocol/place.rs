@@ -55,9 +55,10 @@ impl<S: Sys> Place<S> {
         })
     }
 
-    /// `place`, or the same lock path opened anew if it leads to another directory by now.
+    /// `place`, or the same lock path opened anew if it leads to another directory by now, or if foreign
+    /// code has closed the directory's descriptor.
     pub(crate) fn current(place: &Arc<Place<S>>) -> Result<Arc<Place<S>>, IoError> {
-        if matches!(place.entry.path_leads_here(), Ok(true)) {
+        if matches!(place.entry.path_leads_here(), Ok(true)) && place.entry.is_open() {
             Ok(Arc::clone(place))
         } else {
             place.open_anew().map(Arc::new)

@@ -25,6 +25,8 @@ pub(crate) struct Entry<S: Sys> {
     /// together with the data in it, would look like another directory.
     base: Option<Arc<S::Dir>>,
     pub(crate) dir: S::Dir,
+    /// The directory's number when it was opened. `None` where numbers are made up.
+    id: Option<FileId>,
     pub(crate) name: OsString,
     pub(crate) path: PathBuf,
     pub(crate) file_system: FileSystem,
@@ -75,20 +77,35 @@ impl<S: Sys> Entry<S> {
         let file_system = sys
             .file_system(&dir)
             .context("identify the file system", path)?;
-        Ok(Entry {
+        let mut entry = Entry {
             sys,
             base,
             dir,
+            id: None,
             name,
             path: path.to_owned(),
             file_system,
-        })
+        };
+        entry.id = entry.is_local().then(|| entry.open_id()).transpose()?;
+        Ok(entry)
+    }
+
+    /// The number of the directory that is open.
+    fn open_id(&self) -> Result<FileId, IoError> {
+        let id = self.sys.stat_dir(Some(&self.dir), Path::new("."));
+        id.context("stat the directory", &self.path)
+    }
+
+    /// Whether the directory's descriptor can be used: other code of the process may have closed it.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open_id().is_ok()
     }
 
     /// Whether the path leads to the directory that is open.
     ///
-    /// Both numbers are read now: an overlay may show another number of a directory after it has
-    /// copied it up, and an open directory's number cannot be another directory's.
+    /// An open directory's number cannot be another directory's, so the number that it had decides
+    /// where the path shows that number. It is read again where the path shows another one: an overlay
+    /// gives a directory a new number when it copies the directory up.
     ///
     /// # Errors
     ///
@@ -96,9 +113,7 @@ impl<S: Sys> Entry<S> {
     pub(crate) fn path_leads_here(&self) -> Result<bool, IoError> {
         let led_to = self.sys.stat_dir(self.base.as_deref(), parent(&self.path));
         let led_to = led_to.context("follow the path", &self.path)?;
-        let open = self.sys.stat_dir(Some(&self.dir), Path::new("."));
-        let open = open.context("stat the directory", &self.path)?;
-        Ok(led_to == open)
+        Ok(self.id == Some(led_to) || led_to == self.open_id()?)
     }
 
     pub(crate) fn is_local(&self) -> bool {

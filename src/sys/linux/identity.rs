@@ -19,15 +19,15 @@ static PAGE: OnceLock<Option<Page>> = OnceLock::new();
 /// Whether this process is `process`, and no forked child of it. Async-signal-safe.
 pub(in crate::sys) fn is_this_process(process: Identity) -> bool {
     match PAGE.get().and_then(Option::as_ref) {
-        Some(page) => page.get() == Some(process),
+        Some(page) => page.get_if_pid_is(std::process::id()) == Some(process),
         None => std::process::id() == process.pid.get(),
     }
 }
 
 /// This process's identity, read once in each process: the page that remembers it is wiped in a
 /// forked child, also by clone(2) called directly, and also where the child has its parent's pid in
-/// a new pid namespace. madvise(2), MADV_WIPEONFORK. qemu-user before version 8 reports success and does
-/// not wipe: there the pid shows a forked child.
+/// a new pid namespace. madvise(2), MADV_WIPEONFORK. Where the page may not be wiped, the pid shows a forked
+/// child.
 pub(in crate::sys) fn identity() -> io::Result<Identity> {
     if PAGE.get().is_none() {
         // `set`, not `get_or_init`: a child that is forked while another thread runs an initialiser
@@ -55,7 +55,15 @@ pub(in crate::sys) fn identity() -> io::Result<Identity> {
 
 /// Two numbers in memory that reads as zeros in a forked child: generation and pid, in one word so that
 /// no thread sees the one without the other, and start ticks.
-struct Page(NonNull<[AtomicU64; 2]>);
+struct Page {
+    cells: NonNull<[AtomicU64; 2]>,
+    /// Whether the pid need not be asked: a system call, and an acquisition and its release need the
+    /// identity ten times.
+    is_surely_wiped: bool,
+}
+
+/// An advice that no kernel knows.
+const UNKNOWN_ADVICE: i32 = i32::MAX;
 
 // SAFETY: the pointer is to atomics in a mapping that is never unmapped.
 unsafe impl Send for Page {}
@@ -70,21 +78,40 @@ impl Page {
         let page = unsafe { mmap_anonymous(None, len, protection, MapFlags::MAP_PRIVATE)? };
         // SAFETY: the advice concerns the mapping just made, which no other code knows.
         unsafe { madvise(page, len.get(), MmapAdvise::MADV_WIPEONFORK)? };
-        Ok(Page(page.cast()))
+        // qemu-user before version 8 ignores the advice and reports success. It does so for any advice.
+        // SAFETY: as above; a kernel that does not know the advice changes nothing.
+        let unknown = unsafe { nix::libc::madvise(page.as_ptr(), len.get(), UNKNOWN_ADVICE) };
+        Ok(Page {
+            cells: page.cast(),
+            is_surely_wiped: unknown == -1,
+        })
     }
 
     fn cells(&self) -> &[AtomicU64; 2] {
         // SAFETY: the mapping is page-aligned, longer than two atomics, zero-initialised (a valid
         // value for them), never unmapped, and only ever accessed through these atomics.
-        unsafe { self.0.as_ref() }
+        unsafe { self.cells.as_ref() }
     }
 
     fn get(&self) -> Option<Identity> {
+        if self.is_surely_wiped {
+            self.remembered()
+        } else {
+            self.get_if_pid_is(std::process::id())
+        }
+    }
+
+    fn get_if_pid_is(&self, pid: u32) -> Option<Identity> {
+        let remembered = self.remembered();
+        remembered.filter(|identity| identity.pid.get() == pid)
+    }
+
+    /// What is in the page, which may be the parent's where it is not wiped.
+    fn remembered(&self) -> Option<Identity> {
         let [key, start_ticks] = self.cells();
         let key = key.load(Ordering::Acquire);
-        let pid = Pid::new(key as u32)?;
-        (pid.get() == std::process::id()).then(|| Identity {
-            pid,
+        Some(Identity {
+            pid: Pid::new(key as u32)?,
             start_ticks: start_ticks.load(Ordering::Relaxed),
             generation: key >> 32,
         })
@@ -120,7 +147,8 @@ mod tests {
     // parent's lock.
     #[test]
     fn a_page_that_was_not_wiped_is_the_parents() {
-        let page = Page::new().expect("there is memory");
+        let mut page = Page::new().expect("there is memory");
+        page.is_surely_wiped = false;
         let own = Pid::new(std::process::id()).expect("a pid");
         let parent = Pid::new(own.get() + 1).expect("a pid");
         let [key, _] = page.cells();
