@@ -159,11 +159,15 @@ impl Refreshed {
     }
 
     /// Sends a loss that is known without I/O.
+    ///
+    /// The check of a lock whose directory has moved makes I/O. The refresh that notices such a loss has
+    /// reported it.
     fn notice_loss(&self) {
-        if self.lock.is_lost() {
-            if let Err(lost) = self.lock.check() {
-                self.report(&lost);
-            }
+        if self.has_reported.load(Ordering::Acquire) || !self.lock.is_lost() {
+            return;
+        }
+        if let Err(lost) = self.lock.check() {
+            self.report(&lost);
         }
     }
 
