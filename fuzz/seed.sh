@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Seeds the corpora from the vectors. A target takes a record, or two bytes that say what is done with
-# it and then the record.
+# Seeds the corpora from the vectors and the kept inputs (fuzz/seeds). A target takes a record, or two bytes
+# that say what is done with it and then the record.
 set -euo pipefail
 cd "$(dirname "$0")"
 
@@ -42,3 +42,8 @@ cat >corpus/table_json/two <<'JSON'
  {"pod_name": "b", "pid": 2, "socket": "", "scope_allow": [{"target": "/a/b", "permission": "write", "recursive": false}],
   "delegated_from": "a", "segment_id": null}]}
 JSON
+
+for kept in seeds/*/; do
+    mkdir -p "corpus/$(basename "$kept")"
+    cp -r "$kept." "corpus/$(basename "$kept")"
+done
