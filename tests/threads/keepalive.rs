@@ -41,19 +41,23 @@ fn each_lock_is_refreshed_at_its_time_beside_others() {
 // on it would never be refreshed.
 #[test]
 fn a_lock_that_comes_when_the_thread_ends_is_refreshed() {
-    let place = Place::new();
-    search().run(move || {
-        // The thread wakes once more for the first lock, an interval after its refresh, and stays for a second.
-        let until_it_ends = 3 * SECOND - hold(&place, "first", 2 * SECOND, 1);
-        let other = place.clone();
-        let second = thread::spawn(move || {
+    // When the thread wakes up to end, where the locks come first; and when it has ended.
+    for late in [Duration::ZERO, Duration::from_nanos(1)] {
+        let place = Place::new();
+        search().run(move || {
+            // The thread wakes once more for the first lock, an interval after its refresh, and stays for a
+            // second.
+            let until_it_ends = 3 * SECOND - hold(&place, "first", 2 * SECOND, 1) + late;
+            let other = place.clone();
+            let second = thread::spawn(move || {
+                thread::sleep(until_it_ends);
+                hold(&other, "second", 2 * SECOND, 2);
+            });
             thread::sleep(until_it_ends);
-            hold(&other, "second", 2 * SECOND, 2);
+            hold(&place, "third", 2 * SECOND, 2);
+            second.join().expect("it has seen no old record");
         });
-        thread::sleep(until_it_ends);
-        hold(&place, "third", 2 * SECOND, 2);
-        second.join().expect("it has seen no old record");
-    });
+    }
 }
 
 // A worker ends after 30 s without a job. A job that is sent at that moment and that no worker takes would
