@@ -2,8 +2,6 @@
 
 use std::fs;
 
-use crate::program::Fallible;
-
 /// What a process may need from some later moment on, such as the thread that refreshes its locks.
 const SLACK: u64 = 2;
 
@@ -33,19 +31,9 @@ impl Watched {
         }
     }
 
-    pub(super) fn sample(&mut self) -> Fallible<()> {
-        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
-        let field = |name: &str| -> Fallible<u64> {
-            let line = status.lines().find_map(|line| line.strip_prefix(name));
-            let number = line.and_then(|line| line.split_whitespace().next());
-            Ok(number.ok_or("a process that has ended")?.parse()?)
-        };
-        self.samples.push(Usage {
-            descriptors: fs::read_dir(format!("/proc/{}/fd", self.pid))?.count() as u64,
-            threads: field("Threads:")?,
-            memory_kib: field("VmRSS:")?,
-        });
-        Ok(())
+    /// A process that has ended is not sampled: its parent has not waited for it yet, and reports its end.
+    pub(super) fn sample(&mut self) {
+        self.samples.extend(usage(self.pid));
     }
 
     /// The least that was used in the second and in the last quarter of the time, and whether it grew. What a
@@ -70,4 +58,18 @@ impl Watched {
         }
         (figures.join(", "), grew)
     }
+}
+
+/// `None` for a process that has ended.
+fn usage(pid: u32) -> Option<Usage> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| -> Option<u64> {
+        let line = status.lines().find_map(|line| line.strip_prefix(name))?;
+        line.split_whitespace().next()?.parse().ok()
+    };
+    Some(Usage {
+        threads: field("Threads:")?,
+        memory_kib: field("VmRSS:")?,
+        descriptors: fs::read_dir(format!("/proc/{pid}/fd")).ok()?.count() as u64,
+    })
 }

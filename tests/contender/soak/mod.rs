@@ -222,7 +222,7 @@ impl Soak {
             self.resume(false)?;
             let now = self.began.elapsed();
             if now >= next_sample {
-                self.sample()?;
+                self.sample();
                 next_sample += sample_every;
             }
             if now >= next_disturbance && now + calm < time {
@@ -254,15 +254,14 @@ impl Soak {
         Ok(())
     }
 
-    fn sample(&mut self) -> Fallible<()> {
+    fn sample(&mut self) {
         for contender in &mut self.contenders {
             if let Some(watched) = &mut contender.watched {
-                watched.sample()?;
+                watched.sample();
             }
         }
         let files = support::names_in(&self.place.dir).len();
         self.most_files = self.most_files.max(files);
-        Ok(())
     }
 
     /// Kills or stops a contender or a command; where its death is recovered at once, often the holder.
