@@ -359,17 +359,47 @@ mod tests {
         }
     }
 
-    /// A lock on a device that hangs until the sender is dropped.
-    struct Frozen(Mutex<Receiver<()>>, Mutex<Sender<()>>, Mutex<Sender<()>>);
+    /// A lock on a device that hangs until its [`Observer`] is dropped.
+    struct Frozen {
+        thawed: Mutex<Receiver<()>>,
+        hangs: Mutex<Sender<()>>,
+        notices: Mutex<Sender<()>>,
+    }
+
+    /// What happens to a lock on a frozen device.
+    struct Observer {
+        hangs: Receiver<()>,
+        notices: Receiver<()>,
+        _thaw: Sender<()>,
+    }
+
+    impl Frozen {
+        fn new() -> (Arc<Frozen>, Observer) {
+            let (thaw, thawed) = channel();
+            let (hang, hangs) = channel();
+            let (notice, notices) = channel();
+            let frozen = Frozen {
+                thawed: Mutex::new(thawed),
+                hangs: Mutex::new(hang),
+                notices: Mutex::new(notice),
+            };
+            let observer = Observer {
+                hangs,
+                notices,
+                _thaw: thaw,
+            };
+            (Arc::new(frozen), observer)
+        }
+    }
 
     impl Refresh for Frozen {
         fn refresh_in_background(&self) -> bool {
-            let _ = lock(&self.1).send(());
-            lock(&self.0).recv().is_ok()
+            let _ = lock(&self.hangs).send(());
+            lock(&self.thawed).recv().is_ok()
         }
 
         fn notice_loss(&self) {
-            let _ = lock(&self.2).send(());
+            let _ = lock(&self.notices).send(());
         }
     }
 
@@ -382,19 +412,13 @@ mod tests {
     )]
     fn a_refresh_that_hangs_stops_no_other_device() {
         let every = Duration::from_millis(1);
-        let (thaw, frozen) = channel();
-        let (sender, hangs) = channel();
-        let (noticed, _) = channel();
-        let stuck = Arc::new(Frozen(
-            Mutex::new(frozen),
-            Mutex::new(sender),
-            Mutex::new(noticed),
-        ));
+        let (stuck, observer) = Frozen::new();
         let (sender, refreshed) = channel();
         let healthy = Arc::new(Witness(Mutex::new(sender)));
         let _stuck = register(&stuck, every, 0, 0xfc).expect("a thread can be started");
         let _healthy = register(&healthy, every, 0, 0xfd).expect("a thread can be started");
-        hangs.recv_timeout(PATIENCE).expect("the refresh begins");
+        let begun = observer.hangs.recv_timeout(PATIENCE);
+        begun.expect("the refresh begins");
         while refreshed.try_recv().is_ok() {}
         let mut threads = HashSet::new();
         for _ in 0..20 {
@@ -403,30 +427,27 @@ mod tests {
         }
         assert_eq!(threads.len(), 1, "one thread for the device");
         assert!(
-            hangs.try_recv().is_err(),
+            observer.hangs.try_recv().is_err(),
             "nothing piles up on the frozen device"
         );
-        drop(thaw);
     }
 
     // A client of NFS that was cut off heard of its loss only when the network was back: the refresh
     // hung, and `on_lost` was called after other hosts had the lock.
     #[test]
+    #[cfg_attr(
+        any(not(any(unix, windows)), rvlf_unsupported),
+        ignore = "no locks can be held there"
+    )]
     fn a_loss_is_noticed_while_a_refresh_hangs() {
-        let (thaw, frozen) = channel();
-        let (sender, hangs) = channel();
-        let (noticed, notices) = channel();
-        let stuck = Arc::new(Frozen(
-            Mutex::new(frozen),
-            Mutex::new(sender),
-            Mutex::new(noticed),
-        ));
+        let (stuck, observer) = Frozen::new();
         let every = Duration::from_millis(1);
         let _stuck = register(&stuck, every, 0, 0xfb).expect("a thread can be started");
-        hangs.recv_timeout(PATIENCE).expect("the refresh begins");
+        let begun = observer.hangs.recv_timeout(PATIENCE);
+        begun.expect("the refresh begins");
         for _ in 0..3 {
-            notices.recv_timeout(PATIENCE).expect("at every tick");
+            let noticed = observer.notices.recv_timeout(PATIENCE);
+            noticed.expect("at every tick");
         }
-        drop(thaw);
     }
 }
