@@ -95,10 +95,16 @@ fn requested(steps: &[HoldStep]) -> Request {
     requests.next().expect("a request was expected")
 }
 
+/// An acquisition that finds no object at `moment`, and its PUT.
+fn creating(moment: Moment) -> (Acquire, Request) {
+    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
+    let create = next(acquire.answered(&moment, got(&look, Found::Absent, moment.boottime)));
+    (acquire, create)
+}
+
 /// A lock whose create began at 10 ms.
 fn held() -> Hold {
-    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
-    let create = next(acquire.answered(&at(10), got(&look, Found::Absent, at(10).boottime)));
+    let (mut acquire, create) = creating(at(10));
     match acquire.answered(&at(20), written(&create, Put::Stored(version(1)))) {
         AcquireStep::End(AcquireEnd::Held(hold)) => *hold,
         other => panic!("the lock is free, and the answer is {other:?}"),
@@ -115,8 +121,7 @@ fn belief_counts_from_the_beginning_of_the_write_not_from_its_answer() {
 
 #[test]
 fn create_that_was_refused_because_of_its_own_first_copy_holds_the_lock() {
-    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
-    let create = next(acquire.answered(&at(1), got(&look, Found::Absent, at(1).boottime)));
+    let (mut acquire, create) = creating(at(1));
     let settle = next(acquire.answered(&at(2), written(&create, Put::Refused)));
     let found = present(&bytes_of(&create), 1);
     let step = acquire.answered(&at(3), got(&settle, found, at(3).boottime));
@@ -128,8 +133,7 @@ fn create_that_was_refused_because_of_its_own_first_copy_holds_the_lock() {
 
 #[test]
 fn create_that_was_refused_although_nothing_is_there_is_written_again() {
-    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
-    let create = next(acquire.answered(&at(1), got(&look, Found::Absent, at(1).boottime)));
+    let (mut acquire, create) = creating(at(1));
     let settle = next(acquire.answered(&at(2), written(&create, Put::Refused)));
     let step = acquire.answered(&at(3), got(&settle, Found::Absent, at(3).boottime));
     assert_eq!(step, AcquireStep::Continue(None), "it pauses first");
@@ -143,8 +147,7 @@ fn create_that_was_refused_although_nothing_is_there_is_written_again() {
 
 #[test]
 fn confirmation_that_took_a_third_of_the_lease_is_taken_over_again() {
-    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
-    let create = next(acquire.answered(&at(0), got(&look, Found::Absent, at(0).boottime)));
+    let (mut acquire, create) = creating(at(0));
     let late = written(&create, Put::Stored(version(1)));
     let again = next(acquire.answered(&at(10_001), late));
     assert!(matches!(
@@ -262,8 +265,7 @@ fn holder_that_was_replaced_writes_nothing_more() {
 
 /// An acquisition of the same process, later, finds what an earlier one wrote and gave up.
 fn finds_own_earlier_record(own_dead: Vec<WriterId>) -> AcquireStep {
-    let (mut earlier, look) = Acquire::begin(settings(1), &at(0));
-    let create = next(earlier.answered(&at(1), got(&look, Found::Absent, at(1).boottime)));
+    let (mut earlier, create) = creating(at(1));
     let settings = AcquireSettings {
         own_dead,
         ..settings(2)
@@ -664,8 +666,7 @@ fn first_generation_is_the_time_in_milliseconds() {
 
 #[test]
 fn confirmation_within_a_third_of_the_lease_is_a_hold() {
-    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
-    let create = next(acquire.answered(&at(0), got(&look, Found::Absent, at(0).boottime)));
+    let (mut acquire, create) = creating(at(0));
     let step = acquire.answered(&at(10_000), written(&create, Put::Stored(version(1))));
     assert!(
         matches!(step, AcquireStep::End(AcquireEnd::Held(_))),
@@ -677,8 +678,7 @@ fn confirmation_within_a_third_of_the_lease_is_a_hold() {
 // long as a hold could come of it.
 #[test]
 fn write_is_settled_beyond_the_deadline_until_no_hold_could_come_of_it() {
-    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
-    let create = next(acquire.answered(&at(0), got(&look, Found::Absent, at(0).boottime)));
+    let (mut acquire, create) = creating(at(0));
     assert!(matches!(create, Request::Put { .. }));
     let mut ms = 0;
     let step = loop {
@@ -847,8 +847,7 @@ fn answers_to_earlier_attempts_settle_nothing_but_by_being_stored() {
 // never executed could not be settled.
 #[test]
 fn create_without_an_answer_is_written_again_where_the_store_hides_absent_keys() {
-    let (mut acquire, look) = Acquire::begin(settings(1), &at(0));
-    let create = next(acquire.answered(&at(1), got(&look, Found::Absent, at(1).boottime)));
+    let (mut acquire, create) = creating(at(1));
     let settle = next(acquire.woken(&at(2_501)));
     let denied = Answer::Got {
         request: id(&settle),
