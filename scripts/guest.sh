@@ -1,17 +1,22 @@
 # For scripts that run the lock in a virtual machine: sourced by them, after `work` is set. Debian's
 # kernel with modules, and a root that holds the commands, the contender and `scripts/filesystems.sh`.
 # As root on Debian.
+source scripts/retry.bash
 
 root=$work/root
 
-# guest_packages PACKAGE...: installs them and qemu, and unpacks the kernel.
+# guest_packages PACKAGE...: installs them and qemu, and unpacks the kernel. Prints what fails.
 guest_packages() {
-    apt-get update -qq
-    apt-get install -y -qq --no-install-recommends \
-        qemu-system-x86 busybox-static kmod netbase iproute2 gawk bsdmainutils "$@"
+    retry install_guest_packages "$@" >"$work/install.log" 2>&1 || { cat "$work/install.log" && exit 1; }
+}
+
+install_guest_packages() {
     local kernel
-    kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends/ { print $2; exit }')
-    (cd "$work" && apt-get download -qq "$kernel" && dpkg -x "$kernel"_*.deb "$work/kernel")
+    apt-get update -qq &&
+        apt-get install -y -qq --no-install-recommends \
+            qemu-system-x86 busybox-static kmod netbase iproute2 gawk bsdmainutils "$@" &&
+        kernel=$(apt-cache depends linux-image-cloud-amd64 | awk '/Depends/ && !found++ { print $2 }') &&
+        (cd "$work" && apt-get download -qq "$kernel" && dpkg -x "$kernel"_*.deb "$work/kernel")
 }
 
 # Copies files into the guest's root, with the libraries that they need.

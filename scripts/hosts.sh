@@ -70,8 +70,7 @@ make_root() {
 }
 
 cargo build --quiet -p rvlf-tests --bin contender
-guest_packages python3 e2fsprogs nfs-kernel-server nfs-common libtirpc-common rpcbind samba \
-    >"$work/install.log" 2>&1 || { cat "$work/install.log"; exit 1; }
+guest_packages python3 e2fsprogs nfs-kernel-server nfs-common libtirpc-common rpcbind samba
 status=0
 for place in "${places[@]}"; do
     [[ -f scripts/hosts/$place.sh ]] || { echo "no place has the name: $place" >&2 && exit 2; }

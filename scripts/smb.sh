@@ -15,6 +15,6 @@ source scripts/guest.sh
 
 cargo build --quiet -p rvlf-tests --bin contender
 cargo build --quiet --example numbered_manifests
-guest_packages samba >"$work/install.log" 2>&1 || { cat "$work/install.log"; exit 1; }
+guest_packages samba
 smb_root scripts/smb_init.sh
 run_guest
