@@ -8,11 +8,12 @@ use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
 use ::support::until;
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{CONTAINER, Directory, Holder, RVLF, can_run_in_container, finish, output_of};
+use crate::support::{
+    CONTAINER, Directory, Holder, RVLF, can_run_in_container, finish, has_ended, output_of,
+};
 
 /// A script in a process group of its own.
 fn script(dir: &Directory, shell: &str, text: &str) -> Command {
@@ -67,10 +68,6 @@ impl Script {
         kill(pid, signal).expect("the script runs");
         self.child.wait().expect("it is a child");
     }
-}
-
-fn has_ended(pid: Pid) -> bool {
-    kill(pid, None) == Err(Errno::ESRCH)
 }
 
 #[test]

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use ::support::until;
 
-use crate::support::{Directory, Holder, kernel_is_witness, output_of};
+use crate::support::{Directory, Holder, has_ended, kernel_is_witness, output_of};
 
 /// Ends, and leaves a process behind that runs until standard input ends. It does not keep the pipes
 /// of the test open.
@@ -16,12 +16,6 @@ const LEAVES_A_WRITER: &str = "exec 3<&0; cat <&3 >/dev/null 2>&1 & echo ready; 
 
 /// Ends as its writer does.
 const WITH_A_WRITER: &str = "exec 3<&0; cat <&3 >/dev/null 2>&1 & echo ready; echo $!; wait";
-
-/// A zombie has ended, and waits for its parent.
-fn has_ended(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.is_empty() || stat.contains(") Z ")
-}
 
 // A script starts a writer in the background and ends: the next run wrote beside that writer.
 // flock(1) refuses.

@@ -1,8 +1,10 @@
 //! The verbs on a lock in an object store, which this process serves.
 
 use std::fs;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
+#[cfg(target_os = "linux")]
+use ::support::until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rvlf::record::{Hostname, StoreStamp};
@@ -10,6 +12,8 @@ use rvlf::{Record, WriterId};
 use serde_json::Value;
 
 use crate::support::bucket::{Bucket, SECRET};
+#[cfg(target_os = "linux")]
+use crate::support::has_ended;
 use crate::support::{Directory, Holder, LONG_AGO, Output, RVLF, finish, now_ns, vector};
 
 /// The data object.
@@ -218,20 +222,10 @@ fn a_command_does_not_outlive_a_killed_rvlf() {
     let input = holder.take_input();
     holder.kill_rvlf();
     // The signal is underway when rvlf is reaped, and a process closes its output before it has ended.
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while kill(command, None).is_ok() && !is_zombie(command) {
-        assert!(Instant::now() < deadline, "{command} lives");
-        std::thread::sleep(Duration::from_millis(10));
-    }
+    until("the command ends", || has_ended(command));
     drop(input);
     let waited = test.rvlf(&["wait", URL]);
     assert_eq!(waited.code(), 3, "stale after its lease: {}", waited.stderr);
-}
-
-#[cfg(target_os = "linux")]
-fn is_zombie(pid: Pid) -> bool {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-    stat.is_err() || stat.is_ok_and(|stat| stat.contains(") Z "))
 }
 
 #[test]

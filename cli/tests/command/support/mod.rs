@@ -289,3 +289,10 @@ pub fn assert_reads(text: String, expected: impl IntoData) {
         .action_env(snapbox::assert::DEFAULT_ACTION_ENV)
         .eq(text, expected);
 }
+
+/// Whether a process runs no more. The process that adopts an orphan may leave it a zombie for a while.
+#[cfg(target_os = "linux")]
+pub fn has_ended(pid: Pid) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z ")
+}
