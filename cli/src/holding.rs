@@ -24,23 +24,26 @@ const FIRST_REFRESH: Duration = Duration::from_secs(1);
 const INTERVAL: Duration = LockOptions::DEFAULT_KEEPALIVE;
 
 pub struct Holding {
-    /// `None` once it is taken.
-    lock: Option<Arc<WriterLock>>,
+    /// `None` once the lock is taken.
+    refreshed: Option<Refreshed>,
     pub events: Events,
-    /// When this thread has to care for the refreshes. `None`: never.
+    /// When this thread has to look after the refreshes. `None`: never.
     due: Option<Instant>,
     refresher: Option<Refresher>,
-    has_reported: Arc<AtomicBool>,
 }
 
 impl Holding {
     pub fn new(lock: WriterLock, events: Events, is_refreshed: bool) -> Holding {
+        let refreshed = Refreshed {
+            lock: Arc::new(lock),
+            events: events.sender(),
+            has_reported: Arc::default(),
+        };
         Holding {
-            lock: Some(Arc::new(lock)),
+            refreshed: Some(refreshed),
             events,
             due: is_refreshed.then(|| Instant::now() + FIRST_REFRESH),
             refresher: None,
-            has_reported: Arc::default(),
         }
     }
 
@@ -48,7 +51,8 @@ impl Holding {
     ///
     /// The lock was taken.
     pub fn lock(&self) -> &WriterLock {
-        self.lock.as_ref().expect("the lock was not taken")
+        let refreshed = self.refreshed.as_ref();
+        &refreshed.expect("the lock was not taken").lock
     }
 
     /// Ends the refreshes. What it returns may block: it waits for a refresh that is underway, and returns
@@ -59,7 +63,8 @@ impl Holding {
     /// The lock was taken.
     pub fn take_lock(&mut self) -> impl FnOnce() -> WriterLock + Send + 'static + use<> {
         self.due = None;
-        let lock = self.lock.take().expect("the lock is taken once");
+        let refreshed = self.refreshed.take();
+        let lock = refreshed.expect("the lock is taken once").lock;
         let refresher = self.refresher.take();
         move || {
             if let Some(refresher) = refresher {
@@ -70,14 +75,9 @@ impl Holding {
     }
 
     /// Has the lock refreshed, and reports a loss that a refresh which hangs would report late.
-    fn care(&mut self) {
-        let Some(lock) = &self.lock else {
+    fn keep_refreshed(&mut self) {
+        let Some(refreshed) = &self.refreshed else {
             return;
-        };
-        let refreshed = Refreshed {
-            lock: lock.clone(),
-            events: self.events.sender(),
-            has_reported: self.has_reported.clone(),
         };
         if self.refresher.is_some() {
             refreshed.notice_loss();
@@ -96,7 +96,7 @@ impl EventSource for Holding {
         loop {
             let now = Instant::now();
             if self.due.is_some_and(|due| due <= now) {
-                self.care();
+                self.keep_refreshed();
             }
             if deadline.is_some_and(|deadline| deadline <= now) {
                 return None;
