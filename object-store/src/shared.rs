@@ -137,7 +137,7 @@ mod tests {
         Shared::new("lock".to_owned(), content, until)
     }
 
-    // A caller that was told "lost" has stopped its writers. An answer that is handled just after must not
+    // A caller that has received "lost" has stopped its writers. An answer that is handled just after must not
     // make the same lock look held again.
     #[test]
     fn belief_that_a_caller_saw_end_is_not_prolonged() {

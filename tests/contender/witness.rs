@@ -95,7 +95,7 @@ pub(crate) fn unlocked_rounds(rounds: u32, path: &Path, witness: &Witness) -> Fa
 
 /// Holds the lock and writes the data file until the witness lets it go or the lock is lost.
 ///
-/// Each write is checked before and announced. With `blind` the holder neither checks nor asks to be told
+/// Each write is checked before and announced. With `blind` the holder neither checks nor asks for a report
 /// of a loss, as a program does that never heard of one.
 pub(crate) fn keep(
     path: &Path,
@@ -104,10 +104,10 @@ pub(crate) fn keep(
     witness: &Witness,
     name: &str,
 ) -> Fallible<ExitCode> {
-    let told = witness.clone();
+    let reporter = witness.clone();
     let options = match blind {
         true => options,
-        false => options.on_lost(move |lost| drop(told.report(&format!("lost {lost}")))),
+        false => options.on_lost(move |lost| drop(reporter.report(&format!("lost {lost}")))),
     };
     let lock = options.acquire(path, PATIENCE)?;
     witness.entered(&lock)?;

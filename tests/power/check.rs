@@ -100,7 +100,8 @@ pub(crate) fn all(dir: &Path, name: &str) -> Fallible<ExitCode> {
     Ok(ExitCode::from(u8::from(broken)))
 }
 
-/// With any durability whoever comes next gets the lock, and learns of the dead holder whose record is there.
+/// With any durability the next contender acquires the lock, and its guard names the dead holder whose record
+/// is there.
 fn recover(path: &Path) -> Result<(LockState, &'static str), String> {
     let state = inspect(path).map_err(|error| format!("cannot be read: {error}"))?;
     let lock = WriterLock::acquire(path, PATIENCE);

@@ -5,22 +5,31 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
-use rvlf_threads::{AcquireError, CancelToken, LockFuture, WriterLock};
+use rvlf_threads::{AcquireError, CancelToken, LockFuture, Released, WriterLock};
 use virtual_std::sync::{Condvar, Mutex};
+use virtual_std::thread::JoinHandle;
 use virtual_std::{Search, run, search, thread};
 
 use crate::place::{PATIENCE, Place, come_later, plain};
+
+/// Cancels the token in another thread.
+fn cancel_elsewhere(token: &CancelToken) -> JoinHandle<()> {
+    let token = token.clone();
+    thread::spawn(move || token.cancel())
+}
+
+/// Releases the lock in another thread.
+fn release_elsewhere(held: WriterLock) -> JoinHandle<Released> {
+    thread::spawn(move || held.release().expect("the lock is held"))
+}
 
 /// A waiter with a token, a thread that cancels it, and a holder that releases.
 fn cancel_a_wait(place: &Place) -> (Result<WriterLock, AcquireError>, Duration) {
     let data = place.data("data");
     let held = plain().try_acquire(&data).expect("the lock is free");
     let token = CancelToken::new();
-    let canceller = {
-        let token = token.clone();
-        thread::spawn(move || token.cancel())
-    };
-    let releaser = thread::spawn(move || held.release().expect("the lock is held"));
+    let canceller = cancel_elsewhere(&token);
+    let releaser = release_elsewhere(held);
     let waited = plain().cancel_token(&token).acquire(&data, PATIENCE);
     let took = run::now();
     if let Err(error) = &waited {
@@ -31,7 +40,7 @@ fn cancel_a_wait(place: &Place) -> (Result<WriterLock, AcquireError>, Duration) 
     (waited, took)
 }
 
-// The caller who was told "cancelled" has no guard to drop. What its thread acquires at that moment, or when
+// The caller of a cancelled wait has no guard to drop. What its thread acquires at that moment, or when
 // it comes back from a mount that hangs, must be released.
 fn a_cancelled_wait_leaves_no_hold(search: Search) {
     let place = Place::new();
@@ -62,10 +71,7 @@ fn a_cancelled_wait_ends_at_once() {
         let data = place.data("data");
         let held = plain().try_acquire(&data).expect("the lock is free");
         let token = CancelToken::new();
-        let canceller = {
-            let token = token.clone();
-            thread::spawn(move || token.cancel())
-        };
+        let canceller = cancel_elsewhere(&token);
         let waited = plain().cancel_token(&token).acquire(&data, PATIENCE);
         assert!(waited.is_err_and(|error| error.is_cancelled()));
         assert_eq!(run::now(), Duration::ZERO, "it slept on");
@@ -112,7 +118,7 @@ fn a_future_is_woken_by_its_latest_waker_when_the_lock_is_there() {
     search().run(move || {
         let data = place.data("data");
         let held = plain().try_acquire(&data).expect("the lock is free");
-        let releaser = thread::spawn(move || held.release().expect("the lock is held"));
+        let releaser = release_elsewhere(held);
         let mut future = pin!(plain().acquire_async(&data, PATIENCE));
         // As `select!` does: it is polled for another branch.
         let mut context = Context::from_waker(Waker::noop());
@@ -134,7 +140,7 @@ fn a_future_that_is_dropped_leaves_the_lock_free() {
     search().run(move || {
         let data = place.data("data");
         let held = plain().try_acquire(&data).expect("the lock is free");
-        let releaser = thread::spawn(move || held.release().expect("the lock is held"));
+        let releaser = release_elsewhere(held);
         let mut future = plain().acquire_async(&data, Duration::MAX);
         let mut context = Context::from_waker(Waker::noop());
         let polled = Pin::new(&mut future).poll(&mut context);

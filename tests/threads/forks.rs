@@ -56,7 +56,7 @@ fn a_child_acquires_and_refreshes_a_lock_of_its_own() {
             let options = every(interval).on_lost(|_| {});
             let own = options.try_acquire(&of_child).expect("the lock is free");
             let acquired = own.record().timestamp_ns();
-            // Threads are slow here, but not forever.
+            // Threads are slow here, but each goes on in the end.
             let refreshed = (0..500).any(|_| {
                 thread::sleep(interval);
                 own.record().timestamp_ns() != acquired

@@ -265,7 +265,7 @@ fn holder_that_was_replaced_writes_nothing_more() {
 
 /// An acquisition of the same process, later, finds what an earlier one wrote and gave up.
 fn finds_own_earlier_record(own_dead: Vec<WriterId>) -> AcquireStep {
-    let (mut earlier, create) = creating(at(1));
+    let (_, create) = creating(at(1));
     let settings = AcquireSettings {
         own_dead,
         ..settings(2)

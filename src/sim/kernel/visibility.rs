@@ -8,7 +8,7 @@
 //!   its own process: the two orders lead to one state;
 //! - no promise is checked on what it changes;
 //! - no run of private calls is endless: after [`SPIN_LIMIT`](super::super::SPIN_LIMIT) of them the
-//!   search reports the program. So no other step is put off forever.
+//!   search reports the program. So every other step is taken in the end.
 //!
 //! Then the search reaches every state in which nothing can happen any more, and every violation
 //! ([`World::without_reduction`](crate::sim::World::without_reduction) is the search to compare with).

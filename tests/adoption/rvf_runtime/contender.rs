@@ -1,4 +1,4 @@
-//! Opens a store, adds a vector and closes the store, until it is told to stop. Compiled with the
+//! Opens a store, adds a vector and closes the store, until the file STOP exists. Compiled with the
 //! published rvf-runtime and with the one whose lock is rvlf.
 
 #[path = "../journal.rs"]
