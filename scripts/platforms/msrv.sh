@@ -11,7 +11,7 @@ built=(-p rvlf -p rvlf-cli -p rvlf-tests -p rvlf-schedules -p rvlf-async-example
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/msrv
 cargo "+$version" check --locked --all-targets --all-features "${built[@]}"
 cargo "+$version" check --locked -p rvlf --no-default-features
-cargo "+$version" test --locked -p rvlf -p rvlf-cli --all-features --lib --bins
+cargo "+$version" test --locked -p rvlf --all-features --lib
 # The rest of them counts system calls, which are those of one version of std, or takes minutes.
 cargo "+$version" test --locked -p rvlf-tests --test lock -- processes:: waiting:: host_program::
 cargo "+$version" test --locked -p rvlf-tests --test spec --test table
