@@ -249,9 +249,11 @@ impl WriterLock {
     /// What a failed acquisition of this process has left at the lock path is broken without a
     /// report, since no process has written under it.
     ///
-    /// `None` proves nothing: another process may have broken the lock (`rvlf break`, or a
-    /// contender that died right after). A data file that needs recovery after a crash must be able
-    /// to show so itself.
+    /// `None` proves nothing: another process may have broken the lock. That may be `rvlf break`, or a
+    /// contender that has removed the dead holder's lock file and has not published its own: if it
+    /// dies in that moment, no process learns of the dead holder, and if this process publishes in that
+    /// moment, the contender alone knows of it. A data file that needs recovery after a crash must be
+    /// able to show so itself.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

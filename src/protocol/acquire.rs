@@ -43,8 +43,8 @@ pub(super) struct Attempts<'a, S: Sys> {
     options: PublishOptions,
     examination: Examination<'a, S>,
     /// The lock that was broken last. If another contender publishes between this break and this
-    /// process's publish, it never learns of the dead holder: the next hold of this process reports
-    /// it.
+    /// process's publish, it never learns of the dead holder: the hold in which this acquisition ends
+    /// reports it. If this process dies or gives up before it, no process learns of the dead holder (C10).
     broken: Option<BrokenLock>,
 }
 

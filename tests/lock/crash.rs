@@ -337,8 +337,15 @@ impl Directory {
         if is_remote() {
             self.grow_old();
         }
+        let left = fs::read(self.lock_path()).ok();
+        let left = left.map(|left| Record::decode(&left).ok());
         match self.try_acquire() {
             Ok(lock) => {
+                let reported = lock.reclaimed().map(|reclaimed| reclaimed.record);
+                assert_eq!(
+                    reported, left,
+                    "{when}: the next holder reports what is at the lock path, and nothing else"
+                );
                 lock.check()
                     .unwrap_or_else(|lost| panic!("{when}: the next holder lost it: {lost}"));
                 lock.release()
@@ -575,6 +582,38 @@ fn killed_anywhere_in_an_acquisition_the_next_contender_recovers() {
 #[test]
 fn killed_anywhere_while_reclaiming_the_next_contender_recovers() {
     kill_everywhere(&[plain(Operation::Reclaim)]);
+}
+
+// C10: after the rename no record is at the lock path until the breaker has linked its own, and the
+// next contender finds a free path. The limit is this window and no other: before it the dead
+// holder is reported, after it the dead breaker.
+#[test]
+fn no_process_learns_of_a_dead_holder_whose_breaker_dies_between_its_rename_and_its_link() {
+    if !can_run() || is_remote() {
+        return;
+    }
+    let scenario = plain(Operation::Reclaim);
+    let (calls, _) = calls(scenario);
+    let place = |name: &str| calls.iter().position(|call| call.name.starts_with(name));
+    let rename = place("rename").expect("a breaker renames the lock file aside");
+    let link = place("linkat").expect("a breaker publishes by a link");
+    for (n, call) in calls.iter().enumerate().take(link + 2).skip(rename) {
+        let directory = Directory::new(scenario);
+        let dead = support::read_record(&directory.data()).writer_id();
+        let mut victim = directory.victim(&call.inject("signal=SIGKILL", false));
+        assert_eq!(victim.outcome(), None, "killed at {}", call.line);
+        drop(victim);
+        let lock = directory.try_acquire().expect("no process is left");
+        let record = lock.reclaimed().and_then(|reclaimed| reclaimed.record);
+        let learns_of = record.map(|record| record.writer_id() == dead);
+        let (of_the_holder, of_the_breaker, of_no_process) = (Some(true), Some(false), None);
+        let expected = match n {
+            _ if n <= rename => of_the_holder,
+            _ if n <= link => of_no_process,
+            _ => of_the_breaker,
+        };
+        assert_eq!(learns_of, expected, "killed at {}", call.line);
+    }
 }
 
 #[test]

@@ -158,6 +158,44 @@ fn one_contender_breaks_a_dead_lock_and_one_obtains_it() {
     );
 }
 
+/// Acquires, and ends without a release, so that each holder follows a dead one.
+fn hold_and_die(os: &SimSys) {
+    if let Ok(lock) = os.try_acquire() {
+        assert!(lock.reclaimed().is_some(), "a holder learned of no death");
+        std::mem::forget(lock);
+    }
+}
+
+fn holders_that_die(contenders: usize) -> World {
+    let world = World::local()
+        .coarse()
+        .dead_lock(Duration::from_secs(1))
+        .finally(LATER, hold_and_die);
+    with(world, contenders, 2, hold_and_die)
+}
+
+// C10: between its rename and its link a breaker alone knows of the dead holder. If it dies there, or if
+// another contender publishes first, that one holds without a report.
+#[test]
+fn a_holder_learns_of_the_dead_one_before_it_unless_a_breaker_dies_or_is_overtaken() {
+    prove(
+        "holders that die, one after the other",
+        &holders_that_die(1),
+    );
+    for (what, world) in [
+        ("a breaker that dies", holders_that_die(1).crashes(1)),
+        ("a breaker that is overtaken", holders_that_die(2)),
+    ] {
+        let violation = world.explore().expect_err("the limit C10");
+        println!("{what}:\n{violation}\n");
+        let message = violation.message();
+        assert!(
+            message.contains("a holder learned of no death"),
+            "{what}: {message}"
+        );
+    }
+}
+
 #[test]
 fn without_the_kernel_lock_three_contenders_break_exclusion() {
     let world = coarse()
