@@ -1,5 +1,6 @@
 //! Guards: releases, losses and what is lent, while other threads refresh and check.
 
+use std::collections::HashSet;
 use std::fs;
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,10 +9,12 @@ use rvlf_threads::{CancelToken, LossReason, WriterLock, lock_path_for};
 use virtual_std::sync::{Condvar, Mutex};
 use virtual_std::{run, search, thread};
 
-use crate::place::{PATIENCE, Place, come_later, every, plain, read};
+use crate::place::{PATIENCE, Place, age, come_later, every, plain, read};
 
 /// So often that refreshes and the steps of the test meet.
 const OFTEN: Duration = Duration::from_millis(1);
+
+const SECOND: Duration = Duration::from_secs(1);
 
 /// Counts calls of a callback.
 #[derive(Default)]
@@ -206,5 +209,32 @@ fn a_lent_lock_that_is_returned_during_its_release_is_free() {
         assert!(!lock_path_for(&data).exists(), "it is removed");
         returns.join().expect("it does not panic");
         come_later(&data);
+    });
+}
+
+// Deployed clients and other hosts judge by the age of the record: a release that waits for minutes must keep it
+// young, as the hold did, and with as few writes.
+#[test]
+fn a_release_that_waits_refreshes_the_record_as_the_hold_did() {
+    let place = Place::new();
+    search().run(move || {
+        let data = place.data("data");
+        let lock = plain().try_acquire(&data).expect("the lock is free");
+        let lent = lock.try_clone_descriptor().expect("the lock is held");
+        let returns = thread::spawn(move || {
+            let mut timestamps = HashSet::new();
+            for _ in 0..60 {
+                thread::sleep(SECOND);
+                let age = age(&data);
+                assert!(age <= 12 * SECOND, "refreshed {age:?} ago");
+                timestamps.extend(read(&data).map(|record| record.timestamp_ns()));
+            }
+            assert!(timestamps.len() <= 7, "{} in a minute", timestamps.len());
+            drop(lent);
+        });
+        let released = lock.release_within(PATIENCE, &CancelToken::new());
+        let released = released.expect("the lock is held");
+        assert_eq!(released, rvlf_threads::Released::Free);
+        returns.join().expect("the record is young");
     });
 }
