@@ -1,8 +1,9 @@
 # The tests that need a server. With --no-run it only compiles them.
 set -euo pipefail
 
-library=(cargo test --quiet -p rvlf-object-store --features "aws azure gcp" --test servers)
-command=(cargo test --quiet -p rvlf-cli --features object-store --test command)
+# Of the workspace as README's test command compiles it, so that nothing is compiled twice.
+library=(cargo test --quiet --workspace --all-features --test servers)
+command=(cargo test --quiet --workspace --all-features --test command)
 if [[ ${1:-} == --no-run ]]; then
     "${library[@]}" --no-run
     "${command[@]}" --no-run
