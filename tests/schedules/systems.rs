@@ -258,10 +258,10 @@ fn quick_breakers_that_do_not_share_flock_exclude_each_other_wherever_they_die()
 
 #[test]
 #[ignore = "takes a minute"]
-fn three_quick_breakers_that_do_not_share_flock_exclude_each_other() {
+fn three_quick_breakers_that_do_not_share_flock_exclude_each_other_wherever_one_dies() {
     prove(
-        "3 quick breakers, flock not shared",
-        &breakers(World::network().quick(), 3, contend_in_danger),
+        "3 quick breakers, flock not shared, 1 crash",
+        &breakers(World::network().quick(), 3, contend_in_danger).crashes(1),
     );
 }
 
