@@ -207,8 +207,8 @@ def report(tally, command):
     }
     titles = {
         "lock": "The lock, `Durability::Sync`",
-        "usable-lock": "Whoever comes next to that lock",
-        "usable-control-lock": "Whoever comes next to a lock of `Durability::None`",
+        "usable-lock": "The next holder of that lock",
+        "usable-control-lock": "The next holder of a lock of `Durability::None`",
         "table": "The allocation table",
         "log": "The log of the example append_log",
         "data": "Data that is written and synced under a lock of `Durability::None`",

@@ -16,7 +16,7 @@ pub type Result<T> = std::result::Result<T, Box<dyn Error>>;
 /// Part of the format: the same in every writer. A program that commits often would take a thousand.
 const BLOCK_LEN: u64 = 8;
 
-/// What a writer is told to do.
+/// What a writer has to do.
 pub struct Task {
     pub commits: u32,
     /// Stops itself before this commit, at the worst moment: everything is checked.

@@ -147,7 +147,7 @@ async fn race(
         }
     }
     // A write whose answer was lost may have won as well: it is in the object, or was overwritten by
-    // one that was told that it had won.
+    // one whose answer was that it had won.
     if let Found::Present(found) = object.get().await? {
         if let Some(winner) = texts.iter().find(|text| **text == found.bytes) {
             if !won.contains(&winner) {

@@ -26,7 +26,7 @@ fn object(path: &Path) -> LockObject {
     StoreLock::options().lease(LEASE).open_register(register)
 }
 
-/// Another process that holds the lock, and checks it when it is told to.
+/// Another process that holds the lock, and checks it on request.
 struct Holder {
     child: Child,
     orders: ChildStdin,

@@ -41,7 +41,7 @@ fn print(url: &Url, diagnosis: &Diagnosis) -> io::Result<u8> {
     let (verdict, status) = match diagnosis.is_suitable() {
         true => ("its store can carry a lock", exit::SUCCESS),
         false => (
-            "its store cannot carry a lock: of writers at the same time, several were told that they won",
+            "its store cannot carry a lock: it reported success to more than one of several simultaneous writers",
             exit::NOT_A_LOCK,
         ),
     };

@@ -44,7 +44,7 @@ impl Holding {
         &self.lock
     }
 
-    /// Whether the command was told to end, or the lock is lost.
+    /// Whether the command received a signal to end, or the lock is lost.
     pub fn has_failed(&self) -> bool {
         self.is_failing || self.has_lost
     }

@@ -65,7 +65,7 @@ fn run_holding(lock: StoreLock, events: Events, order: &Order) -> Result<i32, u8
     release(lock, &mut events)?;
     let status = ended.map_err(|error| failed_to("wait for the command", &error))?;
     if status == i32::from(exit::SUCCESS) && has_failed && order.kills_on_loss {
-        // The command ended with 0 although it did not have the lock to the end, or was told to end.
+        // The command ended with 0 although it did not have the lock to the end, or received a signal to end.
         return Err(exit::RVLF_FAILED);
     }
     Ok(status)

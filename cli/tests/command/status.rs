@@ -260,7 +260,7 @@ fn the_status_of_a_lock_that_this_user_cannot_recover_says_who_can() {
     }
 }
 
-// Told to wait, the user waits for a holder that died long ago, in a file of mode 600.
+// With `--wait`, the user waits for a holder that died long ago, in a file of mode 600.
 #[test]
 fn a_lock_file_that_this_user_may_not_read_is_not_something_to_wait_for() {
     let dir = Directory::new();

@@ -1,4 +1,4 @@
-//! Compares what the workers were told with what is in the log.
+//! Compares the answers that the workers received with what is in the log.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;

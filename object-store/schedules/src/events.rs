@@ -173,7 +173,7 @@ impl Explorer<'_> {
     }
 
     fn act(&mut self, state: &mut State, step: Step, log: &mut Log) -> Result<(), Broken> {
-        if let Some((client, what)) = told(step) {
+        if let Some((client, what)) = action(step) {
             log.line(|| format!("{} {what}", name(client)));
         }
         match step {
@@ -409,7 +409,7 @@ fn insert(numbers: &mut Vec<u8>, number: u8) {
 }
 
 /// The client that acts, and what it does.
-fn told(step: Step) -> Option<(usize, &'static str)> {
+fn action(step: Step) -> Option<(usize, &'static str)> {
     let (client, what) = match step {
         Step::Begin(client) => (client, "begins to acquire"),
         Step::Wake(client) => (client, "is woken by its timer"),

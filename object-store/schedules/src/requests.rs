@@ -86,7 +86,7 @@ impl Explorer<'_> {
             format!(
                 "{who}'s {} is executed: {}",
                 describe(&flight.body),
-                told(&reply)
+                answer_text(&reply)
             )
         });
         if matches!(&reply, Reply::Written(Ok(Put::Stored(_)))) {
@@ -126,7 +126,7 @@ impl Explorer<'_> {
             format!(
                 "{who} gets the answer to its {}: {}",
                 describe(&flight.body),
-                told(&reply)
+                answer_text(&reply)
             )
         });
         self.answer(state, &flight, reply, log)
@@ -285,7 +285,7 @@ fn content(bytes: &bytes::Bytes) -> String {
     }
 }
 
-fn told(reply: &Reply) -> String {
+fn answer_text(reply: &Reply) -> String {
     match reply {
         Reply::Got(Ok(Found::Absent)) => "absent".to_owned(),
         Reply::Got(Ok(Found::Present(stored))) => content(&stored.bytes),

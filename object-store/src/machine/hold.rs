@@ -211,8 +211,8 @@ impl Hold {
         }
     }
 
-    /// Ends the belief now: a caller was told already that it is over, at a moment at which the answer that
-    /// would have prolonged it waited to be handled.
+    /// Ends the belief now: a caller has already received the answer that it is over, at a moment at which the
+    /// store's answer that would have prolonged it waited to be handled.
     pub fn expire(&mut self, at: &Moment) -> Vec<HoldStep> {
         self.step(at, |hold, steps| {
             if matches!(hold.stage, Stage::Held) {

@@ -218,7 +218,7 @@ impl Kernel {
             Err(Errno::ENOENT) => {}
             Err(pending) => return Err(pending),
             Ok(_) if !replaces => return Err(Errno::EEXIST),
-            // Whoever has that file open has to share its deletion.
+            // Each handle of that file has to share its deletion.
             Ok(at) if self.is_refused(at, Sharing::DELETE) => return Err(Errno::EACCES),
             Ok(_) => {}
         }
