@@ -166,6 +166,36 @@ fn a_blocked_executor_keeps_the_lock() {
     });
 }
 
+// Threads of a program share one lock. None of their commits may get lost, and the thread that waits for the loss
+// learns of the release.
+#[test]
+fn threads_share_a_lock_and_the_last_commit_of_one_of_them_is_the_root() {
+    let object = options().open_on(store(), "x");
+    let lock = Arc::new(acquire(&object));
+    let lost = lock.lost();
+    let waits = std::thread::spawn(move || block_on(lost));
+    std::thread::scope(|scope| {
+        for thread in 0..4 {
+            let lock = &lock;
+            scope.spawn(move || {
+                for commit in 0..8 {
+                    block_on(lock.commit(format!("{thread}: {commit}"))).expect("it is held");
+                    block_on(lock.check()).expect("it is held");
+                    lock.check_local().expect("it is held");
+                    assert!(!lock.payload().is_empty(), "a commit is in");
+                }
+            });
+        }
+    });
+    let root = lock.payload();
+    assert!(root.ends_with(b": 7"), "not a last commit: {root:?}");
+    release(Arc::into_inner(lock).expect("the threads have ended"));
+    assert_eq!(waits.join().expect("no panic").reason, LossReason::Released);
+    let next = acquire(&object);
+    assert_eq!(next.payload(), root);
+    release(next);
+}
+
 #[test]
 fn a_dropped_lock_is_released_in_the_background() {
     let object = options().open_on(store(), "x");

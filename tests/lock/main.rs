@@ -5,6 +5,7 @@ mod auto_traits;
 mod cancel;
 mod confinement;
 mod crash;
+mod data_race;
 mod directories;
 mod flock_errors;
 mod hard_cases;
