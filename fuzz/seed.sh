@@ -27,12 +27,6 @@ for kind in 6 7 8 9 a b; do
         >"corpus/schedule/rough-$kind"
 done
 
-# What kind of store, what may go wrong, two clients; then the steps.
-mkdir -p corpus/store
-for kind in 00 10 20 40 60 80 a0; do
-    printf "\\x$kind\x55\x01\xc8\xd8%b" '\x00\x18\x19\x20\x81\x21\x28\x83\x29\x90\x31\x30' >"corpus/store/$kind"
-done
-
 mkdir -p corpus/table_json
 cat >corpus/table_json/two <<'JSON'
 {"allocations": [

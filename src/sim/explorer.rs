@@ -7,11 +7,12 @@
 
 use std::collections::HashSet;
 
-use super::chooser::{Chooser, Random, Script};
+use super::chooser::{Chooser, Random};
 use super::fingerprint::{Fingerprints, fingerprint};
 use super::histories::{Histories, MERGE_DIVERGED};
 use super::kernel::Rules;
 use super::report::{Report, Violation};
+use super::script::Script;
 use super::state::{Broken, Log, State};
 use super::step::Step;
 use super::world::World;

@@ -34,6 +34,7 @@ mod kernel;
 mod process;
 mod promises;
 mod report;
+mod script;
 mod shared;
 mod sim_sys;
 mod state;

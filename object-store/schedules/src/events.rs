@@ -365,7 +365,10 @@ impl Explorer<'_> {
                 }
             }
             HoldStep::Released { confirmed } => {
-                self.events.released += usize::from(confirmed);
+                if confirmed {
+                    self.events.released += 1;
+                    self.check_released(state, client)?;
+                }
                 state.change(client, Client::give_up_hold);
                 match state.client(client).open_commit {
                     None => Ok(()),

@@ -2,8 +2,9 @@
 //!
 //! Breadth-first, so that the schedule of a violation is as short as possible.
 
-use crate::chooser::{Chooser, Random, Script};
+use crate::chooser::{Chooser, Random};
 use crate::fingerprint::{Fingerprints, fingerprint};
+use crate::plan::{Operation, Plan};
 use crate::report::{Events, Report, Violation};
 use crate::state::{Broken, Log, State};
 use crate::step::Step;
@@ -65,14 +66,14 @@ impl World {
         Ok(report)
     }
 
-    /// Tries the schedule that `bytes` describe. Each byte is a choice, and any bytes are a schedule.
+    /// Tries the schedule that follows `operations`, and then goes on without mishaps.
     ///
     /// # Errors
     ///
     /// The schedule, if it breaks a promise.
-    pub fn replay(&self, bytes: &[u8]) -> Result<Report, Violation> {
+    pub fn follow(&self, operations: &[Operation]) -> Result<Report, Violation> {
         let mut explorer = Explorer::new(self);
-        let steps = explorer.run_schedule(Script::new(bytes))?;
+        let steps = explorer.run_schedule(Plan::new(operations, self.roles.len()))?;
         Ok(Report {
             transitions: steps,
             depth: steps,

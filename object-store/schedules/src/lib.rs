@@ -2,7 +2,7 @@
 //!
 //! The shipped [`machine`] runs against this store unchanged. A [`World`] declares the clients, and what
 //! may go wrong and how often. [`World::explore`] tries every order of their steps,
-//! [`World::random_walk`] random ones, and [`World::replay`] the one that some bytes describe.
+//! [`World::random_walk`] random ones, and [`World::follow`] the one that a list of operations describes.
 //!
 //! * A request is executed at any moment after it was sent, or never, also when its sender no longer
 //!   waits for it. Its answer arrives at any moment after that, or never.
@@ -22,6 +22,7 @@ mod fingerprint;
 #[allow(unused_imports, reason = "what the driver alone imports")]
 #[path = "../../src/machine/mod.rs"]
 pub mod machine;
+mod plan;
 mod promises;
 mod report;
 mod requests;
@@ -30,5 +31,6 @@ mod step;
 mod store;
 mod world;
 
+pub use plan::Operation;
 pub use report::{Report, Violation};
 pub use world::{Role, World};

@@ -9,9 +9,11 @@ use rvlf::record::RECORD_LEN;
 use crate::client::{self, stamp};
 use crate::explorer::Explorer;
 use crate::fingerprint::fingerprint;
-use crate::machine::{Acquire, AcquireEnd, AcquireStep, Answer, Omission, Purpose, Request};
+use crate::machine::{
+    Acquire, AcquireEnd, AcquireStep, Answer, Content, Omission, Purpose, Request,
+};
 use crate::state::{Body, Broken, Flight, State};
-use crate::store::{Store, found};
+use crate::store::{Faults, Store, found};
 use crate::world::{Deed, LEASE};
 
 /// The writer id of the client that comes later.
@@ -84,8 +86,31 @@ impl Explorer<'_> {
         Ok(())
     }
 
+    /// A confirmed release has left no record of the client that holds the lock. An earlier state of the
+    /// object can show that another client has taken the lock over.
+    pub(crate) fn check_released(&self, state: &State, client: usize) -> Result<(), Broken> {
+        if self.world.budget.stale_reads > 0 || self.world.faults != Faults::default() {
+            return Ok(());
+        }
+        let released = state
+            .client(client)
+            .hold()
+            .map(|hold| hold.content().record);
+        let stored = state.store.object.as_ref().and_then(Content::of);
+        let is_held = stored.zip(released).is_some_and(|(stored, released)| {
+            let stamp = stored.record.store_stamp();
+            stored.record.writer_id() == released.writer_id()
+                && !stamp.is_some_and(|stamp| stamp.is_released())
+        });
+        match is_held {
+            true => Err(Broken("a released lock is held")),
+            false => Ok(()),
+        }
+    }
+
     /// I8: were all clients dead, a client that comes later and is alone would get the lock within the
-    /// lease and two polls, whether what is in flight is executed before it comes or never.
+    /// lease and two polls, whether what is in flight is executed before it comes or never; at once if the lock
+    /// is free.
     fn check_recovery(&mut self, state: &State) -> Result<(), Broken> {
         let is_write = |flight: &&Flight| flight.reply.is_none() && flight.body != Body::Get;
         let writes: Vec<_> = state
@@ -127,7 +152,12 @@ fn is_lock(object: &Bytes) -> bool {
 
 fn recovers(mut store: Store) -> bool {
     let poll = (LEASE / 10).min(Duration::from_secs(2));
-    let limit = LEASE + 2 * poll;
+    let stamp = store.object.as_ref().map(stamp);
+    let is_free = stamp.is_none_or(|stamp| stamp.is_some_and(|stamp| stamp.is_released()));
+    let limit = match is_free {
+        true => Duration::ZERO,
+        false => LEASE + 2 * poll,
+    };
     let mut now = Duration::ZERO;
     let settings = client::settings(LATER, 1, Omission::default());
     let (mut acquire, request) = Acquire::begin(settings, &client::moment(now, 1));

@@ -7,6 +7,7 @@
 //! is no lock is never written; every commit ends once. A check that cannot fail proves nothing: each rule
 //! of the protocol is left out in turn, and the same search must find the harm.
 
+mod plans;
 mod rules;
 
 use std::time::{SystemTime, UNIX_EPOCH};
