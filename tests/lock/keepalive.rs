@@ -17,8 +17,8 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use rvlf::judge::Reason;
 use rvlf::record::DecodeError;
 use rvlf::{
-    Durability, HoldError, LockOptions, LockState, LossReason, Lost, Record, WriterLock, inspect,
-    lock_path_for,
+    Durability, HoldError, LockOptions, LockState, LossReason, Lost, Record, StalePolicy,
+    WriterLock, inspect, lock_path_for,
 };
 use support::{PATIENCE, Role, RoleEntry};
 
@@ -32,6 +32,7 @@ pub const ROLES: &[RoleEntry] = &[
     ("no keepalive", no_keepalive),
     ("thread ends", thread_ends),
     ("forks", forks),
+    ("reserves a thread", reserves_a_thread),
     ("forks while it refreshes", forks_while_it_refreshes),
     ("short holds", short_holds),
     ("ten thousand", ten_thousand),
@@ -488,6 +489,48 @@ fn releasing_or_dropping_a_lost_lock_leaves_the_successors_file_alone() {
         );
         assert_eq!(successor.request("release"), "released");
     }
+}
+
+// A program that was stopped for minutes goes on: the kernel lock shows that it lives, and no contender
+// goes by the age of its record.
+#[test]
+fn a_lock_on_a_local_file_system_is_not_lost_by_its_age() {
+    let dir = support::scratch();
+    let policy = StalePolicy::new().with_cross_host_age(Duration::ZERO);
+    let options = WriterLock::options().keepalive(None).stale_policy(policy);
+    let lock = options.try_acquire(dir.path().join("data"));
+    let lock = lock.expect("the lock is free");
+    lock.check().expect("the lock is held");
+    lock.refresh().expect("the lock is held");
+    lock.release().expect("the lock is held");
+}
+
+/// Acquires locks with a callback, and forks a child that does.
+fn reserves_a_thread() {
+    let acquire = |name: &str| {
+        let options = WriterLock::options().keepalive(None).on_lost(|_| {});
+        let lock = options.try_acquire(directory().join(name));
+        lock.expect("the lock is free")
+    };
+    let threads = || support::thread_names().len();
+    let before = threads();
+    let locks = ["a", "b", "c"].map(acquire);
+    assert_eq!(threads(), before + 1, "one thread for three locks");
+    let child = support::fork(|| {
+        let before = threads();
+        let _lock = acquire("childs");
+        threads() == before + 1
+    });
+    support::join(child, "the child has a thread of its own");
+    drop(locks);
+    support::until("the thread ends", || threads() == before);
+}
+
+// A library must not start a thread for each lock. The one of a forked child's parent does not run in the
+// child, which would not learn of a loss where no thread can be started.
+#[test]
+fn locks_with_a_callback_share_a_thread_but_not_with_a_forked_child() {
+    run(Role::new("reserves a thread"));
 }
 
 // A callback waits until an operator presses a key. The other locks of the process must be refreshed
