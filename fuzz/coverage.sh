@@ -23,7 +23,7 @@ trap 'rm -rf "$scratch"' EXIT
 for target in "${targets[@]}"; do
     cargo +nightly fuzz coverage -s none "$target" "fuzz/corpus/$target" >"$scratch/log" 2>&1 ||
         { tail -n 20 "$scratch/log" && exit 1; }
-    program=$(find fuzz/target target -path "*coverage*/release/$target" -type f 2>/dev/null | head -n 1)
+    program=$(find fuzz/target target -path "*coverage*/release/$target" -type f 2>/dev/null | head -n 1 || true)
     "$sysroot/lib/rustlib/$host/bin/llvm-cov" export -summary-only "$program" \
         -instr-profile="fuzz/coverage/$target/coverage.profdata" >"$scratch/json"
     inputs=$(find "fuzz/corpus/$target" -type f | wc -l)

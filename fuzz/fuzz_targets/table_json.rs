@@ -1,13 +1,17 @@
-//! Parses any bytes as an allocation table. The parser either refuses the bytes and names a line
-//! within them, or the table survives writing and reading without loss. Every operation on the
-//! table ends, whatever the table says.
+//! Parses any bytes as an allocation table, in memory and as a file. The parser either refuses the bytes and
+//! names a line within them, or the table survives writing and reading without loss. Every operation on
+//! the table ends, whatever the table says. A file that cannot be read stays as it is.
 #![no_main]
 
+use std::fs;
+use std::time::Duration;
+
 use libfuzzer_sys::fuzz_target;
-use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
+use rvlf::table::{Claim, EntryHolder, ScopeRule, Table, TableError, TableGuard, snapshot};
 use serde_json::Value;
 
 fuzz_target!(|bytes: &[u8]| {
+    check_file(bytes);
     match Table::parse(bytes) {
         Ok(table) => {
             check_round_trip(&table, bytes);
@@ -30,8 +34,47 @@ fn check_round_trip(table: &Table, bytes: &[u8]) {
     }
 }
 
+/// The file holds what its bytes say; what it says of processes is looked up in this kernel.
+fn check_file(bytes: &[u8]) {
+    let directory = support::directory_in_memory();
+    let path = directory.path().join("table.json");
+    fs::write(&path, bytes).expect("the directory is ours");
+    let Ok(table) = Table::parse(bytes) else {
+        for error in [
+            snapshot(&path).map(drop).unwrap_err(),
+            TableGuard::open(&path, Duration::ZERO)
+                .map(drop)
+                .unwrap_err(),
+        ] {
+            assert!(matches!(error, TableError::Parse { .. }), "{error}");
+        }
+        let left = fs::read(&path).expect("the file is still there");
+        assert_eq!(left, bytes, "what cannot be read is left as it is");
+        return;
+    };
+    let found = snapshot(&path).expect("the bytes are a table");
+    assert_eq!(found.table, table);
+    for (entry, liveness) in found.entries() {
+        let _ = format!("{entry}: {liveness}");
+    }
+    let mut guard = TableGuard::open(&path, Duration::ZERO).expect("no other process has it");
+    guard.reclaim_stale();
+    let liveness = guard.liveness();
+    assert!(!liveness.iter().any(|liveness| liveness.is_dead()));
+    let claim = Claim::new("\u{0}new").allow(ScopeRule::write("/a"));
+    if let Err(error) = guard.register(&claim, "\u{0}new") {
+        let _ = error.to_string();
+    }
+    guard.save().expect("the directory is ours");
+    let saved = snapshot(&path).expect("a table was saved").table;
+    assert_eq!(saved.entries, guard.table().entries);
+}
+
 fn operate(mut table: Table) {
     for problem in table.problems() {
+        let _ = problem.to_string();
+    }
+    for problem in table.compatibility_problems() {
         let _ = problem.to_string();
     }
     let entries = table.entries.iter();

@@ -251,3 +251,48 @@ fn the_changelog_has_the_version_of_the_manifest() {
         heading.trim()
     );
 }
+
+// cargo-fuzz lists the targets of the manifest, and fuzz/run.sh runs those: a file that is not there
+// compiles nowhere, and a target without seeds begins each run from nothing.
+#[test]
+fn every_fuzz_target_is_built_run_seeded_measured_and_described() {
+    let targets = files("fuzz/fuzz_targets", ".rs");
+    let (manifest, coverage) = (read("fuzz/Cargo.toml"), read("fuzz/coverage.sh"));
+    let page = read("fuzz/README.md");
+    assert!(
+        read("fuzz/run.sh").contains("targets=$(cargo +nightly fuzz list)"),
+        "fuzz/run.sh runs every target of the manifest"
+    );
+    for path in &targets {
+        let file = path.trim_start_matches("fuzz/");
+        let target = file.trim_start_matches("fuzz_targets/");
+        let target = target.trim_end_matches(".rs");
+        let bin = format!("name = \"{target}\"\npath = \"{file}\"\n");
+        assert!(manifest.contains(&bin), "{path} is not in fuzz/Cargo.toml");
+        let seeds = root().join("fuzz/seeds").join(target);
+        let has_seeds = fs::read_dir(&seeds).is_ok_and(|mut seeds| seeds.next().is_some());
+        assert!(
+            has_seeds,
+            "{target} has no seeds: fuzz/keep.sh 120 {target}"
+        );
+        let part = format!("[{target}]=");
+        assert!(
+            coverage.contains(&part),
+            "{target} is not in fuzz/coverage.sh"
+        );
+        let item = format!("- `{target}`: ");
+        assert!(page.contains(&item), "{target} is not in fuzz/README.md");
+    }
+    let bins = manifest.matches("[[bin]]").count();
+    assert_eq!(
+        bins,
+        targets.len(),
+        "a target of fuzz/Cargo.toml has no file"
+    );
+    let seeded = fs::read_dir(root().join("fuzz/seeds")).expect("the seeds are kept");
+    assert_eq!(
+        seeded.count(),
+        targets.len(),
+        "seeds of a target that is gone"
+    );
+}

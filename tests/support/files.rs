@@ -17,6 +17,13 @@ pub fn scratch() -> tempfile::TempDir {
     directory
 }
 
+/// A directory of its own whose syncs take no time, for as long as the value lives. On a disk where there
+/// is no /dev/shm.
+pub fn directory_in_memory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir());
+    directory.expect("there is a directory for temporary files")
+}
+
 /// Whether the directory is on a local file system that is no overlay: neither on FUSE nor on NFS, as
 /// far as the tests run there.
 pub fn is_plain(directory: &Path) -> bool {

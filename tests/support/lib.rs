@@ -44,7 +44,7 @@ pub use self::{
 pub use self::{
     container::{Container, no_containers, no_time_namespaces},
     descriptors::{lock_shared, pipe, try_lock, unlock},
-    files::{age_mtime, is_absent, is_plain, names_in, scratch, set_mtime},
+    files::{age_mtime, directory_in_memory, is_absent, is_plain, names_in, scratch, set_mtime},
     fork::{fork, join, succeeds_in_fork},
     process::{ChildProcess, Role},
     record_lock::{record_range, release_record_lock, take_record_lock},
