@@ -14,32 +14,32 @@ const MINUTE: Duration = Duration::from_secs(60);
 
 /// What a command has left behind: it runs until its input ends, and has the descriptor.
 struct Leftover {
-    shell: Child,
+    starter: Child,
     input: ChildStdin,
 }
 
-/// Lends the lock to a shell that starts a process in the background and ends. Returns when the
-/// shell has ended.
+/// Lends the lock to a command that starts a process and ends. Returns when the command has ended.
 fn leave_a_process_behind(lock: &WriterLock) -> Leftover {
-    let mut command = Command::new("sh");
-    // A process in the background has /dev/null as its input.
-    command.args(["-c", "exec 3<&0; cat <&3 >/dev/null & echo started"]);
+    // Not a shell with a process in the background, whose input it would have to keep under a number: that
+    // of the lock file, now and then.
+    let mut command = Command::new("setsid");
+    command.args(["--fork", "sh", "-c", "echo started; exec cat >/dev/null"]);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
     lock.lend_to(&mut command).expect("the lock is held");
-    let mut shell = command.spawn().expect("there is a shell");
-    let input = shell.stdin.take().expect("it is a pipe");
+    let mut starter = command.spawn().expect("util-linux is installed");
+    let input = starter.stdin.take().expect("it is a pipe");
     let mut line = String::new();
-    let output = shell.stdout.take().expect("it is a pipe");
+    let output = starter.stdout.take().expect("it is a pipe");
     BufReader::new(output).read_line(&mut line).expect("a line");
     assert_eq!(line, "started\n");
-    shell.wait().expect("it is a child of this process");
-    Leftover { shell, input }
+    starter.wait().expect("it is a child of this process");
+    Leftover { starter, input }
 }
 
 impl Leftover {
     fn end(self) {
         drop(self.input);
-        drop(self.shell);
+        drop(self.starter);
     }
 }
 
