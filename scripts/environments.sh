@@ -4,8 +4,8 @@
 #
 #   scripts/environments.sh [all] [ENVIRONMENT...]      every environment by default
 #
-# Runs the tests that look at the machine (3 to 5 minutes); with `all` the whole suite (a quarter of an hour). Prints what
-# passed, what was skipped and why. Exits with 1 if a test failed. Most environments need root.
+# Runs the tests that look at the machine (some minutes); with `all` the whole suite (a quarter of an hour).
+# Prints what passed, what was skipped and why. Exits with 1 if a test failed. Most environments need root.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -18,13 +18,14 @@ wanted=("$@")
 
 work=$(mktemp -d -t rvlf-test-XXXXXX)
 chmod 755 "$work"
-started=()
-failed=()
 
 clean_up() {
-    local status=$?
+    local status=$? environment
     trap - EXIT
-    ((${#started[@]} == 0)) || kill "${started[@]}" 2>/dev/null || true
+    for environment in $(jobs -p); do
+        pkill -P "$environment" || true
+        kill "$environment" 2>/dev/null || true
+    done
     awk -v work="$work/" 'index($2, work) == 1 { print $2 }' /proc/mounts | sort -r |
         xargs -r -n 1 umount -l || true
     rm -rf "$work"
@@ -69,11 +70,23 @@ list_tests() {
     done <"$work/binaries"
 }
 
-# environment NAME COMMAND...: runs the tests by way of the command, which sets the environment.
+# environment NAME COMMAND...: runs the tests by way of the command, which sets the environment. Two
+# environments run at once, since their tests wait most of the time.
 environment() {
+    [[ ${#wanted[@]} == 0 || " ${wanted[*]} " == *" $1 "* ]] || return 0
+    while (($(jobs -pr | wc -l) > 1)); do wait -n || true; done
+    report_of "$@" &
+}
+
+# Of one environment, in one piece.
+report_of() {
+    run_in "$@" >"$work/$1.report" 2>&1 || echo "$1" >>"$work/failed"
+    cat "$work/$1.report"
+}
+
+run_in() {
     local name=$1 start=$SECONDS log=$work/$1.log status=passed binary filters
     shift
-    [[ ${#wanted[@]} == 0 || " ${wanted[*]} " == *" $name "* ]] || return 0
     if ! "$@" true 2>"$log"; then
         echo "$name: skipped: $(tail -n 1 "$log")"
         return 0
@@ -87,9 +100,9 @@ environment() {
         fi
         sed -n 's/^skipped: /    skipped: /p' "$log" >>"$work/$name.skips"
     done < <(cat "$work/tests" "$work/tests.$name" 2>/dev/null)
-    [[ $status == passed ]] || failed+=("$name")
     echo "$name: $status ($((SECONDS - start)) s)"
     sort "$work/$name.skips" | uniq -c
+    [[ $status == passed ]]
 }
 
 # ---------------------------------------------------------------- the environments
@@ -142,11 +155,14 @@ as_ordinary_user() {
 
 # Both cores and their neighbours are busy.
 under_load() {
-    while ((${#started[@]} < 2 * $(nproc))); do
+    local busy=() status=0
+    while ((${#busy[@]} < 2 * $(nproc))); do
         (while :; do :; done) &
-        started+=($!)
+        busy+=($!)
     done
-    "$@"
+    "$@" || status=$?
+    kill "${busy[@]}"
+    return "$status"
 }
 
 list_tests >"$work/tests"
@@ -157,15 +173,17 @@ environment long_host_name with_long_host_name
 environment tmpfs on_tmpfs
 environment overlay on_overlay
 environment ordinary_user as_ordinary_user
-environment load under_load
 if [[ $whole == yes ]]; then
     environment first_run env
     environment second_run env
     environment third_run env
 fi
+wait
+environment load under_load
+wait
 
-if ((${#failed[@]})); then
-    echo "FAILED in: ${failed[*]}"
+if [[ -s $work/failed ]]; then
+    echo "FAILED in: $(paste -s -d ' ' "$work/failed")"
     exit 1
 fi
 echo "the tests depend on none of these"
