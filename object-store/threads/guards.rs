@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use rvlf_store_threads::block_on;
+use rvlf_store_threads::{StoreLock, block_on};
 use virtual_std::{search, thread};
 
 use crate::store::{LEASE, REFRESH, Store, acquire, come_later, release};
@@ -73,19 +73,29 @@ fn two_locks_of_one_process_are_both_refreshed() {
     });
 }
 
-// Two writers at once are what the lock is for.
+// Two writers at once are what the lock is for. A slow thread may be inside after its lease has run out, when
+// the other one enters: then it must see that it has lost the lock.
 #[test]
-fn two_threads_that_contend_for_a_lock_hold_it_one_after_the_other() {
+fn of_two_threads_that_contend_for_a_lock_never_both_believe_that_they_hold_it() {
     search().with_slow_threads().run(|| {
         let object = Store::new().lock_object();
-        let held = Arc::new(virtual_std::sync::Mutex::new(()));
+        let inside = Arc::new(virtual_std::sync::Mutex::new(Vec::<Arc<StoreLock>>::new()));
         let contend = move || {
-            let lock = acquire(&object);
+            let lock = Arc::new(acquire(&object));
+            let mut holders = inside.lock().expect("no thread panics");
             if lock.check_local().is_ok() {
-                let alone = held.try_lock().expect("the other one holds the lock");
-                block_on(lock.check()).ok();
-                drop(alone);
+                for other in holders.iter() {
+                    other
+                        .check_local()
+                        .expect_err("the other one holds the lock");
+                }
             }
+            holders.push(lock.clone());
+            drop(holders);
+            block_on(lock.check()).ok();
+            let mut holders = inside.lock().expect("no thread panics");
+            holders.retain(|other| !Arc::ptr_eq(other, &lock));
+            drop(holders);
             drop(lock);
         };
         let other = thread::spawn(contend.clone());
