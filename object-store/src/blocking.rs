@@ -3,8 +3,7 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-
-use crate::sync::thread::{self, Thread};
+use std::thread::{self, Thread};
 
 /// Waits for a future of this crate on the calling thread: everything that the lock does
 /// asynchronously, for synchronous programs.

@@ -110,7 +110,6 @@ mod services;
 mod shared;
 mod sights;
 mod store_error;
-mod sync;
 
 pub use blocking::block_on;
 pub use bucket::{Bucket, ObjectRegister};

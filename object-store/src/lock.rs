@@ -3,6 +3,7 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -16,7 +17,6 @@ use crate::loss::{LossReason, Lost};
 use crate::machine::{CommitId, Content, Hold, Timing};
 use crate::options::StoreOptions;
 use crate::shared::Shared;
-use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The largest payload of a commit, in bytes: 64 KiB. Each refresh of the lock writes it again.
 pub const MAX_PAYLOAD_LEN: usize = 64 * 1024;
