@@ -3,7 +3,8 @@
 use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Wake, Waker};
-use std::thread::{self, Thread};
+
+use crate::sync::thread::{self, Thread};
 
 /// Waits for a future of this crate on the calling thread: everything that the lock does
 /// asynchronously, for synchronous programs.

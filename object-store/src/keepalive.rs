@@ -3,17 +3,18 @@
 //! It is a thread of its own so that a program whose executor is blocked keeps its locks.
 
 use std::io;
-use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use rvlf::Record;
 use rvlf::host::{self, Process};
-use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 use crate::machine::Found;
 use crate::own_holds::OwnHolds;
 use crate::sights::Sights;
+use crate::sync::runtime::{Builder, Handle};
+use crate::sync::{Mutex, MutexGuard, OnceLock};
 
 /// The thread of this process, and what the process remembers.
 pub(crate) struct Keepalive {

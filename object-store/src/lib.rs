@@ -110,6 +110,7 @@ mod services;
 mod shared;
 mod sights;
 mod store_error;
+mod sync;
 
 pub use blocking::block_on;
 pub use bucket::{Bucket, ObjectRegister};

@@ -3,7 +3,6 @@
 use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -17,6 +16,7 @@ use crate::loss::{LossReason, Lost};
 use crate::machine::{CommitId, Content, Hold, Timing};
 use crate::options::StoreOptions;
 use crate::shared::Shared;
+use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The largest payload of a commit, in bytes: 64 KiB. Each refresh of the lock writes it again.
 pub const MAX_PAYLOAD_LEN: usize = 64 * 1024;
@@ -409,3 +409,36 @@ impl fmt::Display for ReleaseError {
 }
 
 impl Error for ReleaseError {}
+
+#[cfg(test)]
+mod tests {
+    use object_store::ObjectStoreExt as _;
+    use object_store::memory::InMemory;
+    use tokio::time::timeout;
+
+    use super::*;
+
+    // The caller of a check has seen no loss when it begins, and the task has handled the loss when the check
+    // arrives: no write follows that would answer it, and the caller would wait indefinitely.
+    #[test]
+    fn a_check_that_crosses_with_the_loss_ends() {
+        let store = Arc::new(InMemory::new());
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        runtime
+            .expect("a timer needs no resource here")
+            .block_on(async {
+                let options = StoreLock::options();
+                let lock = options.acquire_on(store.clone(), "x", Duration::from_secs(60));
+                let lock = lock.await.expect("the lock is free");
+                let deleted = store.delete(&"x.lock".into()).await;
+                deleted.expect("memory answers");
+                lock.check().await.expect_err("the object is gone");
+                let (done, confirmed) = oneshot::channel();
+                assert!(lock.events.send(Event::Check(done)).is_ok());
+                let ended = timeout(Duration::from_secs(240), confirmed).await;
+                ended.expect("it ends").expect_err("the lock is lost");
+            });
+    }
+}

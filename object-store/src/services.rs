@@ -4,10 +4,9 @@ use std::error::Error;
 use std::fmt;
 use std::time::Duration;
 
-use tokio::runtime::Handle;
-
 use crate::bucket::Bucket;
 use crate::location::{Location, Service};
+use crate::sync::runtime::Handle;
 
 /// What the HTTP client of a bucket needs.
 #[derive(Clone, Debug)]

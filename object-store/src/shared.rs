@@ -1,7 +1,6 @@
 //! [`Shared`]: what the guard of a lock and the task that keeps it share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::PoisonError;
 use std::time::Duration;
 
 use rvlf::host;
@@ -9,6 +8,8 @@ use tokio::sync::watch;
 
 use crate::loss::{LossReason, Lost};
 use crate::machine::Content;
+use crate::sync::atomic::{AtomicU64, Ordering};
+use crate::sync::{Mutex, MutexGuard};
 
 /// The belief is over, for good.
 const OVER: u64 = 0;

@@ -1,4 +1,4 @@
-//! Changes that weaken the library, and the test that finds each.
+//! Changes that weaken the library or the object-store lock, and the test that finds each.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,11 +17,16 @@ const KEEPALIVE: &str = "src/protocol/keepalive.rs";
 const HOLD: &str = "src/protocol/hold.rs";
 const CALLBACK: &str = "src/protocol/callback.rs";
 const TASK: &str = "src/task.rs";
+const STORE_ACQUIRING: &str = "object-store/src/driver/acquiring.rs";
+const STORE_HOLDING: &str = "object-store/src/driver/holding.rs";
+const STORE_KEEPALIVE: &str = "object-store/src/keepalive.rs";
+const STORE_LOCK: &str = "object-store/src/lock.rs";
+const STORE_SHARED: &str = "object-store/src/shared.rs";
 
 // Not among them: that a waiter looks again after its watch is armed (`LookAfterWatch`). Where a holder releases
 // in between, the waiter's own close of the removed file is the event that wakes it; the simulated kernel has
 // the death for which the look is needed.
-const WEAKENED: [Weakened; 18] = [
+const WEAKENED: [Weakened; 30] = [
     Weakened {
         what: "a lock that is due earlier wakes the thread",
         file: KEEPALIVE,
@@ -167,6 +172,90 @@ const WEAKENED: [Weakened; 18] = [
         to: "if was_set {",
         found_by: "cancellation::a_cancelled_wait_ends_at_once",
     },
+    Weakened {
+        what: "the drop of a guard of the object-store lock releases",
+        file: STORE_LOCK,
+        from: "let _ = self.events.send(Event::Dropped);",
+        to: "",
+        found_by: "guards::a_lock_that_is_dropped_during_a_refresh_is_free_at_once",
+    },
+    Weakened {
+        what: "a belief that has ended is not prolonged",
+        file: STORE_SHARED,
+        from: "|now| (now != OVER).then_some(until)",
+        to: "|_| Some(until)",
+        found_by: "losses::belief_that_a_caller_saw_end_does_not_return",
+    },
+    Weakened {
+        what: "a caller that sees the belief end ends it for all",
+        file: STORE_SHARED,
+        from: ".compare_exchange(until, OVER, new, relaxed);",
+        to: ".compare_exchange(until, until, new, relaxed);",
+        found_by: "losses::belief_that_a_caller_saw_end_does_not_return",
+    },
+    Weakened {
+        what: "the machine learns of a loss that a caller saw",
+        file: STORE_HOLDING,
+        from: "steps.extend(self.hold.expire(&at));",
+        to: "",
+        found_by: "losses::a_loss_that_one_caller_saw_reaches_all_others",
+    },
+    Weakened {
+        what: "a write answers only the checks that came before it",
+        file: STORE_HOLDING,
+        from: "for check in mem::take(&mut self.under_way) {",
+        to: "for check in self.under_way.drain(..).chain(mem::take(&mut self.waiting)) {",
+        found_by: "guards::a_check_that_begins_after_the_object_is_gone_fails",
+    },
+    Weakened {
+        what: "those who wait for a check see the loss",
+        file: STORE_HOLDING,
+        from: "self.checks = Checks::default();",
+        to: "",
+        found_by: "guards::a_check_that_begins_after_the_object_is_gone_fails",
+    },
+    Weakened {
+        what: "those who wait for the loss see it",
+        file: STORE_HOLDING,
+        from: "self.shared.lose(loss.into());",
+        to: "",
+        found_by: "losses::a_loss_is_noticed_at_its_time_although_a_request_hangs",
+    },
+    Weakened {
+        what: "a hold that was given up is dead to its process",
+        file: "object-store/src/own_holds.rs",
+        from: "self.dead.push_back(id);",
+        to: "",
+        found_by: "guards::a_lock_whose_release_is_lost_is_taken_at_once_by_its_own_process",
+    },
+    Weakened {
+        what: "a lock whose caller has left is released",
+        file: STORE_ACQUIRING,
+        from: "Some(reply) => drop(reply.send(Ok(Some(lock)))),",
+        to: "Some(reply) => std::mem::forget(reply.send(Ok(Some(lock)))),",
+        found_by: "cancellation::an_acquisition_whose_future_is_dropped_leaves_the_lock_free",
+    },
+    Weakened {
+        what: "a lock whose acquisition was cancelled is released",
+        file: STORE_ACQUIRING,
+        from: "None => drop(lock),",
+        to: "None => std::mem::forget(lock),",
+        found_by: "cancellation::an_acquisition_that_is_cancelled_is_handed_out_or_leaves_the_lock_free",
+    },
+    Weakened {
+        what: "a child has a thread of its own for its locks",
+        file: STORE_KEEPALIVE,
+        from: "if keepalive.process == process =>",
+        to: "if process == process =>",
+        found_by: "forks::a_childs_copy_of_a_lock_neither_hangs_nor_releases_it_and_the_child_acquires_its_own",
+    },
+    Weakened {
+        what: "a child knows that its parent holds the lock",
+        file: STORE_KEEPALIVE,
+        from: "self.process.is_current()",
+        to: "self.process == self.process",
+        found_by: "forks::a_childs_copy_of_a_lock_neither_hangs_nor_releases_it_and_the_child_acquires_its_own",
+    },
 ];
 
 fn repository() -> PathBuf {
@@ -174,6 +263,14 @@ fn repository() -> PathBuf {
 }
 
 impl Weakened {
+    /// The package of the tests.
+    fn package(&self) -> &'static str {
+        match self.file.starts_with("object-store/") {
+            true => "rvlf-store-threads",
+            false => "rvlf-threads",
+        }
+    }
+
     /// The file as it is, and as this change leaves it.
     fn texts(&self) -> (String, String) {
         let text = fs::read_to_string(repository().join(self.file)).expect("the file exists");
@@ -196,8 +293,8 @@ fn each_weakened_form_applies() {
     }
 }
 
-/// Runs `found_by` in the tree; whether it builds, and whether it passes.
-fn passes(tree: &Path, found_by: &str) -> (bool, bool) {
+/// Runs the test in the tree; whether it builds, and whether it passes.
+fn passes(tree: &Path, weakened: &Weakened) -> (bool, bool) {
     let test = |arguments: &[&str]| {
         let output = Command::new(env!("CARGO"))
             .args([
@@ -205,7 +302,7 @@ fn passes(tree: &Path, found_by: &str) -> (bool, bool) {
                 "--offline",
                 "--quiet",
                 "-p",
-                "rvlf-threads",
+                weakened.package(),
                 "--test",
                 "threads",
             ])
@@ -216,7 +313,10 @@ fn passes(tree: &Path, found_by: &str) -> (bool, bool) {
             .output();
         output.expect("cargo can be started").status.success()
     };
-    (test(&["--no-run"]), test(&["--", "--exact", found_by]))
+    (
+        test(&["--no-run"]),
+        test(&["--", "--exact", weakened.found_by]),
+    )
 }
 
 // Each weakened form is built and tested, which takes minutes.
@@ -236,7 +336,7 @@ fn each_weakened_form_is_found() {
     for weakened in WEAKENED {
         let (text, changed) = weakened.texts();
         fs::write(tree.join(weakened.file), changed).expect("there is room");
-        let (builds, passes) = passes(&tree, weakened.found_by);
+        let (builds, passes) = passes(&tree, &weakened);
         assert!(builds, "{}: it does not build", weakened.what);
         fs::write(tree.join(weakened.file), text).expect("there is room");
         let outcome = if passes { "MISSED" } else { "found" };

@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rvlf::{Record, WriterId, host};
-use tokio::time::timeout;
 
 use super::port::LONGEST_SLEEP;
 use super::{Order, acquire, on_keepalive};
@@ -12,6 +11,7 @@ use crate::error::{AcquireError, BreakError};
 use crate::lock::StoreLock;
 use crate::loss::Lost;
 use crate::register::Register;
+use crate::sync::time::timeout;
 
 /// What becomes of a hold whose lock is taken by force.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

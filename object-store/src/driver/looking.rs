@@ -6,7 +6,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use rvlf::host;
 use rvlf::judge::StoreVerdict;
-use tokio::time::{sleep, timeout};
 
 use super::{CANCEL_POLL, Order, moment, on_keepalive};
 use crate::error::{StoreError, WaitError};
@@ -14,6 +13,7 @@ use crate::keepalive::Keepalive;
 use crate::machine::{Content, ErrorClass, Found, Pause, Timing, judge};
 use crate::register::{Register, RegisterError};
 use crate::report::LockReport;
+use crate::sync::time::{sleep, timeout};
 
 /// One look, which asks both clocks.
 pub(crate) async fn inspect(

@@ -5,12 +5,12 @@ use std::time::Duration;
 
 use rvlf::host;
 use tokio::sync::mpsc;
-use tokio::time::timeout;
 
 use super::{Event, Events};
 use crate::keepalive::Keepalive;
 use crate::machine::{Answer, ErrorClass, Moment, Request};
 use crate::register::{Register, RegisterError};
+use crate::sync::time::timeout;
 
 /// The timers of the runtime stand still while the machine is suspended, the clock of the lock does not:
 /// after a suspension a lost lock is noticed within this time.

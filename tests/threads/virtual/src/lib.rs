@@ -1,4 +1,5 @@
-//! The parts of [`std`] that threads share, run one step at a time by the scheduler [`shuttle`].
+//! The parts of [`std`] that threads share, and the runtime of tokio, run one step at a time by the scheduler
+//! [`shuttle`].
 //!
 //! [`sync`], [`thread`] and [`time`] have the names of std. What differs:
 //!
@@ -10,11 +11,13 @@
 //!   ThreadSanitizer and Miri.
 //! * [`run::fork`] forks the process for real. In the child the forking thread goes on alone, and what
 //!   the other threads had locked stays locked.
+//! * A thread that is in [`runtime::Runtime::block_on`] ends with the run, as it would with the process.
 //! * [`run::limit_threads`] makes starts of threads fail.
 
 #![allow(missing_docs, reason = "std documents what has its names")]
 
 pub mod run;
+pub mod runtime;
 pub mod sync;
 pub mod thread;
 pub mod time;

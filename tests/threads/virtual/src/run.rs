@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::task::Waker;
 use std::time::Duration;
 
 use shuttle::rand::{Rng, RngCore};
 use shuttle::scheduler::{PctScheduler, RandomScheduler, Schedule, Scheduler, Task, TaskId};
 use shuttle::{Config, FailurePersistence, MaxSteps, Runner};
+use shuttle_engine::runtime::execution::ExecutionState;
 
 /// How the schedules of a test are searched.
 #[derive(Clone, Copy, Debug)]
@@ -106,17 +108,19 @@ struct Run {
     search: Option<Search>,
     now: Duration,
     /// Those who wait until a time.
-    timers: BTreeMap<(Duration, u64), Arc<Waiter>>,
+    timers: BTreeMap<(Duration, u64), Sleeper>,
     last_timer: u64,
     /// How often the clock has run although a thread could go on.
     early_ticks: u32,
     /// Those who wait in a system call, and look again when all others wait.
     in_calls: Vec<Arc<Waiter>>,
-    /// Threads that have not ended; the clock is none of them.
+    /// Threads that have not ended; the clock and daemons are none of them.
     threads: usize,
     most_threads: usize,
     clock: Option<TaskId>,
     clock_ran: bool,
+    /// Whether the clock wakes those whose time has come. They all go on at once, in any order.
+    clock_wakes: bool,
     all_wait: bool,
     /// In a forked child: the thread that forked, and the first of those that came after the fork.
     survivors: Option<(TaskId, usize)>,
@@ -136,6 +140,7 @@ thread_local! {
         most_threads: usize::MAX,
         clock: None,
         clock_ran: false,
+        clock_wakes: false,
         all_wait: false,
         survivors: None,
         is_child: false,
@@ -158,6 +163,7 @@ fn begin(search: Search) {
         run.early_ticks = 0;
         run.most_threads = usize::MAX;
         run.clock = None;
+        run.clock_wakes = false;
     });
     let clock = shuttle::thread::spawn(tick);
     let id = usize::from(clock.thread().id());
@@ -211,6 +217,24 @@ pub(crate) fn thread_body<T>(body: impl FnOnce() -> T) -> T {
     }
     let _ended = Ended;
     body()
+}
+
+/// The calling thread, as one for which the run does not wait: it ends with the last of the others.
+pub(crate) struct Daemon(());
+
+impl Daemon {
+    pub(crate) fn new() -> Daemon {
+        let me = TaskId::from(usize::from(shuttle::thread::current().id()));
+        ExecutionState::with(|state| state.detach(me));
+        with(|run| run.threads -= 1);
+        Daemon(())
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        with(|run| run.threads += 1);
+    }
 }
 
 /// A random number of this schedule.
@@ -270,7 +294,8 @@ impl Waiter {
 
     /// Waits until [`wake`](Waiter::wake), or until the time `until`.
     pub(crate) fn wait(self: &Arc<Waiter>, until: Option<Duration>) -> Woken {
-        let timer = until.map(|until| with(|run| run.add_timer(until, self.clone())));
+        let timer =
+            until.map(|until| with(|run| run.add_timer(until, Sleeper::Thread(self.clone()))));
         let woken = loop {
             match self.woken.get() {
                 Some(woken) => break woken,
@@ -281,6 +306,38 @@ impl Waiter {
             with(|run| run.timers.remove(&timer));
         }
         woken
+    }
+}
+
+/// Who waits until a time.
+enum Sleeper {
+    Thread(Arc<Waiter>),
+    Future(Waker),
+}
+
+impl Sleeper {
+    fn wake(self) {
+        match self {
+            Sleeper::Thread(waiter) => drop(waiter.wake(Woken::ByTime)),
+            Sleeper::Future(waker) => waker.wake(),
+        }
+    }
+}
+
+/// Wakes a future at a time, unless it is dropped before.
+#[derive(Debug)]
+pub(crate) struct Timer((Duration, u64));
+
+impl Timer {
+    pub(crate) fn new(until: Duration, waker: Waker) -> Timer {
+        Timer(with(|run| run.add_timer(until, Sleeper::Future(waker))))
+    }
+}
+
+impl Drop for Timer {
+    fn drop(&mut self) {
+        let dropped = with(|run| run.timers.remove(&self.0));
+        drop(dropped);
     }
 }
 
@@ -313,9 +370,9 @@ pub fn sleep_in_call<T>(
 // ---------------------------------------------------------------- the clock
 
 impl Run {
-    fn add_timer(&mut self, until: Duration, waiter: Arc<Waiter>) -> (Duration, u64) {
+    fn add_timer(&mut self, until: Duration, sleeper: Sleeper) -> (Duration, u64) {
         self.last_timer += 1;
-        self.timers.insert((until, self.last_timer), waiter);
+        self.timers.insert((until, self.last_timer), sleeper);
         (until, self.last_timer)
     }
 
@@ -385,9 +442,9 @@ fn pass_time(all_wait: bool) {
     });
     match first {
         Some(due) => {
-            for waiter in due.into_values() {
-                waiter.wake(Woken::ByTime);
-            }
+            with(|run| run.clock_wakes = true);
+            due.into_values().for_each(Sleeper::wake);
+            with(|run| run.clock_wakes = false);
         }
         None if all_wait => panic!("threads wait, and nothing wakes them"),
         None => {}
@@ -417,7 +474,7 @@ impl<S: Scheduler> Scheduler for Timed<S> {
                 .collect();
             let is_clock = |task: &&Task| Some(task.id()) == run.clock;
             run.all_wait = candidates.iter().all(is_clock);
-            if !run.all_wait && !run.may_tick_early() {
+            if !run.all_wait && !run.clock_wakes && !run.may_tick_early() {
                 candidates.retain(|task| !is_clock(task));
             }
             candidates
@@ -425,7 +482,8 @@ impl<S: Scheduler> Scheduler for Timed<S> {
         let next = self.0.next_task(&candidates, current, is_yielding);
         with(|run| {
             run.clock_ran = next == run.clock;
-            run.early_ticks += u32::from(run.clock_ran && !run.all_wait);
+            let is_early = run.clock_ran && !run.all_wait && !run.clock_wakes;
+            run.early_ticks += u32::from(is_early);
         });
         next
     }

@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-pub use shuttle::thread::{JoinHandle, current, yield_now};
+pub use shuttle::thread::{JoinHandle, Thread, current, park, yield_now};
 
 use crate::run::{self, Waiter};
 
