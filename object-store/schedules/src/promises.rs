@@ -87,9 +87,12 @@ impl Explorer<'_> {
     }
 
     /// A confirmed release has left no record of the client that holds the lock. An earlier state of the
-    /// object can show that another client has taken the lock over.
+    /// object can show that another client has taken the lock over, and a deletion takes away the tombstone
+    /// that refuses a late copy of an earlier write.
     pub(crate) fn check_released(&self, state: &State, client: usize) -> Result<(), Broken> {
-        if self.world.budget.stale_reads > 0 || self.world.faults != Faults::default() {
+        let budget = &self.world.budget;
+        if budget.stale_reads > 0 || budget.deletions > 0 || self.world.faults != Faults::default()
+        {
             return Ok(());
         }
         let released = state
