@@ -351,9 +351,12 @@ impl TableFile {
                 });
             }
             FileStep::Reclaim(at, child, delegated) => {
-                return held(*at).map_or(Ok(()), |held| {
-                    held.reclaim(&name(*child), &rules(delegated), timeout)
-                });
+                let reclaim =
+                    |held: &Allocation| held.reclaim(&name(*child), &rules(delegated), timeout);
+                let reclaimed = held(*at).map(reclaim);
+                // That entry may be the one of another allocation of this process.
+                self.is_edited |= matches!(reclaimed, Some(Ok(())));
+                return reclaimed.unwrap_or(Ok(()));
             }
             FileStep::Segment(at, id) => {
                 return held(*at)
