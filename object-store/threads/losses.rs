@@ -49,7 +49,7 @@ fn answer_at_the_end_of_the_belief(watch: impl Fn(&StoreLock) + Send + Sync + 's
     });
 }
 
-// A caller that was told that the lock is lost has stopped its writers. An answer that arrives at that moment must
+// A caller that has seen the loss of the lock has stopped its writers. An answer that arrives at that moment must
 // not make the same lock look held again.
 #[test]
 fn belief_that_a_caller_saw_end_does_not_return() {

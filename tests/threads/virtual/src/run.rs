@@ -309,7 +309,7 @@ impl Waiter {
     }
 }
 
-/// Who waits until a time.
+/// A thread or a future that waits until a time.
 enum Sleeper {
     Thread(Arc<Waiter>),
     Future(Waker),
