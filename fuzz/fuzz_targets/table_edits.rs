@@ -354,8 +354,10 @@ impl TableFile {
                 let reclaim =
                     |held: &Allocation| held.reclaim(&name(*child), &rules(delegated), timeout);
                 let reclaimed = held(*at).map(reclaim);
-                // That entry may be the one of another allocation of this process.
-                self.is_edited |= matches!(reclaimed, Some(Ok(())));
+                // An entry without a parent and with a scope within that of `at` counts as its child, and
+                // another allocation of this process may have it.
+                let is_held = self.held.iter().any(|held| held.name() == name(*child));
+                self.is_edited |= is_held && matches!(reclaimed, Some(Ok(())));
                 return reclaimed.unwrap_or(Ok(()));
             }
             FileStep::Segment(at, id) => {
