@@ -1,5 +1,6 @@
 //! [`WriterLock`]: the guard of a held lock; [`LockOptions`]: how to acquire one.
 
+use std::cell::OnceCell;
 use std::error::Error;
 use std::fmt;
 use std::io;
@@ -728,7 +729,9 @@ impl LockOptions {
     /// counts its lock as lost after 150 s. With `None`, call [`WriterLock::refresh`] at least once
     /// a minute.
     ///
-    /// One thread refreshes all locks of the process. Intervals below one millisecond count as one.
+    /// One thread refreshes all locks of the process. It is started by the first acquisition, also by
+    /// one that waits: before it waits. A refresh may come early by a 64th of the interval, so that one
+    /// wake-up serves many locks. Intervals below one millisecond count as one.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -931,7 +934,14 @@ impl LockOptions {
         cancel: Vec<CancelToken>,
     ) -> Result<WriterLock, AcquireError> {
         let lock_path = || place.lock_path().to_owned();
-        match Held::acquire(place, self.to_protocol(timeout, cancel))? {
+        // Until the lock is registered: the thread is there when the wait ends.
+        let expectation = OnceCell::new();
+        let expect = || {
+            // If the thread cannot be started, the registration reports it.
+            let expect = || self.keepalive.and_then(|_| keepalive::expect_lock().ok());
+            expectation.get_or_init(expect);
+        };
+        match Held::acquire(place, self.to_protocol(timeout, cancel), &expect)? {
             Acquired::Held(held) => self.keep(held),
             Acquired::Refused(holder) => Err(match timeout {
                 None => AcquireError::Held {

@@ -33,6 +33,11 @@ pub(crate) fn try_lock<T>(mutex: &Mutex<T>) -> Option<MutexGuard<'_, T>> {
     }
 }
 
+/// Waits until `condvar` is notified; spurious wake-ups are possible.
+pub(crate) fn wait<'a, T>(condvar: &Condvar, guard: MutexGuard<'a, T>) -> MutexGuard<'a, T> {
+    condvar.wait(guard).unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Waits until `condvar` is notified or `timeout` has passed; spurious wake-ups are possible.
 pub(crate) fn wait_timeout<'a, T>(
     condvar: &Condvar,

@@ -24,7 +24,7 @@ const FREE: &str = "this process is the only contender";
 /// arguments (`strace` shows them), and nothing else. None can be left out: each keeps a promise.
 ///
 /// The library makes fcntl(2) calls besides: each use of a descriptor asks for the mark by which the
-/// descriptor is known again (F_GETSIG, 17 times), and each of the two descriptors is marked (F_SETSIG).
+/// descriptor is known again (F_GETSIG, 14 times), and each of the two descriptors is marked (F_SETSIG).
 /// They are not here, because neither std nor nix has them: the ratio to these calls shows their cost.
 ///
 /// What cannot change in a process is read once and not here: the boot id, the pid, the start time
@@ -70,8 +70,6 @@ fn same_calls(data_path: &Path, sync: bool) -> std::io::Result<()> {
     // The release removes the holder's own file and no other.
     fstatat(&dir, "data.lock", AtFlags::AT_SYMLINK_NOFOLLOW)?;
     unlinkat(&dir, "data.lock", UnlinkatFlags::NoRemoveDir)?;
-    // Foreign code may have closed the descriptor; its number is then not the library's to close.
-    file.metadata()?;
     Ok(())
 }
 

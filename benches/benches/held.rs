@@ -127,9 +127,17 @@ fn main() {
         return;
     };
     let count = permitted(mode.pick(LOCKS, 50));
-    for directory in directories() {
+    let directories = directories();
+    let title = |directory: &Directory| {
         println!("{count} locks in one process, {}:", directory.file_system);
-        idle(mode, &directory, count);
-        refreshed(mode, &directory, count);
+    };
+    // Before the first refresh, whose thread stays for a while.
+    for directory in &directories {
+        title(directory);
+        idle(mode, directory, count);
+    }
+    for directory in &directories {
+        title(directory);
+        refreshed(mode, directory, count);
     }
 }

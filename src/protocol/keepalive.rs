@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::schedule::{Key, Schedule};
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::mpsc::{Receiver, RecvTimeoutError, Sender, TryRecvError, channel};
-use crate::sync::{Condvar, Instant, Mutex, OnceLock, lock, wait_timeout};
+use crate::sync::{Condvar, Instant, Mutex, OnceLock, lock, wait, wait_timeout};
 use crate::sys::{Host, Identity, Sys, close_spare_watch, thread};
 
 /// A held lock, as the keepalive sees it.
@@ -66,6 +66,39 @@ pub(crate) fn register(
     Ok(Registration { keepalive, key })
 }
 
+/// Keeps the scheduling thread while a lock is waited for. A start of the thread takes 80 us, which would
+/// pass between the end of one hold and the next.
+#[derive(Debug)]
+pub(crate) struct Expectation {
+    keepalive: &'static Keepalive,
+}
+
+/// Starts the scheduling thread, if there is none, for a lock that is waited for.
+///
+/// # Errors
+///
+/// The thread cannot be started. [`register`] tries again.
+pub(crate) fn expect_lock() -> io::Result<Expectation> {
+    Keepalive::of_this_process()?.expect_lock()
+}
+
+impl Drop for Expectation {
+    fn drop(&mut self) {
+        // As for a registration.
+        if !self.keepalive.is_of_this_process() {
+            return;
+        }
+        let mut state = lock(&self.keepalive.state);
+        state.expected -= 1;
+        if state.expected == 0 && state.schedule.next_due().is_none() {
+            // Nothing was acquired: the thread does not sleep on.
+            let ends_at = self.keepalive.start.elapsed().saturating_add(LINGER);
+            state.wakes_at = state.wakes_at.map(|_| ends_at);
+            self.keepalive.changed.notify_one();
+        }
+    }
+}
+
 #[derive(Clone)]
 struct Job {
     /// Weak: a released lock is not kept open by its schedule.
@@ -102,6 +135,8 @@ struct State {
     schedule: Schedule<Job>,
     /// When the thread wakes by itself. `None` if there is no thread.
     wakes_at: Option<Duration>,
+    /// How many locks are waited for.
+    expected: usize,
 }
 
 /// Three refreshes fit into the 30 s after which a dead process's record is stale on its own host.
@@ -110,6 +145,9 @@ pub(crate) const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 /// How long the scheduling thread stays when nothing is held. Without this a program that acquires
 /// and releases again and again would start a thread each time, which costs more than the lock.
 const LINGER: Duration = Duration::from_secs(1);
+
+/// When it wakes by itself while a lock is waited for and nothing is held.
+const NEVER: Duration = Duration::MAX;
 
 /// How long an idle worker stays: longer than the default interval.
 const WORKER_IDLE: Duration = Duration::from_secs(30);
@@ -139,6 +177,7 @@ impl Keepalive {
             state: Mutex::new(State {
                 schedule: Schedule::new(),
                 wakes_at: None,
+                expected: 0,
             }),
             changed: Condvar::new(),
             start: Instant::now(),
@@ -158,7 +197,7 @@ impl Keepalive {
             .insert(self.start.elapsed(), interval, phase, job);
         match (state.wakes_at, state.schedule.next_due()) {
             (None, due) => {
-                if let Err(error) = thread::spawn("rvlf-keepalive", || self.run()) {
+                if let Err(error) = self.start_thread() {
                     state.schedule.remove(key);
                     return Err(error);
                 }
@@ -174,7 +213,21 @@ impl Keepalive {
         Ok(key)
     }
 
-    /// The scheduling thread. Ends when nothing was held for [`LINGER`].
+    fn expect_lock(&'static self) -> io::Result<Expectation> {
+        let mut state = lock(&self.state);
+        if state.wakes_at.is_none() {
+            self.start_thread()?;
+            state.wakes_at = Some(NEVER);
+        }
+        state.expected += 1;
+        Ok(Expectation { keepalive: self })
+    }
+
+    fn start_thread(&'static self) -> io::Result<()> {
+        thread::spawn("rvlf-keepalive", || self.run()).map(drop)
+    }
+
+    /// The scheduling thread. Ends when for [`LINGER`] no lock was held or waited for.
     fn run(&'static self) {
         let mut state = lock(&self.state);
         let mut ends_at = None;
@@ -192,12 +245,15 @@ impl Keepalive {
                 continue;
             }
             let next_due = state.schedule.next_due();
+            let (is_idle, is_expecting) = (next_due.is_none(), state.expected > 0);
             let idle_end = ends_at.unwrap_or(now.saturating_add(LINGER));
-            ends_at = next_due.is_none().then_some(idle_end);
+            ends_at = (is_idle && !is_expecting).then_some(idle_end);
+            let expecting = is_expecting.then_some(NEVER);
             // The lock for which the thread wakes at this moment may be released by now. A wake-up
             // for nothing costs less than one by every acquisition that follows.
             let announced = state.wakes_at;
-            let moments = [announced, next_due, ends_at].into_iter().flatten();
+            let moments = [announced, next_due, ends_at, expecting];
+            let moments = moments.into_iter().flatten();
             state.wakes_at = moments.filter(|at| *at > now).min();
             let Some(wakes_at) = state.wakes_at else {
                 // Their workers end when they have done what was handed to them.
@@ -205,7 +261,10 @@ impl Keepalive {
                 drop(state);
                 return close_spare_watch();
             };
-            state = wait_timeout(&self.changed, state, wakes_at.saturating_sub(now));
+            state = match wakes_at {
+                NEVER => wait(&self.changed, state),
+                at => wait_timeout(&self.changed, state, at.saturating_sub(now)),
+            };
         }
     }
 
@@ -333,6 +392,52 @@ mod tests {
         std::thread::sleep(Duration::from_millis(50));
         while receiver.try_recv().is_ok() {}
         assert_eq!(refreshed_by(), first, "the thread stays for the next hold");
+    }
+
+    // A contender that waits has the thread started before it has the lock. That thread sleeps
+    // without a timer: the lock that comes has to wake it, and the end of a wait without a lock has to end it.
+    #[test]
+    #[cfg_attr(
+        any(not(any(unix, windows)), rvlf_unsupported),
+        ignore = "no locks can be held there"
+    )]
+    fn the_thread_of_a_wait_serves_the_lock_that_comes_and_ends_without_one() {
+        let own = Host.identity().expect("this process is known");
+        let keepalive: &'static Keepalive = Box::leak(Box::new(Keepalive::new(own)));
+        let has_thread = || lock(&keepalive.state).wakes_at.is_some();
+        let ends = || {
+            let start = std::time::Instant::now();
+            while has_thread() && start.elapsed() < PATIENCE {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            !has_thread()
+        };
+
+        let [first, second] = [(); 2].map(|()| keepalive.expect_lock());
+        let (first, second) = (first.expect("a thread"), second.expect("the same thread"));
+        drop(first);
+        assert!(has_thread(), "the second wait goes on");
+        let (sender, refreshed) = channel();
+        let held: Arc<dyn Refresh> = Arc::new(Witness(Mutex::new(sender)));
+        let job = Job {
+            lock: Arc::downgrade(&held),
+            device: 0xfa,
+            underway: Arc::default(),
+        };
+        let key = keepalive.add(job, Duration::from_millis(1), 0);
+        let key = key.expect("the thread is there");
+        drop(second);
+        for _ in 0..3 {
+            let refreshed = refreshed.recv_timeout(PATIENCE);
+            refreshed.expect("the lock wakes the thread");
+        }
+        lock(&keepalive.state).schedule.remove(key);
+        assert!(ends(), "the last lock is released");
+
+        let third = keepalive.expect_lock().expect("a thread can be started");
+        assert!(has_thread(), "the thread is there before the lock");
+        drop(third);
+        assert!(ends(), "the wait has ended without a lock");
     }
 
     // A panic ended the scheduling thread, and every lock of the process was lost within minutes.

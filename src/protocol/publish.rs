@@ -96,11 +96,6 @@ impl<S: Sys> Place<S> {
         let Some(unsettled) = self.settle_published(unsettled, broken)? else {
             return Ok(Publish::LostRace);
         };
-        // Not before the publish: to list a directory takes long enough for another contender to
-        // publish, who would not know that a holder had died.
-        if broken.is_some() {
-            self.remove_leftovers();
-        }
         // The last step: whatever comes after it would be time in which the directory at the path
         // may be replaced, and another contender publish in the new one.
         if !sabotaged!(self.entry.sys, PathLast) && !self.is_at_the_path(&unsettled)? {

@@ -4,6 +4,11 @@
 use std::collections::{BTreeMap, HashMap};
 use std::time::Duration;
 
+/// The part of its interval by which an entry may come early, so that one wake-up serves many. Ten
+/// thousand locks, each with a moment of its own, woke two threads a thousand times a second, and
+/// half of the processor time was that of the wake-ups. They come in 64 groups an interval now.
+const EARLY: u32 = 64;
+
 /// Identifies an entry of a schedule.
 pub(super) type Key = u64;
 
@@ -59,15 +64,20 @@ impl<T: Clone> Schedule<T> {
         self.entries.keys().next().map(|(at, _)| *at)
     }
 
-    /// Takes what is due at `now`. Each entry is due again an interval from now, not from when it
-    /// was due: after a suspension of the machine one refresh is enough.
+    /// Takes what is due at `now`, and with it what is due [`EARLY`] later at most. Each entry is
+    /// due again an interval from now, not from when it was due: after a suspension of the machine
+    /// one refresh is enough.
     pub(super) fn tick(&mut self, now: Duration) -> Vec<(Key, T)> {
         let mut items = Vec::new();
-        while let Some(first) = self
-            .entries
-            .first_entry()
-            .filter(|first| first.key().0 <= now)
-        {
+        if self.next_due().is_none_or(|due| due > now) {
+            return items;
+        }
+        while let Some(first) = self.entries.first_entry() {
+            let (due, _) = *first.key();
+            let early = first.get().interval / EARLY;
+            if due > now.saturating_add(early) {
+                break;
+            }
             let ((_, key), entry) = first.remove_entry();
             items.push((key, entry.item.clone()));
             self.put(now.saturating_add(entry.interval), key, entry);
@@ -93,15 +103,37 @@ mod tests {
             schedule.insert(secs(100), secs(10), phase, ());
         }
         let half = schedule.tick(secs(105)).len();
-        assert_eq!(
-            half, 128,
-            "half of the interval brings half of the refreshes"
+        assert!(
+            (128..=128 + 256 / EARLY as usize).contains(&half),
+            "half of the interval brings half of the refreshes: {half}"
         );
         assert_eq!(
             schedule.tick(secs(110)).len(),
-            128,
+            256 - half,
             "the rest follows in the other half"
         );
+    }
+
+    // Each lock woke the threads for itself: ten thousand locks took 4 % of a core.
+    #[test]
+    fn many_locks_share_a_few_moments_and_none_comes_late() {
+        let mut schedule = Schedule::new();
+        let interval = secs(10);
+        for at in 0..10_000_u64 {
+            let acquired = Duration::from_micros(100 * at);
+            schedule.insert(acquired, interval, (at * 7 % 256) as u8, at);
+        }
+        let mut last = HashMap::new();
+        let mut moments = 0;
+        while let Some(now) = schedule.next_due().filter(|due| *due < secs(40)) {
+            moments += 1;
+            for (key, _) in schedule.tick(now) {
+                let since = now - last.insert(key, now).unwrap_or(now);
+                assert!(since <= interval, "{since:?} between two refreshes");
+            }
+        }
+        assert_eq!(last.len(), 10_000);
+        assert!(moments <= 4 * 66, "{moments} wake-ups in four intervals");
     }
 
     #[test]

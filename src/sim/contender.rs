@@ -68,7 +68,7 @@ impl SimSys {
             cancel,
             on_lost: None,
         };
-        match Held::acquire(&place, options)? {
+        match Held::acquire(&place, options, &|| {})? {
             Acquired::Held(held) => Ok(SimLock(held)),
             Acquired::Refused(holder) => Err(AcquireError::Held {
                 lock_path: place.lock_path().to_owned(),

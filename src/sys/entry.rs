@@ -98,7 +98,7 @@ impl<S: Sys> Entry<S> {
 
     /// Whether the directory's descriptor can be used: other code of the process may have closed it.
     pub(crate) fn is_open(&self) -> bool {
-        self.open_id().is_ok()
+        self.sys.is_open(&self.dir)
     }
 
     /// Whether the path leads to the directory that is open.

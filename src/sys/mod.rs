@@ -162,6 +162,10 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     fn open_dir(&self, base: Option<&Self::Dir>, path: &Path) -> io::Result<Self::Dir>;
     /// Which directory `path` leads to now; `.` is `base` itself. Opens nothing.
     fn stat_dir(&self, base: Option<&Self::Dir>, path: &Path) -> io::Result<FileId>;
+    /// Whether the handle can be used: other code of the process may have closed it.
+    fn is_open(&self, dir: &Self::Dir) -> bool {
+        self.stat_dir(Some(dir), Path::new(".")).is_ok()
+    }
     fn file_system(&self, dir: &Self::Dir) -> io::Result<FileSystem>;
     fn list(&self, dir: &Self::Dir) -> io::Result<Vec<OsString>>;
     fn stat_at(&self, dir: &Self::Dir, name: &OsStr) -> io::Result<Stat>;

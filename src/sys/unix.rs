@@ -89,6 +89,10 @@ impl Sys for Host {
         Ok(to_stat(&stat).id)
     }
 
+    fn is_open(&self, dir: &Descriptor<File>) -> bool {
+        dir.get().is_ok()
+    }
+
     fn file_system(&self, dir: &Descriptor<File>) -> io::Result<FileSystem> {
         platform::file_system(dir.get()?)
     }

@@ -1662,6 +1662,41 @@ fn breaking_removes_leftovers_of_dead_breakers_and_no_similar_files() {
     assert_eq!(names, kept, "only the old record is removed");
 }
 
+// To list a directory of 100,000 names takes 35 ms. A contender that did so before it handed the lock out
+// kept the data without a writer for that long.
+#[test]
+fn an_acquisition_hands_the_lock_out_before_it_removes_leftovers() {
+    if !support::kernel_is_witness() {
+        return;
+    }
+    let leftover = ".rvlf-0123456789abcdef";
+    let recover = |interval: Option<Duration>| {
+        let dir = support::scratch();
+        let data = dir.path().join("data");
+        support::plant_left_behind(&data);
+        let record = std::fs::read(lock_path_for(&data)).expect("the lock was planted");
+        std::fs::write(dir.path().join(leftover), record).expect("the disk has room");
+        support::age_mtime(&dir.path().join(leftover), Duration::from_secs(61));
+        let options = LockOptions::new().keepalive(interval);
+        let lock = options.try_acquire(&data).expect("the holder is dead");
+        (dir, lock)
+    };
+
+    let (dir, lock) = recover(None);
+    assert_eq!(support::names_in(dir.path()), [leftover, "data.lock"]);
+    lock.release().expect("the lock is held");
+    assert!(
+        support::names_in(dir.path()).is_empty(),
+        "the release removes it"
+    );
+
+    let (dir, lock) = recover(Some(Duration::from_millis(100)));
+    support::until("a refresh removes it", || {
+        support::names_in(dir.path()) == ["data.lock"]
+    });
+    lock.check().expect("the lock is held");
+}
+
 fn inspects() {
     support::report(std::process::id());
     let state = inspect(support::arg("DATA")).expect("the directory can be read");
