@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use virtual_std::{run, search, thread};
 
-use crate::place::{Place, age, every};
+use crate::place::{PATIENCE, Place, age, every, plain};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -58,6 +58,56 @@ fn a_lock_that_comes_when_the_thread_ends_is_refreshed() {
             second.join().expect("it has seen no old record");
         });
     }
+}
+
+// A contender has the thread started before it waits, and the thread sleeps without a timer then. A wait that
+// ends without a lock has to wake it: else it stays for good, and a run does not end.
+#[test]
+fn a_wait_that_ends_without_a_lock_leaves_no_thread() {
+    let place = Place::new();
+    search().run(move || {
+        let data = place.data("data");
+        let lock = plain().try_acquire(&data).expect("the lock is free");
+        let refused = every(2 * SECOND).acquire(&data, SECOND);
+        assert!(refused.is_err(), "the lock is held");
+        lock.release().expect("the lock is held");
+    });
+}
+
+// Two waits end without a lock when a third one ends with one. None takes the thread from the lock.
+#[test]
+fn a_lock_that_was_waited_for_is_refreshed_beside_waits_that_end() {
+    let place = Place::new();
+    search().run(move || {
+        let [first, second] = ["first", "second"].map(|name| {
+            let lock = plain().try_acquire(place.data(name));
+            lock.expect("the lock is free")
+        });
+        let waiters = [place.clone(), place.clone()].map(|place| {
+            thread::spawn(move || {
+                let refused = every(2 * SECOND).acquire(place.data("first"), SECOND);
+                assert!(refused.is_err(), "the lock is held");
+            })
+        });
+        let data = place.data("second");
+        let third = thread::spawn(move || {
+            let lock = every(2 * SECOND).acquire(&data, PATIENCE);
+            let lock = lock.expect("the holder releases");
+            for _ in 0..3 {
+                thread::sleep(2 * SECOND);
+                let age = age(&data);
+                assert!(age <= 2 * SECOND, "refreshed {age:?} ago");
+            }
+            lock.release().expect("the lock is held");
+        });
+        thread::sleep(SECOND);
+        second.release().expect("the lock is held");
+        third.join().expect("it has seen no old record");
+        for waiter in waiters {
+            waiter.join().expect("it was refused");
+        }
+        first.release().expect("the lock is held");
+    });
 }
 
 // A worker ends after 30 s without a job. A job that is sent at that moment and that no worker takes would

@@ -26,7 +26,14 @@ const STORE_SHARED: &str = "object-store/src/shared.rs";
 // Not among them: that a waiter looks again after its watch is armed (`LookAfterWatch`). Where a holder releases
 // in between, the waiter's own close of the removed file is the event that wakes it; the simulated kernel has
 // the death for which the look is needed.
-const WEAKENED: [Weakened; 30] = [
+const WEAKENED: [Weakened; 31] = [
+    Weakened {
+        what: "a wait that ends without a lock wakes the thread",
+        file: KEEPALIVE,
+        from: "self.keepalive.changed.notify_one();",
+        to: "",
+        found_by: "keepalive::a_wait_that_ends_without_a_lock_leaves_no_thread",
+    },
     Weakened {
         what: "a lock that is due earlier wakes the thread",
         file: KEEPALIVE,
