@@ -14,8 +14,8 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 . scripts/places.bash
 
-places=(ext4 xfs btrfs tmpfs overlay remount juicefs bindfs sshfs weed full_disk read_only frozen
-    time_namespace reboot clock_steps other_users)
+places=(hung_server ext4 xfs btrfs tmpfs overlay remount juicefs bindfs sshfs weed full_disk read_only
+    frozen time_namespace reboot clock_steps other_users)
 (($# == 0)) || places=("$@")
 
 work=$(mktemp -d -t rvlf-test-XXXXXX)
@@ -434,6 +434,36 @@ place_bindfs() {
     remote_promises "$base/one" "$base/two" 2
 }
 
+# A mount that stops answering takes the lock away after 150 s. What runs under the lock must end then, and so
+# must rvlf, although neither a refresh nor a release returns.
+place_hung_server() {
+    need_root
+    need bindfs bindfs
+    local base=$work/hung_server run keeper script
+    mkdir -p "$base"/{store,mount}
+    bindfs -f "$base/store" "$base/mount" 2>"$base/log" &
+    daemon=$!
+    until_true mountpoint -q "$base/mount"
+    "$rvlf" run "$base/mount/run" -- sleep 600 2>"$base/run.err" &
+    run=$!
+    sleep 600 &
+    script=$!
+    keeper=$("$rvlf" hold "$base/mount/hold" --for "$script" 2>"$base/hold.err") ||
+        violation "$(cat "$base/hold.err")"
+    until_true test -s "$base/store/run.lock"
+    # The first refresh comes a second after the acquisition.
+    sleep 2
+    kill -STOP "$daemon"
+    until_true_within 240 bash -c "! kill -0 $run $keeper $script"
+    local status=0
+    wait "$run" || status=$?
+    ((status == 143)) || violation "rvlf run ended with $status: $(cat "$base/run.err")"
+    grep -q "lock lost: no refresh succeeded for too long" "$base/run.err" || violation "$(cat "$base/run.err")"
+    grep -q "not released: the file system does not answer" "$base/run.err" || violation "$(cat "$base/run.err")"
+    kill -CONT "$daemon"
+    proven "the server stops answering: after 150 s rvlf ends the command, and ends; so does the keeper of rvlf hold"
+}
+
 # replaced_while_published DIR STORE NAME INJECTION TEST: as a deployed client may, another process puts its
 # own file at the path of an unfinished publish, which the injection delays and TEST finds.
 replaced_while_published() {
@@ -777,35 +807,57 @@ leave() {
     kill -KILL $(jobs -p) $daemon 2>/dev/null || true
 }
 
-# RVLF_CONTENDER, RVLF_ROW: for a machine without cargo.
+# RVLF_CONTENDER, RVLF_ROW, RVLF_COMMAND: for a machine without cargo.
 if [[ -z ${RVLF_CONTENDER:-} ]]; then
     cargo build --quiet -p rvlf-tests --bin contender
     cargo build --quiet --example numbered_manifests
+    cargo build --quiet -p rvlf-cli
     RVLF_CONTENDER=${CARGO_TARGET_DIR:-target}/debug/contender
     RVLF_ROW=${CARGO_TARGET_DIR:-target}/debug/examples/numbered_manifests
+    RVLF_COMMAND=${CARGO_TARGET_DIR:-target}/debug/rvlf
 fi
 cp "$RVLF_CONTENDER" "$contender"
 cp "$RVLF_ROW" "$work/numbered_manifests"
+rvlf=$work/rvlf
+cp "${RVLF_COMMAND:-/bin/false}" "$rvlf"
+
+# in_place COMMAND...: the command, and the end of what the place has started. An `if` or a `||` around it would
+# make bash go on after a failure.
+in_place() (
+    set -e
+    daemon=
+    trap leave EXIT
+    "$@"
+)
+
+# Sets $failed by the exit status of the place.
+ended_with() {
+    (($1 != 0)) || return 0
+    failed=1
+    grep -q "^$place"$'\t'"\(VIOLATION\|skipped\)" "$report" ||
+        printf '%s\tFAILED\tended with status %s\n' "$place" "$1" >>"$report"
+}
 
 failed=0
+background=
 for place in "${places[@]}"; do
     echo "$place"
-    status=0
     set +e
-    (
-        set -e
-        daemon=
-        trap leave EXIT
-        "place_$place"
-    )
-    status=$?
-    set -e
-    if ((status != 0)); then
-        failed=1
-        grep -q "^$place"$'\t'"\(VIOLATION\|skipped\)" "$report" ||
-            printf '%s\tFAILED\tended with status %s\n' "$place" "$status" >>"$report"
+    # It sleeps most of the time.
+    if [[ $place == hung_server ]]; then
+        in_place "place_$place" &
+        background=$!
+    else
+        in_place "place_$place"
+        ended_with $?
     fi
+    set -e
 done
+if [[ -n $background ]]; then
+    place=hung_server status=0
+    wait "$background" || status=$?
+    ended_with "$status"
+fi
 
 echo
 column -t -s $'\t' "$report"

@@ -46,14 +46,17 @@ need_from_pypi() {
     PATH=$work/venv/bin:$PATH
 }
 
-# Waits until the command succeeds; a minute without that is a failure.
-until_true() {
-    local tries=0
-    until "$@" >/dev/null 2>&1; do
-        ((tries += 1))
-        ((tries < 600)) || violation "never became true: $*"
+# until_true_within SECONDS COMMAND...: waits until the command succeeds. Not in that time is a failure.
+until_true_within() {
+    local tries=$(($1 * 10))
+    until "${@:2}" >/dev/null 2>&1; do
+        ((tries -= 1)) || violation "never became true: ${*:2}"
         sleep 0.1
     done
+}
+
+until_true() {
+    until_true_within 60 "$@"
 }
 
 # loop_mount MKFS SIZE [OPTIONS...]

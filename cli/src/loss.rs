@@ -7,6 +7,9 @@ use rvlf::Lost;
 /// The time between SIGTERM and SIGKILL.
 pub const GRACE: Duration = Duration::from_secs(5);
 
+/// How long the release of a lost lock may take: its file system may have stopped answering.
+pub const RELEASE: Duration = Duration::from_secs(5);
+
 /// A lock that is lost, or that will be at a certain moment.
 #[derive(Debug)]
 pub struct Loss {

@@ -72,7 +72,8 @@ pub fn wait_for<T: Send + 'static>(
     }
 }
 
-/// Runs `work` to its end. A signal cancels `cancel` and ends the wait for it.
+/// Runs `work` to its end. A signal cancels `cancel` and ends the wait for it; so does `deadline`, for which
+/// the answer is `None`.
 ///
 /// # Errors
 ///
@@ -80,14 +81,19 @@ pub fn wait_for<T: Send + 'static>(
 pub fn finish_work<T: Send + 'static>(
     events: &mut Events,
     cancel: &CancelToken,
+    deadline: Option<Instant>,
     work: impl FnOnce() -> T + Send + 'static,
-) -> io::Result<Ended<T>> {
+) -> io::Result<Option<Ended<T>>> {
     let worker = start_worker(events.sender(), work)?;
     loop {
-        let event = events.next();
+        let Some(event) = events.next_before(deadline) else {
+            cancel.cancel();
+            return Ok(None);
+        };
         match event {
             Event::WorkDone => {
-                return Ok(Ended::Done(worker.join().expect("the work does not panic")));
+                let result = worker.join().expect("the work does not panic");
+                return Ok(Some(Ended::Done(result)));
             }
             Event::Child => reap_orphans()?,
             _ => {}
@@ -95,7 +101,7 @@ pub fn finish_work<T: Send + 'static>(
         if let Some(signal) = event.fatal_signal() {
             cancel.cancel();
             finish(worker, events);
-            return Ok(Ended::BySignal(signal));
+            return Ok(Some(Ended::BySignal(signal)));
         }
     }
 }

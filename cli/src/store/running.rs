@@ -145,12 +145,13 @@ fn release(lock: StoreLock, events: &mut Events) -> Result<(), u8> {
     let name = Escaped::path(lock.name().as_ref()).to_string();
     let lease = lock.lease();
     let work = move || block_on(lock.release()).map_err(|ReleaseError { lost, .. }| lost);
-    let ended = progress::finish_work(events, &CancelToken::new(), work);
+    // Without a deadline: a release ends by itself, after a time.
+    let ended = progress::finish_work(events, &CancelToken::new(), None, work);
     match ended.map_err(|error| failed(&error))? {
-        Ended::Done(Ok(Released {
+        Some(Ended::Done(Ok(Released {
             confirmed: true, ..
-        })) => Ok(()),
-        Ended::Done(Ok(_)) => {
+        }))) => Ok(()),
+        Some(Ended::Done(Ok(_))) | None => {
             messages::print(format_args!(
                 "{name}: the store has not confirmed the release: other processes may wait for its lease of {}",
                 time::in_words(lease)
@@ -158,7 +159,7 @@ fn release(lock: StoreLock, events: &mut Events) -> Result<(), u8> {
             Ok(())
         }
         // Reported when it happened.
-        Ended::Done(Err(_)) => Ok(()),
-        Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
+        Some(Ended::Done(Err(_))) => Ok(()),
+        Some(Ended::BySignal(signal)) => Err(exit::status_for_signal(signal as i32)),
     }
 }

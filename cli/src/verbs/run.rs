@@ -2,17 +2,19 @@
 
 use std::ffi::OsString;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use clap::{Args, ValueHint};
-use rvlf::judge::FileSystem;
-use rvlf::{CancelToken, Escaped, HoldError, LockFile, ReleaseError, Released, lock_path_for};
+use rvlf::judge::{FileSystem, StalePolicy};
+use rvlf::{
+    CancelToken, Escaped, HoldError, LockFile, Lost, ReleaseError, Released, lock_path_for,
+};
 
 use super::acquisition::Acquisition;
 use crate::events::EventSource;
 use crate::failure::{failed, failed_to};
 use crate::holding::Holding;
-use crate::loss::Loss;
+use crate::loss::{self, Loss};
 use crate::order::Order;
 use crate::progress::{self, Ended};
 use crate::sys::command;
@@ -132,7 +134,7 @@ fn run_holding(holding: &mut Holding, args: &Run, data: &Path) -> Result<i32, u8
     let mut supervisor = match command::start(holding.lock(), &order) {
         Ok(supervisor) => supervisor,
         Err(status) => {
-            if let Some(HoldError::Lost(lost)) = release(holding, args, data)? {
+            if let Some(NotReleased::Lost(lost)) = release(holding, args, data)? {
                 messages::print(&lost);
             }
             return Err(status);
@@ -141,7 +143,7 @@ fn run_holding(holding: &mut Holding, args: &Run, data: &Path) -> Result<i32, u8
     let ended = supervisor.wait(holding);
     supervisor.dismiss_guardian();
     let failure = release(holding, args, data)?;
-    if let Some(HoldError::Lost(lost)) = &failure {
+    if let Some(NotReleased::Lost(lost)) = &failure {
         let ended = supervisor.end_after_loss(&Loss::from(lost), holding);
         ended.map_err(|error| failed_to("end what the command has started", &error))?;
     }
@@ -153,16 +155,32 @@ fn run_holding(holding: &mut Holding, args: &Run, data: &Path) -> Result<i32, u8
     Ok(status)
 }
 
-/// Releases the lock, or leaves it to processes that the command has started. Returns why it is not
-/// released; a loss is not printed yet. The error is the exit status if a signal ended the release, which
-/// may hang with its mount.
-fn release(holding: &mut Holding, args: &Run, data: &Path) -> Result<Option<HoldError>, u8> {
+/// Why a lock is not released.
+enum NotReleased {
+    /// Not printed yet.
+    Lost(Lost),
+    /// Printed.
+    Otherwise,
+}
+
+/// Releases the lock, or leaves it to processes that the command has started. The error is the exit status if
+/// a signal ended the release, which may hang with its mount.
+fn release(holding: &mut Holding, args: &Run, data: &Path) -> Result<Option<NotReleased>, u8> {
     let released = match holding.lock().file_system() {
         // A thread costs more than the lock, so only where the call may take long.
         FileSystem::Local { .. } if !args.wait_children => {
             holding.take_lock()().release().map_err(Box::new)
         }
-        _ => release_on_a_thread(holding, args, data)?,
+        _ => match release_on_a_thread(holding, args, data)? {
+            Some(released) => released,
+            None => {
+                messages::print(format_args!(
+                    "{}: not released: the file system does not answer",
+                    Escaped::path(&lock_path_for(data)),
+                ));
+                return Ok(Some(NotReleased::Otherwise));
+            }
+        },
     };
     let error = match released {
         Ok(Released::Free) => return Ok(None),
@@ -172,31 +190,45 @@ fn release(holding: &mut Holding, args: &Run, data: &Path) -> Result<Option<Hold
         }
         Err(error) => error,
     };
-    if let HoldError::Io(_) = error.error {
-        messages::print(&error);
-        // The lock file stays. It becomes stale when this process ends.
-        messages::print("the next writer that may remove the lock file recovers the lock");
+    if let HoldError::Lost(lost) = error.error {
+        return Ok(Some(NotReleased::Lost(lost)));
     }
-    Ok(Some(error.error))
+    messages::print(&error);
+    // The lock file stays. It becomes stale when this process ends.
+    messages::print("the next writer that may remove the lock file recovers the lock");
+    Ok(Some(NotReleased::Otherwise))
 }
 
+/// After this time a lock on a mount that hangs is lost, and nothing is left to release.
+const LOST_AFTER: Duration = Duration::from_secs(StalePolicy::CROSS_HOST_AGE.as_secs() / 2);
+
+/// `None` if the file system does not answer.
 fn release_on_a_thread(
     holding: &mut Holding,
     args: &Run,
     data: &Path,
-) -> Result<Result<Released, Box<ReleaseError>>, u8> {
+) -> Result<Option<Result<Released, Box<ReleaseError>>>, u8> {
     let patience = match args.wait_children {
         true => Duration::MAX,
         false => Duration::ZERO,
     };
+    // A release waits for the refresh that is under way, which hangs with its mount. A cron job whose lock was
+    // lost by that would stay until the server is back.
+    let answers_within = match holding.lock().is_lost() {
+        true => Some(loss::RELEASE),
+        false if args.wait_children => None,
+        false => Some(LOST_AFTER),
+    };
+    let deadline = answers_within.map(|time| Instant::now() + time);
     let cancel = CancelToken::new();
     let token = cancel.clone();
     let lock = holding.take_lock();
     let work = move || lock().release_within(patience, &token).map_err(Box::new);
-    let ended = progress::finish_work(holding.events(), &cancel, work);
+    let ended = progress::finish_work(holding.events(), &cancel, deadline, work);
     match ended.map_err(|error| failed(&error))? {
-        Ended::Done(released) => Ok(released),
-        Ended::BySignal(signal) => {
+        None => Ok(None),
+        Some(Ended::Done(released)) => Ok(Some(released)),
+        Some(Ended::BySignal(signal)) => {
             if args.wait_children {
                 report_left_open(data);
             }

@@ -11,7 +11,7 @@ use std::time::Instant;
 use clap::Args;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
-use rvlf::WriterLock;
+use rvlf::{CancelToken, WriterLock};
 
 use super::descendants::Tree;
 use super::ending::Ending;
@@ -24,7 +24,7 @@ use crate::failure::failed;
 use crate::holding::Holding;
 use crate::target::Target;
 use crate::verbs::acquisition::Acquisition;
-use crate::{arguments, exit, messages, thread};
+use crate::{arguments, exit, loss, messages, progress, thread};
 
 /// Hold the lock of a data file for the rest of a script
 ///
@@ -178,9 +178,24 @@ fn keep_until_the_end(args: &Hold) -> Result<u8, u8> {
         exit::RVLF_FAILED
     })?;
     wait(script, args.acquisition.kills_on_loss(), &mut holding);
-    release(holding.take_lock()());
+    let is_lost = holding.lock().is_lost();
+    let lock = holding.take_lock();
+    if is_lost {
+        release_lost(lock, &mut holding);
+    } else {
+        release(lock());
+    }
     messages::flush();
     Ok(exit::SUCCESS)
+}
+
+/// Releases a lock of which nothing may be left. The release waits for the refresh that is under way, and that
+/// may hang with its mount: the keeper would stay until the server is back.
+fn release_lost(lock: impl FnOnce() -> WriterLock + Send + 'static, holding: &mut Holding) {
+    let deadline = Instant::now() + loss::RELEASE;
+    let work = move || release(lock());
+    // The keeper ends, whatever the answer is.
+    let _ = progress::finish_work(holding.events(), &CancelToken::new(), Some(deadline), work);
 }
 
 /// Has this process get SIGTERM when `script` has ended, whether the lock is held by then or not.
