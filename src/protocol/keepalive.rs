@@ -227,7 +227,7 @@ impl Keepalive {
         thread::spawn("rvlf-keepalive", || self.run()).map(drop)
     }
 
-    /// The scheduling thread. Ends when for [`LINGER`] no lock was held or waited for.
+    /// The scheduling thread. Ends after [`LINGER`] without a lock that is held or waited for.
     fn run(&'static self) {
         let mut state = lock(&self.state);
         let mut ends_at = None;

@@ -64,9 +64,9 @@ impl<T: Clone> Schedule<T> {
         self.entries.keys().next().map(|(at, _)| *at)
     }
 
-    /// Takes what is due at `now`, and with it what is due [`EARLY`] later at most. Each entry is
-    /// due again an interval from now, not from when it was due: after a suspension of the machine
-    /// one refresh is enough.
+    /// Takes what is due at `now`, and with it what may come early (see [`EARLY`]). Each entry is due
+    /// again an interval from now, not from when it was due: after a suspension of the machine one
+    /// refresh is enough.
     pub(super) fn tick(&mut self, now: Duration) -> Vec<(Key, T)> {
         let mut items = Vec::new();
         if self.next_due().is_none_or(|due| due > now) {
