@@ -80,15 +80,6 @@ impl Events {
         self.sender.clone()
     }
 
-    /// The next event. Blocks.
-    pub fn next(&mut self) -> Event {
-        loop {
-            if let Some(event) = self.next_before(None) {
-                return event;
-            }
-        }
-    }
-
     /// The next event, `None` if none arrives before the deadline. One that is there is returned in any
     /// case. Blocks.
     pub fn next_before(&mut self, deadline: Option<Instant>) -> Option<Event> {

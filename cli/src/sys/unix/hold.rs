@@ -113,7 +113,10 @@ fn report_held(output: impl io::Read, sender: &Sender) {
 fn await_keeper(keeper: &mut Child, events: &mut Events) -> Result<u8, u8> {
     let pid = Pid::from_raw(keeper.id() as i32);
     loop {
-        match events.next() {
+        let Some(event) = events.next_before(None) else {
+            continue;
+        };
+        match event {
             Event::WorkDone => {
                 return match writeln!(io::stdout(), "{pid}") {
                     Ok(()) => Ok(exit::SUCCESS),
