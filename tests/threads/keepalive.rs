@@ -1,7 +1,9 @@
 //! Refreshes: each lock at its time, whatever the other locks and the threads do.
 
+use std::path::Path;
 use std::time::Duration;
 
+use rvlf_threads::WriterLock;
 use virtual_std::{run, search, thread};
 
 use crate::place::{PATIENCE, Place, age, every, plain};
@@ -12,11 +14,15 @@ const SECOND: Duration = Duration::from_secs(1);
 fn hold(place: &Place, name: &str, interval: Duration, intervals: u32) -> Duration {
     let data = place.data(name);
     let lock = every(interval).try_acquire(&data);
-    let lock = lock.expect("the lock is free");
+    keep(lock.expect("the lock is free"), &data, interval, intervals)
+}
+
+/// The same with a lock that was acquired.
+fn keep(lock: WriterLock, data: &Path, interval: Duration, intervals: u32) -> Duration {
     let mut last = Duration::ZERO;
     for _ in 0..intervals {
         thread::sleep(interval);
-        let age = age(&data);
+        let age = age(data);
         last = age;
         assert!(age <= interval, "refreshed {age:?} ago, every {interval:?}");
     }
@@ -92,13 +98,7 @@ fn a_lock_that_was_waited_for_is_refreshed_beside_waits_that_end() {
         let data = place.data("second");
         let third = thread::spawn(move || {
             let lock = every(2 * SECOND).acquire(&data, PATIENCE);
-            let lock = lock.expect("the holder releases");
-            for _ in 0..3 {
-                thread::sleep(2 * SECOND);
-                let age = age(&data);
-                assert!(age <= 2 * SECOND, "refreshed {age:?} ago");
-            }
-            lock.release().expect("the lock is held");
+            keep(lock.expect("the holder releases"), &data, 2 * SECOND, 3);
         });
         thread::sleep(SECOND);
         second.release().expect("the lock is held");
