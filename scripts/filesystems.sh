@@ -435,11 +435,11 @@ place_bindfs() {
 }
 
 # A mount that stops answering takes the lock away after 150 s. What runs under the lock must end then, and so
-# must rvlf, although neither a refresh nor a release returns.
+# must rvlf, and a program that releases its lock then, although no refresh returns.
 place_hung_server() {
     need_root
     need bindfs bindfs
-    local base=$work/hung_server run keeper script
+    local base=$work/hung_server run keeper script program input
     mkdir -p "$base"/{store,mount}
     bindfs -f "$base/store" "$base/mount" 2>"$base/log" &
     daemon=$!
@@ -450,7 +450,12 @@ place_hung_server() {
     script=$!
     keeper=$("$rvlf" hold "$base/mount/hold" --for "$script" 2>"$base/hold.err") ||
         violation "$(cat "$base/hold.err")"
+    mkfifo "$base/input"
+    "$contender" hold "$base/mount/program" <"$base/input" >"$base/program.out" 2>&1 &
+    program=$!
+    exec {input}>"$base/input"
     until_true test -s "$base/store/run.lock"
+    until_true grep -q '^held' "$base/program.out"
     # The first refresh comes a second after the acquisition.
     sleep 2
     kill -STOP "$daemon"
@@ -460,8 +465,13 @@ place_hung_server() {
     ((status == 143)) || violation "rvlf run ended with $status: $(cat "$base/run.err")"
     grep -q "lock lost: no refresh succeeded for too long" "$base/run.err" || violation "$(cat "$base/run.err")"
     grep -q "not released: the file system does not answer" "$base/run.err" || violation "$(cat "$base/run.err")"
+    exec {input}>&-
+    until_true bash -c "! kill -0 $program"
+    grep -q "lock lost: no refresh succeeded for too long" "$base/program.out" ||
+        violation "$(cat "$base/program.out")"
     kill -CONT "$daemon"
     proven "the server stops answering: after 150 s rvlf ends the command, and ends; so does the keeper of rvlf hold"
+    proven "a program that releases its lock then learns of the loss without a wait for the server"
 }
 
 # replaced_while_published DIR STORE NAME INJECTION TEST: as a deployed client may, another process puts its

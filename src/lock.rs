@@ -355,7 +355,8 @@ impl WriterLock {
     }
 
     /// Whether the lock is on a local file system, where the kernel witnesses the death of its holder.
-    /// Elsewhere a call such as [`release`](WriterLock::release) may hang with the mount.
+    /// Elsewhere a call such as [`release`](WriterLock::release) may hang with the mount. Once the lock is
+    /// lost, no call waits for a refresh that hangs.
     ///
     /// No system call.
     ///

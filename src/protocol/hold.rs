@@ -18,6 +18,7 @@ use super::breaking::BrokenLock;
 use super::callback::ReservedThread;
 use super::keepalive::Refresh;
 use super::lent::{Lent, Patience, Released};
+use super::pace::Pace;
 use super::publish::{Published, Recorded};
 use super::release::PathOwner;
 use super::wait::{Look, Waited, Waiter};
@@ -29,7 +30,7 @@ use crate::judge::StalePolicy;
 use crate::loss::{LossReason, Lost, OnLost};
 use crate::record::Record;
 use crate::sync::atomic::{AtomicBool, Ordering};
-use crate::sync::{Mutex, OnceLock, lock, try_lock};
+use crate::sync::{Mutex, MutexGuard, OnceLock, lock, try_lock};
 #[cfg(all(unix, not(rvlf_unsupported)))]
 use crate::sys::child;
 #[cfg(all(unix, not(rvlf_unsupported)))]
@@ -332,13 +333,30 @@ impl<S: Sys> Held<S> {
         HoldError::Lost(self.lost(reason))
     }
 
+    /// Locks the file, which a refresh on a worker thread may have. On a mount without its server that
+    /// refresh hangs: the owner waits for it until the lock is lost, by its age at the latest. Then the
+    /// worker closes the file, when its refresh returns and it drops the hold.
+    fn lock_file(&self) -> Result<MutexGuard<'_, Option<S::File>>, LossReason> {
+        let sys = self.place.sys();
+        let mut pace = Pace::new();
+        loop {
+            if let Some(file) = try_lock(&self.file) {
+                return Ok(file);
+            }
+            if let Some(loss) = self.known_final_loss() {
+                return Err(loss);
+            }
+            sys.wait(None, &[], pace.until_next_poll(sys));
+        }
+    }
+
     /// Writes the record with a new time, through the descriptor: it cannot touch a successor's
     /// file.
     pub(crate) fn refresh(&self) -> Result<(), HoldError> {
         if let Some(loss) = self.known_final_loss() {
             return Err(self.lost_error(loss));
         }
-        let file = lock(&self.file);
+        let file = self.lock_file().map_err(|loss| self.lost_error(loss))?;
         let Some(file) = file.as_ref() else {
             return Err(self.lost_error(LossReason::Removed));
         };
@@ -398,7 +416,7 @@ impl<S: Sys> Held<S> {
             self.close_in_child();
             return Err(self.lost_error(LossReason::Forked));
         }
-        let mut file = lock(&self.file);
+        let mut file = self.lock_file().map_err(|loss| self.lost_error(loss))?;
         if file.is_none() {
             return Ok(Released::Free);
         }
@@ -542,7 +560,7 @@ impl Held<Host> {
         if self.known_loss().is_some() {
             return Err(released());
         }
-        let file = lock(&self.file);
+        let file = self.lock_file().map_err(|_| released())?;
         let file = file
             .as_ref()
             .filter(|file| self.is_lock_file(file))
@@ -565,7 +583,7 @@ impl Held<Host> {
         if self.known_loss().is_some() {
             return Err(released());
         }
-        let file = lock(&self.file);
+        let file = self.lock_file().map_err(|_| released())?;
         let file = file.as_ref().filter(|file| self.is_lock_file(file));
         file.ok_or_else(released)?.try_clone_handle()
     }
@@ -586,5 +604,63 @@ impl Held<Host> {
 
     pub(crate) fn try_clone_descriptor(&self) -> io::Result<OwnedFd> {
         Err(io::ErrorKind::Unsupported.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{RecvTimeoutError, channel};
+
+    use super::super::publish::PublishOptions;
+    use super::*;
+
+    /// Far more than any machine needs: a test that waits so long has failed.
+    const PATIENCE: Duration = Duration::from_secs(60);
+
+    // A program that had lost its lock on a mount whose server was gone could neither release nor drop
+    // it before the server was back: a refresh that hung had the file.
+    #[test]
+    #[cfg_attr(
+        any(not(any(unix, windows)), rvlf_unsupported),
+        ignore = "no locks can be held there"
+    )]
+    fn a_release_waits_for_a_refresh_that_hangs_until_the_lock_is_lost() {
+        let dir = tempfile::tempdir().expect("there is room");
+        let place = Place::open(Host, &dir.path().join("data"));
+        let place = Arc::new(place.expect("the directory is there"));
+        let options = AcquireOptions {
+            policy: StalePolicy::new(),
+            publish: PublishOptions {
+                sync: false,
+                mode: 0o644,
+            },
+            refuse_aliases: false,
+            timeout: Duration::ZERO,
+            cancel: Vec::new(),
+            on_lost: None,
+        };
+        let acquired = Held::acquire(&place, options, &|| {});
+        let Ok(Acquired::Held(held)) = acquired else {
+            panic!("the lock is free");
+        };
+
+        let refresh = lock(&held.file);
+        let (sender, ended) = channel();
+        let owner = Arc::clone(&held);
+        let owner = std::thread::spawn(move || {
+            let _ = sender.send(owner.refresh());
+            let _ = sender.send(owner.release(&Patience::NONE).map(drop));
+        });
+        let early = ended.recv_timeout(Duration::from_millis(50));
+        assert_eq!(early.err(), Some(RecvTimeoutError::Timeout), "it is held");
+        held.lose(LossReason::RefreshFailed);
+        for end in ["refresh", "release"] {
+            let outcome = ended.recv_timeout(PATIENCE);
+            let outcome = outcome.unwrap_or_else(|_| panic!("{end} waits for the mount"));
+            assert!(matches!(outcome, Err(HoldError::Lost(_))), "{outcome:?}");
+        }
+        drop(refresh);
+        owner.join().expect("it has ended");
+        assert!(lock(&held.file).is_some(), "the worker closes the file");
     }
 }
