@@ -137,7 +137,7 @@ class Tally:
         for control in sorted({item for item, _, _ in self.checks if item.startswith("control-")}):
             if not any(self.checks[control, "BROKEN", name] for name in FILE_SYSTEMS if name not in WITHOUT_PROMISE):
                 yield f"{control} lost nothing: these cuts do not test the promise"
-        if not any((item, outcome) == ("lock", "held, and there") for item, outcome, _ in self.checks):
+        if not any(item == "lock" and outcome.startswith("held, and there") for item, outcome, _ in self.checks):
             yield "no cut came while the lock was held"
 
 
@@ -221,7 +221,8 @@ def report(tally, command):
     yield f"# Losses of power, measured on {datetime.date.today()}"
     yield ""
     yield f"Written by `{command}. Commit {tally.commit}. Guest: Debian's linux-image-cloud-amd64 in QEMU, `-accel tcg`;"
-    yield f"host: Linux {kernel}. The disk keeps what was flushed before the cut, and of the later writes any part."
+    yield f"host: Linux {kernel}. The disk keeps what was flushed before the cut, and of the later writes any part:"
+    yield "any blocks of 4 KiB, or in half of the cuts any sectors of 512 bytes."
     yield f"Boots after a kill that had a boot id of their own: {len(tally.boot_ids)}. BROKEN: the check failed, as a"
     yield "control's must now and then. Nothing is promised of ext4 without a journal: there the kernel loses data"
     yield "that was synced, also where no lock is involved."

@@ -1,8 +1,8 @@
 """A disk that loses power: a server of the NBD protocol, for QEMU, whose write cache is volatile.
 
 A write is answered at once and is safe only after a flush that came later. A cut of power keeps any
-subset of the others, block by block, as a disk does that writes its cache in an order of its own. The
-server keeps every write since the disk was plugged in, so that it can show the disk as a cut would have left
+subset of the others, block by block, as a disk does that writes its cache in an order of its own. Half of
+the cuts tear blocks: they keep any subset of the sectors. The server keeps every write since the disk was plugged in, so that it can show the disk as a cut would have left
 it at any earlier moment.
 
 Beside the disks it serves `marks`: what the guest writes there, one line a sector, is a note of what a
@@ -17,8 +17,9 @@ import struct
 import subprocess
 import threading
 
-# No disk tears a smaller unit: what a file system writes at once, and what QEMU reports as a physical sector.
+# What a file system writes at once, and what QEMU reports as a physical sector. Disks are allowed to tear it.
 BLOCK = 4096
+# No disk tears a smaller unit.
 SECTOR = 512
 MARKS_SIZE = 128 << 20
 
@@ -56,11 +57,11 @@ def copy_sparse(source, target):
     subprocess.run(["cp", "--sparse=always", source, target], check=True)
 
 
-def blocks(event):
-    """The parts of a write that a disk writes at once."""
+def parts(event, unit):
+    """The parts of a write to a disk that writes so many bytes at once."""
     at = 0
     while at < len(event.data):
-        end = min(len(event.data), at + BLOCK - (event.offset + at) % BLOCK)
+        end = min(len(event.data), at + unit - (event.offset + at) % unit)
         yield event.offset + at, event.data[at:end]
         at = end
 
@@ -99,9 +100,10 @@ class Disk:
         """Makes `path`, which has what was flushed, what a cut after `events` leaves: any part of the rest."""
         # Now and then everything is lost, or nothing.
         kept = random.choice([0, 0.1, 0.5, 0.5, 0.9, 1])
+        unit = random.choice([SECTOR, BLOCK])
         with open(path, "r+b", buffering=0) as file:
             for event in events:
-                for offset, data in blocks(event):
+                for offset, data in parts(event, unit):
                     if random.random() < kept:
                         os.pwrite(file.fileno(), data, offset)
 

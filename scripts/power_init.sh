@@ -25,7 +25,8 @@ open_disk() {
 }
 
 RVLF_POWER_MARKS=$(device marks)
-export RVLF_POWER_MARKS RVLF_POWER_LOG=/rvlf/append_log RVLF_POWER_NO_SYNC=/rvlf/no_sync.so
+export RVLF_POWER_MARKS RVLF_POWER_LOG=/rvlf/append_log
+export RVLF_POWER_NO_SYNC=/rvlf/no_sync.so RVLF_POWER_NO_TMPFILE=/rvlf/no_tmpfile.so
 read -r boot_id </proc/sys/kernel/random/boot_id
 echo "boot | $boot_id"
 read -ra names </rvlf/names

@@ -9,6 +9,7 @@ use rvlf::table::{TableGuard, snapshot};
 use rvlf::{LockState, Record, WriterLock, inspect};
 
 use super::program::Fallible;
+use super::write::PUBLISHES;
 
 /// The limit of one wait: longer than a torn record is left alone.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -47,11 +48,11 @@ impl<'a> Notes<'a> {
         Notes(notes)
     }
 
-    /// What has begun by a note `begin` and was not ended by any other.
-    fn lasting(&self, begin: &str) -> Vec<&'a str> {
+    /// What has begun by a note of `begins` and was not ended by any other.
+    fn lasting(&self, begins: &[&str]) -> Vec<&'a str> {
         let mut lasting = Vec::new();
         for (event, what) in &self.0 {
-            match *event == begin {
+            match begins.contains(event) {
                 true => lasting.push(*what),
                 false => lasting.retain(|begun| begun != what),
             }
@@ -125,9 +126,15 @@ fn recover(path: &Path) -> Result<(LockState, &'static str), String> {
 /// The lock that was handed out was there.
 fn promised(state: &LockState, notes: &Notes<'_>) -> Outcome {
     let found = found(state).map(|record| record.writer_id().to_string());
-    match notes.lasting("acquired").as_slice() {
+    match notes.lasting(&PUBLISHES).as_slice() {
         [] => {}
-        [held] if found.as_deref() == Some(*held) => return Ok("held, and there"),
+        [held] if found.as_deref() == Some(*held) => {
+            return Ok(match notes.last_of(held) {
+                Some("private") => "held, and there: published by a private name",
+                Some("created") => "held, and there: created exclusively",
+                _ => "held, and there: linked",
+            });
+        }
         [_] => return Err(format!("was held, and is {}", state.code())),
         several => return Err(format!("has {} holders", several.len())),
     }
@@ -152,7 +159,7 @@ fn same(one: Option<Record>, other: Option<Record>) -> bool {
 /// The table is whole, every entry is there whose save has returned, all are dead, and the table can be used.
 fn table(path: &Path, notes: &Notes<'_>) -> Outcome {
     let found = snapshot(path).map_err(|error| format!("is torn: {error}"))?;
-    let expected = notes.lasting("registered");
+    let expected = notes.lasting(&["registered"]);
     let lost = expected
         .iter()
         .find(|name| found.table.find(name).is_none());

@@ -6,8 +6,9 @@
 //! power check DIR NAME <NOTES   after a cut: is in DIR what the notes promise of NAME? (0), no (1)
 //! ```
 //!
-//! `RVLF_POWER_MARKS` is the device that takes the notes, `RVLF_POWER_LOG` the example `append_log`, and
-//! `RVLF_POWER_NO_SYNC` a library that is preloaded into controls, whose syncs do nothing.
+//! `RVLF_POWER_MARKS` is the device that takes the notes, `RVLF_POWER_LOG` the example `append_log`.
+//! Two libraries are preloaded: `RVLF_POWER_NO_SYNC` into controls, whose syncs do nothing, and
+//! `RVLF_POWER_NO_TMPFILE` into holders whose lock is to be published by a private name or created exclusively.
 //!
 //! The items of a file system, each a file in DIR:
 //!

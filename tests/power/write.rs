@@ -33,17 +33,31 @@ const WRITERS: [(&str, &str); 9] = [
     ("log", "control-log"),
 ];
 
+/// How the locks of a holder are published: by the link of an unnamed file, by a private name, and by an
+/// exclusive create. It notes which.
+pub(crate) const PUBLISHES: [&str; 3] = ["linked", "private", "created"];
+
 /// Keeps all writers running.
 pub(crate) fn all(dir: &Path, name: &str) -> Fallible<ExitCode> {
-    let start = |(role, item): (&str, &str)| -> Fallible<Child> {
+    let mut rng = Rng::new();
+    let mut start = |(role, item): (&str, &str)| -> Fallible<Child> {
         let mut command = Command::new(std::env::current_exe()?);
         command.arg("write").arg(dir).args([name, role, item]);
+        let mut preload = None;
         if item == "control-table" || item == "control-log" {
-            let no_sync = std::env::var_os("RVLF_POWER_NO_SYNC");
-            command.env(
-                "LD_PRELOAD",
-                no_sync.ok_or("RVLF_POWER_NO_SYNC is not set")?,
-            );
+            preload = Some("RVLF_POWER_NO_SYNC");
+        }
+        if role == "hold" {
+            let kind = rng.below(PUBLISHES.len() as u64) as usize;
+            let publish = *PUBLISHES
+                .get(kind)
+                .ok_or("the kind is below their number")?;
+            command.env("RVLF_POWER_PUBLISH", publish);
+            preload = (publish != "linked").then_some("RVLF_POWER_NO_TMPFILE");
+        }
+        if let Some(library) = preload {
+            let path = std::env::var_os(library);
+            command.env("LD_PRELOAD", path.ok_or(format!("{library} is not set"))?);
         }
         Ok(command.stdout(Stdio::null()).spawn()?)
     };
@@ -90,10 +104,11 @@ fn hold(
     rng: &mut Rng,
     data: Option<(std::path::PathBuf, Marks)>,
 ) -> Fallible<ExitCode> {
+    let publish = std::env::var("RVLF_POWER_PUBLISH")?;
     loop {
         let options = WriterLock::options().durability(durability);
         let lock = options.acquire(path, PATIENCE)?;
-        marks.note(&format!("acquired {}", lock.writer_id()))?;
+        marks.note(&format!("{publish} {}", lock.writer_id()))?;
         if let Some((path, marks)) = &data {
             marks.note(&format!("committed {}", commit(path)?))?;
         }
