@@ -79,10 +79,10 @@ pub(crate) fn rounds(
 pub(crate) fn unlocked_rounds(rounds: u32, path: &Path, witness: &Witness) -> Fallible<ExitCode> {
     let lock_path = lock_path_for(path);
     for _ in 0..rounds {
-        while lock_path.try_exists()? {
+        // SMB refuses to create what another client removes at that moment.
+        while lock_path.try_exists()? || File::create(&lock_path).is_err() {
             std::thread::sleep(Duration::from_millis(10));
         }
-        File::create(&lock_path)?;
         witness.report("enter weak")?;
         std::thread::sleep(LENGTH_OF_A_HOLD);
         witness.report("leave")?;
