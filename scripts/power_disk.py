@@ -1,8 +1,8 @@
 """A disk that loses power: a server of the NBD protocol, for QEMU, whose write cache is volatile.
 
 A write is answered at once and is safe only after a flush that came later. A cut of power keeps any
-subset of the others, block by block, as a disk does that writes its cache in an order of its own. Half of
-the cuts tear blocks: they keep any subset of the sectors. The server keeps every write since the disk was plugged in, so that it can show the disk as a cut would have left
+subset of the others, block by block, as a disk does that writes its cache in an order of its own; a cut that
+tears blocks keeps any subset of their sectors. The server keeps every write since the disk was plugged in, so that it can show the disk as a cut would have left
 it at any earlier moment.
 
 Beside the disks it serves `marks`: what the guest writes there, one line a sector, is a note of what a
@@ -96,19 +96,19 @@ class Disk:
         with self.clock.lock:
             self.events.append(Event(self.clock.tick()))
 
-    def cut(self, events, path):
+    def cut(self, events, path, unit):
         """Makes `path`, which has what was flushed, what a cut after `events` leaves: any part of the rest."""
         # Now and then everything is lost, or nothing.
         kept = random.choice([0, 0.1, 0.5, 0.5, 0.9, 1])
-        unit = random.choice([SECTOR, BLOCK])
         with open(path, "r+b", buffering=0) as file:
             for event in events:
                 for offset, data in parts(event, unit):
                     if random.random() < kept:
                         os.pwrite(file.fileno(), data, offset)
 
-    def cuts(self, moments):
-        """The disk as a cut at each of the moments leaves it, one after another: the moment, and the image."""
+    def cuts(self, moments, units=(BLOCK,)):
+        """The disk as a cut at each of the moments leaves it, one after another: the moment, what the disk has
+        written at once, one of `units`, and the image."""
         safe = self.image.with_suffix(".safe")
         copy_sparse(self.base, safe)
         rest, volatile = iter(self.events), []
@@ -126,15 +126,16 @@ class Disk:
                 # mount of the name would get it, with what it has cached.
                 image = self.image.with_suffix(f".{moment}")
                 copy_sparse(safe, image)
-                self.cut(volatile, image)
-                yield moment, image
+                unit = random.choice(units)
+                self.cut(volatile, image, unit)
+                yield moment, unit, image
                 image.unlink(missing_ok=True)
         safe.unlink()
 
     def lose_power(self):
         """Cuts the power now."""
         self.file.close()
-        for _, image in self.cuts([self.clock.now]):
+        for _, _, image in self.cuts([self.clock.now]):
             image.replace(self.image)
 
 
