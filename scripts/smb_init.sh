@@ -7,18 +7,17 @@ make_clients
 (echo secret; echo secret) | smbpasswd -a -s root
 smbd --daemon
 until (echo >/dev/tcp/10.0.0.1/445) 2>/dev/null; do sleep 0.2; done
-mkdir /export/{default,nobrl}
 
-# A file that was removed blocks its name until it is closed. No races: the client keeps a removed file
-# open for contenders that poll, and a race over two mounts may not end (spec/evidence.md).
-export RVLF_TEST_REMOVAL=pending RVLF_TEST_ROUNDS=0
+# A file that was removed blocks its name until it is closed.
+export RVLF_TEST_REMOVAL=pending
 kept=yes
-for options in default nobrl; do
-    chosen=
-    # With the default options no process can read the record of a stopped holder, and so break its lock.
-    [[ $options == nobrl ]] && export RVLF_TEST_ROW= || export RVLF_TEST_ROW=link
-    [[ $options == default ]] || chosen=,$options
-    common=vers=3.1.1,username=root,password=secret,ip=10.0.0.1$chosen
+for options in nolease nolease,nobrl brl nobrl; do
+    mkdir "/export/$options"
+    # With leases no races: the server leaves some opens without an answer (spec/evidence.md).
+    [[ $options == nolease* ]] && export RVLF_TEST_ROUNDS=3 || export RVLF_TEST_ROUNDS=0
+    # With brl, which is the default, no process can read the record of a stopped holder, and so break its lock.
+    [[ $options == *nobrl ]] && export RVLF_TEST_ROW= || export RVLF_TEST_ROW=link
+    common=vers=3.1.1,username=root,password=secret,ip=10.0.0.1,$options
     busybox mount -t cifs -o "$common" //10.0.0.1/export /one
     "${second[@]}" busybox mount -t cifs -o "$common" //10.0.0.1/export /two
     grep cifs /proc/mounts

@@ -1,4 +1,4 @@
-# SMB 3.1.1, served by Samba, with the default options: flock is a mandatory lock of the server.
+# SMB 3.1.1, served by Samba, with nolease: flock is a mandatory lock of the server.
 modules=(cifs)
 
 serve() {

@@ -1,4 +1,4 @@
-# SMB 3.1.1, served by Samba, with nobrl: flock stays on the client.
+# SMB 3.1.1, served by Samba, with nolease and nobrl: flock stays on the client.
 modules=(cifs)
 
 serve() {

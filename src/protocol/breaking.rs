@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::aside::{aside_name, is_rvlf_content};
 use super::evidence::Sighting;
-use super::examine::{Examination, ExaminedLock, OpenLockFile};
+use super::examine::{Examination, ExaminedLock};
 use super::{Error, Place, Result, is_replaced};
 use crate::judge::{Age, KernelLock, StalePolicy};
 use crate::record::Record;
@@ -138,13 +138,13 @@ impl<S: Sys> Examination<'_, S> {
 
 impl<S: Sys> Place<S> {
     /// Removes the lock file that was judged. False if the path names another one by now.
-    fn remove_examined(&self, lock: &mut ExaminedLock<S>) -> Result<bool, IoError> {
+    fn remove_examined(&self, lock: &ExaminedLock<S>) -> Result<bool, IoError> {
         if self.sys().removes_by_handle() {
             return self.remove_open(&lock.opened.file).map(|()| true);
         }
         let id = lock.id();
         self.remove_if(|aside| {
-            let read = || self.read_aside(aside, &mut lock.opened);
+            let read = || self.read_aside(aside, &lock.opened.file);
             let stat = self.stat_if_same(aside, id, &lock.prefix, read)?;
             Ok(stat.is_some())
         })
@@ -158,22 +158,20 @@ impl<S: Sys> Place<S> {
         removed.context("remove the lock file", path)
     }
 
-    /// What a file that was renamed aside holds. `None` if another process has locked it against reads:
-    /// a live holder's file, or another breaker of this one, which will find it gone.
-    fn read_aside(
-        &self,
-        aside: &OsStr,
-        opened: &mut OpenLockFile<S>,
-    ) -> io::Result<Option<Prefix>> {
-        let mut read = self.read_name(aside);
-        if matches!(&read, Err(error) if self.is_locked_against_reads(error)) {
-            // The breaker's own lock, where kernel locks are mandatory (SMB). It has done its work:
-            // the path does not name the file any more.
-            opened.unlock();
-            read = self.read_name(aside);
-        }
+    /// What the file at the aside holds, which has the number of the one that was judged. `None` if another
+    /// process has locked it against reads.
+    ///
+    /// Where kernel locks are mandatory (SMB), the breaker's own lock keeps it from reading the aside, and its
+    /// own descriptor decides. If it unlocked, breaker B could lock the file, and the first one would find a
+    /// file that it can neither recognise nor put back.
+    fn read_aside(&self, aside: &OsStr, own: &S::File) -> io::Result<Option<Prefix>> {
+        let is_locked = |error: &io::Error| self.is_locked_against_reads(error);
+        let read = match self.read_name(aside) {
+            Err(error) if is_locked(&error) => self.read(own).map(Some),
+            read => read,
+        };
         match read {
-            Err(error) if self.is_locked_against_reads(&error) => Ok(None),
+            Err(error) if is_locked(&error) => Ok(None),
             read => read,
         }
     }
@@ -218,21 +216,20 @@ impl<S: Sys> Place<S> {
     /// holder.
     fn put_back(&self, aside: &OsStr) -> Result<(), IoError> {
         let (sys, dir) = (self.sys(), &self.entry.dir);
-        match sys.rename_noreplace(dir, aside, &self.entry.name) {
-            // A foreign program may have put a file there between the breaker's check and its
-            // rename: a foreign file is never removed, under whatever name.
-            Err(error)
-                if error.kind() == io::ErrorKind::AlreadyExists && self.holds_a_lock(aside) =>
-            {
+        let error = match sys.rename_noreplace(dir, aside, &self.entry.name) {
+            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => error,
+            outcome => return outcome.context("put back the lock file", self.lock_path()),
+        };
+        match self.read_name(aside) {
+            Ok(Some(prefix)) if is_rvlf_content(&prefix) => {
                 let _ = sys.unlink(dir, aside);
                 Ok(())
             }
-            outcome => outcome.context("put back the lock file", self.lock_path()),
+            // The one caught has locked it (SMB): it stays, as what a dead breaker leaves.
+            Err(locked) if self.is_locked_against_reads(&locked) => Ok(()),
+            // A foreign program may have put a file there between the breaker's check and its
+            // rename: a foreign file is never removed, under whatever name.
+            _ => Err(error).context("put back the lock file", self.lock_path()),
         }
-    }
-
-    fn holds_a_lock(&self, aside: &OsStr) -> bool {
-        let prefix = self.read_name(aside);
-        prefix.is_ok_and(|prefix| prefix.is_some_and(|prefix| is_rvlf_content(&prefix)))
     }
 }

@@ -115,7 +115,9 @@ impl<S: Sys> Place<S> {
     ///
     /// On a local file system the inode number decides. Others invent numbers: sshfs has one for
     /// each name on each mount, and a successor's file has its predecessor's. There the content
-    /// decides.
+    /// decides, and the number that the name has once `read` has opened it: until then a client of SMB or
+    /// NFS may show what it remembers of the name. (B had looked at a torn lock. A broke it, and its own
+    /// file was still as empty: B renamed that aside.)
     pub(super) fn stat_if_same(
         &self,
         name: &OsStr,
@@ -123,12 +125,22 @@ impl<S: Sys> Place<S> {
         expected: &Prefix,
         read: impl FnOnce() -> io::Result<Option<Prefix>>,
     ) -> io::Result<Option<Stat>> {
-        let stat = unless_removed(self.sys().stat_at(&self.entry.dir, name))?;
-        let Some(stat) = stat.filter(|stat| stat.id == id) else {
-            return Ok(None);
+        let look = || {
+            let stat = unless_removed(self.sys().stat_at(&self.entry.dir, name));
+            stat.map(|stat| stat.filter(|stat| stat.id == id))
         };
-        let same = self.entry.is_local() || read()?.as_ref() == Some(expected);
-        Ok(same.then_some(stat))
+        let stat = look()?;
+        if stat.is_none() || self.entry.is_local() {
+            return Ok(stat);
+        }
+        match read() {
+            Ok(found) if found.as_ref() != Some(expected) => Ok(None),
+            Ok(_) if sabotaged!(self.entry.sys, NameAgain) => Ok(stat),
+            Ok(_) => look(),
+            // The caller can read what it has judged: a live holder has another file there.
+            Err(error) if self.is_locked_against_reads(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// What the lock path holds, for a process that has the kernel lock of the file `id` by its

@@ -22,7 +22,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::time::Duration;
 
-use self::caches::Cached;
+use self::caches::{Cached, CachedName};
 use self::descriptors::{Description, DescriptionId};
 use self::events::Pause;
 use self::files::{Ino, Inode};
@@ -79,6 +79,8 @@ pub(super) struct Kernel {
     pause: Option<Pause>,
     /// What each kernel has read of the files of others.
     caches: Shared<BTreeMap<(u8, Ino), Cached>>,
+    /// What each kernel has seen names stand for.
+    cached_names: Shared<BTreeMap<(u8, Name), CachedName>>,
     /// Which events and faults may still happen.
     pub(super) budget: EventBudget,
     inodes: Shared<BTreeMap<Ino, Inode>>,
@@ -106,6 +108,7 @@ impl Kernel {
             clock_steps: Shared::default(),
             pause: None,
             caches: Shared::default(),
+            cached_names: Shared::default(),
             budget: EventBudget::default(),
             inodes: Shared::default(),
             names: Shared::default(),

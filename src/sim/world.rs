@@ -192,6 +192,14 @@ impl World {
         self
     }
 
+    /// A mount that shows for `time` what a name stood for when the machine has last looked at it, as SMB
+    /// and NFS do. An open asks the server, and shows the machine what is there.
+    #[must_use]
+    pub fn where_names_are_cached_for(mut self, time: Duration) -> World {
+        self.rules.names_cached_for = Some(time);
+        self
+    }
+
     /// A file system without flock.
     #[must_use]
     pub fn without_flock(mut self) -> World {

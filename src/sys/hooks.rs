@@ -125,6 +125,8 @@ mod simulated {
         /// A breaker checks again that the path still names the inode that it judged, and that the
         /// file that it renamed aside is that inode.
         Identity,
+        /// Off local file systems a breaker looks at the name again once it has opened what is there.
+        NameAgain,
         /// A holder checks that its descriptor is still its lock file before it writes.
         OwnDescriptor,
         /// Off local file systems a holder reads the record at the path before it writes.

@@ -182,6 +182,45 @@ fn under_a_mandatory_lock_a_holder_leaves_a_successors_file_alone() {
     );
 }
 
+/// Breakers of a torn lock, each on a machine that remembers for a while what the name stood for.
+fn breakers_with_cached_names(world: World, count: u8) -> World {
+    let world = world.where_names_are_cached_for(SECOND).coarse();
+    let world = world.file("d.lock", b"", MINUTE);
+    let machines = [("A", "a"), ("B", "b"), ("C", "c")];
+    let machines = (1..=count).zip(machines);
+    machines.fold(world, |world, (kernel, (name, host))| {
+        let world = world.on(System::HOST.named(host).on_kernel(kernel));
+        world.process(name, 1, contend)
+    })
+}
+
+// B has looked at the torn lock. A breaks it, and creates its own file, which is as empty. By what B's machine
+// remembers, the path still names the torn one: B would rename A's file aside.
+#[test]
+fn a_breaker_is_not_misled_by_what_its_machine_remembers_of_a_name() {
+    let world = || breakers_with_cached_names(World::network().where_flock_is_mandatory(), 2);
+    prove("2 breakers, names cached", &world());
+    find_harm(
+        "a breaker that looks at the name once",
+        &world().without(Safeguard::NameAgain),
+        "no process takes a live lock",
+    );
+}
+
+#[test]
+#[ignore = "takes a minute"]
+fn three_breakers_are_not_misled_by_what_their_machines_remember_of_a_name() {
+    let world = World::network().where_flock_is_mandatory();
+    prove(
+        "3 breakers, names cached, flock mandatory",
+        &breakers_with_cached_names(world, 3),
+    );
+    prove(
+        "2 breakers, names cached",
+        &breakers_with_cached_names(World::network(), 2),
+    );
+}
+
 #[test]
 #[ignore = "takes a minute"]
 fn machines_exclude_each_other_in_every_schedule_where_flock_is_mandatory() {

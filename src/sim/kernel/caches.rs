@@ -3,8 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::super::call::{Call, Name};
 use super::{Ino, Kernel, Rules};
-use crate::sys::nanos;
+use crate::sys::{Stat, nanos};
 
 /// What a kernel shows of a file: what it has read last.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -15,7 +16,44 @@ pub(super) struct Cached {
     until_ns: u64,
 }
 
+/// What a kernel shows of a name: what it has seen there last.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct CachedName {
+    stat: Stat,
+    /// When it looks again.
+    until_ns: u64,
+}
+
 impl Kernel {
+    /// What the process's kernel has seen the name stand for, if it does not look again.
+    pub(super) fn cached_name(&self, pid_index: usize, name: &Name) -> Option<Stat> {
+        let kernel = self.process(pid_index).system.kernel();
+        let known = self.cached_names.get(&(kernel, name.clone()))?;
+        (self.now_ns < known.until_ns).then_some(known.stat)
+    }
+
+    pub(super) fn cache_name(&mut self, rules: &Rules, pid_index: usize, name: &Name, stat: Stat) {
+        if let Some(time) = rules.names_cached_for {
+            let kernel = self.process(pid_index).system.kernel();
+            let until_ns = self.now_ns + nanos(time);
+            let seen = CachedName { stat, until_ns };
+            self.cached_names.insert((kernel, name.clone()), seen);
+        }
+    }
+
+    /// A kernel knows what its own processes do with names.
+    pub(super) fn forget_changed_names(&mut self, pid_index: usize, call: &Call) {
+        let changed: &[&Name] = match call {
+            Call::Create(name) | Call::Link(_, name) | Call::Unlink(name) => &[name],
+            Call::Rename(from, to) | Call::RenameNoreplace(from, to) => &[from, to],
+            _ => return,
+        };
+        let kernel = self.process(pid_index).system.kernel();
+        for name in changed {
+            self.cached_names.remove(&(kernel, (*name).clone()));
+        }
+    }
+
     /// What the process sees of the file: what it holds now, or what the process's kernel has read
     /// of it before. A kernel knows what its own processes have written.
     pub(super) fn seen(&mut self, rules: &Rules, pid_index: usize, ino: Ino) -> Cached {
@@ -48,6 +86,11 @@ impl Kernel {
 
     pub(super) fn extend_caches(&mut self, kernel: u8, by: Duration) {
         for ((of, _), cached) in self.caches.iter_mut() {
+            if *of == kernel {
+                cached.until_ns += nanos(by);
+            }
+        }
+        for ((of, _), cached) in self.cached_names.iter_mut() {
             if *of == kernel {
                 cached.until_ns += nanos(by);
             }

@@ -36,6 +36,7 @@ impl Kernel {
             return None;
         }
         let reply = self.perform(rules, pid_index, call);
+        self.forget_changed_names(pid_index, call);
         Some(reply.unwrap_or_else(Reply::failed))
     }
 

@@ -132,11 +132,16 @@ impl Kernel {
         pid_index: usize,
         name: &Name,
     ) -> Result<Reply, Errno> {
+        if let Some(seen) = self.cached_name(pid_index, name) {
+            return Ok(Reply::Stat(seen));
+        }
         let ino = self.find(name)?;
         if self.inode(ino).deletion.is_some() {
             return Err(DELETE_PENDING);
         }
-        Ok(Reply::Stat(self.stat(rules, pid_index, ino)))
+        let stat = self.stat(rules, pid_index, ino);
+        self.cache_name(rules, pid_index, name, stat);
+        Ok(Reply::Stat(stat))
     }
 
     /// What the process sees.
@@ -180,7 +185,11 @@ impl Kernel {
             FileKind::Symlink => Err(Errno::ELOOP),
             FileKind::Socket => Err(Errno::ENXIO),
             FileKind::Directory if writable => Err(Errno::EISDIR),
-            _ => Ok(Reply::File(self.add_descriptor(pid_index, ino, writable))),
+            _ => {
+                let stat = self.stat(rules, pid_index, ino);
+                self.cache_name(rules, pid_index, name, stat);
+                Ok(Reply::File(self.add_descriptor(pid_index, ino, writable)))
+            }
         }
     }
 

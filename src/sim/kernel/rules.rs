@@ -44,6 +44,8 @@ pub(in crate::sim) struct Rules {
     pub(in crate::sim) numbers_change: bool,
     /// For how long a kernel shows what it has read of another kernel's file.
     pub(in crate::sim) cached_for: Option<Duration>,
+    /// For how long a kernel shows what it has seen a name stand for.
+    pub(in crate::sim) names_cached_for: Option<Duration>,
     /// In a coarse world, how long a sleep takes that is shorter than a second and takes time.
     pub(in crate::sim) poll_takes: Option<Duration>,
     pub(in crate::sim) disabled: BTreeSet<Safeguard>,
@@ -89,6 +91,7 @@ impl Rules {
             numbers_by_name: false,
             unreadable: false,
             cached_for: None,
+            names_cached_for: None,
             poll_takes: None,
             numbers_change: false,
             disabled: BTreeSet::new(),
