@@ -76,6 +76,8 @@ smb_root() {
 [global]
     server role = standalone server
     interfaces = 10.0.0.1
+    # The locks of a client that is gone last as long as its connection.
+    socket options = TCP_NODELAY SO_KEEPALIVE TCP_KEEPIDLE=5 TCP_KEEPINTVL=5 TCP_KEEPCNT=2 TCP_USER_TIMEOUT=15000
     bind interfaces only = no
     map to guest = never
     guest account = root

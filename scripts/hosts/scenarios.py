@@ -22,12 +22,14 @@ class Cluster:
         self.environment = f"RVLF_STALE_AFTER={stale_after} " if stale_after else ""
 
     def boot(self):
-        """Boots the machines that do not run."""
+        """Boots the machines that do not run, and ends a cut that a scenario has left."""
         off = [machine for machine in self.machines.values() if not machine.runs()]
         for machine in off:
             machine.boot()
         for machine in off:
             machine.wait_until_booted()
+        for machine in self.machines.values():
+            machine.set_link("on")
 
     def start(self, mode, path, host, number=0, rounds=""):
         """Starts a contender; PATH names the file, and no two scenarios use the same."""
