@@ -6,5 +6,5 @@ serve() {
 }
 
 attach() {
-    attach_smb
+    attach_smb nolease
 }

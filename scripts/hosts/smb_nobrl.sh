@@ -6,5 +6,5 @@ serve() {
 }
 
 attach() {
-    attach_smb nobrl
+    attach_smb nolease,nobrl
 }
