@@ -1,9 +1,9 @@
 """A disk that loses power: a server of the NBD protocol, for QEMU, whose write cache is volatile.
 
 A write is answered at once and is safe only after a flush that came later. A cut of power keeps any
-subset of the others, block by block, as a disk does that writes its cache in an order of its own; a cut that
-tears blocks keeps any subset of their sectors. The server keeps every write since the disk was plugged in, so that it can show the disk as a cut would have left
-it at any earlier moment.
+subset of the others, block by block, as a disk does that writes its cache in an order of its own. A cut may
+also tear blocks: it keeps any subset of their sectors. The server keeps every write since the disk was
+plugged in, so that it can show the disk as a cut would have left it at any earlier moment.
 
 Beside the disks it serves `marks`: what the guest writes there, one line a sector, is a note of what a
 program has been promised, ordered with the writes of all disks. And `expected`, which shows the notes.
@@ -97,18 +97,23 @@ class Disk:
             self.events.append(Event(self.clock.tick()))
 
     def cut(self, events, path, unit):
-        """Makes `path`, which has what was flushed, what a cut after `events` leaves: any part of the rest."""
+        """Makes `path`, which has what was flushed, what a cut after `events` leaves: any part of the rest.
+        Returns whether a block was torn."""
         # Now and then everything is lost, or nothing.
         kept = random.choice([0, 0.1, 0.5, 0.5, 0.9, 1])
+        fates = {}
         with open(path, "r+b", buffering=0) as file:
             for event in events:
                 for offset, data in parts(event, unit):
-                    if random.random() < kept:
+                    is_kept = random.random() < kept
+                    fates.setdefault((event.moment, offset // BLOCK), set()).add(is_kept)
+                    if is_kept:
                         os.pwrite(file.fileno(), data, offset)
+        return any(len(kinds) > 1 for kinds in fates.values())
 
     def cuts(self, moments, units=(BLOCK,)):
-        """The disk as a cut at each of the moments leaves it, one after another: the moment, what the disk has
-        written at once, one of `units`, and the image."""
+        """The disk as a cut at each of the moments leaves it, one after another: the moment, whether a block was
+        torn, and the image. The disk writes one of `units` at once."""
         safe = self.image.with_suffix(".safe")
         copy_sparse(self.base, safe)
         rest, volatile = iter(self.events), []
@@ -126,9 +131,8 @@ class Disk:
                 # mount of the name would get it, with what it has cached.
                 image = self.image.with_suffix(f".{moment}")
                 copy_sparse(safe, image)
-                unit = random.choice(units)
-                self.cut(volatile, image, unit)
-                yield moment, unit, image
+                is_torn = self.cut(volatile, image, random.choice(units))
+                yield moment, is_torn, image
                 image.unlink(missing_ok=True)
         safe.unlink()
 

@@ -84,6 +84,9 @@ def main():
             for scenario, finds_overlaps in SHORT if arguments.short else LONG:
                 if arguments.only not in scenario.__name__:
                     continue
+                if scenario is scenarios.long_cut_of_a_blind_holder and arguments.place == "nfs3":
+                    # No waiter can have the lock before its host is back.
+                    continue
                 outcome, is_right = run(scenario, finds_overlaps, cluster)
                 print_row(scenario.__name__.replace("_", " "), outcome)
                 failed |= not is_right

@@ -22,7 +22,7 @@ class Cluster:
         self.environment = f"RVLF_STALE_AFTER={stale_after} " if stale_after else ""
 
     def boot(self):
-        """Boots the machines that do not run, and ends a cut that a scenario has left."""
+        """Boots the machines that do not run, and connects those that a scenario left disconnected."""
         off = [machine for machine in self.machines.values() if not machine.runs()]
         for machine in off:
             machine.boot()
@@ -134,6 +134,12 @@ def long_cut(cluster, mode="keep"):
     waiters = cluster.waiters("long", others)
     cut = time.monotonic()
     cluster.machines[victim].set_link("off")
+    if cluster.place == "nfs3":
+        # lockd keeps the lock until the host is back.
+        time.sleep(cluster.stale_after + cluster.lease)
+        if any(waiter.is_inside for waiter in waiters):
+            raise Violation("lockd gave up the lock of a host that was cut off")
+        cluster.machines[victim].set_link("on")
     heir = cluster.wait_for_any(waiters, cluster.stale_after + cluster.lease + SLOW)
     taken, knew = heir.entered - cut, holder.lost and holder.lost - cut
     if mode == "keep" and not (knew and knew < taken):
@@ -143,14 +149,15 @@ def long_cut(cluster, mode="keep"):
     if mode == "keep":
         cluster.witness.wait("the lost holder ends", cluster.stale_after + SLOW, lambda: holder.gone)
     else:
-        cluster.witness.wait("the blind holder writes", cluster.stale_after + SLOW, lambda: holder.writes > writes)
+        cluster.witness.wait("the blind holder writes", cluster.stale_after + 2 * SLOW, lambda: holder.writes > writes)
         holder.may_end = True
     cluster.end(*waiters)
     if mode != "keep":
         return "a holder that did not check wrote on"
     late = sum(waiter.overwritten for waiter in waiters)
+    until = ", until its host was back," if cluster.place == "nfs3" else ""
     return (
-        f"cut off for {taken:.0f} s: the holder knew of its loss after {knew:.0f} s, the next one had the lock after"
+        f"cut off for {taken:.0f} s{until}: the holder knew of its loss after {knew:.0f} s, the next one had the lock after"
         f" {taken:.0f} s; the lost one began {holder.writes - writes} writes after that, and {late} of before the cut came late"
     )
 

@@ -14,7 +14,7 @@ use crate::judge::{Age, KernelLock, StalePolicy};
 use crate::record::Record;
 use crate::sys::entry::present;
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Context, FailedPublish, Flock, IoError, Prefix, Stat, Sys};
+use crate::sys::{Access, Context, FailedPublish, Flock, IoError, Prefix, Stat, Sys};
 use crate::trace;
 
 /// A deployed client calls a record on its own host stale when it is older than this.
@@ -158,21 +158,26 @@ impl<S: Sys> Place<S> {
         removed.context("remove the lock file", path)
     }
 
-    /// What the file at the aside holds, which has the number of the one that was judged. `None` if another
-    /// process has locked it against reads.
+    /// What the file at the aside holds, which has the number of the one that was judged. `None` if it cannot
+    /// be read.
     ///
     /// Where kernel locks are mandatory (SMB), the breaker's own lock keeps it from reading the aside, and its
-    /// own descriptor decides. If it unlocked, breaker B could lock the file, and the first one would find a
-    /// file that it can neither recognise nor put back.
+    /// own descriptor decides. If breaker A unlocked, breaker B could lock the file: A could neither recognise
+    /// the file nor put it back. An open that is not permitted shows nothing: the number may be what the
+    /// client remembers, or that of every file with this name.
     fn read_aside(&self, aside: &OsStr, own: &S::File) -> io::Result<Option<Prefix>> {
         let is_locked = |error: &io::Error| self.is_locked_against_reads(error);
-        let read = match self.read_name(aside) {
-            Err(error) if is_locked(&error) => self.read(own).map(Some),
-            read => read,
+        let read = match present(self.sys().open(&self.entry.dir, aside, Access::Read)) {
+            Ok(Some(file)) => match self.read(&file) {
+                Err(error) if is_locked(&error) => self.read(own),
+                read => read,
+            },
+            Ok(None) => return Ok(None),
+            Err(error) => Err(error),
         };
         match read {
             Err(error) if is_locked(&error) => Ok(None),
-            read => read,
+            read => read.map(Some),
         }
     }
 
@@ -203,8 +208,7 @@ impl<S: Sys> Place<S> {
             }
             Ok(false) => self.put_back(&aside).map(|()| false),
             Err(error) => {
-                // The first error is the one to report.
-                let _ = self.put_back(&aside);
+                self.put_back(&aside)?;
                 Err(error).context("stat the aside", path)
             }
         }
@@ -217,19 +221,36 @@ impl<S: Sys> Place<S> {
     fn put_back(&self, aside: &OsStr) -> Result<(), IoError> {
         let (sys, dir) = (self.sys(), &self.entry.dir);
         let error = match sys.rename_noreplace(dir, aside, &self.entry.name) {
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => error,
-            outcome => return outcome.context("put back the lock file", self.lock_path()),
+            Ok(()) => return Ok(()),
+            // The aside has gone.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => error,
         };
-        match self.read_name(aside) {
-            Ok(Some(prefix)) if is_rvlf_content(&prefix) => {
+        if error.kind() == io::ErrorKind::AlreadyExists && self.is_dealt_with(aside) {
+            return Ok(());
+        }
+        // Not the kind of a file that has gone, after which a contender starts again.
+        Err(io::Error::other(error)).context("put back the lock file", self.lock_path())
+    }
+
+    /// Unlinks the aside of a lock whose name another contender has taken. False for a foreign file, which a
+    /// foreign program may have put there between the breaker's check and its rename: it is never removed,
+    /// under whatever name.
+    fn is_dealt_with(&self, aside: &OsStr) -> bool {
+        let (sys, dir) = (self.sys(), &self.entry.dir);
+        let file = match present(sys.open(dir, aside, Access::Read)) {
+            Ok(Some(file)) => file,
+            Ok(None) => return true,
+            Err(_) => return false,
+        };
+        match self.read(&file) {
+            Ok(prefix) if is_rvlf_content(&prefix) => {
                 let _ = sys.unlink(dir, aside);
-                Ok(())
+                true
             }
-            // The one caught has locked it (SMB): it stays, as what a dead breaker leaves.
-            Err(locked) if self.is_locked_against_reads(&locked) => Ok(()),
-            // A foreign program may have put a file there between the breaker's check and its
-            // rename: a foreign file is never removed, under whatever name.
-            _ => Err(error).context("put back the lock file", self.lock_path()),
+            // A later breaker removes it as a leftover.
+            Err(error) => self.is_locked_against_reads(&error),
+            Ok(_) => false,
         }
     }
 }

@@ -18,7 +18,6 @@ use super::breaking::BrokenLock;
 use super::callback::ReservedThread;
 use super::keepalive::Refresh;
 use super::lent::{Lent, Patience, Released};
-use super::pace::Pace;
 use super::publish::{Published, Recorded};
 use super::release::PathOwner;
 use super::wait::{Look, Waited, Waiter};
@@ -42,6 +41,14 @@ use crate::sys::windows::child;
 use crate::sys::{Context, FileId, Host, Identity, IoError, SyncMode, Sys, is_closed};
 use crate::trace;
 
+/// How long the owner of a lost lock waits for calls that may hang with the mount. They take milliseconds
+/// where nothing hangs, and the owner can acquire the lock again once they are done.
+const AFTER_A_LOSS: Duration = Duration::from_secs(1);
+
+/// The pauses between attempts to lock the file: a refresh takes 0.04 ms on a local disk.
+const FIRST_PAUSE: Duration = Duration::from_millis(1);
+const LAST_PAUSE: Duration = Duration::from_millis(100);
+
 /// A held lock.
 pub(crate) struct Held<S: Sys> {
     pub(crate) place: Arc<Place<S>>,
@@ -53,6 +60,8 @@ pub(crate) struct Held<S: Sys> {
     broken: Option<BrokenLock>,
     /// Whether what dead breakers left in the directory is still to be removed.
     has_leftovers: AtomicBool,
+    /// Whether a release has not waited for the refresh that has the file.
+    has_ended: AtomicBool,
     /// After how long without a refresh a lock that no kernel witnesses counts as lost.
     patience: Duration,
     on_lost: Option<OnLost>,
@@ -154,6 +163,7 @@ impl<S: Sys> Held<S> {
             published: recorded.record,
             broken,
             has_leftovers: AtomicBool::new(broken.is_some()),
+            has_ended: AtomicBool::new(false),
             patience: stale_after / 2,
             on_lost: options.on_lost.clone(),
             reserved: OnceLock::new(),
@@ -333,20 +343,34 @@ impl<S: Sys> Held<S> {
         HoldError::Lost(self.lost(reason))
     }
 
-    /// Locks the file, which a refresh on a worker thread may have. On a mount without its server that
-    /// refresh hangs: the owner waits for it until the lock is lost, by its age at the latest. Then the
-    /// worker closes the file, when its refresh returns and it drops the hold.
+    /// Locks the file, which a refresh on a worker thread may have locked. On a mount without its server that
+    /// refresh hangs. Off local file systems the lock is lost by its age then, and the owner waits no longer
+    /// than that and [`AFTER_A_LOSS`].
     fn lock_file(&self) -> Result<MutexGuard<'_, Option<S::File>>, LossReason> {
         let sys = self.place.sys();
-        let mut pace = Pace::new();
+        let mut pause = FIRST_PAUSE;
+        let mut gives_up_at = None;
         loop {
             if let Some(file) = try_lock(&self.file) {
                 return Ok(file);
             }
             if let Some(loss) = self.known_final_loss() {
-                return Err(loss);
+                let now = sys.now().since_boot;
+                if now >= *gives_up_at.get_or_insert(now.saturating_add(AFTER_A_LOSS)) {
+                    return Err(loss);
+                }
             }
-            sys.wait(None, &[], pace.until_next_poll(sys));
+            sys.wait(None, &[], pause);
+            pause = (pause * 2).min(LAST_PAUSE);
+        }
+    }
+
+    /// The same, and nothing but the loss if the lock is lost by now.
+    fn lock_held_file(&self) -> Result<MutexGuard<'_, Option<S::File>>, LossReason> {
+        let file = self.lock_file()?;
+        match self.known_final_loss() {
+            Some(loss) => Err(loss),
+            None => Ok(file),
         }
     }
 
@@ -356,7 +380,8 @@ impl<S: Sys> Held<S> {
         if let Some(loss) = self.known_final_loss() {
             return Err(self.lost_error(loss));
         }
-        let file = self.lock_file().map_err(|loss| self.lost_error(loss))?;
+        let file = self.lock_held_file();
+        let file = file.map_err(|loss| self.lost_error(loss))?;
         let Some(file) = file.as_ref() else {
             return Err(self.lost_error(LossReason::Removed));
         };
@@ -367,6 +392,10 @@ impl<S: Sys> Held<S> {
         }
         if !self.place.entry.is_local() && !sabotaged!(self.place.entry.sys, OwnRecord) {
             self.ensure_own_record(Some(file))?;
+            // On a mount that hung until now: a lost lock is not made young again (P17).
+            if let Some(loss) = self.known_final_loss() {
+                return Err(self.lost_error(loss));
+            }
         }
         self.write_record(file).map_err(HoldError::Io)?;
         // The path, too: what is refreshed may be a file that was renamed aside.
@@ -416,7 +445,14 @@ impl<S: Sys> Held<S> {
             self.close_in_child();
             return Err(self.lost_error(LossReason::Forked));
         }
-        let mut file = self.lock_file().map_err(|loss| self.lost_error(loss))?;
+        let mut file = match self.lock_file() {
+            Ok(file) => file,
+            Err(loss) => {
+                self.has_ended.store(true, Ordering::SeqCst);
+                self.close_if_ended();
+                return Err(self.lost_error(loss));
+            }
+        };
         if file.is_none() {
             return Ok(Released::Free);
         }
@@ -441,7 +477,7 @@ impl<S: Sys> Held<S> {
             self.remove_leftovers();
         } else {
             if let Some(file) = file {
-                self.close(file);
+                self.close_lost(file);
             }
             self.give_up();
         }
@@ -490,6 +526,26 @@ impl<S: Sys> Held<S> {
         self.place.sys().own_holds().given_up(id);
     }
 
+    /// Closes the file of a lost lock after a release that did not wait for the refresh which has it. Each
+    /// of the two calls this when it has done its part, so that one of them finds the file unlocked.
+    fn close_if_ended(&self) {
+        if !self.has_ended.load(Ordering::SeqCst) {
+            return;
+        }
+        if let Some(file) = try_lock(&self.file).and_then(|mut file| file.take()) {
+            self.close_lost(file);
+            self.give_up();
+        }
+    }
+
+    /// Off local file systems a close may hang with the mount as well.
+    fn close_lost(&self, file: S::File) {
+        match self.place.entry.is_local() {
+            true => self.close(file),
+            false => self.place.sys().close_within(file, AFTER_A_LOSS),
+        }
+    }
+
     pub(super) fn close(&self, file: S::File) {
         if self.is_lock_file(&file) {
             drop(file);
@@ -518,7 +574,9 @@ impl<S: Sys> Drop for Held<S> {
 
 impl<S: Sys> Refresh for Held<S> {
     fn refresh_in_background(&self) -> bool {
-        match self.refresh() {
+        let refreshed = self.refresh();
+        self.close_if_ended();
+        match refreshed {
             Ok(()) => {
                 self.remove_leftovers();
                 true
@@ -560,7 +618,7 @@ impl Held<Host> {
         if self.known_loss().is_some() {
             return Err(released());
         }
-        let file = self.lock_file().map_err(|_| released())?;
+        let file = self.lock_held_file().map_err(|_| released())?;
         let file = file
             .as_ref()
             .filter(|file| self.is_lock_file(file))
@@ -583,7 +641,7 @@ impl Held<Host> {
         if self.known_loss().is_some() {
             return Err(released());
         }
-        let file = self.lock_file().map_err(|_| released())?;
+        let file = self.lock_held_file().map_err(|_| released())?;
         let file = file.as_ref().filter(|file| self.is_lock_file(file));
         file.ok_or_else(released)?.try_clone_handle()
     }
@@ -613,6 +671,7 @@ mod tests {
 
     use super::super::publish::PublishOptions;
     use super::*;
+    use crate::judge::OwnHold;
 
     /// Far more than any machine needs: a test that waits so long has failed.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -659,8 +718,13 @@ mod tests {
             let outcome = outcome.unwrap_or_else(|_| panic!("{end} waits for the mount"));
             assert!(matches!(outcome, Err(HoldError::Lost(_))), "{outcome:?}");
         }
-        drop(refresh);
         owner.join().expect("it has ended");
-        assert!(lock(&held.file).is_some(), "the worker closes the file");
+        drop(refresh);
+        // As the worker does whose refresh has returned.
+        held.close_if_ended();
+        assert!(lock(&held.file).is_none(), "the file is closed");
+        let id = held.record().writer_id();
+        let own = Host.own_holds().get(id);
+        assert_eq!(own, OwnHold::GivenUp, "this process may acquire again");
     }
 }

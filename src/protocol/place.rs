@@ -115,9 +115,9 @@ impl<S: Sys> Place<S> {
     ///
     /// On a local file system the inode number decides. Others invent numbers: sshfs has one for
     /// each name on each mount, and a successor's file has its predecessor's. There the content
-    /// decides, and the number that the name has once `read` has opened it: until then a client of SMB or
-    /// NFS may show what it remembers of the name. (B had looked at a torn lock. A broke it, and its own
-    /// file was still as empty: B renamed that aside.)
+    /// decides, and so does the number, compared again after `read` has opened the name: until then a client
+    /// of SMB or NFS may show what it remembers. (B had looked at a torn lock. A broke the lock, and A's own
+    /// file was still empty, too: B renamed A's file aside.)
     pub(super) fn stat_if_same(
         &self,
         name: &OsStr,
@@ -137,7 +137,7 @@ impl<S: Sys> Place<S> {
             Ok(found) if found.as_ref() != Some(expected) => Ok(None),
             Ok(_) if sabotaged!(self.entry.sys, NameAgain) => Ok(stat),
             Ok(_) => look(),
-            // The caller can read what it has judged: a live holder has another file there.
+            // The caller could read the file that it judged. A file that it may not read is another one.
             Err(error) if self.is_locked_against_reads(&error) => Ok(None),
             Err(error) => Err(error),
         }
@@ -178,15 +178,6 @@ impl<S: Sys> Place<S> {
     pub(super) fn is_locked_against_reads(&self, error: &io::Error) -> bool {
         is_locked(error)
             || !self.entry.is_local() && error.kind() == io::ErrorKind::PermissionDenied
-    }
-
-    /// What `name` holds, opened anew.
-    pub(super) fn read_name(&self, name: &OsStr) -> io::Result<Option<Prefix>> {
-        let opened = self.sys().open(&self.entry.dir, name, Access::Read);
-        match present(opened)? {
-            Some(file) => self.read(&file).map(Some),
-            None => Ok(None),
-        }
     }
 
     /// Reads the beginning of `file`, and again if its checksum is wrong: the holder may be

@@ -30,22 +30,23 @@ impl<S: Sys> Place<S> {
         id: FileId,
         writer_id: WriterId,
     ) -> Result<PathOwner, IoError> {
-        let owner = self.path_owner(own, id, writer_id)?;
-        if owner != PathOwner::Us && !sabotaged!(self.entry.sys, OwnPath) {
-            return Ok(owner);
+        // Twice: breaker B may catch the file by mistake between the comparison and the unlink, and put it
+        // back.
+        for _ in 0..2 {
+            let owner = self.path_owner(own, id, writer_id)?;
+            if owner != PathOwner::Us && !sabotaged!(self.entry.sys, OwnPath) {
+                return Ok(owner);
+            }
+            if let Some(own) = own.filter(|_| self.sys().removes_by_handle()) {
+                return self.remove_open(own).map(|()| PathOwner::Us);
+            }
+            let unlinked = present(self.sys().unlink(&self.entry.dir, &self.entry.name));
+            let unlinked = unlinked.context("unlink the lock file", self.lock_path())?;
+            if unlinked.is_some() {
+                return Ok(PathOwner::Us);
+            }
         }
-        match own.filter(|_| self.sys().removes_by_handle()) {
-            Some(own) => self.remove_open(own).map(|()| PathOwner::Us),
-            None => self.unlink_name(),
-        }
-    }
-
-    fn unlink_name(&self) -> Result<PathOwner, IoError> {
-        let unlinked = present(self.sys().unlink(&self.entry.dir, &self.entry.name));
-        match unlinked.context("unlink the lock file", self.lock_path())? {
-            Some(()) => Ok(PathOwner::Us),
-            None => Ok(PathOwner::NoFile),
-        }
+        Ok(PathOwner::NoFile)
     }
 
     /// Whose file the path names. The holder's has the inode `id` and a record with `writer_id`;
@@ -56,13 +57,24 @@ impl<S: Sys> Place<S> {
         id: FileId,
         writer_id: WriterId,
     ) -> Result<PathOwner, IoError> {
-        let mut named = self.entry.stat()?;
-        if named.is_none() {
-            // A breaker that caught the holder's file by mistake is putting it back.
-            self.settle(SETTLE);
-            named = self.entry.stat()?;
+        let look = || self.path_owner_now(own, id, writer_id);
+        match look()? {
+            PathOwner::NoFile => {
+                // A breaker that caught the holder's file by mistake is putting it back.
+                self.settle(SETTLE);
+                look()
+            }
+            owner => Ok(owner),
         }
-        let Some(stat) = named else {
+    }
+
+    fn path_owner_now(
+        &self,
+        own: Option<&S::File>,
+        id: FileId,
+        writer_id: WriterId,
+    ) -> Result<PathOwner, IoError> {
+        let Some(stat) = self.entry.stat()? else {
             return Ok(PathOwner::NoFile);
         };
         if self.entry.is_local() && stat.id == id {

@@ -126,6 +126,17 @@ impl SimSys {
         moved.is_ok()
     }
 
+    /// Renames the lock file and gives it its name back, as a breaker does that has caught it by mistake.
+    pub fn move_lock_and_back(&self, aside: &str) {
+        let dir = self.open_dir(None, Path::new("."));
+        let dir = dir.expect("the directory is there");
+        if self.rename(&dir, LOCK.as_ref(), aside.as_ref()).is_ok() {
+            let back = self.rename_noreplace(&dir, aside.as_ref(), LOCK.as_ref());
+            // The name is taken: no process holds the lock of the file that was caught.
+            let _ = back.or_else(|_| self.unlink(&dir, aside.as_ref()));
+        }
+    }
+
     fn policy(&self) -> StalePolicy {
         let policy = StalePolicy::new();
         // The clock of a coarse world stands still: a torn file stays young however often it is

@@ -176,6 +176,13 @@ impl World {
         self
     }
 
+    /// Each process has a user of its own and may open what was there from the beginning, and its own files.
+    #[must_use]
+    pub fn where_files_of_others_are_private(mut self) -> World {
+        self.rules.private_files = true;
+        self
+    }
+
     /// A mount that gives a file another inode number while the file is open, once it has stored
     /// what was written (`weed mount`).
     #[must_use]

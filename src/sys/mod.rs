@@ -210,6 +210,12 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     fn flock(&self, file: &Self::File, operation: Flock) -> io::Result<FlockOutcome>;
     fn sync(&self, file: &Self::File, mode: SyncMode) -> io::Result<()>;
 
+    /// Closes a file of a mount that may hang, and waits for that no longer than `time`.
+    fn close_within(&self, file: Self::File, time: Duration) {
+        let _ = time;
+        drop(file);
+    }
+
     // Facts about hosts and processes.
 
     /// gethostname(2).

@@ -1,7 +1,11 @@
 //! Threads that take no signals from the program around them.
 
 use std::io;
+#[cfg(all(any(unix, windows), not(rvlf_unsupported)))]
+use std::time::Duration;
 
+#[cfg(all(any(unix, windows), not(rvlf_unsupported)))]
+use crate::sync::mpsc::channel;
 use crate::sync::thread::{Builder, JoinHandle};
 
 /// Starts a thread that blocks all signals but those of its own faults. Every thread of the library
@@ -23,6 +27,20 @@ pub(crate) fn spawn<T: Send + 'static>(
     #[cfg(all(unix, not(any(rvlf_shuttle, rvlf_unsupported))))]
     let _masked = mask::Masked::new()?;
     Builder::new().name(name.into()).spawn(body)
+}
+
+/// Drops a file on a thread of its own, if one can be started, and waits for that no longer than `time`.
+#[cfg(all(any(unix, windows), not(rvlf_unsupported)))]
+pub(super) fn drop_within(file: impl Send + 'static, time: Duration) {
+    let (done, is_done) = channel();
+    let started = spawn("rvlf-close", move || {
+        drop(file);
+        // The caller may wait no longer.
+        let _ = done.send(());
+    });
+    if started.is_ok() {
+        let _ = is_done.recv_timeout(time);
+    }
 }
 
 #[cfg(all(unix, not(any(rvlf_shuttle, rvlf_unsupported))))]

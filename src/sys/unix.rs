@@ -27,7 +27,7 @@ use super::latch::wait_any;
 use super::wide::fstatat;
 use super::{
     Access, FileId, Flock, FlockOutcome, Identity, Liveness, LockingProcess, Now, OwnHolds, Prefix,
-    Stat, SyncMode, Sys, WakeReason, nanos, platform,
+    Stat, SyncMode, Sys, WakeReason, nanos, platform, thread,
 };
 use crate::judge::FileSystem;
 use crate::record::{Hostname, Pid, RECORD_LEN};
@@ -243,6 +243,10 @@ impl Sys for Host {
 
     fn flock(&self, file: &Descriptor<File>, operation: Flock) -> io::Result<FlockOutcome> {
         flock(file.get()?, operation)
+    }
+
+    fn close_within(&self, file: Self::File, time: Duration) {
+        thread::drop_within(file, time);
     }
 
     fn sync(&self, file: &Descriptor<File>, mode: SyncMode) -> io::Result<()> {

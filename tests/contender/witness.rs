@@ -79,8 +79,7 @@ pub(crate) fn rounds(
 pub(crate) fn unlocked_rounds(rounds: u32, path: &Path, witness: &Witness) -> Fallible<ExitCode> {
     let lock_path = lock_path_for(path);
     for _ in 0..rounds {
-        // SMB refuses to create what another client removes at that moment.
-        while lock_path.try_exists()? || File::create(&lock_path).is_err() {
+        while lock_path.try_exists()? || !create_weakly(&lock_path)? {
             std::thread::sleep(Duration::from_millis(10));
         }
         witness.report("enter weak")?;
@@ -91,6 +90,15 @@ pub(crate) fn unlocked_rounds(rounds: u32, path: &Path, witness: &Witness) -> Fa
     }
     witness.report("done")?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// False where SMB refuses a name that another client is removing.
+fn create_weakly(path: &Path) -> io::Result<bool> {
+    match File::create(path) {
+        Ok(_) => Ok(true),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 /// Holds the lock and writes the data file until the witness lets it go or the lock is lost.

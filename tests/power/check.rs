@@ -48,7 +48,7 @@ impl<'a> Notes<'a> {
         Notes(notes)
     }
 
-    /// What has begun by a note of `begins` and was not ended by any other.
+    /// What has begun by one of the events `begins` and was not ended by a later one.
     fn lasting(&self, begins: &[&str]) -> Vec<&'a str> {
         let mut lasting = Vec::new();
         for (event, what) in &self.0 {

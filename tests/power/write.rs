@@ -6,7 +6,10 @@ use std::path::Path;
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
+use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, OFlag, openat};
 use nix::sys::signal::{Signal, raise};
+use nix::sys::stat::Mode;
 use rvlf::table::{Allocation, Claim, ScopeRule, new_segment};
 use rvlf::{BreakError, Durability, LockFile, WriterLock};
 use support::Rng;
@@ -105,6 +108,7 @@ fn hold(
     data: Option<(std::path::PathBuf, Marks)>,
 ) -> Fallible<ExitCode> {
     let publish = std::env::var("RVLF_POWER_PUBLISH")?;
+    ensure_publishes(path, &publish)?;
     loop {
         let options = WriterLock::options().durability(durability);
         let lock = options.acquire(path, PATIENCE)?;
@@ -123,6 +127,18 @@ fn hold(
         marks.note(&format!("releasing {}", lock.writer_id()))?;
         lock.release()?;
         std::thread::sleep(rng.micros(20_000));
+    }
+}
+
+/// Fails unless O_TMPFILE ends as the lock must be published: else a library that was not preloaded would count.
+fn ensure_publishes(path: &Path, publish: &str) -> Fallible<()> {
+    let dir = path.parent().ok_or("the item has a directory")?;
+    let flags = OFlag::O_TMPFILE | OFlag::O_RDWR;
+    let opened = openat(AT_FDCWD, dir, flags, Mode::S_IRUSR);
+    match (publish, opened.map(drop)) {
+        ("linked", Ok(())) => Ok(()),
+        ("private", Err(Errno::EOPNOTSUPP)) | ("created", Err(Errno::EPERM)) => Ok(()),
+        (_, outcome) => Err(format!("{publish}: O_TMPFILE answers {outcome:?}").into()),
     }
 }
 

@@ -207,6 +207,52 @@ fn a_breaker_is_not_misled_by_what_its_machine_remembers_of_a_name() {
     );
 }
 
+fn check_and_release(os: &SimSys) {
+    let lock = os.try_acquire().expect("no other process acquires");
+    os.sleep(SECOND);
+    lock.check().expect("the file is put back");
+    lock.release().expect("the file is put back");
+}
+
+// B has renamed A's lock by mistake, and puts it back. A's machine remembers the name, and finds no file when
+// it opens that: A took this for a loss.
+#[test]
+fn a_lock_that_is_put_back_is_not_lost_where_names_are_cached() {
+    let world = World::network().where_names_are_cached_for(MINUTE);
+    let world = world.coarse().quick().process("A", 1, check_and_release);
+    let put_back = |os: &SimSys| {
+        // A has waited for 100 ms to read its record back.
+        os.sleep(SECOND + Duration::from_millis(100));
+        os.move_lock_and_back(MOVED);
+    };
+    prove(
+        "a lock is put back, names cached",
+        &world.on(ELSEWHERE).process("B", 1, put_back),
+    );
+}
+
+// A and B, who are different users, have judged one torn lock. A breaks it, and B renames A's file, which B may
+// not open: the number at the aside may be what B's machine remembers, or that of every file of the name.
+#[test]
+fn a_breaker_leaves_a_file_that_it_may_not_open() {
+    let torn = |world: World| {
+        let world = world.where_files_of_others_are_private();
+        let world = world
+            .flock_not_shared()
+            .coarse()
+            .file("d.lock", b"", MINUTE);
+        machines(world, contend_in_danger)
+    };
+    prove(
+        "2 users, numbers by name",
+        &torn(World::network().where_numbers_go_by_names()),
+    );
+    prove(
+        "2 users, names cached",
+        &torn(World::network().where_names_are_cached_for(SECOND)),
+    );
+}
+
 #[test]
 #[ignore = "takes a minute"]
 fn three_breakers_are_not_misled_by_what_their_machines_remember_of_a_name() {

@@ -41,17 +41,27 @@ impl Kernel {
         }
     }
 
-    /// A kernel knows what its own processes do with names.
-    pub(super) fn forget_changed_names(&mut self, pid_index: usize, call: &Call) {
-        let changed: &[&Name] = match call {
-            Call::Create(name) | Call::Link(_, name) | Call::Unlink(name) => &[name],
-            Call::Rename(from, to) | Call::RenameNoreplace(from, to) => &[from, to],
-            _ => return,
-        };
+    /// A kernel knows what its own processes do with names. What it remembers moves with a rename.
+    pub(super) fn note_changed_names(&mut self, pid_index: usize, call: &Call) {
         let kernel = self.process(pid_index).system.kernel();
-        for name in changed {
-            self.cached_names.remove(&(kernel, (*name).clone()));
+        let key = |name: &Name| (kernel, name.clone());
+        match call {
+            Call::Create(name) | Call::Link(_, name) | Call::Unlink(name) => {
+                self.cached_names.remove(&key(name));
+            }
+            Call::Rename(from, to) | Call::RenameNoreplace(from, to) => {
+                match self.cached_names.remove(&key(from)) {
+                    Some(seen) => self.cached_names.insert(key(to), seen),
+                    None => self.cached_names.remove(&key(to)),
+                };
+            }
+            _ => {}
         }
+    }
+
+    pub(super) fn forget_cached_name(&mut self, pid_index: usize, name: &Name) {
+        let kernel = self.process(pid_index).system.kernel();
+        self.cached_names.remove(&(kernel, name.clone()));
     }
 
     /// What the process sees of the file: what it holds now, or what the process's kernel has read

@@ -36,7 +36,9 @@ impl Kernel {
             return None;
         }
         let reply = self.perform(rules, pid_index, call);
-        self.forget_changed_names(pid_index, call);
+        if reply.is_ok() {
+            self.note_changed_names(pid_index, call);
+        }
         Some(reply.unwrap_or_else(Reply::failed))
     }
 

@@ -176,9 +176,15 @@ impl Kernel {
         name: &Name,
         access: Access,
     ) -> Result<Reply, Errno> {
+        // The kernel looks anew.
+        self.forget_cached_name(pid_index, name);
         let ino = self.find(name)?;
         let writable = access == Access::ReadWrite;
-        if rules.unreadable && self.inode(ino).creator.is_none() {
+        let is_refused = match self.inode(ino).creator {
+            None => rules.unreadable,
+            Some(creator) => rules.private_files && creator != pid_index,
+        };
+        if is_refused {
             return Err(Errno::EACCES);
         }
         match self.inode(ino).kind {

@@ -40,11 +40,13 @@ pub(in crate::sim) struct Rules {
     pub(in crate::sim) numbers_by_name: bool,
     /// Whether processes may not open the files that were there from the beginning.
     pub(in crate::sim) unreadable: bool,
+    /// Whether processes may not open the files that others have created.
+    pub(in crate::sim) private_files: bool,
     /// Whether a file has another inode number once something was written to it.
     pub(in crate::sim) numbers_change: bool,
     /// For how long a kernel shows what it has read of another kernel's file.
     pub(in crate::sim) cached_for: Option<Duration>,
-    /// For how long a kernel shows what it has seen a name stand for.
+    /// For how long a kernel shows the result of its last look at a name.
     pub(in crate::sim) names_cached_for: Option<Duration>,
     /// In a coarse world, how long a sleep takes that is shorter than a second and takes time.
     pub(in crate::sim) poll_takes: Option<Duration>,
@@ -90,6 +92,7 @@ impl Rules {
             closes_removed_files: false,
             numbers_by_name: false,
             unreadable: false,
+            private_files: false,
             cached_for: None,
             names_cached_for: None,
             poll_takes: None,

@@ -24,7 +24,7 @@ use super::cancel::CancelToken;
 use super::latch::wait_any;
 use super::{
     Access, FileId, Flock, FlockOutcome, Identity, Liveness, LockingProcess, Now, OwnHolds, Prefix,
-    Stat, SyncMode, Sys, WakeReason,
+    Stat, SyncMode, Sys, WakeReason, thread,
 };
 use crate::judge::FileSystem;
 use crate::record::{Hostname, KernelStamp, Pid};
@@ -144,6 +144,10 @@ impl Sys for Host {
 
     fn flock(&self, file: &OpenFile, operation: Flock) -> io::Result<FlockOutcome> {
         file.flock(operation)
+    }
+
+    fn close_within(&self, file: Self::File, time: Duration) {
+        thread::drop_within(file, time);
     }
 
     fn sync(&self, file: &OpenFile, _mode: SyncMode) -> io::Result<()> {
