@@ -451,7 +451,8 @@ place_hung_server() {
     keeper=$("$rvlf" hold "$base/mount/hold" --for "$script" 2>"$base/hold.err") ||
         violation "$(cat "$base/hold.err")"
     mkfifo "$base/input"
-    "$contender" hold "$base/mount/program" <"$base/input" >"$base/program.out" 2>&1 &
+    # The refresh of one of its locks hangs, and that of the other one waits for it.
+    "$contender" hold "$base/mount/first" "$base/mount/second" <"$base/input" >"$base/program.out" 2>&1 &
     program=$!
     exec {input}>"$base/input"
     until_true test -s "$base/store/run.lock"

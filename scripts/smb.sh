@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # The lock on SMB 3.1.1: a virtual machine is the Samba server of a directory and two clients of it, and
-# runs `scripts/filesystems.sh mounts` over their mounts, with the default options (where flock is a
-# mandatory lock of the server) and with `nobrl` (where flock stays on the client).
+# runs `scripts/filesystems.sh mounts` over their mounts: with the default options (where flock is a mandatory
+# lock of the server), with `nobrl` (where flock stays on the client), and both also with `nolease`. Only with
+# `nolease` do processes race: scripts/hosts/smb_leases.sh says why.
 #
 #   scripts/smb.sh
 #
