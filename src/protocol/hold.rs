@@ -672,6 +672,7 @@ mod tests {
     use super::super::publish::PublishOptions;
     use super::*;
     use crate::judge::OwnHold;
+    use crate::sys::thread;
 
     /// Far more than any machine needs: a test that waits so long has failed.
     const PATIENCE: Duration = Duration::from_secs(60);
@@ -706,10 +707,11 @@ mod tests {
         let refresh = lock(&held.file);
         let (sender, ended) = channel();
         let owner = Arc::clone(&held);
-        let owner = std::thread::spawn(move || {
+        let owner = thread::spawn("owner", move || {
             let _ = sender.send(owner.refresh());
             let _ = sender.send(owner.release(&Patience::NONE).map(drop));
         });
+        let owner = owner.expect("a thread can be started");
         let early = ended.recv_timeout(Duration::from_millis(50));
         assert_eq!(early.err(), Some(RecvTimeoutError::Timeout), "it is held");
         held.lose(LossReason::RefreshFailed);
