@@ -722,8 +722,8 @@ mod tests {
         }
         owner.join().expect("it has ended");
         drop(refresh);
-        // As the worker does whose refresh has returned.
-        held.close_if_ended();
+        // The worker's refresh returns.
+        assert!(!held.refresh_in_background(), "it is not refreshed again");
         assert!(lock(&held.file).is_none(), "the file is closed");
         let id = held.record().writer_id();
         let own = Host.own_holds().get(id);
