@@ -155,7 +155,7 @@ def long_cut(cluster, mode="keep"):
     if mode != "keep":
         return "a holder that did not check wrote on"
     late = sum(waiter.overwritten for waiter in waiters)
-    until = ", until its host was back," if cluster.place == "nfs3" else ""
+    until = " (until its host was back)" if cluster.place == "nfs3" else ""
     return (
         f"cut off for {taken:.0f} s{until}: the holder knew of its loss after {knew:.0f} s, the next one had the lock after"
         f" {taken:.0f} s; the lost one began {holder.writes - writes} writes after that, and {late} of before the cut came late"
