@@ -164,8 +164,8 @@ def replay(machine, checker, name, count, tally):
         if name == "ext4-nojournal":
             subprocess.run(["e2fsck", "-fy", image], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         mounted = subprocess.run(["mount", "-o", "loop", image, dir], capture_output=True, text=True)
-        if mounted.returncode and is_torn and name.startswith("ext4"):
-            # The superblock of ext4 has two sectors. Torn, it has a wrong checksum.
+        if mounted.returncode and is_torn:
+            # The superblocks of ext4 (1 KiB) and btrfs (4 KiB) have one checksum: torn, they are not accepted.
             lines = [f"power | {name} | disk | lost | not mounted after a cut that tore blocks"]
         elif mounted.returncode:
             lines = [f"power | {name} | disk | BROKEN | cannot be mounted: {mounted.stderr.strip()}"]
