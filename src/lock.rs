@@ -355,8 +355,8 @@ impl WriterLock {
     }
 
     /// Whether the lock is on a local file system, where the kernel witnesses the death of its holder.
-    /// Elsewhere a call such as [`release`](WriterLock::release) may hang with the mount. After a loss
-    /// `release` and the drop return within two seconds.
+    /// Elsewhere a call such as [`release`](WriterLock::release) may hang with the mount. After a loss,
+    /// other than [`Moved`](crate::LossReason::Moved), `release` and the drop return within two seconds.
     ///
     /// No system call.
     ///
