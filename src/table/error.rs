@@ -504,9 +504,8 @@ fn write_timeout(f: &mut fmt::Formatter<'_>, path: &Path, timeout: Duration) -> 
 impl Error for TableError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
-            // The text of a parse error is in this one's.
-            TableError::Parse { source, .. } => source.source(),
             TableError::Io(error) => error.source(),
+            // The text of a parse error is in this one's.
             _ => None,
         }
     }
@@ -567,25 +566,182 @@ mod tests {
         assert_eq!(kind(denied), io::ErrorKind::PermissionDenied);
     }
 
-    #[test]
-    fn contention_converts_into_a_kind_of_its_own() {
-        let timeout = TableError::Timeout {
-            path: PathBuf::from("table.json"),
-            timeout: Duration::from_secs(10),
+    fn rule() -> Box<ScopeRule> {
+        Box::new(ScopeRule::write("/data"))
+    }
+
+    /// Errors about the entry "a", or a table in `d`: the kind, whether it is contention, and the next step.
+    fn refusals() -> Vec<(TableError, io::ErrorKind, bool, &'static str)> {
+        use io::ErrorKind::{AlreadyExists, NotFound, Other, ResourceBusy, TimedOut, WouldBlock};
+        let name = || "a".to_owned();
+        let path = || PathBuf::from("d/table");
+        let held = |liveness| TableError::DuplicateName {
+            name: name(),
+            pid: 7,
+            liveness,
         };
-        assert_eq!(kind(timeout), io::ErrorKind::TimedOut);
         let segment = TableError::SegmentConflict {
             segment: "s".to_owned(),
-            entry: "a".to_owned(),
+            entry: name(),
             socket: PathBuf::new(),
             liveness: None,
         };
-        assert_eq!(kind(segment), io::ErrorKind::WouldBlock);
-        let name = TableError::DuplicateName {
-            name: "a".to_owned(),
-            pid: 1,
+        let conflict = TableError::WriteConflict {
+            entry: name(),
+            requested: rule(),
+            held: rule(),
             liveness: None,
         };
-        assert_eq!(kind(name), io::ErrorKind::AlreadyExists);
+        let exceeded = TableError::NotSubset {
+            parent: name(),
+            rule: rule(),
+        };
+        let child = |delegated_from| TableError::NotAChild {
+            parent: "b".to_owned(),
+            name: name(),
+            delegated_from,
+        };
+        let lost = |held_by| TableError::Lost {
+            name: name(),
+            path: path(),
+            held_by,
+        };
+        let timeout = TableError::Timeout {
+            path: path(),
+            timeout: Duration::from_secs(10),
+        };
+        let old = TableError::OldDefault {
+            old: path(),
+            path: PathBuf::from("e/table"),
+            entry: name(),
+            pid: 7,
+        };
+        let adopted = TableError::NotAPlaceholder {
+            name: name(),
+            pid: 7,
+        };
+        vec![
+            (
+                held(None),
+                AlreadyExists,
+                true,
+                "wait until that entry is released",
+            ),
+            (
+                held(Some(Liveness::Elsewhere)),
+                AlreadyExists,
+                true,
+                "`rvlf table release \"a\"`",
+            ),
+            (segment, WouldBlock, true, "choose another segment"),
+            (conflict, WouldBlock, true, "request less"),
+            (timeout, TimedOut, true, "try again"),
+            (old, ResourceBusy, true, "set RVLF_TABLE to d/table"),
+            (exceeded, Other, false, "request less"),
+            (
+                TableError::UnknownName { name: name() },
+                NotFound,
+                false,
+                "`rvlf table list`",
+            ),
+            (adopted, Other, false, "only an entry that was delegated"),
+            (
+                child(Some("c".to_owned())),
+                Other,
+                false,
+                "delegated by \"c\", which can reclaim it",
+            ),
+            (child(None), Other, false, "`rvlf table release`"),
+            (
+                lost(Some(8)),
+                Other,
+                false,
+                "pid 8 holds an entry of that name now; stop writing",
+            ),
+            (
+                lost(None),
+                Other,
+                false,
+                "its entry was removed; stop writing and register again",
+            ),
+        ]
+    }
+
+    /// Errors about a file, a path or a process.
+    fn faults() -> Vec<(TableError, io::ErrorKind, &'static str, &'static str)> {
+        use io::ErrorKind::{InvalidData, InvalidInput, NotFound, Other};
+        let path = || PathBuf::from("d/table");
+        let invalid = |problem| TableError::InvalidPath {
+            path: PathBuf::from("data"),
+            problem,
+        };
+        let parse = serde_json::from_str::<u32>("{}").map_err(|source| TableError::Parse {
+            path: path(),
+            line: 3,
+            column: 9,
+            source,
+        });
+        let irregular = TableError::NotRegular {
+            path: path(),
+            found: FileKind::Fifo,
+        };
+        vec![
+            (
+                invalid(PathProblem::Relative),
+                InvalidInput,
+                "data",
+                "rules need absolute paths",
+            ),
+            (
+                invalid(PathProblem::NotUtf8),
+                InvalidInput,
+                "data",
+                "UTF-8 paths only",
+            ),
+            (
+                TableError::NoProcess { pid: 7 },
+                NotFound,
+                "pid 7",
+                "pass that of a process which runs",
+            ),
+            (TableError::NoPath, NotFound, "no path", "set RVLF_TABLE"),
+            (
+                parse.expect_err("it is no number"),
+                InvalidData,
+                "d/table:3:9",
+                "repair the file",
+            ),
+            (irregular, InvalidData, "d/table", "choose another path"),
+            (
+                TableError::Forked { path: path() },
+                Other,
+                "d/table",
+                "open the table in the child",
+            ),
+            (
+                TableError::Replaced { path: path() },
+                Other,
+                "d/table",
+                "open it again",
+            ),
+        ]
+    }
+
+    // A caller waits and repeats on contention, and on nothing else. An operator sees the text alone.
+    #[test]
+    fn every_error_has_its_kind_its_subject_and_a_next_step() {
+        for (error, expected, is_contention, next_step) in refusals() {
+            let text = error.to_string();
+            assert!(text.contains("\"a\"") || text.contains("d/table"), "{text}");
+            assert!(text.contains(next_step), "{text}");
+            assert_eq!(error.is_contention(), is_contention, "{text}");
+            assert_eq!(kind(error), expected, "{text}");
+        }
+        for (error, expected, subject, next_step) in faults() {
+            let text = error.to_string();
+            assert!(text.contains(subject) && text.contains(next_step), "{text}");
+            assert!(!error.is_contention(), "{text}");
+            assert_eq!(kind(error), expected, "{text}");
+        }
     }
 }
