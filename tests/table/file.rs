@@ -424,6 +424,43 @@ fn a_wait_may_be_without_end() {
         .expect("it is a child");
 }
 
+// An orchestrator that reads hands out the right to write. If the entry were not in the table, two of its workers
+// could be given one part.
+#[test]
+fn what_an_allocation_hands_out_beyond_its_own_scope_is_held_by_the_child() {
+    let (_dir, path) = place();
+    let reads = Claim::new("parent").allow(ScopeRule::read("/work"));
+    let parent = Allocation::register(&path, &reads, "1", PATIENCE).expect("the table is empty");
+    let authority = [ScopeRule::write("/work")];
+    parent
+        .delegate_within(&authority, &claim("child", "/work/a"), PATIENCE)
+        .expect("it is within the authority");
+    let found = snapshot(&path).expect("it is a table");
+    let child = found.table.find("child").expect("the child has an entry");
+    assert_eq!(child.parent.as_deref(), Some("parent"));
+    let other = Allocation::register(&path, &claim("other", "/work/a"), "2", PATIENCE);
+    let refused = other.expect_err("the child has it");
+    assert!(refused.is_contention(), "{refused}");
+    parent.release().expect("the entry is there");
+}
+
+// A release that is refused says why, and gives the allocation back.
+#[test]
+fn a_refused_release_names_its_reason() {
+    let (_dir, path) = place();
+    let held = Allocation::register(&path, &claim("a", "/a"), "1", PATIENCE);
+    let held = held.expect("the table is empty");
+    fs::write(&path, "no table").expect("the disk has room");
+    let refused = held.release().expect_err("the file is no table");
+    assert!(
+        matches!(refused.error, TableError::Parse { .. }),
+        "{refused}"
+    );
+    assert_eq!(refused.to_string(), refused.error.to_string());
+    assert!(refused.to_string().contains("repair the file"), "{refused}");
+    assert_eq!(refused.allocation.name(), "a");
+}
+
 // B waits for the file that A has locked; A saves, which replaces the file. B must not take the old
 // file's lock for the lock of the table, nor the old content for the table.
 #[test]
