@@ -818,7 +818,7 @@ leave() {
     kill -KILL $(jobs -p) $daemon 2>/dev/null || true
 }
 
-# RVLF_CONTENDER, RVLF_ROW, RVLF_COMMAND: for a machine without cargo.
+# RVLF_CONTENDER, RVLF_ROW and, for hung_server alone, RVLF_COMMAND: for a machine without cargo.
 if [[ -z ${RVLF_CONTENDER:-} ]]; then
     cargo build --quiet -p rvlf-tests --bin contender
     cargo build --quiet --example numbered_manifests
@@ -830,7 +830,7 @@ fi
 cp "$RVLF_CONTENDER" "$contender"
 cp "$RVLF_ROW" "$work/numbered_manifests"
 rvlf=$work/rvlf
-cp "${RVLF_COMMAND:-/bin/false}" "$rvlf"
+[[ -z ${RVLF_COMMAND:-} ]] || cp "$RVLF_COMMAND" "$rvlf"
 
 # in_place COMMAND...: the command, and the end of what the place has started. An `if` or a `||` around it would
 # make bash go on after a failure.
