@@ -12,9 +12,9 @@ use super::examine::{Examination, ExaminedLock};
 use super::{Error, Place, Result, is_replaced};
 use crate::judge::{Age, KernelLock, StalePolicy};
 use crate::record::Record;
-use crate::sys::entry::present;
+use crate::sys::entry::{present, unless_removed};
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Access, Context, FailedPublish, Flock, IoError, Prefix, Stat, Sys};
+use crate::sys::{Access, Context, FailedPublish, Flock, IoError, Stat, Sys};
 use crate::trace;
 
 /// A deployed client calls a record on its own host stale when it is older than this.
@@ -116,8 +116,7 @@ impl<S: Sys> Examination<'_, S> {
     /// the verdict on it is still Stale.
     fn is_still_stale(&mut self, lock: &ExaminedLock<S>, kernel_lock: KernelLock) -> Result<bool> {
         let place = self.place;
-        let read = || place.read_locked(Some(&lock.opened.file), lock.id());
-        let named = place.stat_if_same(&place.entry.name, lock.id(), &lock.prefix, read);
+        let named = place.stat_if_same(&place.entry.name, lock);
         let Some(stat) = named.context("read", place.lock_path())? else {
             return Ok(false);
         };
@@ -142,12 +141,36 @@ impl<S: Sys> Place<S> {
         if self.sys().removes_by_handle() {
             return self.remove_open(&lock.opened.file).map(|()| true);
         }
-        let id = lock.id();
-        self.remove_if(|aside| {
-            let read = || self.read_aside(aside, &lock.opened.file);
-            let stat = self.stat_if_same(aside, id, &lock.prefix, read)?;
-            Ok(stat.is_some())
-        })
+        // Still under the kernel lock: if breaker A unlocked to read a file that is locked against reads (SMB),
+        // breaker B could lock it, and A could neither recognise the file nor put it back.
+        self.remove_if(|aside| Ok(self.stat_if_same(aside, lock)?.is_some()))
+    }
+
+    /// The stat of `name`, if it stands for the file that was judged.
+    ///
+    /// On a local file system the inode number decides. Others invent numbers: sshfs has one for
+    /// each name on each mount, and a successor's file has its predecessor's. There the content
+    /// decides, and so does the number, compared again after the name was opened: until then a client
+    /// of SMB or NFS may show what it remembers. (B had looked at a torn lock. A broke the lock, and A's own
+    /// file was still empty, too: B renamed A's file aside.)
+    fn stat_if_same(&self, name: &OsStr, judged: &ExaminedLock<S>) -> io::Result<Option<Stat>> {
+        let id = judged.id();
+        let look = || {
+            let stat = unless_removed(self.sys().stat_at(&self.entry.dir, name));
+            stat.map(|stat| stat.filter(|stat| stat.id == id))
+        };
+        let stat = look()?;
+        if stat.is_none() || self.entry.is_local() {
+            return Ok(stat);
+        }
+        match self.read_locked(name, Some(&judged.opened.file), id) {
+            Ok(found) if found != Some(judged.prefix) => Ok(None),
+            Ok(_) if sabotaged!(self.entry.sys, NameAgain) => Ok(stat),
+            Ok(_) => look(),
+            // The caller could read the file that it judged. A file that it may not read is another one.
+            Err(error) if self.is_locked_against_reads(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Removes an open file by its handle, where that is how files are removed.
@@ -156,29 +179,6 @@ impl<S: Sys> Place<S> {
         let aside = aside_name(sys).context("name an aside", path)?;
         let removed = sys.remove(&self.entry.dir, file, &aside);
         removed.context("remove the lock file", path)
-    }
-
-    /// What the file at the aside holds, which has the number of the one that was judged. `None` if it cannot
-    /// be read.
-    ///
-    /// Where kernel locks are mandatory (SMB), the breaker's own lock keeps it from reading the aside, and its
-    /// own descriptor decides. If breaker A unlocked, breaker B could lock the file: A could neither recognise
-    /// the file nor put it back. An open that is not permitted shows nothing: the number may be what the
-    /// client remembers, or that of every file with this name.
-    fn read_aside(&self, aside: &OsStr, own: &S::File) -> io::Result<Option<Prefix>> {
-        let is_locked = |error: &io::Error| self.is_locked_against_reads(error);
-        let read = match present(self.sys().open(&self.entry.dir, aside, Access::Read)) {
-            Ok(Some(file)) => match self.read(&file) {
-                Err(error) if is_locked(&error) => self.read(own),
-                read => read,
-            },
-            Ok(None) => return Ok(None),
-            Err(error) => Err(error),
-        };
-        match read {
-            Err(error) if is_locked(&error) => Ok(None),
-            read => read.map(Some),
-        }
     }
 
     /// Renames the lock aside, and unlinks it if `recognise` accepts what was caught. Otherwise

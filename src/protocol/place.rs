@@ -10,11 +10,11 @@ use super::{DOUBTS, Result};
 use crate::alias::Alias;
 use crate::judge::{FileSystem, KernelLock};
 use crate::record::{DecodeError, Record};
-use crate::sys::entry::{Entry, present, unless_removed};
+use crate::sys::entry::{Entry, present};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{
     Access, Context, FileId, FileKind, Flock, FlockOutcome, Host, IoError, LockingProcess, Prefix,
-    Stat, Sys, is_closed, is_locked,
+    Sys, is_closed, is_locked,
 };
 
 /// How often content with a wrong checksum is read again: a read may see half of a refresh.
@@ -110,58 +110,26 @@ impl<S: Sys> Place<S> {
         })
     }
 
-    /// The stat of `name`, if it stands for the file `id`, of which `read` finds the content
-    /// `expected` there.
-    ///
-    /// On a local file system the inode number decides. Others invent numbers: sshfs has one for
-    /// each name on each mount, and a successor's file has its predecessor's. There the content
-    /// decides, and so does the number, compared again after `read` has opened the name: until then a client
-    /// of SMB or NFS may show what it remembers. (B had looked at a torn lock. A broke the lock, and A's own
-    /// file was still empty, too: B renamed A's file aside.)
-    pub(super) fn stat_if_same(
-        &self,
-        name: &OsStr,
-        id: FileId,
-        expected: &Prefix,
-        read: impl FnOnce() -> io::Result<Option<Prefix>>,
-    ) -> io::Result<Option<Stat>> {
-        let look = || {
-            let stat = unless_removed(self.sys().stat_at(&self.entry.dir, name));
-            stat.map(|stat| stat.filter(|stat| stat.id == id))
-        };
-        let stat = look()?;
-        if stat.is_none() || self.entry.is_local() {
-            return Ok(stat);
-        }
-        match read() {
-            Ok(found) if found.as_ref() != Some(expected) => Ok(None),
-            Ok(_) if sabotaged!(self.entry.sys, NameAgain) => Ok(stat),
-            Ok(_) => look(),
-            // The caller could read the file that it judged. A file that it may not read is another one.
-            Err(error) if self.is_locked_against_reads(&error) => Ok(None),
-            Err(error) => Err(error),
-        }
-    }
-
-    /// What the lock path holds, for a process that has the kernel lock of the file `id` by its
-    /// descriptor `own`.
+    /// What `name` holds, for a process that has the kernel lock of the file `id` by its descriptor `own`.
     ///
     /// Where kernel locks are mandatory, as on SMB, that file cannot be read through a second
-    /// descriptor. If the path shows its number, what `own` reads decides: after the server has lost a
+    /// descriptor. If the name shows its number, what `own` reads decides: after the server has lost a
     /// session, the client opens the file at the path again, which may be a successor's, behind the old
     /// descriptor.
     pub(super) fn read_locked(
         &self,
+        name: &OsStr,
         own: Option<&S::File>,
         id: FileId,
     ) -> io::Result<Option<Prefix>> {
+        let (sys, dir) = (self.sys(), &self.entry.dir);
         // An open that this user is not permitted is no sign of a lock.
-        let Some(file) = present(self.entry.open_now(Access::Read))? else {
+        let Some(file) = present(sys.open(dir, name, Access::Read))? else {
             return Ok(None);
         };
         match (self.read(&file), own) {
             (Err(error), Some(own)) if self.is_locked_against_reads(&error) => {
-                let stat = present(self.sys().stat_at(&self.entry.dir, &self.entry.name))?;
+                let stat = present(sys.stat_at(dir, name))?;
                 match stat {
                     Some(stat) if stat.id == id || sabotaged!(self.entry.sys, OwnNumber) => {
                         self.read(own).map(Some)

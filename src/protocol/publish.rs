@@ -368,7 +368,8 @@ impl<S: Sys> Place<S> {
     fn read_back<'a>(&'a self, unsettled: Unsettled<'a, S>) -> Result<Option<Unsettled<'a, S>>> {
         const OPERATION: &str = "read the lock file back";
         self.settle(READ_BACK_DELAY);
-        let found = match self.read_locked(Some(unsettled.file()), unsettled.id()) {
+        let found = match self.read_locked(&self.entry.name, Some(unsettled.file()), unsettled.id())
+        {
             Err(error) if is_gone(&error) || is_replaced(&error) => None,
             found => found.context(OPERATION, self.lock_path())?,
         };

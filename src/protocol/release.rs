@@ -83,7 +83,7 @@ impl<S: Sys> Place<S> {
         if stat.kind != FileKind::Regular {
             return Ok(PathOwner::Other(None));
         }
-        let read = self.read_locked(own, id);
+        let read = self.read_locked(&self.entry.name, own, id);
         let record = read.map(|prefix| prefix.map(|prefix| Record::decode(prefix.bytes())));
         if self.entry.is_local() {
             return Ok(match record {
