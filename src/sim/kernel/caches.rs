@@ -43,6 +43,10 @@ impl Kernel {
 
     /// A kernel knows what its own processes do with names. What it remembers moves with a rename.
     pub(super) fn note_changed_names(&mut self, pid_index: usize, call: &Call) {
+        // Most worlds remember none, and their states share the empty map.
+        if self.cached_names.is_empty() {
+            return;
+        }
         let kernel = self.process(pid_index).system.kernel();
         let key = |name: &Name| (kernel, name.clone());
         match call {
@@ -60,6 +64,9 @@ impl Kernel {
     }
 
     pub(super) fn forget_cached_name(&mut self, pid_index: usize, name: &Name) {
+        if self.cached_names.is_empty() {
+            return;
+        }
         let kernel = self.process(pid_index).system.kernel();
         self.cached_names.remove(&(kernel, name.clone()));
     }
