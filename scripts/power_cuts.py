@@ -41,6 +41,7 @@ BOOT_LIMIT = 300
 # How many ways there are to publish a lock, which the writers take in turn.
 PUBLISHES = 3
 
+
 class Machine:
     """The guest and its disks."""
 

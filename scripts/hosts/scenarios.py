@@ -53,6 +53,12 @@ class Cluster:
 
         return self.witness.wait("a waiter gets the lock", seconds, inside)
 
+    def ensure_none_inside(self, waiters, violation):
+        """For longer than it takes elsewhere to get the lock of a host that is gone."""
+        time.sleep(self.stale_after + self.lease)
+        if any(waiter.is_inside for waiter in waiters):
+            raise Violation(violation)
+
     def end(self, *contenders):
         """Each may end its hold, and must do so."""
         for contender in contenders:
@@ -97,9 +103,7 @@ def dead_host(cluster):
     until = ""
     if cluster.place == "nfs3":
         # lockd keeps the lock until statd of the dead host reports the next boot.
-        time.sleep(cluster.stale_after + cluster.lease)
-        if any(waiter.is_inside for waiter in waiters):
-            raise Violation("lockd gave up the lock of a host that has not booted again")
+        cluster.ensure_none_inside(waiters, "lockd gave up the lock of a host that has not booted again")
         cluster.boot()
         until = ", which booted again before that,"
     heir = cluster.wait_for_any(waiters, cluster.stale_after + cluster.lease + SLOW)
@@ -136,9 +140,7 @@ def long_cut(cluster, mode="keep"):
     cluster.machines[victim].set_link("off")
     if cluster.place == "nfs3":
         # lockd keeps the lock until the host is back.
-        time.sleep(cluster.stale_after + cluster.lease)
-        if any(waiter.is_inside for waiter in waiters):
-            raise Violation("lockd gave up the lock of a host that was cut off")
+        cluster.ensure_none_inside(waiters, "lockd gave up the lock of a host that was cut off")
         cluster.machines[victim].set_link("on")
     heir = cluster.wait_for_any(waiters, cluster.stale_after + cluster.lease + SLOW)
     taken, knew = heir.entered - cut, holder.lost and holder.lost - cut
