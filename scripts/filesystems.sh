@@ -62,8 +62,9 @@ skip() {
     exit 0
 }
 
+# The report has a line for each result, so a message of several lines becomes one.
 violation() {
-    printf '%s\tVIOLATION\t%s\n' "$place" "$*" >>"$report"
+    printf '%s\tVIOLATION\t%s\n' "$place" "${*//$'\n'/ | }" >>"$report"
     echo "  VIOLATION: $*" >&2
     exit 1
 }
@@ -872,5 +873,10 @@ fi
 
 echo
 column -t -s $'\t' "$report"
-((failed == 0)) && echo "no promise was broken"
+if ((failed == 0)); then
+    echo "no promise was broken"
+else
+    echo "failed:"
+    grep -v $'\t\(proven\|measured\)\t' "$report"
+fi
 exit "$failed"
