@@ -467,10 +467,11 @@ place_hung_server() {
     ((status == 143)) || violation "rvlf run ended with $status: $(cat "$base/run.err")"
     grep -q "lock lost: no refresh succeeded for too long" "$base/run.err" || violation "$(cat "$base/run.err")"
     grep -q "not released: the file system does not answer" "$base/run.err" || violation "$(cat "$base/run.err")"
+    # Each lock is lost 150 s after a refresh of its own, this one perhaps after those of rvlf.
+    until_true grep -q "noticed: .*first.lock: lock lost: no refresh succeeded for too long" "$base/program.out"
     exec {input}>&-
     until_true bash -c "! kill -0 $program"
-    grep -q "lock lost: no refresh succeeded for too long" "$base/program.out" ||
-        violation "$(cat "$base/program.out")"
+    grep -q "^$base/mount/first.lock: lock lost" "$base/program.out" || violation "$(cat "$base/program.out")"
     kill -CONT "$daemon"
     proven "the server stops answering: after 150 s rvlf ends the command, and ends; so does the keeper of rvlf hold"
     proven "a program that releases its lock then learns of the loss without a wait for the server"

@@ -403,6 +403,25 @@ mod tests {
         );
     }
 
+    // Two states with one text cannot be told apart in `rvlf table list`.
+    #[test]
+    fn every_state_has_a_text_of_its_own() {
+        let all = [
+            Liveness::NoProcess,
+            Liveness::BeforeBoot,
+            Liveness::ProcessGone,
+            Liveness::PidReused,
+            Liveness::WitnessEnded,
+            Liveness::Alive,
+            Liveness::Witnessed,
+            Liveness::PidAlive,
+            Liveness::ProcessHidden,
+            Liveness::Elsewhere,
+        ];
+        let texts: std::collections::HashSet<_> = all.iter().map(Liveness::to_string).collect();
+        assert_eq!(texts.len(), all.len(), "{texts:?}");
+    }
+
     #[test]
     fn entries_without_a_holder_are_judged_by_their_pid_alone() {
         let judge = |pid, process| {

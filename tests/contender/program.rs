@@ -3,7 +3,8 @@
 //! ```text
 //! contender try PATH            one attempt: acquired (0), held (1), not a lock (4), error (5)
 //! contender again PATH          two attempts of one process, of which the first must fail
-//! contender hold PATH..         hold until standard input ends, then report whether all locks were kept
+//! contender hold PATH..         hold until standard input ends, then report whether all locks were kept; a loss
+//!                               is reported at once
 //! contender race ROUNDS PATH..  16 processes, spread over the PATHs of one file, one after another
 //! contender crash ROUNDS PATH.. the same, and every eighth hold ends with the process's death
 //! contender audit LOG..         do any two holds in the logs of `race` overlap?
@@ -122,7 +123,8 @@ fn again(path: &Path) -> Fallible<ExitCode> {
 }
 
 fn hold(paths: &[&str]) -> Fallible<ExitCode> {
-    let acquire = |path: &&str| options().acquire(path, PATIENCE);
+    let options = options().on_lost(|lost| println!("noticed: {lost}"));
+    let acquire = |path: &&str| options.acquire(path, PATIENCE);
     let locks = paths.iter().map(acquire).collect::<Result<Vec<_>, _>>()?;
     let first = locks.first().ok_or("a path is named")?;
     println!("held {} {}", first.record().pid(), first.writer_id());

@@ -14,7 +14,9 @@ use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use rvlf::FileKind;
-use rvlf::table::{Allocation, Claim, ScopeRule, Table, TableError, TableGuard, snapshot};
+use rvlf::table::{
+    Allocation, Claim, EntryHolder, ScopeRule, Table, TableError, TableGuard, snapshot,
+};
 #[cfg(target_os = "linux")]
 use support::succeeds_in_fork;
 use support::table::{claim, descriptors_of, place};
@@ -372,6 +374,26 @@ fn a_path_that_names_no_file_creates_no_directory() {
     assert!(!new.exists(), "a refusal leaves nothing");
 }
 
+// An empty table would be reported, and every path in it would look free.
+#[test]
+fn a_table_that_cannot_be_read_is_not_taken_for_none() {
+    let (_dir, path) = place();
+    fs::write(&path, "").expect("the disk has room");
+    let below_a_file = snapshot(path.join("table.json"));
+    let refused = below_a_file.expect_err("a file has no files in it");
+    assert!(
+        matches!(&refused, TableError::Io(error) if error.source.kind() == std::io::ErrorKind::NotADirectory),
+        "{refused:?}"
+    );
+    assert!(
+        snapshot(path.with_file_name("absent"))
+            .expect("no file is an empty table")
+            .table
+            .entries
+            .is_empty()
+    );
+}
+
 #[test]
 fn a_change_that_is_not_saved_is_lost() {
     let (_dir, path) = place();
@@ -648,6 +670,63 @@ fn a_forked_child_neither_saves_nor_frees_its_parents_table() {
     drop(TableGuard::open(&path, Duration::ZERO).expect("the parent has released the table"));
 }
 
+// The kernel lock belongs to the open file, of which a child that was forked meanwhile has a copy: the end of
+// the parent's hold must not wait for the end of the child.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_table_is_free_after_its_holder_although_a_forked_child_goes_on() {
+    use std::io::Read;
+    let (_dir, path) = place();
+    let guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
+    let (mut reader, writer) = std::io::pipe().expect("the process may open files");
+    let mut writer = Some(writer);
+    let child = support::fork(|| {
+        drop(writer.take());
+        reader.read_to_end(&mut Vec::new()).is_ok()
+    });
+    drop(guard);
+    drop(TableGuard::open(&path, Duration::ZERO).expect("the holder has released the table"));
+    drop(writer);
+    support::join(child, "the child lived until then");
+}
+
+// An operator asks which process makes all others wait.
+#[cfg(all(target_os = "linux", not(rvlf_portable)))]
+#[test]
+fn the_process_that_has_locked_a_table_is_named() {
+    let (_dir, path) = place();
+    let guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
+    let pids = |path: &Path| -> Vec<u32> {
+        let found = rvlf::table::locked_by(path).expect("the table can be opened");
+        found.iter().map(|process| process.pid.get()).collect()
+    };
+    assert_eq!(pids(&path), [std::process::id()]);
+    drop(guard);
+    assert!(pids(&path).is_empty());
+}
+
+// What a program logs of its own state.
+#[test]
+fn debug_output_names_the_table_and_the_entry() {
+    let (_dir, path) = place();
+    let guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
+    let text = format!("{guard:?}");
+    assert!(
+        text.contains("table.json") && text.contains("entries: 0"),
+        "{text}"
+    );
+    drop(guard);
+    let held = Allocation::register(&path, &claim("a", "/a"), "1", PATIENCE);
+    let held = held.expect("the table is empty");
+    let text = format!("{held:?}");
+    let id = held.writer_id().to_string();
+    assert!(
+        text.contains("\"a\"") && text.contains("table.json"),
+        "{text}"
+    );
+    assert!(text.contains(&id), "{text}");
+}
+
 // ---------------------------------------------------------------- liveness
 
 /// Systems other than Linux report neither the start of a process nor the boot.
@@ -692,6 +771,14 @@ mod liveness {
             holder.map(|holder| holder.hostname.clone()),
             Some(hostname.to_string())
         );
+        let boot = fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let boot = boot.expect("the kernel has a boot id");
+        let recorded = holder.and_then(|holder| holder.boot_id.as_deref());
+        assert_eq!(
+            recorded,
+            Some(boot.trim_end()),
+            "written as the kernel writes it, for other readers"
+        );
 
         let pristine = fs::read(&path).expect("the file exists");
         let restored = |change: &dyn Fn(&mut serde_json::Value)| {
@@ -708,6 +795,19 @@ mod liveness {
             Liveness::Elsewhere,
             "pids of another namespace mean nothing here"
         );
+        // Without the boot id and the namespace, the name of the machine decides.
+        let unknown = |hostname: &str| {
+            restored(&|entry| {
+                let holder = &mut entry["holder"];
+                for field in ["boot_id", "pid_namespace"] {
+                    holder.as_object_mut().map(|holder| holder.remove(field));
+                }
+                holder["hostname"] = hostname.into();
+                holder["witness"] = serde_json::Value::Null;
+            })
+        };
+        assert_eq!(unknown(&hostname.to_string()), Liveness::Alive);
+        assert_eq!(unknown("another"), Liveness::Elsewhere);
         let rebooted = restored(&|entry| {
             entry["holder"]["boot_id"] = "00000000-0000-4000-8000-000000000000".into();
         });
@@ -728,7 +828,7 @@ mod liveness {
 #[cfg(all(target_os = "linux", not(rvlf_portable)))]
 #[test]
 fn an_entry_that_is_made_for_another_process_lives_and_dies_with_it() {
-    use rvlf::table::{EntryHolder, Liveness};
+    use rvlf::table::Liveness;
     let (_dir, path) = place();
     let mut sleeper = std::process::Command::new("sleep");
     let mut sleeper = sleeper.arg("1000").spawn().expect("it can be executed");
@@ -920,6 +1020,71 @@ fn dead_entries_are_removed_by_the_next_operation() {
             .expect("dead processes hold nothing");
         assert_eq!(guard.table().entries.len(), 1);
     });
+}
+
+/// A table of "own", held by this process, and of dead entries with these names.
+fn with_dead(path: &Path, names: &[&str]) -> TableGuard {
+    let mut guard = TableGuard::open(path, PATIENCE).expect("no process holds the table for long");
+    for name in ["own"].iter().chain(names) {
+        let claim = claim(name, &format!("/{name}"));
+        guard.register(&claim, name).expect("the scope is free");
+    }
+    for entry in guard.table_mut().entries.iter_mut().skip(1) {
+        entry.pid = 0;
+    }
+    guard
+}
+
+// The dead entry may be the one to change: its process is gone, and an operator repairs the table.
+#[test]
+fn a_change_of_a_dead_entry_reclaims_all_other_dead_ones() {
+    let (_dir, path) = place();
+    let mut guard = with_dead(&path, &["changed", "other"]);
+    guard
+        .update_segment("changed", "new")
+        .expect("the entry is still there");
+    let left: Vec<_> = guard
+        .table()
+        .entries
+        .iter()
+        .map(|entry| entry.name.as_str())
+        .collect();
+    assert_eq!(left, ["own", "changed"]);
+}
+
+// A parent has died after it delegated a part to a child that it had not started yet.
+#[test]
+fn an_adoption_reclaims_all_dead_entries_but_the_placeholder() {
+    let (_dir, path) = place();
+    let mut guard = with_dead(&path, &["other"]);
+    guard
+        .delegate("own", &claim("child", "/own/a"))
+        .expect("the part is the parent's");
+    guard
+        .delegate("own", &claim("unadopted", "/own/b"))
+        .expect("the part is the parent's");
+    for entry in &mut guard.table_mut().entries {
+        entry.pid = 0;
+    }
+    let adopter = EntryHolder::of_process(std::process::id()).expect("the process runs");
+    guard
+        .adopt_for(&adopter, "child", "1")
+        .expect("the placeholder is still there");
+    let left: Vec<_> = guard
+        .table()
+        .entries
+        .iter()
+        .map(|entry| entry.name.as_str())
+        .collect();
+    assert_eq!(left, ["child"]);
+
+    // An entry that its process has left is not adopted in its place.
+    let mut guard = with_dead(&path.with_file_name("second.json"), &["child"]);
+    let refused = guard.adopt_for(&adopter, "child", "1");
+    assert!(
+        matches!(refused, Err(TableError::UnknownName { .. })),
+        "{refused:?}"
+    );
 }
 
 // A parent that had crashed could not reclaim what the dead child of a dead child held.

@@ -485,6 +485,33 @@ fn a_restored_parent_reclaims_what_it_had_delegated() {
         .expect("a second reclaim changes nothing");
 }
 
+// As above, but the child also reads, what the parent did not list. A stranger at another path that the parent
+// denies itself must not be taken for such a child.
+#[test]
+fn a_child_is_known_by_what_its_parent_could_have_delegated() {
+    let [core, docs] = ["/src/core", "/src/docs"].map(ScopeRule::write);
+    let mut table = Table::default();
+    let top = claim("top", &["/src"]).deny(core.clone()).deny(docs);
+    let done = "the scope is denied by top";
+    table.register(&top, "s-top", &process(1)).expect(done);
+    let child = claim("child", &["/src/core/a"]).allow(ScopeRule::read("/src/lib"));
+    table.register(&child, "s-child", &process(2)).expect(done);
+    let stranger = claim("stranger", &["/src/docs/a"]);
+    table.register(&stranger, "s", &process(3)).expect(done);
+
+    let refused = table.reclaim_delegated("top", "stranger", std::slice::from_ref(&core));
+    assert!(
+        matches!(&refused, Err(TableError::NotAChild { .. })),
+        "top does not name what the stranger has: {refused:?}"
+    );
+    table
+        .reclaim_delegated("top", "child", &[core])
+        .expect("the child has a part of what top denied itself");
+    let top = table.find("top").expect("it stays");
+    assert_eq!(top.deny.len(), 1, "the docs are still denied");
+    assert!(table.find("stranger").is_some());
+}
+
 // A parent is restored from a log that has one delegation twice. The first reclaim was refused: the
 // second denial hid that the child's scope had been the parent's.
 #[test]
