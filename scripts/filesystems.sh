@@ -564,7 +564,7 @@ place_weed() {
     measured "O_EXCL alone: both of two creators won $both of 20 times"
     # The record of a loser may stay where a later flush of its mount put it, and delay every contender.
     local outcome overlaps
-    outcome=$(RVLF_STALE_AFTER=10 "$contender" race 6 "$base/one/dir/data" "$base/two/dir/data" 2>&1) || true
+    outcome=$(RVLF_STALE_AFTER=30 "$contender" race 6 "$base/one/dir/data" "$base/two/dir/data" 2>&1) || true
     overlaps=$(sed -n 's/.* 96 holds, \([0-9]*\) overlaps$/\1/p' <<<"$outcome")
     [[ -n $overlaps ]] && ((overlaps <= 4)) || violation "race: $outcome"
     measured "16 contenders, with the read-back: $outcome"
