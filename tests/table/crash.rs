@@ -283,6 +283,28 @@ fn an_error_at_any_call_of_a_save_leaves_the_old_table_or_the_new_one() {
     assert_eq!(disk_full.table.problems(), []);
 }
 
+// Between the look at the path and the open of the file, an operator may remove the table, and another process
+// make a new one. Any other error of that open is none of an absent table: it would be made anew.
+#[test]
+fn a_file_that_vanishes_before_its_open_is_looked_for_again() {
+    if !has_strace() {
+        return skip("strace is missing or may not trace");
+    }
+    let saved_after = |error: &str| {
+        let (_dir, path) = place();
+        write_old(&path);
+        // The first open of that name is the one of this table.
+        let inject = format!("inject=openat:error={error}:when=1");
+        let options = ["-o", "/dev/null", "-P", "table.json", "-e", &inject];
+        let status = run_saver(&path, &options);
+        let table = snapshot(&path).expect("the file is a table").table;
+        let has_both = ["old", "new"].iter().all(|name| table.find(name).is_some());
+        (status.code() == Some(SAVED), has_both)
+    };
+    assert_eq!(saved_after("ENOENT"), (true, true), "the file is there");
+    assert_eq!(saved_after("EIO"), (false, false), "an error is reported");
+}
+
 #[test]
 fn a_registration_whose_last_sync_fails_is_released() {
     if !has_strace() {

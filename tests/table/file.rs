@@ -567,6 +567,10 @@ pub const ROLES: &[support::RoleEntry] = &[("prints the default path", prints_th
 /// Prints what the default path is. The environment of a whole process decides it.
 #[cfg(target_os = "linux")]
 fn prints_the_default_path() {
+    // Files are accessed as this user: root may read every directory. Without effect for any other user.
+    if std::env::var_os("AS_NOBODY").is_some() {
+        nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+    }
     support::report(match rvlf::table::default_path(None) {
         Ok(path) => path.display().to_string(),
         Err(error) => error.to_string(),
@@ -581,14 +585,16 @@ fn the_default_outlives_a_login_and_is_refused_while_the_old_one_has_holders() {
     let (dir, _) = place();
     let (runtime, home) = (dir.path().join("run"), dir.path().join("home"));
     let old = runtime.join("rvlf/table.json");
-    let default = || {
+    let printed = |variable: Option<&str>| {
         let mut command = support::Role::new("prints the default path").into_command();
         command.env("XDG_RUNTIME_DIR", &runtime).env("HOME", &home);
         command
             .env_remove("XDG_STATE_HOME")
             .env_remove("RVLF_TABLE");
+        command.envs(variable.map(|variable| (variable, "1")));
         support::Role::from(command).start().receive()
     };
+    let (default, as_nobody) = (|| printed(None), || printed(Some("AS_NOBODY")));
     let new = home.join(".local/state/rvlf/table.json");
     let new = new
         .to_str()
@@ -605,6 +611,18 @@ fn the_default_outlives_a_login_and_is_refused_while_the_old_one_has_holders() {
     held.release().expect("the entry is held");
     assert_eq!(default(), new, "an empty old table hinders no process");
     assert!(!home.exists(), "nothing is created");
+
+    // What su(1) leaves in the variable is the directory of another user, with no entry of this one.
+    fs::set_permissions(&runtime, Permissions::from_mode(0)).expect("it is this user's");
+    assert_eq!(as_nobody(), new);
+    fs::set_permissions(&runtime, Permissions::from_mode(0o700)).expect("it is this user's");
+    fs::remove_dir_all(runtime.join("rvlf")).expect("no process uses it");
+    fs::write(runtime.join("rvlf"), "").expect("the disk has room");
+    let refusal = default();
+    assert!(
+        refusal.contains("Not a directory"),
+        "whether the old table has holders is not known: {refusal}"
+    );
 }
 
 // No program removes a table, but operators do.
