@@ -20,7 +20,7 @@ use rvlf::{
     Durability, HoldError, LockOptions, LockState, LossReason, Lost, Record, StalePolicy,
     WriterLock, inspect, lock_path_for,
 };
-use support::{PATIENCE, Role, RoleEntry};
+use support::{PATIENCE, Role, RoleEntry, scratch};
 
 pub const ROLES: &[RoleEntry] = &[
     ("closed descriptor", closed_descriptor),
@@ -690,6 +690,25 @@ fn forks() {
     let lock = lock.take().expect("the parent has a lock of its own");
     until_refreshed(&of_parent, 3);
     lock.release().expect("the parent still holds the lock");
+}
+
+// A server forks a child for each connection: a child that kept the descriptors of locks which it drops would
+// have one more for each lock of its parent.
+#[test]
+fn a_forked_child_that_drops_its_copy_has_closed_it() {
+    let dir = scratch();
+    let data = dir.path().join("d");
+    let lock = every(10_000).try_acquire(&data).expect("the lock is free");
+    let number = descriptor_of(lock.lock_path());
+    let mut copy = Some(lock);
+    let child = support::fork(|| {
+        drop(copy.take());
+        !Path::new(&format!("/proc/self/fd/{number}")).exists()
+    });
+    support::join(child, "the copy is closed in the child");
+    let lock = copy.take().expect("the parent has its lock");
+    lock.check().expect("the parent's descriptor is open");
+    lock.release().expect("the lock is held");
 }
 
 // A forked child has no keepalive thread, but a copy of its schedule, which that thread may have locked

@@ -340,6 +340,28 @@ fn a_holder_that_does_not_refresh_is_judged_dead_by_age() {
     );
 }
 
+// Others judge by the age of the record, and may take the lock after 300 s. A holder whose refreshes hang with
+// their mount has to stop before, with time to end what it has begun.
+#[test]
+fn a_lock_off_local_file_systems_is_lost_when_its_record_has_half_of_that_age() {
+    let lost_after = |seconds: u64, reason: Option<LossReason>| {
+        let silent = move |os: &SimSys| {
+            let lock = os.try_acquire().expect("no other process is there");
+            os.sleep(Duration::from_secs(seconds));
+            let lost = lock.check().err().map(|lost| lost.reason);
+            assert_eq!(lost, reason, "after {seconds} s without a refresh");
+            let released = lock.release();
+            assert_eq!(released.is_err(), reason.is_some(), "{released:?}");
+        };
+        // The record of a lost lock is left to whoever comes after the age.
+        let world = World::network().process("H", 1, silent);
+        prove("a holder without refreshes", &world);
+    };
+    lost_after(149, None);
+    lost_after(151, Some(LossReason::RefreshFailed));
+    lost_after(100_000, Some(LossReason::RefreshFailed));
+}
+
 // A holder is stopped for minutes at any moment, and then goes on. Exclusion cannot be promised,
 // but the holder notices its loss at its next check, and the other holder's file stays.
 #[test]
