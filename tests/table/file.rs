@@ -613,7 +613,7 @@ fn the_default_outlives_a_login_and_is_refused_while_the_old_one_has_holders() {
     assert!(!home.exists(), "nothing is created");
 
     // What su(1) leaves in the variable is the directory of another user, with no entry of this one.
-    fs::set_permissions(&runtime, Permissions::from_mode(0)).expect("it is this user's");
+    fs::set_permissions(&runtime, Permissions::from_mode(0o000)).expect("it is this user's");
     assert_eq!(as_nobody(), new);
     fs::set_permissions(&runtime, Permissions::from_mode(0o700)).expect("it is this user's");
     fs::remove_dir_all(runtime.join("rvlf")).expect("no process uses it");
