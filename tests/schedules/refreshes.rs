@@ -362,6 +362,33 @@ fn a_lock_off_local_file_systems_is_lost_when_its_record_has_half_of_that_age() 
     lost_after(100_000, Some(LossReason::RefreshFailed));
 }
 
+// What the cache of the holder's machine keeps, no other machine sees. On a local file system all see it, and a
+// sync would cost a flush of the disk for each lock and each 10 s.
+#[test]
+fn a_refresh_is_synced_where_other_machines_read_it_and_nowhere_else() {
+    let calls_of_a_refresh = |world: World| {
+        let refresh = |os: &SimSys| {
+            let lock = os.try_acquire().expect("no other process is there");
+            os.sleep(Duration::from_secs(10));
+            lock.refresh().expect("no other process is there");
+            panic!("the calls until now");
+        };
+        let shown = find_harm(
+            "the calls of a refresh",
+            &world.process("H", 1, refresh),
+            "the calls until now",
+        );
+        let shown = shown.to_string();
+        let refresh = shown.rsplit("Sleep(10s").next().map(str::to_owned);
+        refresh.expect("a split has a part")
+    };
+    let (local, mount) = (World::local(), World::network());
+    assert!(!calls_of_a_refresh(local).contains("sync("));
+    let calls = calls_of_a_refresh(mount);
+    let (_, after) = calls.split_once("write(").expect("the record is written");
+    assert!(after.contains("sync(fd 0, Data)"), "{calls}");
+}
+
 // A holder is stopped for minutes at any moment, and then goes on. Exclusion cannot be promised,
 // but the holder notices its loss at its next check, and the other holder's file stays.
 #[test]
