@@ -32,11 +32,13 @@ fn saver() {
     let mut guard = TableGuard::open(arg("TABLE"), PATIENCE).expect("the table is not locked");
     // strace counts the calls of each thread separately. After these saves no other thread has made as
     // many calls of a kind as this one, so that a number means one call of one thread.
-    let (_dir, scratch) = place();
+    let (dir, scratch) = place();
     for _ in 0..WARM_UP {
         let mut scratch = TableGuard::open(&scratch, PATIENCE).expect("the table is not locked");
         scratch.save().expect("the disk has room");
     }
+    // No destructor removes it: this process is killed, or exits.
+    drop(dir);
     guard
         .register(&claim("new", "/new"), "s-new")
         .expect("the scope is free");
