@@ -653,7 +653,8 @@ place_frozen() {
     threads=$(ls "/proc/$holder_pid/task" | wc -l)
     refreshed "$healthy/data.lock" 8
     proven "a frozen disk: the lock on a healthy mount is refreshed"
-    (($(ls "/proc/$holder_pid/task" | wc -l) <= threads && threads <= 4)) ||
+    # The program's, the one that schedules, one for each mount, and one that is kept to report a loss.
+    (($(ls "/proc/$holder_pid/task" | wc -l) <= threads && threads <= 5)) ||
         violation "threads: $threads, and then $(ls "/proc/$holder_pid/task" | wc -l)"
     proven "and the holder of three locks on two mounts has $threads threads, and not more with time"
     thaw
