@@ -1040,6 +1040,14 @@ fn dead_entries_are_removed_by_the_next_operation() {
     });
 }
 
+fn names_of(table: &Table) -> Vec<String> {
+    table
+        .entries
+        .iter()
+        .map(|entry| entry.name.clone())
+        .collect()
+}
+
 /// A table of "own", held by this process, and of dead entries with these names.
 fn with_dead(path: &Path, names: &[&str]) -> TableGuard {
     let mut guard = TableGuard::open(path, PATIENCE).expect("no process holds the table for long");
@@ -1061,13 +1069,7 @@ fn a_change_of_a_dead_entry_reclaims_all_other_dead_ones() {
     guard
         .update_segment("changed", "new")
         .expect("the entry is still there");
-    let left: Vec<_> = guard
-        .table()
-        .entries
-        .iter()
-        .map(|entry| entry.name.as_str())
-        .collect();
-    assert_eq!(left, ["own", "changed"]);
+    assert_eq!(names_of(guard.table()), ["own", "changed"]);
 }
 
 // A parent has died after it delegated a part to a child that it had not started yet.
@@ -1088,13 +1090,7 @@ fn an_adoption_reclaims_all_dead_entries_but_the_placeholder() {
     guard
         .adopt_for(&adopter, "child", "1")
         .expect("the placeholder is still there");
-    let left: Vec<_> = guard
-        .table()
-        .entries
-        .iter()
-        .map(|entry| entry.name.as_str())
-        .collect();
-    assert_eq!(left, ["child"]);
+    assert_eq!(names_of(guard.table()), ["child"]);
 
     // An entry that its process has left is not adopted in its place.
     let mut guard = with_dead(&path.with_file_name("second.json"), &["child"]);
@@ -1129,8 +1125,7 @@ fn dead_entries_do_not_hinder_a_reclaim() {
 // ---------------------------------------------------------------- the handle
 
 fn names(path: &Path) -> Vec<String> {
-    let table = snapshot(path).expect("the file is a table").table;
-    table.entries.into_iter().map(|entry| entry.name).collect()
+    names_of(&snapshot(path).expect("the file is a table").table)
 }
 
 #[test]
