@@ -286,25 +286,30 @@ fn an_error_at_any_call_of_a_save_leaves_the_old_table_or_the_new_one() {
 }
 
 // Between the look at the path and the open of the file, an operator may remove the table, and another process
-// make a new one. Any other error of that open is none of an absent table: it would be made anew.
+// make a new one. Any other error has to be reported: a table that cannot be opened is not an absent one.
 #[test]
 fn a_file_that_vanishes_before_its_open_is_looked_for_again() {
     if !has_strace() {
         return skip("strace is missing or may not trace");
     }
-    let saved_after = |error: &str| {
+    let saved_after = |error: &str, is_there: bool| {
         let (_dir, path) = place();
-        write_old(&path);
+        if is_there {
+            write_old(&path);
+        }
         // The first open of that name is the one of this table.
         let inject = format!("inject=openat:error={error}:when=1");
         let options = ["-o", "/dev/null", "-P", "table.json", "-e", &inject];
         let status = run_saver(&path, &options);
         let table = snapshot(&path).expect("the file is a table").table;
-        let has_both = ["old", "new"].iter().all(|name| table.find(name).is_some());
-        (status.code() == Some(SAVED), has_both)
+        let has_all = table.find("new").is_some() && table.find("old").is_some() == is_there;
+        (status.code() == Some(SAVED), has_all)
     };
-    assert_eq!(saved_after("ENOENT"), (true, true), "the file is there");
-    assert_eq!(saved_after("EIO"), (false, false), "an error is reported");
+    assert_eq!(saved_after("ENOENT", true), (true, true), "it is there");
+    assert_eq!(saved_after("EIO", true), (false, false), "it is reported");
+    // The open that creates the file, if there is none.
+    assert_eq!(saved_after("EEXIST", false), (true, true), "not for long");
+    assert_eq!(saved_after("ENOSPC", false), (false, false), "a full disk");
 }
 
 #[test]
