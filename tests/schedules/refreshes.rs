@@ -353,7 +353,7 @@ fn a_lock_off_local_file_systems_is_lost_when_its_record_has_half_of_that_age() 
             let released = lock.release();
             assert_eq!(released.is_err(), reason.is_some(), "{released:?}");
         };
-        // The record of a lost lock is left to whoever comes after the age.
+        // A lost lock leaves its record at the path, which the next contender judges by its age.
         let world = World::network().process("H", 1, silent);
         prove("a holder without refreshes", &world);
     };
