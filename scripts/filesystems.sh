@@ -468,10 +468,11 @@ place_hung_server() {
     grep -q "lock lost: no refresh succeeded for too long" "$base/run.err" || violation "$(cat "$base/run.err")"
     grep -q "not released: the file system does not answer" "$base/run.err" || violation "$(cat "$base/run.err")"
     # Each lock is lost 150 s after a refresh of its own, this one perhaps after those of rvlf.
-    until_true grep -q "noticed: .*first.lock: lock lost: no refresh succeeded for too long" "$base/program.out"
+    local lost="$base/mount/first.lock: lock lost: no refresh succeeded for too long"
+    until_true grep -q "^noticed: $lost" "$base/program.out"
     exec {input}>&-
     until_true bash -c "! kill -0 $program"
-    grep -q "^$base/mount/first.lock: lock lost" "$base/program.out" || violation "$(cat "$base/program.out")"
+    grep -q "^$lost" "$base/program.out" || violation "$(cat "$base/program.out")"
     kill -CONT "$daemon"
     proven "the server stops answering: after 150 s rvlf ends the command, and ends; so does the keeper of rvlf hold"
     proven "a program that releases its lock then learns of the loss without a wait for the server"
@@ -880,7 +881,7 @@ column -t -s $'\t' "$report"
 if ((failed == 0)); then
     echo "no promise was broken"
 else
-    echo "failed:"
+    echo "not proven:"
     grep -v $'\t\(proven\|measured\)\t' "$report"
 fi
 exit "$failed"
