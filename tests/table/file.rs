@@ -684,7 +684,7 @@ fn a_table_is_free_after_its_holder_although_a_forked_child_goes_on() {
     use std::io::Read;
     let (_dir, path) = place();
     let guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
-    let (mut reader, writer) = std::io::pipe().expect("the process may open files");
+    let (mut reader, writer) = support::pipe().expect("the process may open files");
     let mut writer = Some(writer);
     let child = support::fork(|| {
         drop(writer.take());
