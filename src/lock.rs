@@ -417,7 +417,8 @@ impl WriterLock {
     }
 
     /// The same, but waits up to `timeout` until no other process has a descriptor that was lent, and
-    /// refreshes the record every 10 s meanwhile. `cancel` ends the wait at once.
+    /// refreshes the record every 10 s meanwhile, if this user may still write the lock file. `cancel`
+    /// ends the wait at once.
     ///
     /// Blocks; polls every 10 ms at first, later every 500 ms, because the kernel generates no event
     /// when the last process closes the descriptor. If this process is killed during the wait, the lock

@@ -304,7 +304,7 @@ impl<S: Sys> Place<S> {
 }
 
 /// Whether an open for writing failed because of permissions alone.
-fn is_not_writable(error: &io::Error) -> bool {
+pub(super) fn is_not_writable(error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem

@@ -2,10 +2,12 @@
 //!
 //! Source: `spec/protocol.md#refresh`, P19.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::Place;
+use super::examine::is_not_writable;
 use super::hold::Held;
 use super::keepalive::REFRESH_INTERVAL;
 use super::pace::Pace;
@@ -121,22 +123,39 @@ impl<S: Sys> Held<S> {
         own: Option<&S::File>,
         patience: &Patience<'_>,
     ) -> Result<S::File, HoldError> {
-        let access = match patience.timeout {
-            Duration::ZERO => Access::Read,
-            // The kernel lock of the other processes refuses every other writer.
-            _ if self.place.sys().removes_by_handle() => Access::Read,
-            // The record is refreshed through it.
-            _ => Access::ReadWrite,
+        let entry = &self.place.entry;
+        // The record is refreshed through it while this process waits. On Windows the kernel lock of the
+        // other processes refuses every other writer.
+        let is_refreshed = !patience.timeout.is_zero() && !entry.sys.removes_by_handle();
+        let open = || match is_refreshed {
+            true => self.open_to_refresh(),
+            false => entry.open_now(Access::Read),
         };
         // Twice: a breaker that has caught the file by mistake may be putting it back.
         for _ in 0..2 {
             self.ensure_own_record(own)?;
-            let anew = self.place.open_if_names(self.id, access);
+            let anew = self.place.open_if_names(self.id, open);
             if let Some(anew) = anew.map_err(HoldError::Io)? {
                 return Ok(anew);
             }
         }
         Err(self.lost_error(self.lose(LossReason::Replaced(None))))
+    }
+
+    /// Opens the lock file for writing; on a local file system for reading where this user may not write
+    /// it.
+    ///
+    /// A server that has given root up may not write root's file. On a local file system the kernel lock
+    /// of the other processes keeps contenders out at any age of the record: the server can wait. Elsewhere
+    /// the age decides: the release fails, and the keepalive goes on refreshing the lock.
+    fn open_to_refresh(&self) -> io::Result<S::File> {
+        let entry = &self.place.entry;
+        match entry.open_now(Access::ReadWrite) {
+            Err(error) if entry.is_local() && is_not_writable(&error) => {
+                entry.open_now(Access::Read)
+            }
+            outcome => outcome,
+        }
     }
 
     /// Whether no other process has the descriptor. Waits for that as long as `patience` permits, and
@@ -177,9 +196,13 @@ impl<S: Sys> Held<S> {
 }
 
 impl<S: Sys> Place<S> {
-    /// Opens the lock file, if the path names the file `id`.
-    fn open_if_names(&self, id: FileId, access: Access) -> Result<Option<S::File>, IoError> {
-        let opened = present(self.entry.open_now(access)).context("open", self.lock_path())?;
+    /// Opens the lock file by `open`, if the path names the file `id`.
+    fn open_if_names(
+        &self,
+        id: FileId,
+        open: impl FnOnce() -> io::Result<S::File>,
+    ) -> Result<Option<S::File>, IoError> {
+        let opened = present(open()).context("open", self.lock_path())?;
         let Some(file) = opened else {
             return Ok(None);
         };

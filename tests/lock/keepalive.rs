@@ -33,6 +33,7 @@ pub const ROLES: &[RoleEntry] = &[
     ("thread ends", thread_ends),
     ("forks", forks),
     ("reserves a thread", reserves_a_thread),
+    ("waits for long", waits_for_long),
     ("forks while it refreshes", forks_while_it_refreshes),
     ("short holds", short_holds),
     ("ten thousand", ten_thousand),
@@ -531,6 +532,30 @@ fn reserves_a_thread() {
 #[test]
 fn locks_with_a_callback_share_a_thread_but_not_with_a_forked_child() {
     run(Role::new("reserves a thread"));
+}
+
+/// Waits for a lock for longer than the thread stays when nothing is held.
+fn waits_for_long() {
+    const LONGER_THAN_IDLE: Duration = Duration::from_millis(1500);
+    let data = directory().join("data");
+    let options = WriterLock::options().keepalive(None);
+    let holder = options.try_acquire(&data).expect("the lock is free");
+    std::thread::scope(|scope| {
+        let waiter = scope.spawn(|| every(5).acquire(&data, PATIENCE));
+        support::until("a thread is started", || refreshing_threads() == 1);
+        std::thread::sleep(LONGER_THAN_IDLE);
+        assert_eq!(refreshing_threads(), 1, "the thread stays for the waiter");
+        holder.release().expect("the lock is held");
+        let lock = waiter.join().expect("no panic").expect("it is released");
+        lock.release().expect("the lock is held");
+    });
+}
+
+// A program reaches its limit of threads while it waits. The lock that it receives then must be refreshed:
+// the thread for that was started before the wait, and has to be there at its end.
+#[test]
+fn a_waiter_keeps_its_thread_for_as_long_as_it_waits() {
+    run(Role::new("waits for long"));
 }
 
 // A callback waits until an operator presses a key. The other locks of the process must be refreshed

@@ -2,7 +2,9 @@
 //! before.
 #![cfg(all(target_os = "linux", not(rvlf_unsupported)))]
 
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
@@ -80,6 +82,30 @@ fn a_lent_lock_is_free_at_once_when_no_process_has_the_descriptor() {
     assert_eq!(lock.release().expect("the lock was held"), Released::Free);
     assert!(is_absent(&lock_path_for(&data)));
     command.status().expect_err("there is nothing to inherit");
+}
+
+// A server lends as root, and gives root up. It may unlink in its own directory, and not write root's file.
+#[test]
+fn a_lent_lock_is_released_by_a_user_who_may_only_read_its_file() {
+    if !nix::unistd::geteuid().is_root() {
+        return support::skip("only root can become another user");
+    }
+    for time in [Duration::ZERO, MINUTE] {
+        let dir = scratch();
+        let lock = acquire(&dir.path().join("data"));
+        for (path, mode) in [(dir.path(), 0o777), (lock.lock_path(), 0o644)] {
+            let set = std::fs::set_permissions(path, Permissions::from_mode(mode));
+            set.expect("the file is this user's");
+        }
+        drop(lock.try_clone_descriptor().expect("the lock is held"));
+        let released = std::thread::spawn(move || {
+            // Of this thread alone.
+            nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+            let released = lock.release_within(time, &CancelToken::new());
+            released.expect("the lock was held")
+        });
+        assert_eq!(released.join().expect("no panic"), Released::Free);
+    }
 }
 
 #[test]
