@@ -676,6 +676,27 @@ fn a_forked_child_neither_saves_nor_frees_its_parents_table() {
     drop(TableGuard::open(&path, Duration::ZERO).expect("the parent has released the table"));
 }
 
+// Many processes wait for a table that one of them has locked: if they looked without a pause, they would
+// slow it down.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_waiter_for_a_table_sleeps() {
+    use nix::sys::resource::{UsageWho, getrusage};
+    use nix::sys::time::TimeValLike;
+    let processor_time = || {
+        let usage = getrusage(UsageWho::RUSAGE_THREAD).expect("the thread is there");
+        let both = usage.user_time() + usage.system_time();
+        Duration::from_micros(both.num_microseconds().unsigned_abs())
+    };
+    let (_dir, path) = place();
+    let _guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
+    let before = processor_time();
+    let waited = Duration::from_secs(1);
+    TableGuard::open(&path, waited).expect_err("the table is locked");
+    let used = processor_time() - before;
+    assert!(used < waited / 4, "{used:?} of {waited:?}");
+}
+
 // The kernel lock belongs to the open file, of which a child that was forked meanwhile has a copy: the end of
 // the parent's hold must not wait for the end of the child.
 #[cfg(target_os = "linux")]
