@@ -86,6 +86,14 @@ fn read<S: TableSys>(entry: &Entry<S>, file: &S::File) -> Result<Vec<u8>> {
     Ok(entry.sys.read_all(file).context("read", &entry.path)?)
 }
 
+/// Whether a call on an open file says that the file was removed.
+fn is_removed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle
+    )
+}
+
 /// The result of the attempts to lock an opened file.
 enum Locking {
     Done,
@@ -169,8 +177,12 @@ impl<S: TableSys> LockWait<S> {
     /// One attempt. `None` if another process holds the lock.
     fn try_lock(&self, file: &S::File, id: FileId) -> Result<Option<Locking>> {
         let Entry { sys, path, .. } = &self.entry;
-        let flocked = self.entry.flock(file, Flock::Exclusive);
-        let flocked = flocked.context("lock", path)?;
+        let flocked = match self.entry.flock(file, Flock::Exclusive) {
+            // A saves, which removes the file that B waits for: the server of a network mount has no lock
+            // of a removed file (seen on JuiceFS: ENOENT).
+            Err(error) if is_removed(&error) => return Ok(Some(Locking::Replaced)),
+            flocked => flocked.context("lock", path)?,
+        };
         if let Some(ended) = self.lost_file(id)? {
             if flocked == FlockOutcome::Done {
                 // Closing is not enough: a child that was forked meanwhile has a copy.

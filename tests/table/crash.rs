@@ -312,6 +312,22 @@ fn a_file_that_vanishes_before_its_open_is_looked_for_again() {
     assert_eq!(saved_after("ENOSPC", false), (false, false), "a full disk");
 }
 
+// On a network mount another process saves, which removes the file that this one has opened and is about to
+// lock. The server has no lock of a removed file: that is no failure of the table.
+#[test]
+fn a_file_that_the_server_has_removed_before_it_is_locked_is_opened_again() {
+    if !has_strace() {
+        return skip("strace is missing or may not trace");
+    }
+    for (error, is_saved) in [("ENOENT", true), ("ESTALE", true), ("EIO", false)] {
+        let (_dir, path) = place();
+        write_old(&path);
+        let inject = format!("inject=flock:error={error}:when=1");
+        let ended = run_saver(&path, &["-o", "/dev/null", "-e", &inject]);
+        assert_eq!(ended.code() == Some(SAVED), is_saved, "{error}");
+    }
+}
+
 #[test]
 fn a_registration_whose_last_sync_fails_is_released() {
     if !has_strace() {
