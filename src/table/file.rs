@@ -28,7 +28,8 @@ use crate::protocol::pace::Pace;
 use crate::sys::entry::{self, Entry, Opened};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{
-    Access, Context, FileId, Flock, FlockOutcome, Identity, IoError, SyncMode, TableSys, WakeReason,
+    Access, Context, FileId, Flock, FlockOutcome, Identity, IoError, SyncMode, TableSys,
+    WakeReason, is_closed,
 };
 
 /// The mode of a new table. A table shows which processes run and where they write: only its user
@@ -51,16 +52,38 @@ pub(super) struct TableFile<S: TableSys> {
     id: FileId,
 }
 
+/// How often a reader looks for a table that is not there, and the pause between two looks.
+///
+/// Process A saves while reader B looks. On JuiceFS the server answers B first with the file that A removes
+/// by its rename, and then that this file is gone: ENOENT, although the name was there at every moment. B
+/// took the table for empty, and its own entry for removed.
+const LOOKS: u32 = 10;
+const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// The bytes of the table at `path`, and its place; `None` if there is no file. Neither locks nor
-/// creates anything: a saved table is whole at every moment.
+/// creates anything: a saved table is whole at every moment. Off local file systems it may sleep for 90 ms
+/// before it returns `None`.
 pub(super) fn load<S: TableSys>(sys: S, path: &Path) -> Result<Option<(Vec<u8>, Entry<S>)>> {
     let entry = match Entry::open(sys, path) {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
         entry => entry?,
     };
-    match open_existing(&entry, Access::Read)? {
-        Some((file, _)) => Ok(Some((read(&entry, &file)?, entry))),
-        None => Ok(None),
+    let mut looks = 1;
+    loop {
+        let found = match open_existing(&entry, Access::Read)? {
+            Some((file, _)) => read(&entry, &file).map(Some),
+            None => Ok(None),
+        };
+        let is_certain = match &found {
+            Ok(None) => entry.is_local(),
+            Err(TableError::Io(error)) => !is_removed(&entry, &error.source),
+            _ => true,
+        };
+        if is_certain || looks == LOOKS {
+            return Ok(found?.map(|bytes| (bytes, entry)));
+        }
+        looks += 1;
+        entry.sys.wait(None, &[], LOOK_AGAIN);
     }
 }
 
@@ -76,8 +99,8 @@ fn open_existing<S: TableSys>(
         }),
         Ok(Opened::Denied { error, .. }) => Err(error.into()),
         Ok(Opened::File(file, stat)) => Ok(Some((file, stat.id))),
-        // The file was removed between fstatat(2) and the open.
-        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Ok(None),
+        // The file was removed between fstatat(2) and the open, or the fstat(2) after it.
+        Err(error) if is_removed(entry, &error.source) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
@@ -86,12 +109,13 @@ fn read<S: TableSys>(entry: &Entry<S>, file: &S::File) -> Result<Vec<u8>> {
     Ok(entry.sys.read_all(file).context("read", &entry.path)?)
 }
 
-/// Whether a call on an open file says that the file was removed.
-fn is_removed(error: &io::Error) -> bool {
+/// Whether a call on a file that is open says that another process has removed the file. Off local file systems
+/// EBADF may mean that (JuiceFS).
+fn is_removed<S: TableSys>(entry: &Entry<S>, error: &io::Error) -> bool {
     matches!(
         error.kind(),
         io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle
-    )
+    ) || !entry.is_local() && is_closed(error)
 }
 
 /// The result of the attempts to lock an opened file.
@@ -180,7 +204,7 @@ impl<S: TableSys> LockWait<S> {
         let flocked = match self.entry.flock(file, Flock::Exclusive) {
             // A saves, which removes the file that B waits for: the server of a network mount has no lock
             // of a removed file (seen on JuiceFS: ENOENT).
-            Err(error) if is_removed(&error) => return Ok(Some(Locking::Replaced)),
+            Err(error) if is_removed(&self.entry, &error) => return Ok(Some(Locking::Replaced)),
             flocked => flocked.context("lock", path)?,
         };
         if let Some(ended) = self.lost_file(id)? {
