@@ -354,6 +354,15 @@ row_promises() {
     until_true rm -r "$1/row"
 }
 
+# For mounts that share the kernel lock. A reader looks while a process on either mount saves: JuiceFS answers
+# then that the table, or the file that was just opened, is not there.
+table_promises() {
+    local outcome
+    outcome=$("$contender" table 30 "$1/table.json" "$2/table.json" 2>&1) || violation "the table: $outcome"
+    proven "the table, used by 8 processes on both mounts: $outcome"
+    rm -f "$1/table.json" "$1/.table.json.rvlf-new"
+}
+
 # On SMB the name of a file that was removed is blocked until the last process has closed the file.
 removed_and_blocked() {
     local n
@@ -399,6 +408,7 @@ place_juicefs() {
     mount_juicefs "$base" one two
     mkdir "$base/one/dir" "$base/one/tmp"
     remote_promises "$base/one/dir" "$base/two/dir" 3
+    table_promises "$base/one/dir" "$base/two/dir"
     # Its O_TMPFILE once made the lock path of a killed holder unusable for good.
     TMPDIR=$base/one/tmp RVLF_TEST_REMOTE=yes cargo test --quiet -p rvlf-tests --test lock -- \
         --nocapture crash::killed_anywhere_in_an_acquisition crash::killed_anywhere_while_reclaiming >"$work/crash.log" 2>&1 ||

@@ -274,7 +274,7 @@ def run(arguments):
             text = "\n".join(report(tally, f"{command}`, after kill {number} of {arguments.kills}")).rstrip() + "\n"
             if not arguments.short:
                 # After each, so that a run that is cut short leaves its figures.
-                (ROOT / "docs" / "measured" / f"{datetime.date.today()}-power.md").write_text(text)
+                (ROOT / "docs" / "measured" / f"{arguments.name}.md").write_text(text)
     finally:
         if machine.process and machine.process.poll() is None:
             machine.process.kill()
@@ -292,6 +292,7 @@ def main():
     runner.add_argument("checker", type=pathlib.Path)
     runner.add_argument("--short", action="store_true")
     runner.add_argument("--kills", type=int)
+    runner.add_argument("--name", default=f"{datetime.date.today()}-power")
     runner.add_argument("--replays", type=int, help="after each kill, of each file system")
     runner.add_argument("--seconds", type=float, help="the longest time from a boot to its kill")
     runner.add_argument("--seed", type=int, default=random.randrange(1 << 32))

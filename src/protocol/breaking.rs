@@ -85,7 +85,7 @@ impl<S: Sys> Examination<'_, S> {
         let is_local = self.place.entry.is_local();
         match self.break_examined(&mut lock) {
             // A breaker on another host was quicker.
-            Err(error) if error.is_gone() => Ok(BreakStep::Changed),
+            Err(error) if error.is_removed() => Ok(BreakStep::Changed),
             Err(Error::Io(error)) if !is_local && is_replaced(&error.source) => {
                 Ok(BreakStep::Changed)
             }

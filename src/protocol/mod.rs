@@ -51,6 +51,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::holder::Foreign;
+use crate::sys::entry::is_removed;
 use crate::sys::{IoError, Sys};
 
 pub(crate) use acquire::AcquireOptions;
@@ -110,8 +111,8 @@ impl Error {
         }
     }
 
-    fn is_gone(&self) -> bool {
-        matches!(self, Error::Io(error) if is_gone(&error.source))
+    fn is_removed(&self) -> bool {
+        matches!(self, Error::Io(error) if is_removed(&error.source))
     }
 }
 
@@ -119,16 +120,6 @@ impl From<IoError> for Error {
     fn from(error: IoError) -> Error {
         Error::Io(error)
     }
-}
-
-/// Whether a call on an open file, or on its name, says that the file was removed: by another host
-/// (ESTALE on NFS, ENOENT on FUSE mounts), or on Windows, where a name may stay until the last handle of
-/// the removed file is closed. There the process that asks may be the one that has it open.
-fn is_gone(error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle | io::ErrorKind::WouldBlock
-    )
 }
 
 /// Whether open(2) says that another mount has replaced the file which this one remembers: EINVAL on

@@ -14,7 +14,7 @@ use crate::sys::entry::{Entry, present};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{
     Access, Context, FileId, FileKind, Flock, FlockOutcome, Host, IoError, LockingProcess, Prefix,
-    Sys, is_closed, is_locked,
+    Sys, is_locked,
 };
 
 /// How often content with a wrong checksum is read again: a read may see half of a refresh.
@@ -163,15 +163,8 @@ impl<S: Sys> Place<S> {
         Ok(prefix)
     }
 
-    /// On a mount EBADF may mean that the file was removed through another one (JuiceFS), where NFS
-    /// answers ESTALE. The descriptor is open: it was opened by this operation.
     pub(super) fn read_once(&self, file: &S::File) -> io::Result<Prefix> {
-        match self.sys().read(file) {
-            Err(error) if !self.entry.is_local() && is_closed(&error) => {
-                Err(io::ErrorKind::StaleNetworkFileHandle.into())
-            }
-            read => read,
-        }
+        self.entry.on_opened(self.sys().read(file))
     }
 
     pub(crate) fn file_system(&self) -> FileSystem {

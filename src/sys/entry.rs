@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use super::{
     Access, Context, FileId, FileKind, Flock, FlockOutcome, Host, IoError, LockingProcess, Stat,
-    Sys,
+    Sys, is_closed,
 };
 use crate::judge::FileSystem;
 
@@ -158,7 +158,8 @@ impl<S: Sys> Entry<S> {
             }
             Err(error) => return Err(error),
         };
-        let stat = self.sys.stat(&file).context("stat", &self.path)?;
+        let stat = self.on_opened(self.sys.stat(&file));
+        let stat = stat.context("stat", &self.path)?;
         match stat.kind {
             FileKind::Regular => Ok(Opened::File(file, stat)),
             kind => Ok(Opened::Irregular(kind)),
@@ -171,9 +172,22 @@ impl<S: Sys> Entry<S> {
     pub(crate) fn flock(&self, file: &S::File, operation: Flock) -> io::Result<FlockOutcome> {
         const EACCES: i32 = 13;
         let may_contend = operation != Flock::Unlock && !self.is_local();
-        match self.sys.flock(file, operation) {
+        match self.on_opened(self.sys.flock(file, operation)) {
             Err(error) if may_contend && error.raw_os_error() == Some(EACCES) => {
                 Ok(FlockOutcome::WouldBlock)
+            }
+            outcome => outcome,
+        }
+    }
+
+    /// The outcome of a call on a file of this directory that the running operation has opened.
+    ///
+    /// Off local file systems EBADF means that another host has removed the file (JuiceFS), where NFS reports
+    /// ESTALE: so it becomes ESTALE. On a local file system other code of the process has closed the descriptor.
+    pub(crate) fn on_opened<T>(&self, outcome: io::Result<T>) -> io::Result<T> {
+        match outcome {
+            Err(error) if !self.is_local() && is_closed(&error) => {
+                Err(io::ErrorKind::StaleNetworkFileHandle.into())
             }
             outcome => outcome,
         }
@@ -208,6 +222,16 @@ pub(crate) fn parent(path: &Path) -> &Path {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     }
+}
+
+/// Whether a call on an open file, or on its name, reports that the file was removed: by another host
+/// (ESTALE on NFS, ENOENT on FUSE mounts), or on Windows, where a name may stay until the last handle of
+/// the removed file is closed. There the process that asks may be the one that has it open.
+pub(crate) fn is_removed(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle | io::ErrorKind::WouldBlock
+    )
 }
 
 /// `None` for a name that is not there.

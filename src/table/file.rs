@@ -25,11 +25,10 @@ use std::time::Duration;
 
 use super::error::{Result, TableError};
 use crate::protocol::pace::Pace;
-use crate::sys::entry::{self, Entry, Opened};
+use crate::sys::entry::{self, Entry, Opened, is_removed};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{
-    Access, Context, FileId, Flock, FlockOutcome, Identity, IoError, SyncMode, TableSys,
-    WakeReason, is_closed,
+    Access, Context, FileId, Flock, FlockOutcome, Identity, IoError, SyncMode, TableSys, WakeReason,
 };
 
 /// The mode of a new table. A table shows which processes run and where they write: only its user
@@ -76,7 +75,7 @@ pub(super) fn load<S: TableSys>(sys: S, path: &Path) -> Result<Option<(Vec<u8>, 
         };
         let is_certain = match &found {
             Ok(None) => entry.is_local(),
-            Err(TableError::Io(error)) => !is_removed(&entry, &error.source),
+            Err(TableError::Io(error)) => !is_removed(&error.source),
             _ => true,
         };
         if is_certain || looks == LOOKS {
@@ -100,22 +99,14 @@ fn open_existing<S: TableSys>(
         Ok(Opened::Denied { error, .. }) => Err(error.into()),
         Ok(Opened::File(file, stat)) => Ok(Some((file, stat.id))),
         // The file was removed between fstatat(2) and the open, or the fstat(2) after it.
-        Err(error) if is_removed(entry, &error.source) => Ok(None),
+        Err(error) if is_removed(&error.source) => Ok(None),
         Err(error) => Err(error.into()),
     }
 }
 
 fn read<S: TableSys>(entry: &Entry<S>, file: &S::File) -> Result<Vec<u8>> {
-    Ok(entry.sys.read_all(file).context("read", &entry.path)?)
-}
-
-/// Whether a call on a file that is open says that another process has removed the file. Off local file systems
-/// EBADF may mean that (JuiceFS).
-fn is_removed<S: TableSys>(entry: &Entry<S>, error: &io::Error) -> bool {
-    matches!(
-        error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle
-    ) || !entry.is_local() && is_closed(error)
+    let read = entry.on_opened(entry.sys.read_all(file));
+    Ok(read.context("read", &entry.path)?)
 }
 
 /// The result of the attempts to lock an opened file.
@@ -204,7 +195,7 @@ impl<S: TableSys> LockWait<S> {
         let flocked = match self.entry.flock(file, Flock::Exclusive) {
             // A saves, which removes the file that B waits for: the server of a network mount has no lock
             // of a removed file (seen on JuiceFS: ENOENT).
-            Err(error) if is_removed(&self.entry, &error) => return Ok(Some(Locking::Replaced)),
+            Err(error) if is_removed(&error) => return Ok(Some(Locking::Replaced)),
             flocked => flocked.context("lock", path)?,
         };
         if let Some(ended) = self.lost_file(id)? {

@@ -6,6 +6,8 @@ mod holds;
 mod program;
 #[cfg(target_os = "linux")]
 mod soak;
+#[cfg(target_os = "linux")]
+mod table;
 #[cfg(unix)]
 mod witness;
 

@@ -10,6 +10,7 @@
 //! contender audit LOG..         do any two holds in the logs of `race` overlap?
 //! contender rounds ROUNDS PATH WITNESS NAME           holds that are reported to a witness
 //! contender unlocked-rounds ROUNDS PATH WITNESS NAME  the same with a lock that does not exclude
+//! contender table SECONDS TABLE..  8 processes share a table, spread over its TABLEs, and are killed (on Linux)
 //! contender keep|keep-blindly PATH WITNESS NAME       one such hold, with writes, until the witness ends it
 //! ```
 //!
@@ -71,6 +72,12 @@ pub(crate) fn run() -> Fallible<ExitCode> {
             let blind = *mode == "keep-blindly";
             witness::keep(Path::new(path), options(), blind, &witness, name)
         }
+        #[cfg(target_os = "linux")]
+        ["table", seconds, tables @ ..] if !tables.is_empty() => {
+            crate::table::race(seconds.parse()?, tables)
+        }
+        #[cfg(target_os = "linux")]
+        ["table-worker", table, dir] => crate::table::work(Path::new(table), Path::new(dir)),
         ["audit", logs @ ..] => {
             let logs: Vec<PathBuf> = logs.iter().map(PathBuf::from).collect();
             report(&logs)
