@@ -5,7 +5,8 @@
 #   scripts/filesystems.sh [PLACE...]     all places by default
 #   RVLF_TEST_MOUNTS=DIR:DIR scripts/filesystems.sh mounts
 #                                       one empty directory that has two mounts; with
-#                                       RVLF_TEST_REMOVAL=pending on SMB
+#                                       RVLF_TEST_REMOVAL=pending on SMB, RVLF_TEST_TABLE=yes where the
+#                                       mounts share flock(2)
 #
 # Prints what each place proved, and why a place was skipped. Exits with 1 if a promise was broken (with
 # RVLF_REQUIRE=all also if a place was skipped). As root it mounts below a temporary directory and
@@ -401,6 +402,7 @@ place_mounts() {
     [[ -e $two/probe ]] || violation "$one and $two are not one directory"
     rm "$one/probe"
     remote_promises "$one" "$two" "${RVLF_TEST_ROUNDS:-3}"
+    [[ ${RVLF_TEST_TABLE:-} != yes ]] || table_promises "$one" "$two"
 }
 
 place_juicefs() {

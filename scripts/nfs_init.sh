@@ -17,5 +17,6 @@ make_clients
 busybox mount -t nfs4 -o vers=4.2,addr=10.0.0.1,clientaddr=10.0.0.1 10.0.0.1:/ /one
 "${second[@]}" busybox mount -t nfs4 -o vers=4.2,addr=10.0.0.1,clientaddr=10.0.0.2 10.0.0.1:/ /two
 grep nfs4 /proc/mounts
+export RVLF_TEST_TABLE=yes
 promises /one/dir /two/dir && echo "every promise was kept"
 busybox poweroff -f

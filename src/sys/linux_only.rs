@@ -23,6 +23,10 @@ pub(super) fn link(_file: &File, _dir: &File, _name: &OsStr) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// No other system has a stat that passes the cache of a mount by.
+#[cfg(feature = "table")]
+pub(super) use super::metadata::stat as stat_uncached;
+
 /// Only Linux has locks of bytes that belong to an open file description.
 #[cfg(feature = "table")]
 pub(super) fn lock_byte(_dir: &File, _offset: u64) -> io::Result<()> {

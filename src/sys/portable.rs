@@ -23,7 +23,7 @@ pub(super) use super::linux_only::{
     create_unnamed, flock_holders, is_marked, link, mark, varied_flags,
 };
 #[cfg(feature = "table")]
-pub(super) use super::linux_only::{is_byte_locked, lock_byte};
+pub(super) use super::linux_only::{is_byte_locked, lock_byte, stat_uncached};
 pub(super) use super::metadata::stat;
 use super::{CancelToken, Identity, Liveness, Now, WakeReason};
 use crate::judge::FileSystem;

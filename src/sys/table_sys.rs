@@ -4,13 +4,18 @@
 use std::io;
 use std::path::Path;
 
-use super::Sys;
+use super::{Stat, Sys};
 
-/// Nine more calls.
+/// Ten more calls.
 pub(crate) trait TableSys: Sys {
     /// Makes `path` and its missing parents, with permission bits `mode` less the umask. Leaves
     /// existing directories alone.
     fn create_dirs(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// [`Sys::stat`], asked of the server of a network mount where the system can do that, whatever the mount
+    /// remembers. May take a round trip. statx(2), AT_STATX_FORCE_SYNC
+    fn stat_uncached(&self, file: &Self::File) -> io::Result<Stat> {
+        self.stat(file)
+    }
     fn read_all(&self, file: &Self::File) -> io::Result<Vec<u8>>;
     /// From the beginning. After an error some of it may be written.
     fn write_all(&self, file: &Self::File, bytes: &[u8]) -> io::Result<()>;
@@ -38,12 +43,16 @@ mod host {
     use std::path::Path;
 
     use super::super::descriptor::Descriptor;
-    use super::super::{Host, platform};
+    use super::super::{Host, Stat, platform};
     use super::TableSys;
 
     impl TableSys for Host {
         fn create_dirs(&self, path: &Path, mode: u32) -> io::Result<()> {
             DirBuilder::new().recursive(true).mode(mode).create(path)
+        }
+
+        fn stat_uncached(&self, file: &Descriptor<File>) -> io::Result<Stat> {
+            platform::stat_uncached(file.get()?)
         }
 
         fn read_all(&self, file: &Descriptor<File>) -> io::Result<Vec<u8>> {

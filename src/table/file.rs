@@ -104,6 +104,27 @@ fn open_existing<S: TableSys>(
     }
 }
 
+/// Whether the path names the open file `id`.
+///
+/// Off local file systems the answer comes from the server. A saves on another mount, and B obtains the lock of
+/// the file that A has replaced. B's mount may remember for a second (JuiceFS) to a minute (NFS) that the name
+/// stands for that file, and that it has a name: B took the old table for its own, and its save undid A's. An
+/// open asks an NFS server for the name; elsewhere a file that was removed has no link, or the server does not
+/// know it.
+fn is_named<S: TableSys>(entry: &Entry<S>, id: FileId) -> Result<bool> {
+    if entry.is_local() {
+        return Ok(entry.stat_if_names(id)?.is_some());
+    }
+    let Some((file, named)) = open_existing(entry, Access::Read)? else {
+        return Ok(false);
+    };
+    match entry.on_opened(entry.sys.stat_uncached(&file)) {
+        Ok(stat) => Ok(named == id && stat.id == id && stat.links > 0),
+        Err(error) if is_removed(&error) => Ok(false),
+        Err(error) => Ok(Err(error).context("stat", &entry.path)?),
+    }
+}
+
 fn read<S: TableSys>(entry: &Entry<S>, file: &S::File) -> Result<Vec<u8>> {
     let read = entry.on_opened(entry.sys.read_all(file));
     Ok(read.context("read", &entry.path)?)
@@ -222,16 +243,15 @@ impl<S: TableSys> LockWait<S> {
     /// long, and B must wait for that one. The directory comes last: whatever came after it would be
     /// time in which the directory at the path may be replaced.
     fn lost_file(&self, id: FileId) -> Result<Option<Locking>> {
-        let is_named = self.entry.stat_if_names(id)?.is_some();
-        if !is_named && !sabotaged!(self.entry.sys, TableName) {
+        if !is_named(&self.entry, id)? && !sabotaged!(self.entry.sys, TableName) {
             return Ok(Some(Locking::Replaced));
         }
         if matches!(self.entry.path_leads_here(), Ok(true)) {
             return Ok(None);
         }
         // The numbers may be made up: what the whole path names decides.
-        let is_named = |anew: Entry<S>| matches!(anew.stat_if_names(id), Ok(Some(_)));
-        let is_same = !self.entry.is_local() && self.entry.open_anew().is_ok_and(is_named);
+        let is_there = |anew: Entry<S>| matches!(is_named(&anew, id), Ok(true));
+        let is_same = !self.entry.is_local() && self.entry.open_anew().is_ok_and(is_there);
         Ok((!is_same).then_some(Locking::Moved))
     }
 
@@ -331,8 +351,7 @@ impl<S: TableSys> TableFile<S> {
         self.sys().stat(&self.file).context("stat", self.path())?;
         // If the file was removed, another process may have created and locked a new one, which the
         // rename would destroy.
-        let is_named = self.entry.stat_if_names(self.id)?.is_some();
-        if !is_named && !sabotaged!(*self.sys(), TableNameAtSave) {
+        if !is_named(&self.entry, self.id)? && !sabotaged!(*self.sys(), TableNameAtSave) {
             return Err(TableError::Replaced {
                 path: self.entry.path.clone(),
             });

@@ -36,7 +36,7 @@ pub(super) use super::linux_only::{
     create_unnamed, flock_holders, is_marked, link, mark, varied_flags,
 };
 #[cfg(feature = "table")]
-pub(super) use super::linux_only::{is_byte_locked, lock_byte};
+pub(super) use super::linux_only::{is_byte_locked, lock_byte, stat_uncached};
 pub(super) use super::metadata::stat;
 
 /// Opens a directory whose names may be used but not listed. open(2), O_SEARCH

@@ -34,8 +34,18 @@ pub(in super::super) fn is_mount_point(dir: &File, name: &OsStr) -> io::Result<b
 
 /// The stat of an open file, with its birth time where the file system remembers it.
 pub(in super::super) fn stat(file: &File) -> io::Result<Stat> {
+    stat_open(file, 0)
+}
+
+/// The same, asked of the server of a network mount, whatever the mount remembers.
+#[cfg(feature = "table")]
+pub(in super::super) fn stat_uncached(file: &File) -> io::Result<Stat> {
+    stat_open(file, libc::AT_STATX_FORCE_SYNC)
+}
+
+fn stat_open(file: &File, flags: libc::c_int) -> io::Result<Stat> {
     let requested = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
-    let Some(stat) = statx(file, c"", libc::AT_EMPTY_PATH, requested)? else {
+    let Some(stat) = statx(file, c"", libc::AT_EMPTY_PATH | flags, requested)? else {
         return Ok(to_stat(&retry(|| fstat(file))?));
     };
     let has_birth = stat.stx_mask & libc::STATX_BTIME != 0;
