@@ -69,6 +69,13 @@ impl<S: Sys> Entry<S> {
         Entry::open_from(self.sys.clone(), self.base.clone(), &self.path)
     }
 
+    /// Another name in the directory that the path leads to now.
+    #[cfg(feature = "table")]
+    pub(crate) fn beside(&self, name: &OsStr) -> Result<Entry<S>, IoError> {
+        let path = self.path.with_file_name(name);
+        Entry::open_from(self.sys.clone(), self.base.clone(), &path)
+    }
+
     fn open_from(sys: S, base: Option<Arc<S::Dir>>, path: &Path) -> Result<Entry<S>, IoError> {
         let name = file_name(path)?.to_owned();
         let dir = sys

@@ -92,6 +92,7 @@ mod entry;
 mod error;
 mod family;
 mod file;
+mod flocked;
 mod guard;
 mod liveness;
 mod locked;
