@@ -55,41 +55,55 @@ enum TableLock<S: TableSys> {
     Beside { table: Entry<S>, lock: Flocked<S> },
 }
 
-/// How often a reader off local file systems looks for a table that is not there, and the pause between two looks.
-///
-/// Process A saves while reader B looks. On JuiceFS the server answers B first with the file that A removes
-/// by its rename, and then that this file is gone: ENOENT, although the name was there at every moment. B
-/// took the table for empty, and its own entry for removed.
-const LOOKS: u32 = 10;
+/// The pause between two looks for a table that a mount says is not there.
 const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// For how long a mount may remember what a name stood for: JuiceFS for a second by default. Mounts of NFS are made
 /// to forget.
 const LONGEST_MEMORY: Duration = Duration::from_secs(60);
 
+/// For how long a reader looks for a table that is not there although processes have locked it. It may have been
+/// removed by a person.
+const LONGEST_SEARCH: Duration = Duration::from_secs(5);
+
 /// The bytes of the table at `path`, and its place; `None` if there is no file. Neither locks nor
-/// creates anything: a saved table is whole at every moment. Off local file systems it may sleep for 90 ms
-/// before it returns `None`.
+/// creates anything: a saved table is whole at every moment. Off local file systems it may sleep for 5 s.
 pub(super) fn load<S: TableSys>(sys: S, path: &Path) -> Result<Option<(Vec<u8>, Entry<S>)>> {
     let entry = match Entry::open(sys, path) {
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
         entry => entry?,
     };
-    let mut looks = 1;
+    let bytes = if entry.is_local() {
+        let found = open_existing(&entry, Access::Read)?;
+        found.file().map(|file| read(&entry, &file)).transpose()?
+    } else {
+        search(&entry)?
+    };
+    Ok(bytes.map(|bytes| (bytes, entry)))
+}
+
+/// The bytes of a table that is not on a local file system.
+///
+/// Process A has saved on one mount. The mount of reader B remembers the file that A has replaced, and reports that
+/// this file is not there: B took the table for empty, and its own entry for removed. Only if no process has ever
+/// locked the table, it is not there.
+fn search<S: TableSys>(entry: &Entry<S>) -> Result<Option<Vec<u8>>> {
+    let started = entry.sys.now().since_boot;
+    let lock = entry.beside(&name_beside(&entry.name, "lock"))?;
     loop {
-        let found = match open_existing(&entry, Access::Read)? {
-            Found::File(file, _) => read(&entry, &file).map(Some),
-            Found::Absent | Found::Removed(_) => Ok(None),
+        let found = match open_uncached(entry)?.file() {
+            Some(file) => read(entry, &file).map(Some),
+            None => Ok(None),
         };
         let is_certain = match &found {
-            Ok(None) => entry.is_local(),
+            Ok(None) => lock.stat()?.is_none(),
             Err(TableError::Io(error)) => !is_removed(&error.source),
             _ => true,
         };
-        if is_certain || looks == LOOKS {
-            return Ok(found?.map(|bytes| (bytes, entry)));
+        let searched = entry.sys.now().since_boot.saturating_sub(started);
+        if is_certain || searched > LONGEST_SEARCH {
+            return found;
         }
-        looks += 1;
         entry.sys.wait(None, &[], LOOK_AGAIN);
     }
 }
@@ -152,14 +166,10 @@ impl<S: TableSys> TableFile<S> {
         }
     }
 
-    /// The table; nothing if there is none yet.
     pub(super) fn read(&self) -> Result<Vec<u8>> {
         match &self.lock {
             TableLock::Own(lock) => read(lock.entry(), lock.file()),
-            TableLock::Beside { table, .. } => {
-                let current = open_current(table)?;
-                current.map_or(Ok(Vec::new()), |file| read(table, &file))
-            }
+            TableLock::Beside { table, .. } => read(table, &open_current(table)?),
         }
     }
 
@@ -258,10 +268,7 @@ impl<S: TableSys> TableFile<S> {
         let Entry { sys, path, .. } = self.place();
         let copied = match &self.lock {
             TableLock::Own(lock) => sys.copy_access(lock.file(), file),
-            TableLock::Beside { table, .. } => match open_current(table)? {
-                Some(old) => sys.copy_access(&old, file),
-                None => Ok(()),
-            },
+            TableLock::Beside { table, .. } => sys.copy_access(&open_current(table)?, file),
         };
         Ok(copied.context("keep the table's permissions", path)?)
     }
@@ -284,23 +291,26 @@ fn lock_beside<S: TableSys>(table: &Entry<S>, patience: &Patience<'_>) -> Result
     }
 }
 
-/// Opens the table for the holder of the lock beside it; `None` if there is none.
+/// Opens the table for the holder of the lock beside it, and creates it empty if there is none.
 ///
-/// No other process saves now. But this mount may remember what the name stood for before the last save: the
-/// holder waits until the mount has forgotten it.
-fn open_current<S: TableSys>(table: &Entry<S>) -> Result<Option<S::File>> {
-    let started = table.sys.now().since_boot;
+/// No other process saves now. But this mount may remember what the name stood for before the last save, and
+/// report that this file is not there: only an exclusive create finds out that there is no table. The holder
+/// waits until the mount has forgotten the old file.
+fn open_current<S: TableSys>(table: &Entry<S>) -> Result<S::File> {
+    let Entry { sys, dir, name, .. } = table;
+    let started = sys.now().since_boot;
     loop {
-        match open_uncached(table)? {
-            Found::File(file, _) => return Ok(Some(file)),
-            Found::Absent => return Ok(None),
-            Found::Removed(error) => {
-                let waited = table.sys.now().since_boot.saturating_sub(started);
-                if waited > LONGEST_MEMORY {
-                    return Ok(Err(error).context("open", &table.path)?);
-                }
-            }
+        let stale = match open_uncached(table)? {
+            Found::File(file, _) => return Ok(file),
+            Found::Removed(error) => error,
+            Found::Absent => match sys.create(dir, name, FILE_MODE) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => error,
+                created => return Ok(created.context("create", &table.path)?),
+            },
+        };
+        if sys.now().since_boot.saturating_sub(started) > LONGEST_MEMORY {
+            return Ok(Err(stale).context("open", &table.path)?);
         }
-        table.sys.wait(None, &[], LOOK_AGAIN);
+        sys.wait(None, &[], LOOK_AGAIN);
     }
 }

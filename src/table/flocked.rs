@@ -284,6 +284,15 @@ pub(super) enum Found<F> {
     File(F, FileId),
 }
 
+impl<F> Found<F> {
+    pub(super) fn file(self) -> Option<F> {
+        match self {
+            Found::File(file, _) => Some(file),
+            Found::Absent | Found::Removed(_) => None,
+        }
+    }
+}
+
 /// Opens what the name stands for at the server, whatever this mount remembers.
 ///
 /// The server is asked for the directory of the file: if it has changed, a client of NFS looks its names up again.
