@@ -37,7 +37,7 @@ use super::error::{Result, TableError};
 use super::flocked::{FILE_MODE, Flocked, Found, Patience, open_existing, open_uncached};
 use crate::sys::entry::{self, Entry, is_removed};
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Access, Context, FileId, Flock, FlockOutcome, SyncMode, TableSys};
+use crate::sys::{Access, Context, FileId, Flock, FlockOutcome, SyncMode, Sys, TableSys};
 
 const DIR_MODE: u32 = 0o700;
 
@@ -89,7 +89,7 @@ pub(super) fn load<S: TableSys>(sys: S, path: &Path) -> Result<Option<(Vec<u8>, 
 /// locked the table, it is not there.
 fn search<S: TableSys>(entry: &Entry<S>) -> Result<Option<Vec<u8>>> {
     let started = entry.sys.now().since_boot;
-    let lock = entry.beside(&name_beside(&entry.name, "lock"))?;
+    let lock = lock_entry(entry)?;
     loop {
         let found = match open_uncached(entry)?.file() {
             Some(file) => read(entry, &file).map(Some),
@@ -278,10 +278,14 @@ impl<S: TableSys> TableFile<S> {
     }
 }
 
+/// The file beside the table that carries its lock off local file systems.
+pub(super) fn lock_entry<S: Sys>(table: &Entry<S>) -> Result<Entry<S>> {
+    Ok(table.beside(&name_beside(&table.name, "lock"))?)
+}
+
 fn lock_beside<S: TableSys>(table: &Entry<S>, patience: &Patience<'_>) -> Result<TableLock<S>> {
-    let name = name_beside(&table.name, "lock");
     loop {
-        let lock = Flocked::lock(table.beside(&name)?, patience)?;
+        let lock = Flocked::lock(lock_entry(table)?, patience)?;
         let table = lock.entry().beside(&table.name)?;
         // The path led to the directory of the lock before the table's was opened, and leads there now: it is the
         // same one.
