@@ -317,6 +317,32 @@ mod tests {
     use crate::record::{Pid, WriterId};
     use crate::sys::Host;
 
+    // Whoever reports the state of a lock may not be permitted to write, and an operator who looks is no contender:
+    // the server's clock is not asked. Nor is it on a local file system, which has this machine's clock.
+    #[test]
+    fn a_report_and_a_look_on_a_local_file_system_make_no_probe_file() {
+        let dir = tempfile::tempdir().expect("there is room");
+        let data = dir.path().join("data");
+        let place = Place::open(Host, &data).expect("the directory is there");
+        let path = super::super::lock_path_for(&data);
+        std::fs::write(path, "FLVR").expect("there is room");
+        let changed = || {
+            let dir = std::fs::metadata(dir.path()).expect("it is there");
+            dir.modified().expect("the file system has it")
+        };
+        let before = changed();
+        std::thread::sleep(Duration::from_millis(20));
+        let examine = |purpose| {
+            let state = Examination::new(&place, StalePolicy::new(), purpose).examine();
+            assert!(matches!(state, Ok(LockFileState::Lock(_))));
+        };
+        examine(Purpose::Report);
+        if place.entry.is_local() {
+            examine(Purpose::Acquire);
+        }
+        assert_eq!(changed(), before);
+    }
+
     // An examiner needs the kernel lock only for the answer of flock(2). If it kept the lock until
     // it has judged, many examiners would keep every breaker out; and a child that another thread
     // forks would keep it for as long as the child lives.

@@ -116,3 +116,12 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     let word = |c: char| !c.is_ascii_alphanumeric() && c != '_';
     text.split(word).filter(|word| !word.is_empty())
 }
+
+// What a log of a program shows of a handle: which lock it is.
+#[test]
+fn a_handle_is_printed_with_its_lock_path() {
+    let dir = support::scratch();
+    let file = LockFile::open(dir.path().join("data")).expect("the directory is there");
+    let printed = format!("{file:?}");
+    assert!(printed.contains("data.lock"), "{printed}");
+}

@@ -105,6 +105,31 @@ fn a_handle_sees_and_acquires_what_is_at_its_path() {
     assert!(lock.lock_path().exists(), "it is at the path");
 }
 
+// Before, who waits for the release at a path would learn of the release in a directory that the path does not
+// lead to any more, while the lock at the path is held.
+#[test]
+fn a_wait_until_free_follows_its_path_into_the_directory_that_took_its_place() {
+    let site = Site::new();
+    let first = acquire(&site.data());
+    let data = site.data();
+    let waiter = thread::spawn(move || support::wait_until_free(&data, Duration::from_secs(1)));
+    support::until("the waiter has opened the directory", || {
+        descriptors_of(&site.dir()) >= 2
+    });
+    site.replace();
+    let second = acquire(&site.data());
+    first
+        .release()
+        .expect_err("its path leads to another directory");
+    let seen = waiter.join().expect("it does not panic");
+    let seen = seen.expect("the lock file can be inspected");
+    let LockState::Held(holder) = seen else {
+        panic!("the lock at the path is held: {seen:?}");
+    };
+    let seen = holder.record().expect("a whole record").writer_id();
+    assert_eq!(seen, second.writer_id());
+}
+
 // `mv d d.old` and nothing in its place: a hold that no path leads to excludes no process.
 #[test]
 fn where_the_path_leads_nowhere_nothing_is_acquired() {

@@ -75,30 +75,46 @@ fn a_breaker_that_may_not_lock_the_file_exclusively_says_which_user_may() {
     );
 }
 
+/// A worker whose calls fail that concern the file at `path`; `None` without strace.
+fn worker_under_fault_of(path: &Path, data: &Path, fault: &str) -> Option<ChildProcess> {
+    let mut strace = Command::new("strace");
+    if strace.arg("-V").output().is_err() {
+        support::skip("strace is not installed");
+        return None;
+    }
+    let mut strace = Command::new("strace");
+    let (call, _) = fault.split_once(':').expect("a call and its fault");
+    let trace = format!("trace={call}");
+    strace.args(["-D", "-f", "-qq", "-o", "/dev/null", "-e", &trace, "-P"]);
+    strace.arg(path).args(["-e", &format!("inject={fault}")]);
+    Some(Role::worker(data).under(strace).ready())
+}
+
 // On SMB open(2) answers EINVAL once after another mount has replaced the file.
 #[test]
 fn an_open_that_is_invalid_once_is_repeated() {
     let dir = support::scratch();
     let data = dir.path().join("data");
     support::plant_left_behind(&data);
-    let mut strace = Command::new("strace");
-    if strace.arg("-V").output().is_err() {
-        return support::skip("strace is not installed");
-    }
-    let mut strace = Command::new("strace");
-    strace.args([
-        "-D",
-        "-f",
-        "-qq",
-        "-o",
-        "/dev/null",
-        "-e",
-        "trace=openat",
-        "-P",
-    ]);
     // The first open of the directory or in it is that of the directory.
-    strace.arg(dir.path());
-    strace.args(["-e", "inject=openat:error=EINVAL:when=2"]);
-    let mut worker = Role::worker(&data).under(strace).ready();
+    let fault = "openat:error=EINVAL:when=2";
+    let Some(mut worker) = worker_under_fault_of(dir.path(), &data, fault) else {
+        return;
+    };
     worker.expect("try", "got");
+}
+
+// Taken for the mandatory lock of another process (SMB), a bad block would make a dead lock look held, or changed
+// at every look.
+#[test]
+fn a_lock_file_that_cannot_be_read_is_an_error_that_names_the_read() {
+    let dir = support::scratch();
+    let data = dir.path().join("data");
+    support::plant_left_behind(&data);
+    let lock_path = rvlf::lock_path_for(&data);
+    let Some(mut worker) = worker_under_fault_of(&lock_path, &data, "pread64:error=EIO") else {
+        return;
+    };
+    let error = worker.expect("try", "error");
+    assert!(error.contains("could not read"), "{error}");
 }
