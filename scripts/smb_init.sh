@@ -17,6 +17,7 @@ for options in nolease nolease,nobrl brl nobrl; do
     [[ $options == nolease* ]] && export RVLF_TEST_ROUNDS=3 || export RVLF_TEST_ROUNDS=0
     # With brl, which is the default, no process can read the record of a stopped holder, and so break its lock.
     [[ $options == *nobrl ]] && export RVLF_TEST_ROW= || export RVLF_TEST_ROW=link
+    [[ $options == nolease ]] && export RVLF_TEST_TABLE=yes || export RVLF_TEST_TABLE=
     common=vers=3.1.1,username=root,password=secret,ip=10.0.0.1,$options
     busybox mount -t cifs -o "$common" //10.0.0.1/export /one
     "${second[@]}" busybox mount -t cifs -o "$common" //10.0.0.1/export /two

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use super::evidence::{Gatherer, Purpose, Sighting};
 use super::wait::Pauses;
-use super::{Contention, Error, Place, ROUNDS, Result, is_replaced};
+use super::{Contention, Error, Place, ROUNDS, Result};
 use crate::holder::{FileFacts, Foreign, Holder};
 use crate::judge::{Age, KernelLock, OwnHold, Reason, StalePolicy, judge};
 use crate::record::{DecodeError, RECORD_LEN, Record};
-use crate::sys::entry::Opened;
+use crate::sys::entry::{Opened, is_replaced};
 use crate::sys::hooks::Rounds;
 use crate::sys::{Access, CancelToken, Context, FileId, Flock, Prefix, Stat, Sys};
 

@@ -46,7 +46,6 @@ mod unchanged;
 mod unsettled;
 pub(crate) mod wait;
 
-use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -120,12 +119,6 @@ impl From<IoError> for Error {
     fn from(error: IoError) -> Error {
         Error::Io(error)
     }
-}
-
-/// Whether open(2) says that another mount has replaced the file which this one remembers: EINVAL on
-/// SMB, for as long as processes of this mount have the replaced file open.
-fn is_replaced(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::InvalidInput
 }
 
 /// Between 3/4 and 5/4 of `pause`, so that many contenders do not come all at once.

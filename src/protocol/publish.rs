@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::breaking::BrokenLock;
 use super::release::PathOwner;
 use super::unsettled::Unsettled;
-use super::{Place, Result, SETTLE, is_replaced};
+use super::{Place, Result, SETTLE};
 use crate::judge::KernelLock;
 use crate::record::{DecodeError, KernelStamp, Record, WriterId};
-use crate::sys::entry::{Entry, is_removed};
+use crate::sys::entry::{Entry, is_removed, is_replaced};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{Context, FileId, Flock, Identity, IoError, Stat, SyncMode, Sys};
 

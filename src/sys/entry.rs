@@ -241,6 +241,12 @@ pub(crate) fn is_removed(error: &io::Error) -> bool {
     )
 }
 
+/// Whether open(2) reports that another mount has replaced the file which this one remembers: EINVAL on
+/// SMB, for as long as processes of this mount have the replaced file open.
+pub(crate) fn is_replaced(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::InvalidInput
+}
+
 /// `None` for a name that is not there.
 pub(crate) fn present<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
     match outcome {

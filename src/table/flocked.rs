@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::error::{Result, TableError};
 use crate::protocol::pace::Pace;
-use crate::sys::entry::{Entry, Opened, is_removed};
+use crate::sys::entry::{Entry, Opened, is_removed, is_replaced};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{Access, Context, FileId, Flock, FlockOutcome, Identity, TableSys, WakeReason};
 
@@ -327,6 +327,9 @@ pub(super) fn open_existing<S: TableSys>(
         Ok(Opened::File(file, stat)) => Ok(Found::File(file, stat.id)),
         // The file was removed between fstatat(2) and the open, or the fstat(2) after it.
         Err(error) if is_removed(&error.source) => Ok(Found::Removed(error.source)),
+        Err(error) if !entry.is_local() && is_replaced(&error.source) => {
+            Ok(Found::Removed(error.source))
+        }
         Err(error) => Err(error.into()),
     }
 }
