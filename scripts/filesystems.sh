@@ -359,7 +359,7 @@ row_promises() {
 # client of NFS takes the name away for a moment (src/table/file.rs).
 table_promises() {
     local outcome
-    outcome=$("$contender" table 30 "$1/table.json" "$2/table.json" 2>&1) || violation "the table: $outcome"
+    outcome=$("$contender" table 20 "$1/table.json" "$2/table.json" 2>&1) || violation "the table: $outcome"
     proven "the table, used by 8 processes on both mounts: $(tail -n 1 <<<"$outcome")"
     until_true rm -f "$1"/table.json "$1"/.table.json.rvlf-*
 }

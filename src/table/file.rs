@@ -34,7 +34,9 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::error::{Result, TableError};
-use super::flocked::{FILE_MODE, Flocked, Found, Patience, open_existing, open_uncached};
+use super::flocked::{
+    FILE_MODE, Flocked, Found, LOOK_AGAIN, Patience, open_existing, open_uncached,
+};
 use crate::sys::entry::{self, Entry, is_removed};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{Access, Context, FileId, Flock, FlockOutcome, SyncMode, Sys, TableSys};
@@ -54,9 +56,6 @@ enum TableLock<S: TableSys> {
     /// The file beside it. The table is not kept open: a client of NFS could not replace it in one step.
     Beside { table: Entry<S>, lock: Flocked<S> },
 }
-
-/// The pause between two looks for a table that a mount says is not there.
-const LOOK_AGAIN: Duration = Duration::from_millis(10);
 
 /// For how long a mount may remember what a name stood for: JuiceFS for a second by default. Mounts of NFS are made
 /// to forget.
@@ -285,13 +284,26 @@ pub(super) fn lock_entry<S: Sys>(table: &Entry<S>) -> Result<Entry<S>> {
 
 fn lock_beside<S: TableSys>(table: &Entry<S>, patience: &Patience<'_>) -> Result<TableLock<S>> {
     loop {
-        let lock = Flocked::lock(lock_entry(table)?, patience)?;
+        let beside = lock_entry(table)?;
+        let is_new = beside.stat()?.is_none();
+        let lock = Flocked::lock(beside, patience)?;
         let table = lock.entry().beside(&table.name)?;
+        if is_new {
+            share_like(&table, &lock);
+        }
         // The path led to the directory of the lock before the table's was opened, and leads there now: it is the
         // same one.
         if lock.is_at_the_path()? {
             return Ok(TableLock::Beside { table, lock });
         }
+    }
+}
+
+/// Gives a new lock file the mode and the owner of the table: whoever may write the table may lock it. Best effort:
+/// where it fails, the error that another user gets names the lock file.
+fn share_like<S: TableSys>(table: &Entry<S>, lock: &Flocked<S>) {
+    if let Ok(Found::File(table, _)) = open_uncached(table) {
+        let _ = lock.entry().sys.copy_access(&table, lock.file());
     }
 }
 

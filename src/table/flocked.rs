@@ -13,6 +13,9 @@ use crate::sys::{Access, Context, FileId, Flock, FlockOutcome, Identity, TableSy
 /// The mode of a new file. A table shows which processes run and where they write: only its user may read it.
 pub(super) const FILE_MODE: u32 = 0o600;
 
+/// The pause between two looks for a file that a mount says is not there.
+pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
+
 /// How many replacements to follow after the timeout. Each one is another process's save, so the
 /// loop ends in practice; this bounds it.
 const ROUNDS: u32 = 32;
@@ -155,6 +158,10 @@ impl<S: TableSys> LockWait<'_, S> {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Ok(Err(error).context("create", path)?),
             }
+            if !self.entry.is_local() {
+                // The mount remembers a file that was removed, and creates none in its place.
+                sys.wait(None, &[], LOOK_AGAIN.min(self.time_left()?));
+            }
         }
     }
 
@@ -231,12 +238,8 @@ impl<S: TableSys> LockWait<'_, S> {
     ///
     /// The timeout has passed.
     fn time_left(&self) -> Result<Duration> {
-        let waited = self
-            .entry
-            .sys
-            .now()
-            .since_boot
-            .saturating_sub(self.patience.started);
+        let now = self.entry.sys.now().since_boot;
+        let waited = now.saturating_sub(self.patience.started);
         let left = self.patience.timeout.saturating_sub(waited);
         if left.is_zero() {
             return Err(TableError::Timeout {

@@ -69,6 +69,8 @@
 //!   is on an overlay, or was not made by an [`Allocation`]; see [`Liveness`].
 //! - **A local directory that other kernels reach** (exported, or shared with virtual machines):
 //!   entries of those kernels look like entries from before a reboot.
+//! - **Removal of the lock off local file systems** (NFS, FUSE, SMB). There a file beside the table carries the
+//!   lock, `.NAME.rvlf-lock`, and stays. Without it two processes can hold the table at once.
 //! - **Removal by hand.** `rvlf table release` and a parent's reclaim take an entry from a live
 //!   process. [`Allocation::check`] detects it.
 //!
