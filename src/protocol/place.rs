@@ -123,13 +123,16 @@ impl<S: Sys> Place<S> {
         id: FileId,
     ) -> io::Result<Option<Prefix>> {
         let (sys, dir) = (self.sys(), &self.entry.dir);
+        if !self.entry.is_local() {
+            sys.forget_name(dir, name);
+        }
         // An open that this user is not permitted is no sign of a lock.
         let Some(file) = present(sys.open(dir, name, Access::Read))? else {
             return Ok(None);
         };
         match (self.read(&file), own) {
             (Err(error), Some(own)) if self.is_locked_against_reads(&error) => {
-                let stat = present(sys.stat_at(dir, name))?;
+                let stat = present(self.entry.stat_at(name))?;
                 match stat {
                     Some(stat) if stat.id == id || sabotaged!(self.entry.sys, OwnNumber) => {
                         self.read(own).map(Some)

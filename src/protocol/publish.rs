@@ -8,10 +8,10 @@ use std::time::Duration;
 use super::breaking::BrokenLock;
 use super::release::PathOwner;
 use super::unsettled::Unsettled;
-use super::{Place, Result, SETTLE};
+use super::{Place, Result, SETTLE, is_gone};
 use crate::judge::KernelLock;
 use crate::record::{DecodeError, KernelStamp, Record, WriterId};
-use crate::sys::entry::{Entry, is_removed, is_replaced};
+use crate::sys::entry::{Entry, is_replaced};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{Context, FileId, Flock, Identity, IoError, Stat, SyncMode, Sys};
 
@@ -209,7 +209,7 @@ impl<S: Sys> Place<S> {
         };
         match self.fill_created(file, writer_id, options) {
             // The server says that the file is gone: another client removed it.
-            Err(error) if error.is_removed() => Ok(None),
+            Err(error) if error.is_gone() => Ok(None),
             outcome => outcome,
         }
     }
@@ -321,11 +321,7 @@ impl<S: Sys> Place<S> {
     /// `Ok` if the error of an exclusive create means that another contender was first: EEXIST, and
     /// on some network mounts EPERM or EACCES with the file there.
     fn ensure_lost_race(&self, error: io::Error) -> Result<(), IoError> {
-        let exists = || {
-            self.sys()
-                .stat_at(&self.entry.dir, &self.entry.name)
-                .is_ok()
-        };
+        let exists = || self.entry.stat_at(&self.entry.name).is_ok();
         match error.kind() {
             io::ErrorKind::AlreadyExists => Ok(()),
             // On a local file system a security policy has refused to open what this call has just
@@ -370,7 +366,7 @@ impl<S: Sys> Place<S> {
         self.settle(READ_BACK_DELAY);
         let found = match self.read_locked(&self.entry.name, Some(unsettled.file()), unsettled.id())
         {
-            Err(error) if is_removed(&error) || is_replaced(&error) => None,
+            Err(error) if is_gone(&error) || is_replaced(&error) => None,
             found => found.context(OPERATION, self.lock_path())?,
         };
         let Some(prefix) = found else {

@@ -69,11 +69,20 @@ impl<S: Sys> Entry<S> {
         Entry::open_from(self.sys.clone(), self.base.clone(), &self.path)
     }
 
-    /// Another name in the directory that the path leads to now.
+    /// Another name in the same directory, wherever that is by now.
     #[cfg(feature = "table")]
     pub(crate) fn beside(&self, name: &OsStr) -> Result<Entry<S>, IoError> {
         let path = self.path.with_file_name(name);
-        Entry::open_from(self.sys.clone(), self.base.clone(), &path)
+        let dir = self.sys.open_dir(Some(&self.dir), Path::new("."));
+        Ok(Entry {
+            sys: self.sys.clone(),
+            base: self.base.clone(),
+            dir: dir.context("open the directory", &path)?,
+            id: self.id,
+            name: name.to_owned(),
+            path,
+            file_system: self.file_system,
+        })
     }
 
     fn open_from(sys: S, base: Option<Arc<S::Dir>>, path: &Path) -> Result<Entry<S>, IoError> {
@@ -127,15 +136,29 @@ impl<S: Sys> Entry<S> {
         self.file_system.is_local()
     }
 
+    /// fstatat(2) of a name in the directory, as the server has it.
+    ///
+    /// Off local file systems a mount remembers for a second (JuiceFS) to a minute (NFS) what a name stood for,
+    /// also if the file was replaced through another mount; and such a file may go to a trash, where it can still be
+    /// opened. Breaker A knew a stale lock. B broke it on another mount and published. A found the lock that it
+    /// knew, renamed B's aside, and took it for the stale one. A holder whose lock was removed and acquired by
+    /// another process unlinked that process's lock at its release.
+    pub(crate) fn stat_at(&self, name: &OsStr) -> io::Result<Stat> {
+        if !self.is_local() {
+            self.sys.forget_name(&self.dir, name);
+        }
+        self.sys.stat_at(&self.dir, name)
+    }
+
     /// The stat of what the name stands for; `None` if nothing has the name.
     pub(crate) fn stat(&self) -> Result<Option<Stat>, IoError> {
-        let stat = present(self.sys.stat_at(&self.dir, &self.name));
+        let stat = present(self.stat_at(&self.name));
         stat.context("stat", &self.path)
     }
 
     /// The same, if the name stands for the inode `id`.
     pub(crate) fn stat_if_names(&self, id: FileId) -> Result<Option<Stat>, IoError> {
-        let stat = unless_removed(self.sys.stat_at(&self.dir, &self.name));
+        let stat = unless_removed(self.stat_at(&self.name));
         let stat = stat.context("stat", &self.path)?;
         Ok(stat.filter(|stat| stat.id == id))
     }
@@ -179,7 +202,7 @@ impl<S: Sys> Entry<S> {
     pub(crate) fn flock(&self, file: &S::File, operation: Flock) -> io::Result<FlockOutcome> {
         const EACCES: i32 = 13;
         let may_contend = operation != Flock::Unlock && !self.is_local();
-        match self.on_opened(self.sys.flock(file, operation)) {
+        match self.sys.flock(file, operation) {
             Err(error) if may_contend && error.raw_os_error() == Some(EACCES) => {
                 Ok(FlockOutcome::WouldBlock)
             }
@@ -231,13 +254,12 @@ pub(crate) fn parent(path: &Path) -> &Path {
     }
 }
 
-/// Whether a call on an open file, or on its name, reports that the file was removed: by another host
-/// (ESTALE on NFS, ENOENT on FUSE mounts), or on Windows, where a name may stay until the last handle of
-/// the removed file is closed. There the process that asks may be the one that has it open.
+/// Whether a call on an open file, or on its name, reports that another host has removed the file: ESTALE on
+/// NFS, ENOENT on FUSE mounts.
 pub(crate) fn is_removed(error: &io::Error) -> bool {
     matches!(
         error.kind(),
-        io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle | io::ErrorKind::WouldBlock
+        io::ErrorKind::NotFound | io::ErrorKind::StaleNetworkFileHandle
     )
 }
 

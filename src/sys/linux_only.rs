@@ -23,6 +23,9 @@ pub(super) fn link(_file: &File, _dir: &File, _name: &OsStr) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// No other system has a call that passes the memory of a mount by.
+pub(super) fn forget_name(_dir: &File, _name: &OsStr) {}
+
 /// No other system has a stat that passes the cache of a mount by.
 #[cfg(feature = "table")]
 pub(super) use super::metadata::stat as stat_uncached;

@@ -200,6 +200,9 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
         let _ = (dir, file, aside);
         Err(io::ErrorKind::Unsupported.into())
     }
+    /// Makes a network mount ask its server what the name stands for, at the next call with that name. Changes
+    /// nothing; best effort.
+    fn forget_name(&self, _dir: &Self::Dir, _name: &OsStr) {}
     fn sync_dir(&self, dir: &Self::Dir) -> io::Result<()>;
     fn stat(&self, file: &Self::File) -> io::Result<Stat>;
     fn read(&self, file: &Self::File) -> io::Result<Prefix>;

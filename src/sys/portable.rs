@@ -20,7 +20,7 @@ pub(super) use super::calls::sync;
 #[cfg(target_os = "linux")]
 use super::descriptor::Descriptor;
 pub(super) use super::linux_only::{
-    create_unnamed, flock_holders, is_marked, link, mark, varied_flags,
+    create_unnamed, flock_holders, forget_name, is_marked, link, mark, varied_flags,
 };
 #[cfg(feature = "table")]
 pub(super) use super::linux_only::{is_byte_locked, lock_byte, stat_uncached};

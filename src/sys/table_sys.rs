@@ -6,7 +6,7 @@ use std::path::Path;
 
 use super::{Stat, Sys};
 
-/// Eleven more calls.
+/// Ten more calls.
 pub(crate) trait TableSys: Sys {
     /// Makes `path` and its missing parents, with permission bits `mode` less the umask. Leaves
     /// existing directories alone.
@@ -15,11 +15,6 @@ pub(crate) trait TableSys: Sys {
     /// remembers. May take a round trip. statx(2), AT_STATX_FORCE_SYNC
     fn stat_uncached(&self, file: &Self::File) -> io::Result<Stat> {
         self.stat(file)
-    }
-    /// Makes this mount forget what the names of the directory stand for, if the directory has changed at the
-    /// server: the client of NFS does so after a [`stat_uncached`](TableSys::stat_uncached) of the directory.
-    fn forget_names(&self, _dir: &Self::Dir) -> io::Result<()> {
-        Ok(())
     }
     fn read_all(&self, file: &Self::File) -> io::Result<Vec<u8>>;
     /// From the beginning. After an error some of it may be written.
@@ -58,10 +53,6 @@ mod host {
 
         fn stat_uncached(&self, file: &Descriptor<File>) -> io::Result<Stat> {
             platform::stat_uncached(file.get()?)
-        }
-
-        fn forget_names(&self, dir: &Descriptor<File>) -> io::Result<()> {
-            platform::stat_uncached(dir.get()?).map(drop)
         }
 
         fn read_all(&self, file: &Descriptor<File>) -> io::Result<Vec<u8>> {

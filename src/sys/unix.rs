@@ -189,6 +189,12 @@ impl Sys for Host {
         retry(|| unlinkat(dir, name, UnlinkatFlags::NoRemoveDir))
     }
 
+    fn forget_name(&self, dir: &Descriptor<File>, name: &OsStr) {
+        if let Ok(dir) = dir.get() {
+            platform::forget_name(dir, name);
+        }
+    }
+
     fn sync_dir(&self, dir: &Descriptor<File>) -> io::Result<()> {
         // Some network file systems have nothing to sync in a directory and answer EINVAL. fsync(2)
         let dir = dir.get()?;

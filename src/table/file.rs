@@ -33,11 +33,12 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use super::contents::Table;
 use super::error::{Result, TableError};
 use super::flocked::{
     FILE_MODE, Flocked, Found, LOOK_AGAIN, Patience, open_existing, open_uncached,
 };
-use crate::sys::entry::{self, Entry, is_removed};
+use crate::sys::entry::{self, Entry, is_removed, present};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{Access, Context, FileId, Flock, FlockOutcome, SyncMode, Sys, TableSys};
 
@@ -53,17 +54,20 @@ pub(super) struct TableFile<S: TableSys> {
 enum TableLock<S: TableSys> {
     /// The table's own file.
     Own(Flocked<S>),
-    /// The file beside it. The table is not kept open: a client of NFS could not replace it in one step.
-    Beside { table: Entry<S>, lock: Flocked<S> },
+    /// The file beside it. The holder does not keep the table open: a client of NFS could not replace it in one step.
+    Beside {
+        table: Entry<S>,
+        lock: Flocked<S>,
+        /// What the holder has read or saved.
+        content: Vec<u8>,
+    },
 }
 
-/// For how long a mount may remember what a name stood for: JuiceFS for a second by default. Mounts of NFS are made
-/// to forget.
-const LONGEST_MEMORY: Duration = Duration::from_secs(60);
-
-/// For how long a reader looks for a table that is not there although processes have locked it. It may have been
-/// removed by a person.
+/// For how long a process looks for a table of which its mount reports that it is not there, or was removed.
 const LONGEST_SEARCH: Duration = Duration::from_secs(5);
+
+/// How long a rename of a process that was killed may be under way after the kernel has dropped its lock, on NFS.
+const LATE_RENAME: Duration = Duration::from_millis(200);
 
 /// The bytes of the table at `path`, and its place; `None` if there is no file. Neither locks nor
 /// creates anything: a saved table is whole at every moment. Off local file systems it may sleep for 5 s.
@@ -74,36 +78,70 @@ pub(super) fn load<S: TableSys>(sys: S, path: &Path) -> Result<Option<(Vec<u8>, 
     };
     let bytes = if entry.is_local() {
         let found = open_existing(&entry, Access::Read)?;
-        found.file().map(|file| read(&entry, &file)).transpose()?
+        match found {
+            Found::File(file, _) => Some(read(&entry, &file)?),
+            Found::Absent | Found::Removed(_) => None,
+        }
     } else {
         search(&entry)?
     };
     Ok(bytes.map(|bytes| (bytes, entry)))
 }
 
-/// The bytes of a table that is not on a local file system.
+/// The bytes of a table that is not on a local file system; `None` if there is none.
 ///
-/// Process A has saved on one mount. The mount of reader B remembers the file that A has replaced, and reports that
-/// this file is not there: B took the table for empty, and its own entry for removed. Only if no process has ever
-/// locked the table, it is not there.
+/// Process A has saved on one mount. The mount of reader B may remember the file that A has replaced, and report that
+/// this file is not there: B took the table for empty, and its own entry for removed. Without a lock file no process
+/// has saved.
 fn search<S: TableSys>(entry: &Entry<S>) -> Result<Option<Vec<u8>>> {
-    let started = entry.sys.now().since_boot;
     let lock = lock_entry(entry)?;
+    let mut search = Search::begin(&entry.sys);
     loop {
-        let found = match open_uncached(entry)?.file() {
-            Some(file) => read(entry, &file).map(Some),
-            None => Ok(None),
+        let stale = match open_uncached(entry)? {
+            Found::Absent if search.is_over() || lock.stat()?.is_none() => return Ok(None),
+            Found::Absent => None,
+            Found::Removed(error) => Some(error),
+            Found::File(file, _) => match read(entry, &file) {
+                Err(TableError::Io(error)) if is_removed(&error.source) => Some(error.source),
+                bytes => return bytes.map(Some),
+            },
         };
-        let is_certain = match &found {
-            Ok(None) => lock.stat()?.is_none(),
-            Err(TableError::Io(error)) => !is_removed(&error.source),
-            _ => true,
-        };
-        let searched = entry.sys.now().since_boot.saturating_sub(started);
-        if is_certain || searched > LONGEST_SEARCH {
-            return found;
+        search.look_again(entry, stale)?;
+    }
+}
+
+/// The looks for a table, off local file systems.
+struct Search {
+    /// Time since boot.
+    ends: Duration,
+    now: Duration,
+}
+
+impl Search {
+    fn begin<S: Sys>(sys: &S) -> Search {
+        let now = sys.now().since_boot;
+        Search {
+            ends: now + LONGEST_SEARCH,
+            now,
+        }
+    }
+
+    fn is_over(&self) -> bool {
+        self.now > self.ends
+    }
+
+    /// Sleeps until the next look.
+    ///
+    /// # Errors
+    ///
+    /// The last look has found what the mount remembers of a file that was removed.
+    fn look_again<S: Sys>(&mut self, entry: &Entry<S>, stale: Option<io::Error>) -> Result<()> {
+        if let Some(error) = stale.filter(|_| self.is_over()) {
+            return Ok(Err(error).context("open", &entry.path)?);
         }
         entry.sys.wait(None, &[], LOOK_AGAIN);
+        self.now = entry.sys.now().since_boot;
+        Ok(())
     }
 }
 
@@ -168,7 +206,7 @@ impl<S: TableSys> TableFile<S> {
     pub(super) fn read(&self) -> Result<Vec<u8>> {
         match &self.lock {
             TableLock::Own(lock) => read(lock.entry(), lock.file()),
-            TableLock::Beside { table, .. } => read(table, &open_current(table)?),
+            TableLock::Beside { content, .. } => Ok(content.clone()),
         }
     }
 
@@ -177,18 +215,20 @@ impl<S: TableSys> TableFile<S> {
     /// A crash at any step leaves the old table or the new one at the path. An error leaves the old
     /// one; but after an error of the last step, the sync of the directory, it is the new one.
     pub(super) fn replace(&mut self, bytes: &[u8]) -> Result<()> {
-        let path = || self.path().to_owned();
         if self.is_forked() {
-            return Err(TableError::Forked { path: path() });
+            return Err(TableError::Forked {
+                path: self.path().to_owned(),
+            });
         }
         // If the locked file was removed, another process may have created and locked a new one, and the
         // rename would destroy its table.
         if !self.flocked().is_named()? && !sabotaged!(*self.sys(), TableNameAtSave) {
-            return Err(TableError::Replaced { path: path() });
+            return Err(replaced(self.flocked().entry()));
         }
         let (file, id) = self.put_new(bytes)?;
-        if let TableLock::Own(lock) = &mut self.lock {
-            lock.replace(file, id);
+        match &mut self.lock {
+            TableLock::Own(lock) => lock.replace(file, id),
+            TableLock::Beside { content, .. } => *content = bytes.to_vec(),
         }
         let Entry { sys, dir, path, .. } = self.place();
         Ok(sys.sync_dir(dir).context("sync the directory", path)?)
@@ -228,7 +268,12 @@ impl<S: TableSys> TableFile<S> {
         let Entry { sys, dir, .. } = self.place();
         match sys.create(dir, name, FILE_MODE) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                sys.unlink(dir, name)?;
+                if !self.place().is_local() {
+                    // Process A was killed during its save, and its rename may be under way: it would move what
+                    // this process writes to that name.
+                    sys.wait(None, &[], LATE_RENAME);
+                }
+                present(sys.unlink(dir, name))?;
                 sys.create(dir, name, FILE_MODE)
             }
             outcome => outcome,
@@ -267,7 +312,15 @@ impl<S: TableSys> TableFile<S> {
         let Entry { sys, path, .. } = self.place();
         let copied = match &self.lock {
             TableLock::Own(lock) => sys.copy_access(lock.file(), file),
-            TableLock::Beside { table, .. } => sys.copy_access(&open_current(table)?, file),
+            TableLock::Beside {
+                table,
+                lock,
+                content,
+            } => {
+                let old = open_unchanged(table, content)?;
+                share_like(&old, lock);
+                sys.copy_access(&old, file)
+            }
         };
         Ok(copied.context("keep the table's permissions", path)?)
     }
@@ -277,56 +330,92 @@ impl<S: TableSys> TableFile<S> {
     }
 }
 
+fn replaced<S: Sys>(entry: &Entry<S>) -> TableError {
+    TableError::Replaced {
+        path: entry.path.clone(),
+    }
+}
+
 /// The file beside the table that carries its lock off local file systems.
 pub(super) fn lock_entry<S: Sys>(table: &Entry<S>) -> Result<Entry<S>> {
     Ok(table.beside(&name_beside(&table.name, "lock"))?)
 }
 
 fn lock_beside<S: TableSys>(table: &Entry<S>, patience: &Patience<'_>) -> Result<TableLock<S>> {
-    loop {
-        let beside = lock_entry(table)?;
-        let is_new = beside.stat()?.is_none();
-        let lock = Flocked::lock(beside, patience)?;
-        let table = lock.entry().beside(&table.name)?;
-        if is_new {
-            share_like(&table, &lock);
-        }
-        // The path led to the directory of the lock before the table's was opened, and leads there now: it is the
-        // same one.
-        if lock.is_at_the_path()? {
-            return Ok(TableLock::Beside { table, lock });
-        }
-    }
+    let lock = Flocked::lock(lock_entry(table)?, patience)?;
+    let table = lock.entry().beside(&table.name)?;
+    let file = open_or_create(&table)?;
+    let content = read(&table, &file)?;
+    share_like(&file, &lock);
+    Ok(TableLock::Beside {
+        table,
+        lock,
+        content,
+    })
 }
 
-/// Gives a new lock file the mode and the owner of the table: whoever may write the table may lock it. Best effort:
-/// where it fails, the error that another user gets names the lock file.
-fn share_like<S: TableSys>(table: &Entry<S>, lock: &Flocked<S>) {
-    if let Ok(Found::File(table, _)) = open_uncached(table) {
-        let _ = lock.entry().sys.copy_access(&table, lock.file());
-    }
+/// Gives the lock file the mode and the owner of the table: whoever may write the table may lock it. Best effort:
+/// only the owner of the lock file may change it, and the error that another user gets names that file.
+fn share_like<S: TableSys>(table: &S::File, lock: &Flocked<S>) {
+    let _ = lock.entry().sys.copy_access(table, lock.file());
 }
 
 /// Opens the table for the holder of the lock beside it, and creates it empty if there is none.
 ///
 /// No other process saves now. But this mount may remember what the name stood for before the last save, and
-/// report that this file is not there: only an exclusive create finds out that there is no table. The holder
-/// waits until the mount has forgotten the old file.
-fn open_current<S: TableSys>(table: &Entry<S>) -> Result<S::File> {
+/// report that this file is not there: only an exclusive create finds out that there is no table.
+fn open_or_create<S: TableSys>(table: &Entry<S>) -> Result<S::File> {
     let Entry { sys, dir, name, .. } = table;
-    let started = sys.now().since_boot;
+    let mut search = Search::begin(sys);
     loop {
         let stale = match open_uncached(table)? {
             Found::File(file, _) => return Ok(file),
             Found::Removed(error) => error,
+            Found::Absent if restore(table)? => continue,
             Found::Absent => match sys.create(dir, name, FILE_MODE) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => error,
-                created => return Ok(created.context("create", &table.path)?),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    io::ErrorKind::StaleNetworkFileHandle.into()
+                }
+                created => return Ok(created.context("create the table", &table.path)?),
             },
         };
-        if sys.now().since_boot.saturating_sub(started) > LONGEST_MEMORY {
-            return Ok(Err(stale).context("open", &table.path)?);
-        }
-        sys.wait(None, &[], LOOK_AGAIN);
+        search.look_again(table, Some(stale))?;
     }
+}
+
+/// Gives a table that is complete its name, if there is none of that name. False if there is no such table.
+///
+/// A client of NFS that saves while another of its processes reads renames the old table away first. If the
+/// process that saves is killed then, no table has the name.
+fn restore<S: TableSys>(table: &Entry<S>) -> Result<bool> {
+    let new = table.beside(&name_beside(&table.name, "new"))?;
+    let Found::File(file, _) = open_uncached(&new)? else {
+        return Ok(false);
+    };
+    // One that was cut short was not to have the name yet.
+    if Table::parse(&read(&new, &file)?).is_err() {
+        return Ok(false);
+    }
+    drop(file);
+    let Entry { sys, dir, name, .. } = table;
+    match sys.rename_noreplace(dir, &new.name, name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
+        renamed => Ok(renamed
+            .context("rename the new table", &table.path)
+            .map(|()| true)?),
+    }
+}
+
+/// Opens the table, if its content still is what the holder of the lock beside it has read.
+///
+/// The holder may have lost its lock, with the lease of its client on NFS, and others have saved since.
+fn open_unchanged<S: TableSys>(table: &Entry<S>, content: &[u8]) -> Result<S::File> {
+    let Found::File(file, _) = open_uncached(table)? else {
+        return Err(replaced(table));
+    };
+    if read(table, &file)? != content {
+        return Err(replaced(table));
+    }
+    Ok(file)
 }

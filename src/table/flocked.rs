@@ -8,7 +8,9 @@ use super::error::{Result, TableError};
 use crate::protocol::pace::Pace;
 use crate::sys::entry::{Entry, Opened, is_removed, is_replaced};
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Access, Context, FileId, Flock, FlockOutcome, Identity, TableSys, WakeReason};
+use crate::sys::{
+    Access, Context, FileId, Flock, FlockOutcome, Identity, Stat, TableSys, WakeReason,
+};
 
 /// The mode of a new file. A table shows which processes run and where they write: only its user may read it.
 pub(super) const FILE_MODE: u32 = 0o600;
@@ -61,11 +63,6 @@ impl<S: TableSys> Flocked<S> {
 
     pub(super) fn file(&self) -> &S::File {
         &self.file
-    }
-
-    /// Whether the name still stands for the file, and the path still leads to its directory.
-    pub(super) fn is_at_the_path(&self) -> Result<bool> {
-        Ok(lost(&self.entry, self.id)?.is_none())
     }
 
     /// Whether the name still stands for the file.
@@ -127,11 +124,20 @@ impl<S: TableSys> LockWait<'_, S> {
                 Locking::Replaced => {}
                 Locking::Moved => self.entry = self.entry.open_anew()?,
             }
-            rounds += 1;
-            if rounds >= ROUNDS {
-                self.time_left()?;
-            }
+            self.begin_round(&mut rounds)?;
         }
+    }
+
+    /// Counts the rounds of a loop that other processes' changes prolong.
+    fn begin_round(&self, rounds: &mut u32) -> Result<()> {
+        *rounds += 1;
+        if *rounds >= ROUNDS {
+            self.time_left()?;
+        }
+        if !self.entry.is_local() {
+            self.entry.sys.wait(None, &[], LOOK_AGAIN);
+        }
+        Ok(())
     }
 
     /// Opens the file for writing, although this process never writes to it. The close of a
@@ -145,9 +151,10 @@ impl<S: TableSys> LockWait<'_, S> {
             path,
             ..
         } = &self.entry;
+        let mut rounds = 0;
         loop {
-            if let Found::File(file, id) = open_existing(&self.entry, Access::ReadWrite)? {
-                return Ok((file, id));
+            if let Found::File(file, stat) = open_existing(&self.entry, Access::ReadWrite)? {
+                return Ok((file, stat.id));
             }
             match sys.create(dir, name, FILE_MODE) {
                 // An empty file is an empty table.
@@ -156,12 +163,9 @@ impl<S: TableSys> LockWait<'_, S> {
                     return Ok((file, id));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Ok(Err(error).context("create", path)?),
+                Err(error) => return Ok(Err(error).context("create the file", path)?),
             }
-            if !self.entry.is_local() {
-                // The mount remembers a file that was removed, and creates none in its place.
-                sys.wait(None, &[], LOOK_AGAIN.min(self.time_left()?));
-            }
+            self.begin_round(&mut rounds)?;
         }
     }
 
@@ -186,7 +190,8 @@ impl<S: TableSys> LockWait<'_, S> {
     /// One attempt. `None` if another process holds the lock.
     fn try_lock(&self, file: &S::File, id: FileId) -> Result<Option<Locking>> {
         let Entry { sys, path, .. } = &self.entry;
-        let flocked = match self.entry.flock(file, Flock::Exclusive) {
+        let flocked = self.entry.flock(file, Flock::Exclusive);
+        let flocked = match self.entry.on_opened(flocked) {
             // A saves, which removes the file that B waits for: the server of a network mount has no lock
             // of a removed file (seen on JuiceFS: ENOENT).
             Err(error) if is_removed(&error) => return Ok(Some(Locking::Replaced)),
@@ -276,7 +281,7 @@ fn is_named<S: TableSys>(entry: &Entry<S>, id: FileId) -> Result<bool> {
         return Ok(entry.stat_if_names(id)?.is_some());
     }
     let found = open_uncached(entry)?;
-    Ok(matches!(found, Found::File(_, named) if named == id))
+    Ok(matches!(found, Found::File(_, stat) if stat.id == id))
 }
 
 /// What a name stands for.
@@ -284,32 +289,23 @@ pub(super) enum Found<F> {
     Absent,
     /// A file that was removed, or replaced, between two calls; or a mount remembers one.
     Removed(io::Error),
-    File(F, FileId),
-}
-
-impl<F> Found<F> {
-    pub(super) fn file(self) -> Option<F> {
-        match self {
-            Found::File(file, _) => Some(file),
-            Found::Absent | Found::Removed(_) => None,
-        }
-    }
+    File(F, Stat),
 }
 
 /// Opens what the name stands for at the server, whatever this mount remembers.
 ///
-/// The server is asked for the directory of the file: if it has changed, a client of NFS looks its names up again.
-/// Other mounts do not. There the server does not know the old file, or has no link of it.
+/// [`Entry::stat_at`] makes most mounts forget. For others: the server does not know the old file, or has no link
+/// of it, although the mount shows one.
 pub(super) fn open_uncached<S: TableSys>(entry: &Entry<S>) -> Result<Found<S::File>> {
-    let forgotten = entry.sys.forget_names(&entry.dir);
-    forgotten.context("stat the directory", &entry.path)?;
-    let (file, id) = match open_existing(entry, Access::Read)? {
-        Found::File(file, id) => (file, id),
+    let (file, shown) = match open_existing(entry, Access::Read)? {
+        Found::File(file, stat) => (file, stat),
         found => return Ok(found),
     };
     match entry.on_opened(entry.sys.stat_uncached(&file)) {
-        Ok(stat) if stat.links > 0 => Ok(Found::File(file, id)),
-        Ok(_) => Ok(Found::Removed(io::ErrorKind::StaleNetworkFileHandle.into())),
+        Ok(stat) if stat.links == 0 && shown.links > 0 => {
+            Ok(Found::Removed(io::ErrorKind::StaleNetworkFileHandle.into()))
+        }
+        Ok(_) => Ok(Found::File(file, shown)),
         Err(error) if is_removed(&error) => Ok(Found::Removed(error)),
         Err(error) => Ok(Err(error).context("stat", &entry.path)?),
     }
@@ -327,7 +323,7 @@ pub(super) fn open_existing<S: TableSys>(
             found,
         }),
         Ok(Opened::Denied { error, .. }) => Err(error.into()),
-        Ok(Opened::File(file, stat)) => Ok(Found::File(file, stat.id)),
+        Ok(Opened::File(file, stat)) => Ok(Found::File(file, stat)),
         // The file was removed between fstatat(2) and the open, or the fstat(2) after it.
         Err(error) if is_removed(&error.source) => Ok(Found::Removed(error.source)),
         Err(error) if !entry.is_local() && is_replaced(&error.source) => {

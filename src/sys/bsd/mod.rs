@@ -33,7 +33,7 @@ pub(super) use super::calls::is_of_another_device as is_mount_point;
 #[cfg(not(target_vendor = "apple"))]
 pub(super) use super::calls::sync;
 pub(super) use super::linux_only::{
-    create_unnamed, flock_holders, is_marked, link, mark, varied_flags,
+    create_unnamed, flock_holders, forget_name, is_marked, link, mark, varied_flags,
 };
 #[cfg(feature = "table")]
 pub(super) use super::linux_only::{is_byte_locked, lock_byte, stat_uncached};

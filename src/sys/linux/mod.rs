@@ -39,7 +39,7 @@ pub(super) use mark::{is_marked, mark};
 #[cfg(feature = "table")]
 pub(super) use procfs::kernel_boot_id;
 pub(super) use procfs::{boot_id, process};
-pub(super) use rename::rename_noreplace;
+pub(super) use rename::{forget_name, rename_noreplace};
 #[cfg(feature = "table")]
 pub(super) use statx::stat_uncached;
 pub(super) use statx::{is_mount_point, stat};

@@ -12,12 +12,23 @@ use nix::errno::Errno;
 use nix::libc;
 
 use super::super::calls::{errno, link_then_unlink, retry};
+use super::statx::refresh;
 
 pub(in super::super) fn rename_noreplace(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
     renameat2(dir, from, to).or_else(|error| match errno(&error) {
         Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP => link_then_unlink(dir, from, to),
         _ => Err(error),
     })
+}
+
+/// Makes the mount of `dir` ask its server what `name` stands for. Changes nothing; best effort.
+///
+/// A client of NFS looks names up again if the directory has changed at the server. A FUSE mount remembers each
+/// name for a time, but asks its server for the target of a rename that must not replace anything. That is the
+/// name itself here: EEXIST. (Seen on JuiceFS with Linux 6.1 and 6.18.)
+pub(in super::super) fn forget_name(dir: &File, name: &OsStr) {
+    let _ = refresh(dir);
+    let _ = renameat2(dir, name, name);
 }
 
 fn renameat2(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {

@@ -43,6 +43,12 @@ pub(in super::super) fn stat_uncached(file: &File) -> io::Result<Stat> {
     stat_open(file, libc::AT_STATX_FORCE_SYNC)
 }
 
+/// Asks the server of a network mount for the attributes of the directory.
+pub(super) fn refresh(dir: &File) -> io::Result<()> {
+    let flags = libc::AT_EMPTY_PATH | libc::AT_STATX_FORCE_SYNC;
+    statx(dir, c"", flags, libc::STATX_BASIC_STATS).map(drop)
+}
+
 fn stat_open(file: &File, flags: libc::c_int) -> io::Result<Stat> {
     let requested = libc::STATX_BASIC_STATS | libc::STATX_BTIME;
     let Some(stat) = statx(file, c"", libc::AT_EMPTY_PATH | flags, requested)? else {
