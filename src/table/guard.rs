@@ -51,7 +51,8 @@ impl TableGuard {
     /// Opens, locks and reads the table at `path`. Waits up to `timeout` for the lock.
     ///
     /// Creates what is missing: directories with mode 0700, and an empty file with mode 0600, both
-    /// less the umask. Existing modes are left alone. A symbolic link in the place of the file is
+    /// less the umask; off local file systems also a lock file beside the table, `.NAME.rvlf-lock`, with the mode of
+    /// the table. Existing modes are left alone. A symbolic link in the place of the file is
     /// not followed.
     ///
     /// Blocks the calling thread. On a local file system the thread sleeps until the kernel reports

@@ -40,8 +40,8 @@ impl Snapshot {
 ///
 /// Never waits for the lock: a saved table is whole at every moment. The result describes the
 /// moment of the call; the table may have changed since. Reading a network file system may block
-/// for as long as its server does not answer, and for 5 s if the table was removed. Takes a few system calls for each process in the
-/// table.
+/// for as long as its server does not answer, and for 5 s if the table is not there although it was locked.
+/// Takes a few system calls for each process in the table.
 ///
 /// # Errors
 ///
