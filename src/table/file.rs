@@ -366,16 +366,15 @@ fn share_like<S: TableSys>(table: &S::File, lock: &Flocked<S>) {
 /// report that this file is not there: only an exclusive create finds out that there is no table.
 fn open_or_create<S: TableSys>(table: &Entry<S>) -> Result<S::File> {
     let Entry { sys, dir, name, .. } = table;
+    let remembered = || io::ErrorKind::StaleNetworkFileHandle.into();
     let mut search = Search::begin(sys);
     loop {
         let stale = match open_uncached(table)? {
             Found::File(file, _) => return Ok(file),
             Found::Removed(error) => error,
-            Found::Absent if restore(table)? => continue,
+            Found::Absent if restore(table)? => remembered(),
             Found::Absent => match sys.create(dir, name, FILE_MODE) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    io::ErrorKind::StaleNetworkFileHandle.into()
-                }
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => remembered(),
                 created => return Ok(created.context("create the table", &table.path)?),
             },
         };
@@ -383,7 +382,7 @@ fn open_or_create<S: TableSys>(table: &Entry<S>) -> Result<S::File> {
     }
 }
 
-/// Gives a table that is complete its name, if there is none of that name. False if there is no such table.
+/// Gives a complete new table its name, unless something has that name. False if there is no complete new table.
 ///
 /// A client of NFS that saves while another of its processes reads renames the old table away first. If the
 /// process that saves is killed then, no table has the name.
@@ -418,4 +417,132 @@ fn open_unchanged<S: TableSys>(table: &Entry<S>, content: &[u8]) -> Result<S::Fi
         return Err(replaced(table));
     }
     Ok(file)
+}
+
+// The lock beside the table excludes on local file systems as well, where it can be tried.
+#[cfg(all(test, unix, not(rvlf_unsupported)))]
+mod tests {
+    use super::*;
+    use crate::sys::Host;
+
+    const TABLE: &[u8] = br#"{"allocations":[]}"#;
+
+    struct Site {
+        dir: tempfile::TempDir,
+    }
+
+    impl Site {
+        fn new() -> Site {
+            let dir = tempfile::tempdir().expect("there is room");
+            Site { dir }
+        }
+
+        fn path(&self, name: &str) -> std::path::PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn write(&self, name: &str, bytes: &[u8]) {
+            std::fs::write(self.path(name), bytes).expect("there is room");
+        }
+
+        fn table(&self) -> Vec<u8> {
+            std::fs::read(self.path("t.json")).expect("there is a table")
+        }
+
+        fn lock(&self) -> Result<TableFile<Host>> {
+            let path = self.path("t.json");
+            let table = Entry::open(Host, &path)?;
+            let patience = Patience {
+                path: &path,
+                started: Host.now().since_boot,
+                timeout: Duration::ZERO,
+            };
+            let lock = lock_beside(&table, &patience)?;
+            Ok(TableFile { lock })
+        }
+    }
+
+    // Two processes that had both locked the table undid each other's saves.
+    #[test]
+    fn the_lock_beside_a_table_excludes_also_while_the_table_is_replaced() {
+        let site = Site::new();
+        let mut first = site.lock().expect("it is free");
+        for _ in 0..2 {
+            assert!(matches!(site.lock(), Err(TableError::Timeout { .. })));
+            first.replace(TABLE).expect("the table is as it was read");
+        }
+        drop(first);
+        let second = site.lock().expect("it is free");
+        assert_eq!(second.read().expect("it was read"), TABLE);
+    }
+
+    // A client of NFS was killed between the rename that takes the old table away and the one of the new table:
+    // all entries were gone.
+    #[test]
+    fn a_complete_table_without_its_name_gets_the_name_back() {
+        let site = Site::new();
+        site.write(".t.json.rvlf-new", TABLE);
+        let locked = site.lock().expect("it is free");
+        assert_eq!(locked.read().expect("it was read"), TABLE);
+        assert_eq!(site.table(), TABLE);
+    }
+
+    // A process was killed while it wrote its first table.
+    #[test]
+    fn a_table_that_was_cut_short_does_not_get_the_name() {
+        let site = Site::new();
+        site.write(".t.json.rvlf-new", br#"{"all"#);
+        let mut locked = site.lock().expect("it is free");
+        assert_eq!(locked.read().expect("it was read"), b"");
+        locked.replace(TABLE).expect("what is left is removed");
+        assert_eq!(site.table(), TABLE);
+    }
+
+    // The server has taken the lock away, with the lease of the holder's machine, and others have saved since.
+    #[test]
+    fn a_holder_whose_table_was_changed_by_others_saves_nothing() {
+        let site = Site::new();
+        let mut locked = site.lock().expect("it is free");
+        let others = br#"{"allocations":[],"others":1}"#;
+        site.write("t.json", others);
+        let saved = locked.replace(TABLE);
+        assert!(matches!(saved, Err(TableError::Replaced { .. })));
+        assert_eq!(site.table(), others);
+        std::fs::remove_file(site.path("t.json")).expect("it is there");
+        let saved = locked.replace(TABLE);
+        assert!(matches!(saved, Err(TableError::Replaced { .. })));
+        assert!(!site.path("t.json").exists());
+    }
+
+    // A person has removed the lock file, and another process has locked a new one.
+    #[test]
+    fn a_holder_whose_lock_file_was_removed_saves_nothing() {
+        let site = Site::new();
+        let mut locked = site.lock().expect("it is free");
+        std::fs::remove_file(site.path(".t.json.rvlf-lock")).expect("it is there");
+        let second = site.lock().expect("there is no lock file");
+        let Err(TableError::Replaced { path }) = locked.replace(TABLE) else {
+            panic!("the lock was lost");
+        };
+        assert_eq!(path, site.path(".t.json.rvlf-lock"));
+        drop(second);
+    }
+
+    // Users of a group share a table: the first one's lock file kept the others out.
+    #[test]
+    fn the_lock_file_has_the_mode_of_the_table() {
+        use std::os::unix::fs::PermissionsExt;
+        let site = Site::new();
+        site.write("t.json", TABLE);
+        let mode = |name| {
+            let found = std::fs::metadata(site.path(name)).expect("it is there");
+            found.permissions().mode() & 0o777
+        };
+        let shared = std::fs::Permissions::from_mode(0o660);
+        std::fs::set_permissions(site.path("t.json"), shared).expect("it is this user's");
+        let mut locked = site.lock().expect("it is free");
+        assert_eq!(mode(".t.json.rvlf-lock"), 0o660);
+        locked.replace(TABLE).expect("the table is as it was read");
+        assert_eq!(mode("t.json"), 0o660);
+    }
 }
