@@ -58,6 +58,14 @@ fn with_close_a_command_that_changes_its_user_is_killed_with_rvlf() {
     until("the guardian has ended", || free_after_a_dead_holder(&dir));
 }
 
+/// Copies a program. A child that another test forks has what this process writes open for a moment, and could not
+/// execute it: so another process writes it.
+fn copy_program(source: impl AsRef<Path>, target: impl AsRef<Path>) {
+    let mut copy = Command::new("cp");
+    let copied = copy.arg(source.as_ref()).arg(target.as_ref()).status();
+    assert!(copied.expect("cp is installed").success(), "there is room");
+}
+
 /// A copy of `program` that gives every user the rights of root.
 fn plant_set_user_id(dir: &Directory, program: &str) -> bool {
     let Some(source) = ["/usr/bin", "/bin"]
@@ -68,7 +76,7 @@ fn plant_set_user_id(dir: &Directory, program: &str) -> bool {
         skip(&format!("{program} is not installed"));
         return false;
     };
-    fs::copy(source, dir.join(program)).expect("there is room");
+    copy_program(source, dir.join(program));
     let mode = |mode| fs::Permissions::from_mode(mode);
     fs::set_permissions(dir.join(program), mode(0o4755)).expect("it is root's");
     fs::set_permissions(dir.path(), mode(0o777)).expect("it is root's");
@@ -203,7 +211,7 @@ fn with_close_a_loss_ends_the_command_and_the_guardian() {
 fn a_program_that_is_replaced_while_it_runs_starts_itself() {
     let dir = Directory::new();
     let program = dir.join("rvlf");
-    fs::copy(RVLF, &program).expect("there is room for a copy");
+    copy_program(RVLF, &program);
     let holder = Holder::start(&dir);
     let mut command = Command::new(&program);
     command
