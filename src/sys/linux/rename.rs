@@ -9,7 +9,9 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
+use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc;
+use nix::unistd::linkat;
 
 use super::super::calls::{errno, link_then_unlink, retry};
 use super::statx::refresh;
@@ -24,11 +26,12 @@ pub(in super::super) fn rename_noreplace(dir: &File, from: &OsStr, to: &OsStr) -
 /// Makes the mount of `dir` ask its server what `name` stands for. Changes nothing; best effort.
 ///
 /// A client of NFS looks names up again if the directory has changed at the server. A FUSE mount remembers each
-/// name for a time, but asks its server for the target of a rename that must not replace anything. That is the
-/// name itself here: EEXIST. (Seen on JuiceFS with Linux 6.1 and 6.18.)
+/// name for a time, but asks its server for the name of a new link. The link cannot be made: EEXIST, or EXDEV, or
+/// EPERM for a directory, before any file system is asked. (A rename of the name to itself reached sshfs when the
+/// name was removed at that moment, and the mount hung.)
 pub(in super::super) fn forget_name(dir: &File, name: &OsStr) {
     let _ = refresh(dir);
-    let _ = renameat2(dir, name, name);
+    let _ = linkat(AT_FDCWD, "/", dir, name, AtFlags::empty());
 }
 
 fn renameat2(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
