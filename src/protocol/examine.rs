@@ -317,8 +317,8 @@ mod tests {
     use crate::record::{Pid, WriterId};
     use crate::sys::Host;
 
-    // Whoever reports the state of a lock may not be permitted to write, and an operator who looks is no contender:
-    // the server's clock is not asked. Nor is it on a local file system, which has this machine's clock.
+    // A process that reports the state of a lock may lack the permission to write, and is no contender: the server's
+    // clock is not asked. Nor is it on a local file system, which has this machine's clock.
     #[test]
     fn a_report_and_a_look_on_a_local_file_system_make_no_probe_file() {
         let dir = tempfile::tempdir().expect("there is room");

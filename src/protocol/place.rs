@@ -123,9 +123,7 @@ impl<S: Sys> Place<S> {
         id: FileId,
     ) -> io::Result<Option<Prefix>> {
         let (sys, dir) = (self.sys(), &self.entry.dir);
-        if !self.entry.is_local() {
-            sys.forget_name(dir, name);
-        }
+        self.entry.forget_name(name);
         // An open that this user is not permitted is no sign of a lock.
         let Some(file) = present(sys.open(dir, name, Access::Read))? else {
             return Ok(None);

@@ -144,10 +144,15 @@ impl<S: Sys> Entry<S> {
     /// knew, renamed B's aside, and took it for the stale one. A holder whose lock was removed and acquired by
     /// another process unlinked that process's lock at its release.
     pub(crate) fn stat_at(&self, name: &OsStr) -> io::Result<Stat> {
+        self.forget_name(name);
+        self.sys.stat_at(&self.dir, name)
+    }
+
+    /// Makes the mount ask its server what the name stands for, at the next call with that name.
+    pub(crate) fn forget_name(&self, name: &OsStr) {
         if !self.is_local() {
             self.sys.forget_name(&self.dir, name);
         }
-        self.sys.stat_at(&self.dir, name)
     }
 
     /// The stat of what the name stands for; `None` if nothing has the name.

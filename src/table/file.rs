@@ -354,7 +354,7 @@ fn lock_beside<S: TableSys>(table: &Entry<S>, patience: &Patience<'_>) -> Result
     })
 }
 
-/// Gives the lock file the mode and the owner of the table: whoever may write the table may lock it. Best effort:
+/// Gives the lock file the mode and the owner of the table: a user who may write the table may lock it. Best effort:
 /// only the owner of the lock file may change it, and the error that another user gets names that file.
 fn share_like<S: TableSys>(table: &S::File, lock: &Flocked<S>) {
     let _ = lock.entry().sys.copy_access(table, lock.file());

@@ -20,8 +20,8 @@ const PAUSE: Duration = Duration::from_millis(2);
 const KILL_EVERY: Duration = Duration::from_millis(500);
 
 /// Runs workers for `seconds`, spread over the `paths` of one table, and kills some. Prints how often each
-/// operation was done. Fails if a promise was broken: a piece had two holders, a holder was told that it had lost
-/// its entry, or a call failed.
+/// operation was done. Fails if a promise was broken: a piece had two holders, `check` reported a loss to a
+/// holder, or a call failed.
 pub(crate) fn race(seconds: u64, paths: &[&str]) -> Fallible<ExitCode> {
     let dir = tempfile::Builder::new().prefix("rvlf-test-").tempdir()?;
     fs::create_dir(dir.path().join("pieces"))?;

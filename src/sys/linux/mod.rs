@@ -39,7 +39,7 @@ pub(super) use mark::{is_marked, mark};
 #[cfg(feature = "table")]
 pub(super) use procfs::kernel_boot_id;
 pub(super) use procfs::{boot_id, process};
-pub(super) use rename::{forget_name, rename_noreplace};
+pub(super) use rename::rename_noreplace;
 #[cfg(feature = "table")]
 pub(super) use statx::stat_uncached;
 pub(super) use statx::{is_mount_point, stat};
@@ -133,6 +133,17 @@ pub(super) fn link(file: &File, dir: &File, name: &OsStr) -> io::Result<()> {
         | Errno::EOPNOTSUPP => unsupported(),
         _ => error,
     })
+}
+
+/// Makes the mount of `dir` ask its server what `name` stands for. Changes nothing; best effort.
+///
+/// A client of NFS looks names up again if the directory has changed at the server. A FUSE mount remembers each
+/// name for a time, but asks its server for the name of a new link. The link cannot be made: EEXIST, or EXDEV, or
+/// EPERM for a directory, before any file system is asked. (A rename of the name to itself reached sshfs when the
+/// name was removed at that moment, and the mount hung.)
+pub(super) fn forget_name(dir: &File, name: &OsStr) {
+    let _ = statx::refresh(dir);
+    let _ = linkat(AT_FDCWD, "/", dir, name, AtFlags::empty());
 }
 
 fn unsupported() -> io::Error {

@@ -9,29 +9,15 @@ use std::os::fd::AsRawFd;
 use std::os::unix::ffi::OsStrExt;
 
 use nix::errno::Errno;
-use nix::fcntl::{AT_FDCWD, AtFlags};
 use nix::libc;
-use nix::unistd::linkat;
 
 use super::super::calls::{errno, link_then_unlink, retry};
-use super::statx::refresh;
 
 pub(in super::super) fn rename_noreplace(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
     renameat2(dir, from, to).or_else(|error| match errno(&error) {
         Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP => link_then_unlink(dir, from, to),
         _ => Err(error),
     })
-}
-
-/// Makes the mount of `dir` ask its server what `name` stands for. Changes nothing; best effort.
-///
-/// A client of NFS looks names up again if the directory has changed at the server. A FUSE mount remembers each
-/// name for a time, but asks its server for the name of a new link. The link cannot be made: EEXIST, or EXDEV, or
-/// EPERM for a directory, before any file system is asked. (A rename of the name to itself reached sshfs when the
-/// name was removed at that moment, and the mount hung.)
-pub(in super::super) fn forget_name(dir: &File, name: &OsStr) {
-    let _ = refresh(dir);
-    let _ = linkat(AT_FDCWD, "/", dir, name, AtFlags::empty());
 }
 
 fn renameat2(dir: &File, from: &OsStr, to: &OsStr) -> io::Result<()> {
