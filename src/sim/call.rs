@@ -53,6 +53,7 @@ pub(super) enum Call {
     FileSystem,
     List(DirId),
     StatAt(Name),
+    ForgetName(Name),
     Open(Name, Access),
     Create(Name),
     CreateUnnamed,
@@ -213,6 +214,7 @@ impl fmt::Display for Call {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Call::StatAt(name) => write!(f, "stat({})", shown(name)),
+            Call::ForgetName(name) => write!(f, "forget({})", shown(name)),
             Call::Open(name, access) => write!(f, "open({}, {access:?})", shown(name)),
             Call::Create(name) => write!(f, "create({})", shown(name)),
             Call::Link(fd, name) => write!(f, "link(fd {fd}, {})", shown(name)),

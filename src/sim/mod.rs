@@ -66,5 +66,11 @@ const LOCK: &str = "d.lock";
 /// The allocation table of a world that has one, in the same directory.
 const TABLE: &str = "t.json";
 
+/// A table that is complete, or not yet, and does not have the name yet.
+const NEW_TABLE: &str = ".t.json.rvlf-new";
+
+/// What processes lock instead of the table, off local file systems.
+const TABLE_LOCK: &str = ".t.json.rvlf-lock";
+
 /// A program that makes this many private calls in a row is in an endless loop.
 const SPIN_LIMIT: usize = 10_000;

@@ -7,7 +7,7 @@ use super::call::Call;
 use super::explorer::Explorer;
 use super::kernel::{EventBudget, Kernel, System};
 use super::state::{Actor, Broken, Log, State};
-use super::{LOCK, TABLE};
+use super::{LOCK, NEW_TABLE, TABLE};
 use crate::record::Pid;
 use crate::table::Table;
 
@@ -106,7 +106,9 @@ impl Explorer<'_> {
 
 /// Checks that the table is whole, and has an entry of each of the processes with these starts.
 pub(super) fn check_table(kernel: &Kernel, starts: &[u64]) -> Result<(), Broken> {
-    let Some(content) = kernel.content(&OsStr::new(TABLE).into()) else {
+    let content = |name| kernel.content(&OsStr::new(name).into());
+    // Where a save takes the name from the old table first, the new one gets it from the next process if need be.
+    let Some(content) = content(TABLE).or(content(NEW_TABLE)) else {
         return Err(Broken("the table is gone".to_owned()));
     };
     let table = Table::parse(content);

@@ -134,6 +134,13 @@ impl Sys for SimSys {
         }
     }
 
+    /// Called where it has an effect alone: elsewhere each look would be a step more of the search.
+    fn forget_name(&self, dir: &SimDir, name: &OsStr) {
+        if self.rules.opens_remembered_files {
+            self.call(Call::ForgetName(dir.name(name)));
+        }
+    }
+
     /// The simulated kernel has one mount.
     fn is_mount_point(&self, _dir: &SimDir, _name: &OsStr) -> io::Result<bool> {
         Ok(false)

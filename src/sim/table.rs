@@ -2,7 +2,7 @@
 //! [`Allocation`](crate::table::Allocation) uses it on a real kernel.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::TABLE;
@@ -11,7 +11,7 @@ use super::process::SimSys;
 use super::sim_sys::{SimDir, SimFile};
 use crate::record::WriterId;
 use crate::sys::{Sys, TableSys};
-use crate::table::{Claim, LockedByte, LockedTable, Result, TableError};
+use crate::table::{Claim, LockedByte, LockedTable, Result, TableError, snapshot_by};
 
 impl TableSys for SimSys {
     /// The directories of a world are there from the beginning.
@@ -100,9 +100,12 @@ impl SimSys {
     }
 
     fn open_table(&self, timeout: Duration) -> Result<LockedTable<SimSys>> {
-        let path = Path::new("/").join(TABLE);
-        LockedTable::open(self.clone(), &path, timeout)
+        LockedTable::open(self.clone(), &table_path(), timeout)
     }
+}
+
+fn table_path() -> PathBuf {
+    Path::new("/").join(TABLE)
 }
 
 impl SimAllocation {
@@ -118,6 +121,17 @@ impl SimAllocation {
         table.save()
     }
 
+    /// Whether a reader, who does not lock the table, finds this entry in it.
+    ///
+    /// # Errors
+    ///
+    /// See [`TableError`].
+    pub fn is_listed(&self) -> Result<bool> {
+        let snapshot = snapshot_by(self.sys.clone(), &table_path())?;
+        let entry = snapshot.table.find(&self.name);
+        Ok(entry.and_then(|entry| entry.writer_id()) == Some(self.writer_id))
+    }
+
     /// The table, locked, with this entry in it.
     fn open(&self, timeout: Duration) -> Result<LockedTable<SimSys>> {
         let table = self.sys.open_table(timeout)?;
@@ -128,7 +142,7 @@ impl SimAllocation {
         }
         Err(TableError::Lost {
             name: self.name.clone(),
-            path: Path::new("/").join(TABLE),
+            path: table_path(),
             held_by: entry.map(|entry| entry.pid),
         })
     }

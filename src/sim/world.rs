@@ -10,7 +10,7 @@ use nix::errno::Errno;
 use super::call::{Name, name_in};
 use super::kernel::{DeletionKind, EventBudget, FlockScope, Kernel, Key, Rules, System};
 use super::process::{Program, SimSys};
-use super::{LOCK, Safeguard, TABLE};
+use super::{LOCK, Safeguard, TABLE, TABLE_LOCK};
 use crate::judge::FileSystem;
 use crate::protocol::{READ_BACK_DELAY, SETTLE};
 
@@ -207,6 +207,23 @@ impl World {
         self
     }
 
+    /// A mount that shows for `time` what a name stood for, and also opens that file, which the server keeps
+    /// when it is removed, as JuiceFS does with its trash. The mount looks at the name again if the protocol
+    /// makes it forget what it has seen.
+    #[must_use]
+    pub fn where_names_are_remembered_for(mut self, time: Duration) -> World {
+        self.rules.opens_remembered_files = true;
+        self.where_names_are_cached_for(time)
+    }
+
+    /// A mount that takes a name away from a file that the machine has open, before it renames another file to
+    /// that name, as NFS does. The machine may stop in between.
+    #[must_use]
+    pub fn where_open_files_are_renamed_away(mut self) -> World {
+        self.rules.renames_away = true;
+        self
+    }
+
     /// A file system without flock.
     #[must_use]
     pub fn without_flock(mut self) -> World {
@@ -347,6 +364,9 @@ impl World {
     #[must_use]
     pub fn with_table(mut self) -> World {
         self.has_table = true;
+        if !self.rules.file_system.is_local() {
+            self.expected.push(OsStr::new(TABLE_LOCK).into());
+        }
         self.file(TABLE, b"", Duration::from_secs(3600))
     }
 

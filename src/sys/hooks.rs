@@ -103,11 +103,16 @@ mod simulated {
         /// Off local file systems a publisher waits until all creators of the name see one file,
         /// and reads its record back. (Disabled: that sleep takes no time.)
         ReadBack,
+        /// Off local file systems the mount is made to ask its server before each look at a name.
+        /// (Disabled: it shows what it remembers.)
+        ForgetName,
         /// The handle of a holder, and of a breaker, lets others read and nothing else. (Disabled: it
         /// shares everything.)
         ShareMode,
         /// A publish by renaming fails where the name is taken. (Disabled: that rename replaces.)
         PublishNoReplace,
+        /// Off local file systems a table is locked by a file beside it. (Disabled: by its own file.)
+        TableBeside,
         /// The holder of a table's entry is alive while its byte is locked. (Disabled: no byte reads as
         /// locked.)
         Witness,

@@ -173,7 +173,7 @@ impl<S: TableSys> TableFile<S> {
             started: table.sys.now().since_boot,
             timeout,
         };
-        let lock = if table.is_local() {
+        let lock = if table.is_local() || sabotaged!(table.sys, TableBeside) {
             TableLock::Own(Flocked::lock(table, &patience)?)
         } else {
             lock_beside(&table, &patience)?

@@ -124,6 +124,8 @@ pub use problems::Problem;
 pub use rule::{Permission, ScopeRule};
 pub use scope::Scope;
 pub use segment::new_segment;
+#[cfg(rvlf_sim)]
+pub(crate) use snapshot::snapshot_by;
 pub use snapshot::{Snapshot, locked_by, snapshot};
 #[cfg(rvlf_sim)]
 pub(crate) use witness::LockedByte;

@@ -7,7 +7,7 @@ use super::entry::Entry;
 use super::error::{Result, TableError};
 use super::file;
 use super::liveness::{Liveness, judge_all};
-use crate::sys::{self, Host, LockingProcess};
+use crate::sys::{self, Host, LockingProcess, TableSys};
 
 /// A table as it was at one moment, and whether the processes of its entries were alive.
 #[derive(Clone, Debug, Default)]
@@ -58,8 +58,11 @@ impl Snapshot {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub fn snapshot(path: impl AsRef<Path>) -> Result<Snapshot> {
-    let path = path.as_ref();
-    let Some((bytes, place)) = file::load(Host, path)? else {
+    snapshot_by(Host, path.as_ref())
+}
+
+pub(crate) fn snapshot_by<S: TableSys>(sys: S, path: &Path) -> Result<Snapshot> {
+    let Some((bytes, place)) = file::load(sys, path)? else {
         return Ok(Snapshot::default());
     };
     let table = Table::parse(&bytes).map_err(|source| TableError::parse(path, source))?;

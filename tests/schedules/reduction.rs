@@ -23,6 +23,13 @@ fn sshfs() -> World {
     World::network().flock_not_shared().coarse()
 }
 
+/// A mount that remembers names, and opens what they stood for.
+fn remembering() -> World {
+    World::network()
+        .where_names_are_remembered_for(MINUTE)
+        .coarse()
+}
+
 /// Worlds that are small enough for the search without reduction, one of each kind.
 fn small_worlds() -> Vec<(&'static str, World)> {
     let dead = || coarse().dead_lock(SECOND);
@@ -54,6 +61,10 @@ fn small_worlds() -> Vec<(&'static str, World)> {
         (
             "2 machines, no flock",
             machines(World::network().without_flock().coarse(), contend),
+        ),
+        (
+            "2 machines, names remembered",
+            machines(remembering(), contend),
         ),
         (
             "2 breakers, flock not shared",
@@ -127,6 +138,10 @@ fn weakened_worlds() -> Vec<(&'static str, World)> {
             "exclusion of two breakers, without the identity check",
             machines(sshfs().dead_lock(10 * MINUTE), contend_in_danger)
                 .without(Safeguard::Identity),
+        ),
+        (
+            "the request of the server",
+            machines(remembering().dead_lock(LATER), contend).without(Safeguard::ForgetName),
         ),
         (
             "the sync",

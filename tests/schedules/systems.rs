@@ -207,6 +207,89 @@ fn a_breaker_is_not_misled_by_what_its_machine_remembers_of_a_name() {
     );
 }
 
+/// A mount that remembers names for a minute, and opens what they stood for.
+fn remembering() -> World {
+    World::network().where_names_are_remembered_for(MINUTE)
+}
+
+// A has looked at the dead lock. B breaks it on another mount, and publishes. By what A's mount remembers, and
+// opens, the path still names the dead one: A would rename B's file aside, and take it for the dead one there, too.
+#[test]
+fn a_breaker_is_not_misled_by_what_its_mount_opens() {
+    let world = || machines(remembering().coarse().dead_lock(LATER), contend);
+    prove(
+        "2 breakers, names remembered",
+        &world().finally(LATER, come_later),
+    );
+    find_harm(
+        "a breaker that does not make its mount ask the server",
+        &world().without(Safeguard::ForgetName),
+        "no process takes a live lock",
+    );
+}
+
+#[test]
+fn contenders_exclude_each_other_on_mounts_that_remember_names() {
+    let world = || remembering().coarse().finally(LATER, come_later);
+    sample(
+        "2 machines, names remembered, 1 crash",
+        &machines(world(), contend).crashes(1),
+    );
+    prove(
+        "2 machines refresh, names remembered",
+        &machines(world().quick(), refresh_and_check),
+    );
+    prove(
+        "2 breakers, flock not shared, names remembered",
+        &breakers(remembering(), 2, contend_in_danger),
+    );
+    prove(
+        "2 breakers refresh, flock not shared, names remembered, 1 crash",
+        &breakers(remembering(), 2, refresh_and_check).crashes(1),
+    );
+    let dead = world().dead_lock(LATER);
+    let three = machines(dead, contend).on(System::HOST.named("c").on_kernel(3));
+    sample(
+        "3 breakers, names remembered, 2 crashes",
+        &three.process("C", 1, contend).crashes(2),
+    );
+    sample(
+        "2 machines, flock mandatory, names remembered, 1 crash",
+        &machines(world().where_flock_is_mandatory(), contend).crashes(1),
+    );
+}
+
+fn hold_for_half_a_minute(os: &SimSys) {
+    if let Ok(lock) = os.try_acquire() {
+        os.sleep(MINUTE / 2);
+        let _ = lock.release();
+    }
+}
+
+fn move_away_and_hold(os: &SimSys) {
+    let _ = os.move_lock(MOVED);
+    hold_for_two_minutes(os);
+}
+
+// B moves A's lock file away on another mount, and acquires. A's mount remembers that A's file is at the path.
+#[test]
+fn a_release_leaves_a_successors_file_alone_on_a_mount_that_remembers_names() {
+    let world = || {
+        let world =
+            remembering()
+                .file(MOVED, b"", MINUTE)
+                .coarse()
+                .process("A", 1, hold_for_half_a_minute);
+        world.on(ELSEWHERE).process("B", 1, move_away_and_hold)
+    };
+    prove("a lock file is moved, names remembered", &world());
+    find_harm(
+        "a release that does not make its mount ask the server",
+        &world().without(Safeguard::ForgetName),
+        "a live lock was removed",
+    );
+}
+
 fn check_and_release(os: &SimSys) {
     let lock = os.try_acquire().expect("no other process acquires");
     os.sleep(SECOND);
@@ -359,6 +442,15 @@ fn breakers_that_do_not_share_flock_notice_a_loss() {
     prove(
         "2 breakers refresh, flock not shared, 1 crash",
         &breakers(World::network(), 2, refresh_and_check).crashes(1),
+    );
+}
+
+#[test]
+#[ignore = "takes many minutes, and gigabytes: not in .ci/run"]
+fn three_breakers_that_do_not_share_flock_notice_a_loss_in_every_schedule() {
+    prove(
+        "3 breakers refresh, flock not shared",
+        &breakers(World::network(), 3, refresh_and_check),
     );
 }
 

@@ -8,9 +8,10 @@
 use std::time::Duration;
 
 use rvlf_simulated::record::Pid;
-use rvlf_simulated::sim::{Safeguard, SimSys, System, World};
+use rvlf_simulated::sim::{Safeguard, SimAllocation, SimSys, System, World};
 use rvlf_simulated::table::{Claim, Liveness, ScopeRule, TableError};
 
+use super::refreshes::ELSEWHERE;
 use super::{LATER, MINUTE, NAMES, prove, sample};
 
 /// A process that finds the table locked gives up: another one may lock it first after any save, so that
@@ -20,15 +21,28 @@ const AT_ONCE: Duration = Duration::ZERO;
 /// The name of a table that a killed process did not complete.
 const LEFTOVER: &str = ".t.json.rvlf-new";
 
+/// What processes lock instead of a table that is not on a local file system.
+const LOCK_BESIDE: &str = ".t.json.rvlf-lock";
+
 fn claim(name: &str) -> Claim {
     Claim::new(name).allow(ScopeRule::write("/data"))
 }
 
 /// Registers an entry, holds it for a while, and releases it.
 fn register(name: &'static str, timeout: Duration) -> impl Fn(&SimSys) {
+    register_and_look(name, timeout, |_| {})
+}
+
+/// The same, and has a look at the entry while it is held.
+fn register_and_look(
+    name: &'static str,
+    timeout: Duration,
+    look: impl Fn(&SimAllocation),
+) -> impl Fn(&SimSys) {
     move |os| match os.register(&claim(name), timeout) {
         Ok(entry) => {
             os.entered();
+            look(&entry);
             os.left();
             match entry.release(timeout) {
                 Ok(()) | Err(TableError::Timeout { .. }) => {}
@@ -61,7 +75,8 @@ fn register_and_die(os: &SimSys) {
 /// Registers when all others have ended, and checks that they left nothing.
 fn come_later(os: &SimSys) {
     register_alone(os);
-    let left = os.names();
+    let mut left = os.names();
+    left.retain(|name| name != LOCK_BESIDE);
     assert_eq!(left, ["t.json"], "a killed process's save left files");
 }
 
@@ -201,6 +216,82 @@ fn without_a_witness_an_entry_of_another_container_stays() {
         "table, a dead container, its witness",
         &in_a_container(coarse()),
     );
+}
+
+/// Two machines that have mounted one file system: on the first one run A and C, on the second one B.
+fn machines(mount: World, names: &[&'static str]) -> World {
+    let program = |name| register_and_look(name, AT_ONCE, expect_listed);
+    let world = mount.with_table().coarse();
+    let world = world.finally(LATER, program("later"));
+    names.iter().fold(world, |world, name| {
+        let world = world.on(if *name == "B" {
+            ELSEWHERE
+        } else {
+            System::HOST
+        });
+        world.process(name, 1, program(name))
+    })
+}
+
+/// A reader takes no lock: the mount may show it a table that was replaced, or none.
+fn expect_listed(entry: &SimAllocation) {
+    let is_listed = entry.is_listed().expect("the table can be read");
+    assert!(is_listed, "a reader does not find a live process's entry");
+}
+
+/// As JuiceFS does.
+fn names_are_remembered() -> World {
+    World::network().where_names_are_remembered_for(MINUTE)
+}
+
+/// As NFS does.
+fn open_files_are_renamed_away() -> World {
+    World::network().where_open_files_are_renamed_away()
+}
+
+#[test]
+fn machines_keep_each_others_saves_on_mounts() {
+    let forgetful = || World::network().where_removed_files_are_forgotten();
+    let mounts = [
+        ("a mount", World::network()),
+        ("names are remembered", names_are_remembered()),
+        ("removed files are forgotten", forgetful()),
+    ];
+    for (what, mount) in mounts {
+        let what = format!("table, 2 machines, 1 crash: {what}");
+        prove(&what, &machines(mount, &["A", "B"]).crashes(1));
+    }
+}
+
+// C reads the table while A saves: the machine has the old table open, and takes its name away first.
+#[test]
+fn a_table_that_has_no_name_for_a_moment_is_not_lost() {
+    let world = machines(open_files_are_renamed_away(), &["A", "C"]);
+    prove(
+        "table, open files are renamed away, 1 crash",
+        &world.crashes(1),
+    );
+    let world = machines(open_files_are_renamed_away(), &["A", "C", "B"]);
+    prove("table, 2 machines, open files are renamed away", &world);
+}
+
+// B creates an empty table at the moment at which A's save has taken the name from the old one, and A replaces
+// B's. Or B locks what A has replaced, and its mount shows that this is the table.
+#[test]
+fn without_the_lock_beside_a_table_mounts_undo_saves() {
+    let unasked = names_are_remembered().without(Safeguard::ForgetName);
+    let worlds = [
+        ("names are remembered", unasked, NOT_NAMED),
+        (
+            "open files are renamed away",
+            open_files_are_renamed_away(),
+            "replaced while it was locked",
+        ),
+    ];
+    for (what, mount, message) in worlds {
+        let world = machines(mount, &["A", "B"]);
+        find(what, &world.without(Safeguard::TableBeside), message);
+    }
 }
 
 // A has saved, and B obtains the lock of the file that A has replaced.

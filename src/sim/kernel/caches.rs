@@ -20,6 +20,8 @@ pub(super) struct Cached {
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub(super) struct CachedName {
     stat: Stat,
+    /// Whether an open leads to that file, too.
+    is_opened: bool,
     /// When it looks again.
     until_ns: u64,
 }
@@ -36,7 +38,12 @@ impl Kernel {
         if let Some(time) = rules.names_cached_for {
             let kernel = self.process(pid_index).system.kernel();
             let until_ns = self.now_ns + nanos(time);
-            let seen = CachedName { stat, until_ns };
+            let is_opened = rules.opens_remembered_files;
+            let seen = CachedName {
+                stat,
+                is_opened,
+                until_ns,
+            };
             self.cached_names.insert((kernel, name.clone()), seen);
         }
     }
@@ -69,6 +76,12 @@ impl Kernel {
         }
         let kernel = self.process(pid_index).system.kernel();
         self.cached_names.remove(&(kernel, name.clone()));
+    }
+
+    /// Whether a kernel may open the file by what it has seen at a name.
+    pub(super) fn is_remembered(&self, ino: Ino) -> bool {
+        let mut seen = self.cached_names.values();
+        seen.any(|seen| seen.is_opened && seen.stat.id.ino == ino)
     }
 
     /// What the process sees of the file: what it holds now, or what the process's kernel has read

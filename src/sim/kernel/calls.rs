@@ -12,6 +12,7 @@ impl Kernel {
     ///
     /// - A conversion of a flock drops one lock before it requests the other. flock(2)
     /// - Closing a file reports the close before it drops the lock (seen on Linux 6.18).
+    /// - A client of NFS takes the name from an open file before it renames another one to it.
     pub(in crate::sim) fn apply(
         &mut self,
         rules: &Rules,
@@ -29,6 +30,7 @@ impl Kernel {
             Call::Flock(..) if rules.mandatory_flock => false,
             Call::Flock(fd, operation) => self.begin_conversion(pid_index, *fd, *operation),
             Call::Close(fd) => self.report_close(pid_index, *fd),
+            Call::Rename(_, to) if rules.renames_away => self.move_away(pid_index, to),
             _ => false,
         };
         self.process_mut(pid_index).is_midway = is_midway;
@@ -49,6 +51,7 @@ impl Kernel {
                 rules.lacks(Safeguard::KernelLock) && self.is_of_another(pid_index, *fd)
             }
             Call::Sync(..) | Call::SyncDir => rules.lacks(Safeguard::Sync),
+            Call::ForgetName(_) => rules.lacks(Safeguard::ForgetName),
             _ => false,
         }
     }
@@ -88,6 +91,10 @@ impl Kernel {
             }
             Call::List(dir) => Ok(self.list(*dir)),
             Call::StatAt(name) => self.stat_at(rules, pid_index, name),
+            Call::ForgetName(name) => {
+                self.forget_cached_name(pid_index, name);
+                Ok(Reply::Done)
+            }
             Call::Open(name, access) => self.open(rules, pid_index, name, *access),
             Call::Create(name) => self.create(rules, pid_index, name),
             Call::CreateUnnamed => self.create_unnamed(rules, pid_index),

@@ -89,6 +89,14 @@ impl Kernel {
         descriptions.filter(matches).count()
     }
 
+    /// Whether a process of the kernel has the file open.
+    pub(super) fn is_open_on(&self, kernel: u8, ino: Ino) -> bool {
+        self.used_descriptions().any(|id| {
+            let is_here = self.process(id.opener).system.kernel() == kernel;
+            is_here && self.description_of(id).ino == ino
+        })
+    }
+
     /// The description of each descriptor of each process.
     fn used_descriptions(&self) -> impl Iterator<Item = DescriptionId> {
         let processes = self.processes.iter();

@@ -176,9 +176,15 @@ impl Kernel {
         name: &Name,
         access: Access,
     ) -> Result<Reply, Errno> {
-        // The kernel looks anew.
-        self.forget_cached_name(pid_index, name);
-        let ino = self.find(name)?;
+        let seen = self.cached_name(pid_index, name);
+        let ino = match seen.filter(|_| rules.opens_remembered_files) {
+            Some(seen) => seen.id.ino,
+            None => {
+                // The kernel looks anew.
+                self.forget_cached_name(pid_index, name);
+                self.find(name)?
+            }
+        };
         let writable = access == Access::ReadWrite;
         let is_refused = match self.inode(ino).creator {
             None => rules.unreadable,
@@ -273,6 +279,19 @@ impl Kernel {
         Ok(Reply::Done)
     }
 
+    /// Takes the name from a file that the process's machine has open. False if it has none open there.
+    pub(super) fn move_away(&mut self, pid_index: usize, name: &Name) -> bool {
+        let Ok(ino) = self.find(name) else {
+            return false;
+        };
+        let is_open = self.is_open_on(self.process(pid_index).system.kernel(), ino);
+        if is_open {
+            self.names.remove(name);
+            self.drop_link(ino);
+        }
+        is_open
+    }
+
     pub(super) fn rename_noreplace(
         &mut self,
         rules: &Rules,
@@ -301,9 +320,11 @@ impl Kernel {
         self.free_inode(ino);
     }
 
-    /// Frees an inode that has neither a name nor a descriptor, and its number with it.
+    /// Frees an inode that has neither a name nor a descriptor, and its number with it. What a kernel
+    /// remembers stays: an open may still lead there.
     pub(super) fn free_inode(&mut self, ino: Ino) {
-        if self.inode(ino).links > 0 || self.references(|other| other.ino == ino) > 0 {
+        let is_used = self.inode(ino).links > 0 || self.references(|other| other.ino == ino) > 0;
+        if is_used || self.is_remembered(ino) {
             return;
         }
         self.inodes.remove(&ino);

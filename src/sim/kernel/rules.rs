@@ -48,6 +48,11 @@ pub(in crate::sim) struct Rules {
     pub(in crate::sim) cached_for: Option<Duration>,
     /// For how long a kernel shows the result of its last look at a name.
     pub(in crate::sim) names_cached_for: Option<Duration>,
+    /// Whether an open leads to the file that the kernel has seen at the name, also if it was removed since,
+    /// and whether the kernel can be made to look again.
+    pub(in crate::sim) opens_remembered_files: bool,
+    /// Whether a rename takes the name from an open file first, and then gives it to the other one.
+    pub(in crate::sim) renames_away: bool,
     /// In a coarse world, how long a sleep takes that is shorter than a second and takes time.
     pub(in crate::sim) poll_takes: Option<Duration>,
     pub(in crate::sim) disabled: BTreeSet<Safeguard>,
@@ -95,6 +100,8 @@ impl Rules {
             private_files: false,
             cached_for: None,
             names_cached_for: None,
+            opens_remembered_files: false,
+            renames_away: false,
             poll_takes: None,
             numbers_change: false,
             disabled: BTreeSet::new(),

@@ -151,9 +151,10 @@ impl Kernel {
         })
     }
 
-    /// Whether the file has no name, a single descriptor refers to it, and no process watches it:
-    /// no other process can reach it until it is linked. Where files are made with a temporary name, a
-    /// process that finds the name skips the file, since it is young and its maker has it open.
+    /// Whether the file has no name, a single descriptor refers to it, no process watches it, and no kernel
+    /// opens it by what it remembers: no other process can reach it until it is linked. Where files are made
+    /// with a temporary name, a process that finds the name skips the file, since it is young and its maker
+    /// has it open.
     pub(super) fn is_hidden(&self, pid_index: usize, fd: Fd) -> bool {
         let Ok((_, Description { ino, sharing, .. })) = self.description(pid_index, fd) else {
             return false;
@@ -161,6 +162,7 @@ impl Kernel {
         (self.inode(ino).links == 0 || sharing == Sharing::HOLD && self.is_private_file(ino))
             && self.references(|other| other.ino == ino) == 1
             && !self.is_watched(ino)
+            && !self.is_remembered(ino)
     }
 
     /// Whether the file has a temporary name alone.
