@@ -22,6 +22,7 @@ while (($#)) && [[ $1 != -- ]]; do
     shift
 done
 shift $(($# > 0))
+given=("$@")
 command=("$@")
 if ((${#servers[@]} == 0)); then
     for file in scripts/servers/*.sh; do servers+=("$(basename "$file" .sh)"); done
@@ -32,29 +33,45 @@ if ((${#command[@]} == 0)); then
     bash scripts/servers/tests.bash --no-run
 fi
 
+work=$(mktemp -d -t rvlf-test-XXXXXX)
+trap 'rm -rf "$work"' EXIT
 # A shell does not act on a signal while it waits for a child in the foreground.
-running=
-trap '[[ -z $running ]] || kill "$running" 2>/dev/null; wait; exit 130' INT TERM
+trap 'jobs -p | xargs -r kill 2>/dev/null; wait; exit 130' INT TERM
 
-installed=$PWD/target/servers
-mkdir -p "$installed"
-outcomes=()
-failed=0
-for server in "${servers[@]}"; do
-    [[ -f scripts/servers/$server.sh ]] || { echo "no server has the name: $server" >&2 && exit 2; }
-    echo
-    echo "--- $server"
-    start=$SECONDS status=0
-    RVLF_SERVERS=$installed RVLF_TEST_SERVER=$server bash scripts/servers/run.bash "${command[@]}" &
+export RVLF_SERVERS=$PWD/target/servers
+mkdir -p "$RVLF_SERVERS"
+
+# The command while one server runs.
+run_with() {
+    local server=$1 start=$SECONDS status=0 running
+    trap 'kill "$running" 2>/dev/null; wait; exit 130' INT TERM
+    printf '\n--- %s\n' "$server"
+    RVLF_TEST_SERVER=$server bash scripts/servers/run.bash "${command[@]}" &
     running=$!
     wait "$running" || status=$?
     case $status in
         0) outcome="passed" ;;
         77) outcome="SKIPPED, see above" ;;
-        *) outcome="FAILED with status $status" failed=1 ;;
+        *) outcome="FAILED with status $status" && touch "$work/failed" ;;
     esac
-    outcomes+=("$server: $outcome ($((SECONDS - start)) s)")
+    echo "$server: $outcome ($((SECONDS - start)) s)" >>"$work/outcomes"
+}
+
+in_one_piece() {
+    local server=$2
+    "$@" >"$work/$server.log" 2>&1
+    cat "$work/$server.log"
+}
+
+# Two servers at once, since the tests wait most of the time. A command of the caller has the machine for itself.
+at_once=2 report=(in_one_piece)
+((${#given[@]} == 0)) || { at_once=1 report=(); }
+for server in "${servers[@]}"; do
+    [[ -f scripts/servers/$server.sh ]] || { echo "no server has the name: $server" >&2 && exit 2; }
+    while (($(jobs -pr | wc -l) >= at_once)); do wait -n || true; done
+    "${report[@]}" run_with "$server" &
 done
+wait
 echo
-printf '%s\n' "${outcomes[@]}"
-exit "$failed"
+cat "$work/outcomes"
+[[ ! -e $work/failed ]]

