@@ -36,7 +36,7 @@ WITHOUT_PROMISE = {"ext4-nojournal"}
 ITEMS = 8
 
 # A guest boots in seconds, on a busy machine in a minute.
-BOOT_LIMIT = 300
+BOOT_LIMIT = 900
 
 # How many ways there are to publish a lock, which the writers take in turn.
 PUBLISHES = 3

@@ -18,7 +18,7 @@ use super::step::Step;
 use super::world::World;
 
 /// More states than memory is likely to hold.
-const STATE_LIMIT: usize = 100_000_000;
+const STATE_LIMIT: usize = 500_000_000;
 
 /// Random schedules have little in common: the explorer keeps this many histories, and then drops
 /// all.

@@ -449,8 +449,8 @@ fn breakers_that_do_not_share_flock_notice_a_loss() {
 #[ignore = "takes many minutes, and gigabytes: not in .ci/run"]
 fn three_breakers_that_do_not_share_flock_notice_a_loss_in_every_schedule() {
     prove(
-        "3 breakers refresh, flock not shared",
-        &breakers(World::network(), 3, refresh_and_check),
+        "3 breakers refresh, flock not shared, 1 crash",
+        &breakers(World::network(), 3, refresh_and_check).crashes(1),
     );
 }
 
