@@ -15,6 +15,7 @@ mod cancellation;
 mod clocks;
 mod directories;
 mod faults;
+mod large;
 mod lent;
 mod power;
 mod reduction;
