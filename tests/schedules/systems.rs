@@ -208,7 +208,7 @@ fn a_breaker_is_not_misled_by_what_its_machine_remembers_of_a_name() {
 }
 
 /// A mount that remembers names for a minute, and opens what they stood for.
-pub fn remembering() -> World {
+fn remembering() -> World {
     World::network().where_names_are_remembered_for(MINUTE)
 }
 
