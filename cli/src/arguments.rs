@@ -5,18 +5,18 @@ use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use clap::error::{ContextKind, ContextValue};
+use rvlf::lock_path_for;
 use rvlf::record::{DecodeError, Record};
 
-use crate::escape::shell_word;
+use crate::escape::shell_path;
 use crate::lock_bytes::{self, Contents};
 use crate::target::Target;
 use crate::time;
 
 /// Options of `run` and `hold` whose value is the next argument.
-const WITH_VALUE: [&str; 8] = [
-    "-w",
+const SHORT_WITH_VALUE: &[u8] = b"wE";
+const LONG_WITH_VALUE: [&str; 6] = [
     "--timeout",
-    "-E",
     "--conflict-exit-code",
     "--on-lost",
     "--for",
@@ -41,7 +41,7 @@ pub fn with_joined_wait(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
     let mut words = 0;
     while let Some(arg) = args.next_if(|arg| words < 2 && arg != "--") {
         let is_wait = arg == "--wait";
-        let takes_value = WITH_VALUE.iter().any(|option| arg == *option);
+        let takes_value = takes_value(&arg);
         words += usize::from(!arg.as_encoded_bytes().starts_with(b"-"));
         let value = args.next_if(|next| takes_value && (!is_wait || is_duration(next)));
         match value {
@@ -61,6 +61,17 @@ pub fn with_joined_wait(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
     joined
 }
 
+/// Whether the value of the option is the next argument: also of a bundle whose last letter takes one (`-qE 9`), but
+/// not of one that has the value in it (`-E9`).
+fn takes_value(arg: &OsStr) -> bool {
+    let letters = arg.as_encoded_bytes().strip_prefix(b"-");
+    let letters = letters.filter(|letters| !letters.starts_with(b"-"));
+    match letters.and_then(|letters| letters.iter().position(|it| SHORT_WITH_VALUE.contains(it))) {
+        Some(at) => letters.is_some_and(|letters| at + 1 == letters.len()),
+        None => LONG_WITH_VALUE.iter().any(|option| arg == *option),
+    }
+}
+
 fn is_duration(arg: &OsStr) -> bool {
     arg.to_str()
         .is_some_and(|text| time::parse_duration(text).is_ok())
@@ -71,8 +82,13 @@ pub fn with_advice(mut error: clap::Error, args: &[OsString]) -> clap::Error {
     let lacks = error.get(ContextKind::InvalidArg).map(ToString::to_string);
     let lacks_command =
         lacks.is_some_and(|lacks| lacks.contains("COMMAND") && !lacks.contains("DATA"));
-    if let Some(data) = args.last().filter(|_| lacks_command) {
-        let data = shell_word(data);
+    // What begins with a hyphen is an option, unless `--` stands before it.
+    let is_data = |data: &&OsString| {
+        lacks_command
+            && (!data.as_encoded_bytes().starts_with(b"-") || args.iter().any(|it| it == "--"))
+    };
+    if let Some(data) = args.last().filter(is_data) {
+        let data = shell_path(data.as_ref());
         let line = format!("to run a command under the lock of {data}: rvlf run {data} COMMAND");
         let advice = ContextValue::StyledStrs(vec![line.into()]);
         error.insert(ContextKind::Suggested, advice);
@@ -107,24 +123,28 @@ pub fn data_of_all(arguments: &[Target]) -> Vec<Target> {
     targets
 }
 
-/// `d` for `d.lock`.
+/// The data file of a lock file, by the name: `d` for `d.lock`.
 pub fn without_lock(path: &Path) -> Option<PathBuf> {
     let stem = path
         .file_stem()
         .filter(|_| path.extension() == Some("lock".as_ref()))?;
-    Some(path.with_file_name(stem))
+    let data = path.with_file_name(stem);
+    // "..lock" and "...lock" are the lock files of no data file: "." and ".." are directories.
+    (lock_path_for(&data) == path).then_some(data)
 }
 
-/// By its content; without content, `d.lock` is the lock file of a file d that is there.
+/// By its content; without content, `d.lock` is the lock file of a d that is there: a file, or a store that is a
+/// directory.
 fn is_lock_file(path: &Path, data: &Path) -> bool {
+    let is_there = || data.symlink_metadata().is_ok();
     match lock_bytes::read(path) {
         Ok(Contents::Bytes(bytes)) => match Record::decode(&bytes) {
             Err(DecodeError::Foreign { .. }) => false,
-            Err(DecodeError::Short { .. }) => data.is_file(),
+            Err(DecodeError::Short { .. }) => is_there(),
             _ => true,
         },
         Ok(Contents::Irregular(_)) => false,
-        Err(_) => data.is_file(),
+        Err(_) => is_there(),
     }
 }
 
@@ -151,6 +171,19 @@ mod tests {
                 "rvlf run -E 3 --wait 5s d cmd",
                 "rvlf run -E 3 --wait=5s d cmd",
             ),
+            // As users of flock(1) bundle options: `5s` became the command.
+            (
+                "rvlf run -qE 9 d --wait 5s cmd",
+                "rvlf run -qE 9 d --wait=5s cmd",
+            ),
+            (
+                "rvlf run -qE9 d --wait 5s cmd",
+                "rvlf run -qE9 d --wait=5s cmd",
+            ),
+            (
+                "rvlf run -E9 d --wait 5s cmd",
+                "rvlf run -E9 d --wait=5s cmd",
+            ),
             ("rvlf run d --wait 5s cmd", "rvlf run d --wait=5s cmd"),
             ("rvlf run --wait=1s d cmd", "rvlf run --wait=1s d cmd"),
         ] {
@@ -165,6 +198,8 @@ mod tests {
             "rvlf run d -- cmd --wait 5s",
             "rvlf run -- d --wait 5s",
             "rvlf run -w 5 d cmd --wait 5s",
+            "rvlf run -qw 5 d cmd --wait 5s",
+            "rvlf run -w5 d cmd --wait 5s",
             "rvlf wait --timeout 5s d",
             "rvlf",
             "rvlf run --wait",

@@ -2,6 +2,7 @@
 //! into a shell, JSON, and a usage error.
 
 use std::ffi::OsStr;
+use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue};
 use rvlf::Escaped;
@@ -16,6 +17,15 @@ pub fn shell_word(word: impl AsRef<OsStr>) -> String {
         Ok(text) if !text.is_empty() && text.chars().all(shell::is_plain) => text.to_owned(),
         Ok(text) if is_safe(text) => shell::quoted(text),
         _ => shell::escaped(bytes),
+    }
+}
+
+/// The same for a path. A relative one that begins with a hyphen would be an option of the command.
+pub fn shell_path(path: &Path) -> String {
+    if path.as_os_str().as_encoded_bytes().starts_with(b"-") {
+        shell_word(Path::new(".").join(path))
+    } else {
+        shell_word(path)
     }
 }
 

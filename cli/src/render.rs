@@ -7,7 +7,7 @@ use clap::builder::styling::{AnsiColor, Style};
 use rvlf::judge::{Age, Reason, Verdict};
 use rvlf::{Escaped, Holder, LockState, LockingProcess, lock_path_for};
 
-use crate::escape::shell_word;
+use crate::escape::shell_path;
 use crate::inspection::{self, Inspection, Inspector};
 use crate::sys::open_locks;
 use crate::sys::removal::Removal;
@@ -120,7 +120,7 @@ fn left_by(holder: &Holder) -> String {
 /// What an operator can do next.
 pub fn next_step(state: &LockState, data: &Path) -> Option<String> {
     let removal = Removal::of(&lock_path_for(data));
-    let (data, by_whom) = (shell_word(data), removal.by_whom());
+    let (data, by_whom) = (shell_path(data), removal.by_whom());
     let as_whom = by_whom
         .as_ref()
         .map(|whom| format!(", {whom}"))

@@ -112,7 +112,7 @@ fn next_step(operation: &str, source: &io::Error) -> &'static str {
         Subject::Thread => step_for_thread(kind),
         Subject::Process => "check that /proc is mounted and that this process may read it",
         Subject::Random => "permit this process to call getrandom(2)",
-        Subject::Path => "name a file: the path must not end in \"..\" or \"/\"",
+        Subject::Path => "name the file or the directory itself; from inside a directory: ../NAME",
         Subject::KernelLock => step_for_kernel_lock(source),
         Subject::Sync => step_for_sync(kind),
         Subject::Directory | Subject::NewName | Subject::OldName | Subject::File => {

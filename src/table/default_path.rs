@@ -76,10 +76,8 @@ fn ensure_unused(old: &Path, path: &Path) -> Result<()> {
         return Ok(());
     }
     let table = match snapshot(old) {
-        // The directory of another user, of which su(1) leaves the variable.
-        Err(TableError::Io(error)) if error.source.kind() == io::ErrorKind::PermissionDenied => {
-            return Ok(());
-        }
+        // The directory of another user, of which su(1) leaves the variable; or no directory at all.
+        Err(TableError::Io(error)) if has_no_table(error.source.kind()) => return Ok(()),
         table => table?,
     };
     let mut held = table.entries().filter(|(_, liveness)| !liveness.is_dead());
@@ -92,6 +90,11 @@ fn ensure_unused(old: &Path, path: &Path) -> Result<()> {
         }),
         None => Ok(()),
     }
+}
+
+fn has_no_table(kind: io::ErrorKind) -> bool {
+    use io::ErrorKind::{NotADirectory, PermissionDenied};
+    matches!(kind, NotADirectory | PermissionDenied)
 }
 
 #[cfg(all(test, unix))]
@@ -128,6 +131,11 @@ mod tests {
         assert_eq!(
             path(None, &[("XDG_STATE_HOME", "relative"), home]),
             Some("/home/u/.local/state/rvlf/table.json".into())
+        );
+        // A file where the directory of the old default would be: the error named a path that the user had not chosen.
+        assert_eq!(
+            path(None, &[state, ("XDG_RUNTIME_DIR", "/dev/null")]),
+            Some("/state/rvlf/table.json".into())
         );
         // A service or a job has no login, and so none of the variables.
         let error = resolved(None, &[("HOME", ""), ("XDG_RUNTIME_DIR", "/run/user/7")]);

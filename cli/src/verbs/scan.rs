@@ -105,7 +105,8 @@ impl Listing {
                 Ok(kind) if kind.is_file() => {
                     let is_leftover = entry.file_name().as_encoded_bytes().starts_with(b".rvlf-");
                     listing.has_leftovers |= is_leftover;
-                    listing.locked.extend(data_file_for(&entry.path()));
+                    let path = entry.path();
+                    listing.locked.extend(arguments::without_lock(&path));
                 }
                 _ => {}
             }
@@ -136,7 +137,11 @@ impl Walk<'_> {
                 return Ok(());
             }
         };
-        for data in found.paths().iter().filter_map(|path| data_file_for(path)) {
+        for data in found
+            .paths()
+            .iter()
+            .filter_map(|path| arguments::without_lock(path))
+        {
             self.lock(&data)?;
         }
         if let Some(skipped) = found.skipped() {
@@ -227,6 +232,8 @@ impl Walk<'_> {
         let path = Escaped::path(path);
         let step = match error.kind() {
             io::ErrorKind::PermissionDenied => "scan as a user who may read it",
+            io::ErrorKind::NotFound => "check the path",
+            io::ErrorKind::NotADirectory => "name a directory; for one data file: rvlf status DATA",
             _ => "check its file system, then scan again",
         };
         self.report(format_args!("{path}: cannot inspect: {error}; {step}"));
@@ -259,11 +266,4 @@ impl Walk<'_> {
             messages::print(format_args!("removed {files}"));
         }
     }
-}
-
-/// The data file of a lock file, by the name.
-fn data_file_for(path: &Path) -> Option<PathBuf> {
-    let data = arguments::without_lock(path)?;
-    // "..lock" and "...lock" are the lock files of no data file: "." and ".." are directories.
-    (lock_path_for(&data) == path).then_some(data)
 }

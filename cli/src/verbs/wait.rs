@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, ValueHint};
 use rvlf::{CancelToken, Escaped, LockFile, LockOptions, LockState, WaitError};
 
-use crate::escape::shell_word;
+use crate::escape::shell_path;
 use crate::inspection::Inspection;
 use crate::progress::{self, Ended};
 use crate::sys::signals;
@@ -88,7 +88,7 @@ fn report(data: &Path, timeout: Option<Duration>, inspection: &Inspection) {
     let (path, line) = (Escaped::path(data), render::line(inspection));
     match timeout {
         Some(timeout) if exit::status_for_state(state) == exit::HELD => {
-            let (seconds, data) = (timeout.as_secs_f64(), shell_word(data));
+            let (seconds, data) = (timeout.as_secs_f64(), shell_path(data));
             messages::print(format_args!(
                 "{path}: timed out after {seconds} s: {line}; for details: rvlf status {data}"
             ));

@@ -182,6 +182,40 @@ fn a_lock_cannot_be_held_for_a_process_that_has_ended() {
     assert!(dir.is_empty());
 }
 
+// A keeper that was to hold the lock for a zombie ended at once, and said nothing.
+#[test]
+fn a_lock_cannot_be_held_for_a_process_that_was_not_reaped() {
+    let dir = Directory::new();
+    let mut child = Command::new("true").spawn().expect("it is installed");
+    let pid = Pid::from_raw(child.id() as i32);
+    until("it is a zombie", || has_ended(pid));
+    let ended = dir.rvlf(&["hold", "--for", &child.id().to_string(), "d.rvf"]);
+    child.wait().expect("it is a child");
+    assert_eq!(ended.code(), 125, "{}", ended.stderr);
+    assert!(ended.stderr.contains("No such process"), "{}", ended.stderr);
+    assert!(dir.is_empty());
+}
+
+// The message was an error of the system, and nothing else.
+#[test]
+fn a_keeper_that_cannot_be_started_is_reported_with_a_next_step() {
+    let dir = Directory::new();
+    let mut failures = 0;
+    for files in 5..16 {
+        let text = format!("ulimit -n {files}; exec \"$RVLF\" hold --for $$ d.rvf");
+        let ended = output_of(
+            script(&dir, "sh", &text).spawn().expect("it is installed"),
+            "sh",
+        );
+        // The dynamic loader has a status of its own.
+        if ended.code() == 125 {
+            failures += 1;
+            assert!(ended.stderr.contains("limit"), "{files}: {}", ended.stderr);
+        }
+    }
+    assert!(failures > 0, "no limit was too low");
+}
+
 // What docs/command.md says of it.
 #[test]
 fn the_lock_of_a_killed_keeper_is_recovered_although_the_script_runs_on() {

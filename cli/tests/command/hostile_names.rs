@@ -101,3 +101,29 @@ fn no_argument_of_a_usage_error_controls_a_terminal() {
         assert_harmless(&dir.rvlf(args), ESCAPED, args);
     }
 }
+
+// "rvlf wait -dash" is a usage error.
+#[test]
+fn a_proposed_command_names_a_file_that_begins_with_a_hyphen() {
+    let dir = Directory::new();
+    dir.plant("-dash.lock", b"elsewhere", now_ns());
+    let status = dir.rvlf(&["status", "--", "-dash"]);
+    assert!(
+        status.stdout.contains("rvlf wait ./-dash"),
+        "{}",
+        status.stdout
+    );
+    let waited = dir.rvlf(&["wait", "--timeout=10ms", "--", "-dash"]);
+    assert!(
+        waited.stderr.contains("rvlf status ./-dash"),
+        "{}",
+        waited.stderr
+    );
+    assert_eq!(dir.rvlf(&["status", "./-dash"]).code(), 1);
+    let lacking = dir.rvlf(&["run", "--", "-dash"]);
+    assert!(
+        lacking.stderr.contains("rvlf run ./-dash COMMAND"),
+        "{}",
+        lacking.stderr
+    );
+}

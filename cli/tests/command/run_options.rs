@@ -1,10 +1,11 @@
 //! `rvlf run` as users of flock(1) type it.
 
 use std::fs;
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::support::{Directory, Holder, LONG_AGO};
+use crate::support::{Directory, Holder, LONG_AGO, RVLF};
 
 // The status 75 of a command cannot be distinguished from the one for a held lock.
 #[test]
@@ -134,6 +135,50 @@ fn the_lock_file_stands_for_its_data_file() {
     dir.plant("e.rvf.lock", b"elsewhere", LONG_AGO);
     let only = dir.rvlf(&["status", "--json", "e.rvf.lock"]).json();
     assert_eq!(only["data_path"], "e.rvf", "the data file need not exist");
+}
+
+// The lock file of a free store that is a directory was taken for a data file: two commands held the store.
+#[test]
+fn the_lock_file_stands_for_its_directory() {
+    let dir = Directory::new();
+    fs::create_dir(dir.join("store")).expect("there is room");
+    // A command that waits for its own lock is refused.
+    let nested = dir.rvlf(&["run", "store.lock", RVLF, "run", "store", "true"]);
+    assert_eq!(
+        nested.code(),
+        125,
+        "two commands hold the store: {}",
+        nested.stderr
+    );
+    dir.write("store.lock", "");
+    dir.age("store.lock", Duration::from_secs(60));
+    for args in [["status", "store"], ["status", "store.lock"]] {
+        let output = dir.rvlf(&args);
+        assert_eq!(
+            output.code(),
+            4,
+            "{args:?}: {}{}",
+            output.stdout,
+            output.stderr
+        );
+    }
+    let removed = dir.rvlf(&["break", "store.lock"]);
+    assert_eq!(removed.code(), 0, "{}", removed.stderr);
+    assert!(!dir.join("store.lock").exists(), "{}", removed.stdout);
+}
+
+// "..lock" is the lock file of no data file: "." is a directory.
+#[test]
+fn the_lock_file_of_no_name_stands_for_itself() {
+    let dir = Directory::new();
+    for name in ["..lock", "...lock", ".lock"] {
+        let output = dir.rvlf(&["run", name, "ls", "-a"]);
+        assert!(
+            output.stdout.contains(&format!("{name}.lock")),
+            "{name}: {}",
+            output.stdout
+        );
+    }
 }
 
 // Other programs call their data .lock, too.

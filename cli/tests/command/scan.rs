@@ -233,3 +233,21 @@ fn scan_cleans_no_unnamed_directory() {
     let output = Directory::new().rvlf(&["scan", "--clean"]);
     assert_eq!(output.code(), 2, "{}", output.stderr);
 }
+
+// A typing error sent an operator to the disk.
+#[test]
+fn scan_says_what_to_do_about_a_path_that_is_no_directory() {
+    let dir = Directory::new();
+    dir.write("afile", "");
+    for (path, step) in [
+        (
+            "afile",
+            "name a directory; for one data file: rvlf status DATA",
+        ),
+        ("nowhere", "check the path"),
+    ] {
+        let output = dir.rvlf(&["scan", path]);
+        assert_eq!(output.code(), 5, "{path}");
+        assert!(output.stderr.contains(step), "{path}: {}", output.stderr);
+    }
+}

@@ -4,14 +4,15 @@ use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::RawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use clap::Args;
+use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, getpid};
-use rvlf::{CancelToken, WriterLock};
+use rvlf::{CancelToken, Escaped, WriterLock};
 
 use super::descendants::Tree;
 use super::ending::Ending;
@@ -20,7 +21,7 @@ use super::own_program::own_program;
 use super::signals;
 use super::supervisor::status_for_end;
 use crate::events::{Event, EventSource, Events, Sender};
-use crate::failure::failed;
+use crate::failure::{failed, failed_to};
 use crate::holding::Holding;
 use crate::target::Target;
 use crate::verbs::acquisition::Acquisition;
@@ -59,7 +60,7 @@ EXIT STATUS
 
 /// Starts a keeper. Returns the exit status.
 pub fn run(args: &Hold) -> u8 {
-    let (Ok(status) | Err(status)) = data_file(args).and_then(|_| start_keeper());
+    let (Ok(status) | Err(status)) = data_file(args).and_then(|data| start_keeper(&data));
     status
 }
 
@@ -83,16 +84,18 @@ pub fn keep(args: &Hold) -> u8 {
 /// Starts the keeper: this program with the same arguments, in a process group of its own, so that
 /// Ctrl-C in the script's terminal reaches the script first. Returns when the keeper holds the lock or
 /// has ended.
-fn start_keeper() -> Result<u8, u8> {
+fn start_keeper(data: &Path) -> Result<u8, u8> {
+    let data = Escaped::path(data);
+    let cannot_start = |error| failed_to(&format!("start the keeper of {data}"), &error);
     let mut events = signals::listen().map_err(|error| failed(&error))?;
-    let program = own_program().map_err(|error| failed(&error))?;
+    let program = own_program().map_err(cannot_start)?;
     let mut command = Command::new(program);
     command.arg("keep").args(std::env::args_os().skip(2));
     command
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped());
-    let mut keeper = command.spawn().map_err(|error| failed(&error))?;
+    let mut keeper = command.spawn().map_err(cannot_start)?;
     let output = keeper.stdout.take().expect("standard output is piped");
     let sender = events.sender();
     thread::spawn("rvlf-keeper", move || report_held(output, &sender))
@@ -132,7 +135,9 @@ fn await_keeper(keeper: &mut Child, events: &mut Events) -> Result<u8, u8> {
                 };
             }
             Event::Child => {
-                if let Some(status) = keeper.try_wait().map_err(|error| failed(&error))? {
+                let ended = keeper.try_wait();
+                let ended = ended.map_err(|error| failed_to("wait for the keeper", &error))?;
+                if let Some(status) = ended {
                     return Err(status_for_end(status.code(), status.signal()));
                 }
             }
@@ -202,8 +207,16 @@ fn release_lost(lock: impl FnOnce() -> WriterLock + Send + 'static, holding: &mu
 }
 
 /// Has this process get SIGTERM when `script` has ended, whether the lock is held by then or not.
+///
+/// # Errors
+///
+/// The process has ended. A pid that is a zombie's was not reaped yet: the keeper would get SIGTERM at once, and
+/// report a signal that no process sent.
 fn end_with(script: Pid) -> io::Result<()> {
     let script = OtherProcess::open(script)?;
+    if script.has_ended_within(Duration::ZERO) {
+        return Err(Errno::ESRCH.into());
+    }
     thread::spawn("rvlf-script", move || {
         script.wait();
         let _ = kill(getpid(), Signal::SIGTERM);

@@ -16,6 +16,7 @@ use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
 use crate::events::{Event, Events};
+use crate::failure::with_next_step;
 
 /// What ends a process that does not handle it, or means something to many that do.
 const HANDLED: &[Signal] = &[
@@ -59,8 +60,10 @@ impl Received {
 /// No signal handler can be installed.
 pub fn listen() -> io::Result<Events> {
     let signals = unblock().and_then(|()| undisturbed(Signals::handle));
-    let signals =
-        signals.map_err(|error| io::Error::other(format!("cannot handle signals: {error}")))?;
+    let signals = signals.map_err(|error| {
+        let error = with_next_step(&error);
+        io::Error::other(format!("cannot handle signals: {error}"))
+    })?;
     Ok(Events::new(signals))
 }
 
