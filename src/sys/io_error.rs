@@ -295,7 +295,7 @@ mod tests {
             ("identify this process", Errno::ENOSYS, "/proc"),
             ("draw a writer id", Errno::ENOSYS, "getrandom(2)"),
             ("name an aside", Errno::EPERM, "getrandom(2)"),
-            ("name the lock file", Errno::EINVAL, "name a file"),
+            ("name the lock file", Errno::EINVAL, "../NAME"),
             (
                 "open the directory",
                 Errno::ENOENT,
