@@ -99,6 +99,18 @@ impl SimSys {
         })
     }
 
+    /// Reads the table without locking it: the number of its entries, and how long that took.
+    ///
+    /// # Errors
+    ///
+    /// See [`TableError`].
+    pub fn count_entries(&self) -> Result<(usize, Duration)> {
+        let began = self.now().since_boot;
+        let snapshot = snapshot_by(self.clone(), &table_path())?;
+        let took = self.now().since_boot.saturating_sub(began);
+        Ok((snapshot.table.entries.len(), took))
+    }
+
     fn open_table(&self, timeout: Duration) -> Result<LockedTable<SimSys>> {
         LockedTable::open(self.clone(), &table_path(), timeout)
     }

@@ -256,6 +256,10 @@ fn machines_keep_each_others_saves_on_mounts() {
         ("a mount", World::network()),
         ("names are remembered", names_are_remembered()),
         ("removed files are forgotten", forgetful()),
+        (
+            "removed files are closed",
+            World::network().where_removed_files_are_closed(),
+        ),
     ];
     for (what, mount) in mounts {
         let what = format!("table, 2 machines, 1 crash: {what}");
@@ -273,6 +277,24 @@ fn a_table_that_has_no_name_for_a_moment_is_not_lost() {
     );
     let world = machines(open_files_are_renamed_away(), &["A", "C", "B"]);
     prove("table, 2 machines, open files are renamed away", &world);
+}
+
+// A mount may report for a while that a table is not there. Without a lock file no process has saved one.
+#[test]
+fn a_reader_looks_for_a_table_for_five_seconds_only_where_it_was_locked() {
+    let found_none_after = |least: Duration, most: Duration| {
+        move |os: &SimSys| {
+            let (entries, took) = os.count_entries().expect("the directory is there");
+            assert_eq!(entries, 0);
+            assert!((least..=most).contains(&took), "after {took:?}");
+        }
+    };
+    let at_once = found_none_after(Duration::ZERO, Duration::ZERO);
+    prove("no table", &World::network().process("R", 1, at_once));
+    let five_seconds = Duration::from_secs(5);
+    let later = found_none_after(five_seconds, five_seconds + Duration::from_millis(100));
+    let locked = World::network().file(LOCK_BESIDE, b"", MINUTE);
+    prove("a locked table is gone", &locked.process("R", 1, later));
 }
 
 // B creates an empty table at the moment at which A's save has taken the name from the old one, and A replaces
