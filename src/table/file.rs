@@ -487,6 +487,17 @@ mod tests {
         assert_eq!(site.table(), TABLE);
     }
 
+    // Between the look for the table and the rename another program has made a table.
+    #[test]
+    fn a_complete_table_without_its_name_replaces_no_other_one() {
+        let site = Site::new();
+        site.write(".t.json.rvlf-new", TABLE);
+        site.write("t.json", b"");
+        let table = Entry::open(Host, &site.path("t.json")).expect("the directory is there");
+        assert!(restore(&table).expect("the name is taken"));
+        assert_eq!(site.table(), b"");
+    }
+
     // A process was killed while it wrote its first table.
     #[test]
     fn a_table_that_was_cut_short_does_not_get_the_name() {
