@@ -85,6 +85,7 @@ pub(super) enum Call {
     Now,
     // The calls of the allocation table.
     ReadAll(Fd),
+    StatUncached(Fd),
     LockByte(u64),
     IsByteLocked(u64),
     KernelBootId,
@@ -234,6 +235,7 @@ impl fmt::Display for Call {
             Call::DeleteOpen(fd) => write!(f, "delete(fd {fd})"),
             Call::IsSameFile(one, other) => write!(f, "is fd {one} the file of fd {other}?"),
             Call::Stat(fd) => write!(f, "fstat(fd {fd})"),
+            Call::StatUncached(fd) => write!(f, "fstat(fd {fd}), as the server has it"),
             Call::Read(fd) | Call::ReadAll(fd) => write!(f, "read(fd {fd})"),
             Call::Write(fd, offset, bytes) => {
                 write!(f, "write(fd {fd}, {} bytes at {offset})", bytes.len())

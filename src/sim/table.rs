@@ -10,13 +10,24 @@ use super::call::{Call, Reply};
 use super::process::SimSys;
 use super::sim_sys::{SimDir, SimFile};
 use crate::record::WriterId;
-use crate::sys::{Sys, TableSys};
+use crate::sys::{Stat, Sys, TableSys};
 use crate::table::{Claim, LockedByte, LockedTable, Result, TableError, snapshot_by};
 
 impl TableSys for SimSys {
     /// The directories of a world are there from the beginning.
     fn create_dirs(&self, _path: &Path, _mode: u32) -> io::Result<()> {
         Ok(())
+    }
+
+    /// Differs from a stat where a mount opens a file that was removed.
+    fn stat_uncached(&self, file: &SimFile) -> io::Result<Stat> {
+        if !self.rules.opens_remembered_files {
+            return self.stat(file);
+        }
+        match self.call(Call::StatUncached(file.fd)) {
+            Reply::Stat(stat) => Ok(stat),
+            reply => Err(reply.into_error()),
+        }
     }
 
     fn read_all(&self, file: &SimFile) -> io::Result<Vec<u8>> {

@@ -213,7 +213,15 @@ impl World {
     #[must_use]
     pub fn where_names_are_remembered_for(mut self, time: Duration) -> World {
         self.rules.opens_remembered_files = true;
+        self.rules.has_trash = true;
         self.where_names_are_cached_for(time)
+    }
+
+    /// On such a mount the server has no link of a file that was removed.
+    #[must_use]
+    pub fn without_a_trash(mut self) -> World {
+        self.rules.has_trash = false;
+        self
     }
 
     /// A mount that takes a name away from a file that the machine has open, before it renames another file to

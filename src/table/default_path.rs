@@ -76,7 +76,8 @@ fn ensure_unused(old: &Path, path: &Path) -> Result<()> {
         return Ok(());
     }
     let table = match snapshot(old) {
-        // The directory of another user, of which su(1) leaves the variable; or no directory at all.
+        // The directory of another user, of which su(1) leaves the variable. Or a file is where a directory would
+        // be: no table is there, as if nothing were.
         Err(TableError::Io(error)) if has_no_table(error.source.kind()) => return Ok(()),
         table => table?,
     };

@@ -279,6 +279,27 @@ fn a_table_that_has_no_name_for_a_moment_is_not_lost() {
     prove("table, 2 machines, open files are renamed away", &world);
 }
 
+// A mount that cannot be made to look at a name again shows, and opens, what A's save has replaced. That file has no
+// link at the server.
+#[test]
+fn machines_keep_each_others_saves_on_mounts_that_do_not_forget() {
+    let machines = |mount: World| {
+        let program = |name| register_and_look(name, MINUTE, expect_listed);
+        let world = mount.without(Safeguard::ForgetName).with_table();
+        let world = world.process("A", 2, program("A")).on(ELSEWHERE);
+        world.process("B", 2, program("B")).crashes(1)
+    };
+    let mount = || World::network().where_names_are_remembered_for(Duration::from_secs(1));
+    sample(
+        "table, 2 machines that do not forget, 1 crash",
+        &machines(mount().without_a_trash()),
+    );
+    // In a trash the file has a link.
+    let harm = machines(mount()).random_walk(1, 250);
+    let harm = harm.expect_err("a mount with a trash has to forget");
+    println!("with a trash: {}", harm.message());
+}
+
 // A mount may report for a while that a table is not there. Without a lock file no process has saved one.
 #[test]
 fn a_reader_looks_for_a_table_for_five_seconds_only_where_it_was_locked() {

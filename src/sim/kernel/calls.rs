@@ -141,6 +141,7 @@ impl Kernel {
             Call::Random => Ok(Reply::Random(self.random_bytes(pid_index))),
             Call::Now => Ok(Reply::Now(self.now(pid_index))),
             Call::ReadAll(fd) => self.read_all(rules, pid_index, *fd),
+            Call::StatUncached(fd) => self.stat_uncached(rules, pid_index, *fd),
             Call::LockByte(offset) => Ok(self.lock_byte(pid_index, *offset)),
             Call::IsByteLocked(offset) => Ok(self.is_byte_locked(rules, pid_index, *offset)),
             Call::KernelBootId => {

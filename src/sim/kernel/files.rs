@@ -126,6 +126,21 @@ impl Kernel {
         }))
     }
 
+    /// Shows the links also in a coarse world, with that of the trash.
+    pub(super) fn stat_uncached(
+        &mut self,
+        rules: &Rules,
+        pid_index: usize,
+        fd: Fd,
+    ) -> Result<Reply, Errno> {
+        let (_, Description { ino, .. }) = self.description(pid_index, fd)?;
+        let in_trash = u64::from(rules.has_trash);
+        Ok(Reply::Stat(Stat {
+            links: self.inode(ino).links.max(in_trash),
+            ..self.stat(rules, pid_index, ino)
+        }))
+    }
+
     pub(super) fn stat_at(
         &mut self,
         rules: &Rules,
@@ -162,7 +177,8 @@ impl Kernel {
                 ino: shown,
             },
             kind: inode.kind,
-            links: inode.links,
+            // A mount that remembers names remembers the links that it has seen as well.
+            links: inode.links.max(u64::from(rules.opens_remembered_files)),
             uid: Some(1000),
             mtime_ns,
             born_ns: None,
@@ -198,8 +214,11 @@ impl Kernel {
             FileKind::Socket => Err(Errno::ENXIO),
             FileKind::Directory if writable => Err(Errno::EISDIR),
             _ => {
-                let stat = self.stat(rules, pid_index, ino);
-                self.cache_name(rules, pid_index, name, stat);
+                // What the kernel remembers is not newer by that.
+                if self.cached_name(pid_index, name).is_none() {
+                    let stat = self.stat(rules, pid_index, ino);
+                    self.cache_name(rules, pid_index, name, stat);
+                }
                 Ok(Reply::File(self.add_descriptor(pid_index, ino, writable)))
             }
         }

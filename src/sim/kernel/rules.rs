@@ -51,6 +51,8 @@ pub(in crate::sim) struct Rules {
     /// Whether an open leads to the file that the kernel has seen at the name, also if it was removed since,
     /// and whether the kernel can be made to look again.
     pub(in crate::sim) opens_remembered_files: bool,
+    /// Whether a file that was removed has a name in a trash then.
+    pub(in crate::sim) has_trash: bool,
     /// Whether a rename takes the name from an open file first, and then gives it to the other one.
     pub(in crate::sim) renames_away: bool,
     /// In a coarse world, how long a sleep takes that is shorter than a second and takes time.
@@ -101,6 +103,7 @@ impl Rules {
             cached_for: None,
             names_cached_for: None,
             opens_remembered_files: false,
+            has_trash: false,
             renames_away: false,
             poll_takes: None,
             numbers_change: false,
