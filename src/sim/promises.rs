@@ -22,7 +22,7 @@ impl Explorer<'_> {
             return Err(Broken(message.to_owned()));
         }
         if self.world.has_table {
-            check_table(&state.kernel, &state.kernel.held_by())?;
+            self.check_table(&state.kernel, &state.kernel.held_by())?;
         }
         for (name, content) in &self.world.foreign {
             if state.kernel.content(name) != Some(content) {
@@ -102,22 +102,23 @@ impl Explorer<'_> {
     fn waits_indefinitely(&self, pid_index: usize) -> Broken {
         Broken(format!("{} waits indefinitely", self.world.name(pid_index)))
     }
-}
 
-/// Checks that the table is whole, and has an entry of each of the processes with these starts.
-pub(super) fn check_table(kernel: &Kernel, starts: &[u64]) -> Result<(), Broken> {
-    let content = |name| kernel.content(&OsStr::new(name).into());
-    // Where a save takes the name from the old table first, the new one gets it from the next process if need be.
-    let Some(content) = content(TABLE).or(content(NEW_TABLE)) else {
-        return Err(Broken("the table is gone".to_owned()));
-    };
-    let table = Table::parse(content);
-    let table = table.map_err(|error| Broken(format!("the table is torn: {error}")))?;
-    let holders = table.entries.iter().flat_map(|entry| &entry.holder);
-    let named: Vec<_> = holders.map(|holder| holder.start_ticks).collect();
-    if starts.iter().all(|start| named.contains(start)) {
-        return Ok(());
+    /// Checks that the table is whole, and has an entry of each of the processes with these starts.
+    pub(super) fn check_table(&self, kernel: &Kernel, starts: &[u64]) -> Result<(), Broken> {
+        let content = |name| kernel.content(&OsStr::new(name).into());
+        // Where a save takes the name from the old table first, the next process gives it to the new one if need be.
+        let nameless = content(NEW_TABLE).filter(|_| self.world.rules.renames_away);
+        let Some(content) = content(TABLE).or(nameless) else {
+            return Err(Broken("the table is gone".to_owned()));
+        };
+        let table = Table::parse(content);
+        let table = table.map_err(|error| Broken(format!("the table is torn: {error}")))?;
+        let holders = table.entries.iter().flat_map(|entry| &entry.holder);
+        let named: Vec<_> = holders.map(|holder| holder.start_ticks).collect();
+        if starts.iter().all(|start| named.contains(start)) {
+            return Ok(());
+        }
+        let message = "the table does not name a process that holds an entry";
+        Err(Broken(message.to_owned()))
     }
-    let message = "the table does not name a process that holds an entry";
-    Err(Broken(message.to_owned()))
 }

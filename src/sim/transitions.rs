@@ -5,7 +5,6 @@ use super::explorer::{Explorer, is_over};
 use super::histories::NodeId;
 use super::kernel::{Fault, WorldEvent};
 use super::process::Next;
-use super::promises::check_table;
 use super::state::{Actor, Broken, Log, State};
 use super::step::Step;
 use super::world::World;
@@ -186,7 +185,7 @@ impl Explorer<'_> {
             return Ok(());
         }
         if self.world.has_table {
-            check_table(&state.kernel, &held_by)?;
+            self.check_table(&state.kernel, &held_by)?;
         } else if !held_by.is_empty() && !state.kernel.has_record(LOCK) {
             let message = "no record is left of the holder that lost power";
             return Err(Broken(message.to_owned()));
