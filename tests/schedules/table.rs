@@ -249,21 +249,71 @@ fn open_files_are_renamed_away() -> World {
     World::network().where_open_files_are_renamed_away()
 }
 
-#[test]
-fn machines_keep_each_others_saves_on_mounts() {
-    let forgetful = || World::network().where_removed_files_are_forgotten();
-    let mounts = [
-        ("a mount", World::network()),
+fn mounts() -> [(&'static str, World); 4] {
+    let network = World::network;
+    [
+        ("a mount", network()),
         ("names are remembered", names_are_remembered()),
-        ("removed files are forgotten", forgetful()),
+        (
+            "removed files are forgotten",
+            network().where_removed_files_are_forgotten(),
+        ),
         (
             "removed files are closed",
-            World::network().where_removed_files_are_closed(),
+            network().where_removed_files_are_closed(),
         ),
-    ];
-    for (what, mount) in mounts {
+    ]
+}
+
+#[test]
+fn machines_keep_each_others_saves_on_mounts() {
+    for (what, mount) in mounts() {
         let what = format!("table, 2 machines, 1 crash: {what}");
         prove(&what, &machines(mount, &["A", "B"]).crashes(1));
+    }
+}
+
+/// Registers what conflicts with no other process, so that others save while this one reads.
+fn register_own_part(name: &'static str) -> impl Fn(&SimSys) {
+    let rule = ScopeRule::write(format!("/{name}"));
+    let claim = Claim::new(name).allow(rule);
+    move |os| match os.register(&claim, AT_ONCE) {
+        Ok(entry) => {
+            expect_listed(&entry);
+            let _ = entry.release(AT_ONCE);
+        }
+        Err(error) => assert!(error.is_contention(), "no contention: {error}"),
+    }
+}
+
+// A's machine has opened the table that B's save replaces: the read fails, or shows what was replaced.
+#[test]
+fn a_reader_is_not_misled_by_a_save_on_another_machine() {
+    for (what, mount) in mounts() {
+        let world = mount.with_table().coarse();
+        let world = world.process("A", 1, register_own_part("A"));
+        let world = world.on(ELSEWHERE).process("B", 1, register_own_part("B"));
+        prove(&format!("table, a reader and a save: {what}"), &world);
+    }
+}
+
+// A failed open is no sign that there is no table.
+#[test]
+fn a_fault_shows_no_reader_an_empty_table() {
+    let program = |os: &SimSys| {
+        if let Ok(entry) = os.register(&claim("A"), AT_ONCE) {
+            if let Ok((entries, _)) = os.count_entries() {
+                assert_eq!(entries, 1, "a reader took the table for empty");
+            }
+            let _ = entry.release(AT_ONCE);
+        }
+    };
+    for (what, world) in [("local", World::local()), ("a mount", World::network())] {
+        let world = world.with_table().coarse().process("A", 1, program);
+        prove(
+            &format!("table, a reader, 1 fault: {what}"),
+            &world.faults(1),
+        );
     }
 }
 
@@ -313,7 +363,8 @@ fn a_reader_looks_for_a_table_for_five_seconds_only_where_it_was_locked() {
     let at_once = found_none_after(Duration::ZERO, Duration::ZERO);
     prove("no table", &World::network().process("R", 1, at_once));
     let five_seconds = Duration::from_secs(5);
-    let later = found_none_after(five_seconds, five_seconds + Duration::from_millis(100));
+    let more = |nanos| five_seconds + Duration::from_nanos(nanos);
+    let later = found_none_after(more(1), more(100_000_000));
     let locked = World::network().file(LOCK_BESIDE, b"", MINUTE);
     prove("a locked table is gone", &locked.process("R", 1, later));
 }
