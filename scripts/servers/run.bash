@@ -122,4 +122,8 @@ source "scripts/servers/$RVLF_TEST_SERVER.sh"
 export RVLF_TEST_SERVER_PIDS="${pids[*]}"
 # Within this run a test that finds no server fails.
 export RVLF_REQUIRE=all
-"$@"
+# In the background: a shell that waits for a child in the foreground would end the server only after it.
+"$@" &
+command=$!
+trap 'kill "$command" 2>/dev/null; exit 130' INT TERM
+wait "$command"
