@@ -352,9 +352,9 @@ row_promises() {
     outcome=$(RVLF_STALE_AFTER=4 "$work/numbered_manifests" "$1/row" "$2/row" 2>&1) ||
         violation "the row of manifests: $outcome"
     proven "the row of manifests, with kills and stops on both mounts: $(tail -n 1 <<<"$outcome")"
-    # Best effort: a process that was killed in an open may leave a handle at a server of SMB, which keeps the name
-    # (the kernel logs "Close unmatched open").
-    rm -r "$1/row" 2>/dev/null || true
+    # A server of SMB keeps the name of a file that a killed process was opening (the kernel logs "Close unmatched
+    # open").
+    [[ $(stat -f -c %t "$1") == f[ef]534d42 ]] || until_true rm -r "$1/row"
 }
 
 # Mount ONE has seen a dead lock, which a process on mount TWO breaks and acquires. A process on ONE that went by

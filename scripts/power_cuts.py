@@ -35,7 +35,7 @@ WITHOUT_PROMISE = {"ext4-nojournal"}
 # What the writers of one file system note, with the note that its directory was emptied.
 ITEMS = 8
 
-# A guest boots in seconds, on a busy machine in a minute.
+# A guest boots in seconds. On a machine with much other work one took more than 300 s.
 BOOT_LIMIT = 900
 
 # How many ways there are to publish a lock, which the writers take in turn.

@@ -27,6 +27,9 @@ command=("$@")
 if ((${#servers[@]} == 0)); then
     for file in scripts/servers/*.sh; do servers+=("$(basename "$file" .sh)"); done
 fi
+for server in "${servers[@]}"; do
+    [[ -f scripts/servers/$server.sh ]] || { echo "no server has the name: $server" >&2 && exit 2; }
+done
 if ((${#command[@]} == 0)); then
     command=(bash scripts/servers/tests.bash)
     # Before the first server runs: a build takes longer than all the tests.
@@ -67,7 +70,6 @@ in_one_piece() {
 at_once=2 report=(in_one_piece)
 ((${#given[@]} == 0)) || { at_once=1 report=(); }
 for server in "${servers[@]}"; do
-    [[ -f scripts/servers/$server.sh ]] || { echo "no server has the name: $server" >&2 && exit 2; }
     while (($(jobs -pr | wc -l) >= at_once)); do wait -n || true; done
     "${report[@]}" run_with "$server" &
 done

@@ -13,7 +13,7 @@ use crate::lock_bytes::{self, Contents};
 use crate::target::Target;
 use crate::time;
 
-/// Options of `run` and `hold` whose value is the next argument.
+/// Options of `run` and `hold` whose value is the next argument: letters, and words.
 const SHORT_WITH_VALUE: &[u8] = b"wE";
 const LONG_WITH_VALUE: [&str; 6] = [
     "--timeout",
@@ -61,14 +61,16 @@ pub fn with_joined_wait(args: impl IntoIterator<Item = OsString>) -> Vec<OsStrin
     joined
 }
 
-/// Whether the value of the option is the next argument: also of a bundle whose last letter takes one (`-qE 9`), but
-/// not of one that has the value in it (`-E9`).
+/// Whether the value of the option is the next argument. The first letter of a bundle that takes a value ends the
+/// bundle: what follows it is the value (`-E9`).
 fn takes_value(arg: &OsStr) -> bool {
-    let letters = arg.as_encoded_bytes().strip_prefix(b"-");
-    let letters = letters.filter(|letters| !letters.starts_with(b"-"));
-    match letters.and_then(|letters| letters.iter().position(|it| SHORT_WITH_VALUE.contains(it))) {
-        Some(at) => letters.is_some_and(|letters| at + 1 == letters.len()),
-        None => LONG_WITH_VALUE.iter().any(|option| arg == *option),
+    match arg.as_encoded_bytes() {
+        [b'-', b'-', ..] => LONG_WITH_VALUE.iter().any(|option| arg == *option),
+        [b'-', letters @ ..] => {
+            let first = letters.iter().position(|it| SHORT_WITH_VALUE.contains(it));
+            first.is_some_and(|first| first + 1 == letters.len())
+        }
+        _ => false,
     }
 }
 

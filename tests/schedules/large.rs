@@ -6,10 +6,10 @@
 
 use std::time::Duration;
 
-use rvlf_simulated::sim::{System, World};
+use rvlf_simulated::sim::World;
 
 use super::refreshes::refresh_and_check;
-use super::systems::{breakers, breakers_with_cached_names, machines};
+use super::systems::{breakers, breakers_with_cached_names, three_machines};
 use super::{LATER, coarse, come_later, contend, prove, with};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -35,9 +35,10 @@ fn three_breakers_exclude_each_other_wherever_two_die() {
 #[ignore = "takes minutes and gigabytes"]
 fn three_machines_exclude_each_other() {
     let world = World::network().coarse().finally(LATER, come_later);
-    let world = machines(world, contend).on(System::HOST.named("c").on_kernel(3));
-    let world = world.process("C", 1, contend);
-    prove("3 machines, 1 crash", &world.crashes(1));
+    prove(
+        "3 machines, 1 crash",
+        &three_machines(world, contend).crashes(1),
+    );
 }
 
 #[test]

@@ -3,9 +3,10 @@
 
 use std::time::Duration;
 
-use rvlf_simulated::sim::{Safeguard, SimSys, World};
+use rvlf_simulated::sim::{Safeguard, World};
 
 use super::refreshes::{ELSEWHERE, hold_to_the_end};
+use super::systems::{machines, remembering};
 use super::{
     LATER, MINUTE, coarse, come_later, contend, contend_deployed, contend_in_danger, wait_and_hold,
     with,
@@ -13,21 +14,9 @@ use super::{
 
 const SECOND: Duration = Duration::from_secs(1);
 
-fn machines(world: World, program: fn(&SimSys)) -> World {
-    let world = world.process("A", 1, program);
-    world.on(ELSEWHERE).process("B", 1, program)
-}
-
 /// A mount whose flock excludes only processes of one kernel.
 fn sshfs() -> World {
     World::network().flock_not_shared().coarse()
-}
-
-/// A mount that remembers names, and opens what they stood for.
-fn remembering() -> World {
-    World::network()
-        .where_names_are_remembered_for(MINUTE)
-        .coarse()
 }
 
 /// Worlds that are small enough for the search without reduction, one of each kind.
@@ -64,7 +53,7 @@ fn small_worlds() -> Vec<(&'static str, World)> {
         ),
         (
             "2 machines, names remembered",
-            machines(remembering(), contend),
+            machines(remembering().coarse(), contend),
         ),
         (
             "2 breakers, flock not shared",
@@ -141,7 +130,8 @@ fn weakened_worlds() -> Vec<(&'static str, World)> {
         ),
         (
             "the request of the server",
-            machines(remembering().dead_lock(LATER), contend).without(Safeguard::ForgetName),
+            machines(remembering().coarse().dead_lock(LATER), contend)
+                .without(Safeguard::ForgetName),
         ),
         (
             "the sync",

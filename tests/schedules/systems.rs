@@ -97,6 +97,21 @@ pub fn machines(world: World, program: fn(&SimSys)) -> World {
     world.on(ELSEWHERE).process("B", 1, program)
 }
 
+pub fn three_machines(world: World, program: fn(&SimSys)) -> World {
+    let world = machines(world, program).on(System::HOST.named("c").on_kernel(3));
+    world.process("C", 1, program)
+}
+
+/// Up to three processes, none of them on the machine of a dead lock.
+fn each_on_a_machine(world: World, count: u8, program: fn(&SimSys)) -> World {
+    let machines = [("A", "a"), ("B", "b"), ("C", "c")];
+    let machines = (1..=count).zip(machines);
+    machines.fold(world, |world, (kernel, (name, host))| {
+        let world = world.on(System::HOST.named(host).on_kernel(kernel));
+        world.process(name, 1, program)
+    })
+}
+
 // NFS, JuiceFS: a flock excludes the processes of all machines, and a machine that is gone holds
 // none.
 #[test]
@@ -185,13 +200,7 @@ fn under_a_mandatory_lock_a_holder_leaves_a_successors_file_alone() {
 /// Breakers of a torn lock, each on a machine that remembers for a while what the name stood for.
 pub fn breakers_with_cached_names(world: World, count: u8) -> World {
     let world = world.where_names_are_cached_for(SECOND).coarse();
-    let world = world.file("d.lock", b"", MINUTE);
-    let machines = [("A", "a"), ("B", "b"), ("C", "c")];
-    let machines = (1..=count).zip(machines);
-    machines.fold(world, |world, (kernel, (name, host))| {
-        let world = world.on(System::HOST.named(host).on_kernel(kernel));
-        world.process(name, 1, contend)
-    })
+    each_on_a_machine(world.file("d.lock", b"", MINUTE), count, contend)
 }
 
 // B has looked at the torn lock. A breaks it, and creates its own file, which is empty, too. By what B's machine
@@ -208,7 +217,7 @@ fn a_breaker_is_not_misled_by_what_its_machine_remembers_of_a_name() {
 }
 
 /// A mount that remembers names for a minute, and opens what they stood for.
-fn remembering() -> World {
+pub fn remembering() -> World {
     World::network().where_names_are_remembered_for(MINUTE)
 }
 
@@ -247,11 +256,9 @@ fn contenders_exclude_each_other_on_mounts_that_remember_names() {
         "2 breakers refresh, flock not shared, names remembered, 1 crash",
         &breakers(remembering(), 2, refresh_and_check).crashes(1),
     );
-    let dead = world().dead_lock(LATER);
-    let three = machines(dead, contend).on(System::HOST.named("c").on_kernel(3));
     sample(
         "3 breakers, names remembered, 2 crashes",
-        &three.process("C", 1, contend).crashes(2),
+        &three_machines(world().dead_lock(LATER), contend).crashes(2),
     );
     sample(
         "2 machines, flock mandatory, names remembered, 1 crash",
@@ -386,13 +393,7 @@ fn two_breakers_that_do_not_share_flock_exclude_each_other() {
 /// Breakers of one dead lock, each on a machine of its own.
 pub fn breakers(world: World, count: u8, program: fn(&SimSys)) -> World {
     let world = world.flock_not_shared().coarse().dead_lock(10 * MINUTE);
-    let machines = [("A", "a"), ("B", "b"), ("C", "c")];
-    let machines = (1..=count).zip(machines);
-    let world = machines.fold(world, |world, (kernel, (name, host))| {
-        let world = world.on(System::HOST.named(host).on_kernel(kernel));
-        world.process(name, 1, program)
-    });
-    world.finally(LATER, come_later)
+    each_on_a_machine(world, count, program).finally(LATER, come_later)
 }
 
 // The third process acquires while the second breaker has the first one's new lock aside, by mistake:

@@ -12,6 +12,7 @@ use rvlf_simulated::sim::{Safeguard, SimAllocation, SimSys, System, World};
 use rvlf_simulated::table::{Claim, Liveness, ScopeRule, TableError};
 
 use super::refreshes::ELSEWHERE;
+use super::systems::remembering;
 use super::{LATER, MINUTE, NAMES, prove, sample};
 
 /// A process that finds the table locked gives up: another one may lock it first after any save, so that
@@ -239,11 +240,6 @@ fn expect_listed(entry: &SimAllocation) {
     assert!(is_listed, "a reader does not find a live process's entry");
 }
 
-/// As JuiceFS does.
-fn names_are_remembered() -> World {
-    World::network().where_names_are_remembered_for(MINUTE)
-}
-
 /// As NFS does.
 fn open_files_are_renamed_away() -> World {
     World::network().where_open_files_are_renamed_away()
@@ -253,7 +249,7 @@ fn mounts() -> [(&'static str, World); 4] {
     let network = World::network;
     [
         ("a mount", network()),
-        ("names are remembered", names_are_remembered()),
+        ("names are remembered", remembering()),
         (
             "removed files are forgotten",
             network().where_removed_files_are_forgotten(),
@@ -373,7 +369,7 @@ fn a_reader_looks_for_a_table_for_five_seconds_only_where_it_was_locked() {
 // B's. Or B locks what A has replaced, and its mount shows that this is the table.
 #[test]
 fn without_the_lock_beside_a_table_mounts_undo_saves() {
-    let unasked = names_are_remembered().without(Safeguard::ForgetName);
+    let unasked = remembering().without(Safeguard::ForgetName);
     let worlds = [
         ("names are remembered", unasked, NOT_NAMED),
         (
