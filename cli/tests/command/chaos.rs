@@ -103,12 +103,19 @@ fn report_other_writers(own: libc::off_t) {
         let mut other = record_range(libc::F_WRLCK, start, len);
         fcntl(std::io::stdin(), FcntlArg::F_GETLK(&mut other)).expect("the file is open");
         if other.l_type != libc::F_UNLCK as libc::c_short {
-            let command = fs::read(format!("/proc/{}/environ", other.l_pid)).unwrap_or_default();
-            let (me, command) = (std::process::id(), String::from_utf8_lossy(&command));
-            let line = format!("{me} beside {} ({command})\n", other.l_pid).replace('\0', " ");
+            let [own, other] = [std::process::id() as i32, other.l_pid].map(shown_writer);
+            let line = format!("{own} beside {other}\n");
             append("overlaps", &line);
         }
     }
+}
+
+/// The pid of a writer, and those of its environment variables that say how it was started.
+fn shown_writer(pid: i32) -> String {
+    let environment = shown_of(Pid::from_raw(pid), "environ");
+    let variables = environment.split('\0');
+    let telling = variables.filter(|one| one.starts_with("CHAOS_") || one.starts_with("RVLF_"));
+    format!("{pid} ({})", telling.collect::<Vec<_>>().join(" "))
 }
 
 fn append(name: &str, text: &str) {
@@ -126,7 +133,7 @@ enum Kind {
     /// With `-o` the command writes alone. The guardian is stopped and not killed: docs/command.md promises
     /// nothing if it and `rvlf` are killed.
     Close,
-    /// The script writes alone. The keeper is stopped and not killed, for the same reason.
+    /// The script writes alone. The keeper gets neither SIGKILL nor SIGTERM, for the same reason.
     Hold,
 }
 
@@ -137,14 +144,12 @@ impl Kind {
             return signal != Signal::SIGSTOP;
         }
         let mut words = command_line.split('\0');
-        let is_rvlf = words.next() == Some(RVLF);
-        let keeps_the_lock = is_rvlf
-            && match self {
-                Kind::Close => words.next() == Some("guard"),
-                Kind::Hold => words.next() == Some("keep"),
-                Kind::Run | Kind::WaitChildren => false,
-            };
-        signal == Signal::SIGSTOP || !keeps_the_lock
+        let verb = words.next().filter(|program| *program == RVLF);
+        match (self, verb.and_then(|_| words.next())) {
+            (Kind::Close, Some("guard")) => signal == Signal::SIGSTOP,
+            (Kind::Hold, Some("keep")) => !matches!(signal, Signal::SIGKILL | Signal::SIGTERM),
+            _ => true,
+        }
     }
 }
 
@@ -214,9 +219,9 @@ impl Run {
             return;
         }
         let (pid, command_line) = pick(rng, &processes);
-        // A keeper begins as a copy of the `rvlf hold` that starts it. On a busy machine the list is older than
-        // the exec that makes it the keeper, and the signal would end a keeper that holds the lock.
-        if command_line_of(pid) == command_line && self.kind.permits(signal, &command_line) {
+        // On a busy machine the list is older than the exec that makes a process a keeper.
+        let is_still_that = command_line_of(pid) == command_line && !is_copy_of_its_parent(pid);
+        if is_still_that && self.kind.permits(signal, &command_line) {
             // Fails if it has ended.
             let _ = kill(pid, signal);
         }
@@ -296,6 +301,14 @@ fn processes_of(tag: &str) -> Vec<(Pid, String)> {
         is_tagged.then(|| (pid, command_line_of(pid)))
     });
     found.collect()
+}
+
+/// Whether this is a keeper or guardian before its exec: a signal could end it after the exec.
+fn is_copy_of_its_parent(pid: Pid) -> bool {
+    let status = shown_of(pid, "status");
+    let parent = status.lines().find_map(|line| line.strip_prefix("PPid:"));
+    let parent = parent.and_then(|parent| parent.trim().parse().ok());
+    parent.is_some_and(|parent| command_line_of(Pid::from_raw(parent)) == command_line_of(pid))
 }
 
 fn command_line_of(pid: Pid) -> String {

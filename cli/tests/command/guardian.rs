@@ -121,25 +121,30 @@ fn with_close_a_lock_is_held_until_a_command_that_may_not_be_killed_has_ended() 
     until("the guardian has ended", || free_after_a_dead_holder(&dir));
 }
 
-// Another program's SIGCONT (kill -CONT of the group) started the command before any process guarded it.
+// Another program's SIGCONT (kill -CONT of the group) started the command before any process guarded it; or after
+// the guardian had ended, which was killed with rvlf, and with both the lock.
 #[test]
-fn a_command_that_is_continued_before_it_is_guarded_does_not_run() {
-    let dir = Directory::new();
-    let guardian = format!("--guardian={}", std::process::id());
-    let mut command = dir.start(&["stopped", &guardian, "--", "touch", "ran"]);
-    let pid = Pid::from_raw(command.id() as i32);
-    let is_stopped = || {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-        stat.expect("it has not ended").contains(") T ")
-    };
-    for _ in 0..20 {
-        until("it stops", is_stopped);
-        kill(pid, Signal::SIGCONT).expect("it is stopped");
+fn a_command_that_is_continued_while_it_is_not_guarded_does_not_run() {
+    let mut ended = Command::new("true").spawn().expect("it is installed");
+    ended.wait().expect("it is a child");
+    for guardian in [std::process::id(), ended.id()] {
+        let dir = Directory::new();
+        let guardian = format!("--guardian={guardian}");
+        let mut command = dir.start(&["stopped", &guardian, "--", "touch", "ran"]);
+        let pid = Pid::from_raw(command.id() as i32);
+        let is_stopped = || {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+            stat.expect("it has not ended").contains(") T ")
+        };
+        for _ in 0..20 {
+            until("it stops", is_stopped);
+            kill(pid, Signal::SIGCONT).expect("it is stopped");
+        }
+        until("it stops again", is_stopped);
+        command.kill().expect("it is stopped");
+        command.wait().expect("it is a child");
+        assert!(dir.is_empty(), "the command has run");
     }
-    until("it stops again", is_stopped);
-    command.kill().expect("it is stopped");
-    command.wait().expect("it is a child");
-    assert!(dir.is_empty(), "the command has run");
 }
 
 #[test]

@@ -171,6 +171,81 @@ fn a_hold_that_waits_ends_at_a_signal_and_leaves_no_keeper() {
     holder.end();
 }
 
+/// `rvlf hold` for this process, while strace delays by two seconds the report of the keeper, which holds the lock;
+/// and the pid of the keeper, which has no part of the output. `None` without strace.
+fn hold_with_a_late_report(dir: &Directory) -> Option<(Child, Pid)> {
+    if Command::new("strace").arg("-V").output().is_err() {
+        ::support::skip("there is no strace here");
+        return None;
+    }
+    let line = format!(
+        "exec strace -D -f -qq -o /dev/null -e trace=read -e inject=read:delay_exit=2000000:when=1 \
+         rvlf hold --for {} d.rvf 2>/dev/null",
+        std::process::id()
+    );
+    let hold = dir.sh(&line).spawn().expect("the shell starts");
+    let lock_file = dir.join("d.rvf.lock");
+    until("the keeper holds the lock", || lock_file.exists());
+    // Less than the delay, and more than the keeper needs to write its report.
+    std::thread::sleep(Duration::from_millis(300));
+    let record = rvlf::inspect(dir.join("d.rvf")).expect("it can be read");
+    let record = record.holder().and_then(|holder| holder.record());
+    let keeper = record.expect("the keeper holds the lock").pid();
+    Some((hold, Pid::from_raw(keeper.get() as i32)))
+}
+
+// The keeper had reported that it holds the lock, the signal reached `rvlf hold` before the report did, and ended
+// the keeper: the status was 0, and the script wrote without the lock.
+#[test]
+fn a_signal_that_ends_a_keeper_before_its_report_arrives_is_the_status() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let dir = Directory::new();
+        let Some((hold, _)) = hold_with_a_late_report(&dir) else {
+            return;
+        };
+        kill(Pid::from_raw(hold.id() as i32), signal).expect("it waits for the report");
+        let ended = output_of(hold, "rvlf hold");
+        let shown = (ended.code(), ended.stdout.as_str());
+        assert_eq!(shown, (128 + signal as i32, ""));
+        until("the keeper has removed the lock file", || dir.is_empty());
+    }
+}
+
+// The kernel sends SIGHUP and SIGCONT to a process group that has a stopped process when the last parent outside of
+// the group ends: the keeper let go, and the script wrote on.
+#[test]
+fn a_keeper_that_is_stopped_when_its_parent_ends_holds_the_lock() {
+    let dir = Directory::new();
+    let Some((hold, keeper)) = hold_with_a_late_report(&dir) else {
+        return;
+    };
+    kill(keeper, Signal::SIGSTOP).expect("it runs");
+    assert_eq!(output_of(hold, "rvlf hold").code(), 0);
+    assert_holds_on(&dir, keeper);
+}
+
+#[test]
+fn no_signal_but_sigterm_ends_a_keeper_that_can_handle_it() {
+    let dir = Directory::new();
+    let mut script = Script::start(&dir, "read line");
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGUSR1] {
+        kill(script.keeper, signal).expect("it runs");
+    }
+    assert_holds_on(&dir, script.keeper);
+    script.kill(Signal::SIGKILL);
+}
+
+/// Ends the keeper with SIGTERM.
+fn assert_holds_on(dir: &Directory, keeper: Pid) {
+    // A keeper that lets go needs less.
+    for _ in 0..10 {
+        std::thread::sleep(Duration::from_millis(20));
+        assert_eq!(dir.rvlf(&["run", "-q", "d.rvf", "true"]).code(), 75);
+    }
+    kill(keeper, Signal::SIGTERM).expect("it runs");
+    until("the keeper has removed the lock file", || dir.is_empty());
+}
+
 #[test]
 fn a_lock_cannot_be_held_for_a_process_that_has_ended() {
     let dir = Directory::new();

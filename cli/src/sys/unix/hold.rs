@@ -115,11 +115,15 @@ fn report_held(output: impl io::Read, sender: &Sender) {
 
 fn await_keeper(keeper: &mut Child, events: &mut Events) -> Result<u8, u8> {
     let pid = Pid::from_raw(keeper.id() as i32);
+    let mut ended_by = None;
     loop {
         let Some(event) = events.next_before(None) else {
             continue;
         };
         match event {
+            // The keeper reports that it holds the lock, this process sends it SIGTERM, and then reads the
+            // report: the keeper lets go, and the script would go on without the lock.
+            Event::WorkDone if ended_by.is_some() => {}
             Event::WorkDone => {
                 return match writeln!(io::stdout(), "{pid}") {
                     Ok(()) => Ok(exit::SUCCESS),
@@ -138,16 +142,28 @@ fn await_keeper(keeper: &mut Child, events: &mut Events) -> Result<u8, u8> {
                 let ended = keeper.try_wait();
                 let ended = ended.map_err(|error| failed_to("wait for the keeper", &error))?;
                 if let Some(status) = ended {
-                    return Err(status_for_end(status.code(), status.signal()));
+                    let status = status_for_end(status.code(), status.signal());
+                    return Err(status_without_lock(status, ended_by));
                 }
             }
             event => {
-                // The keeper ends with the status for this signal.
                 if let Some(signal) = event.fatal_signal() {
-                    let _ = kill(pid, signal);
+                    ended_by = Some(signal);
+                    // No other signal ends a keeper that holds the lock.
+                    let _ = kill(pid, Signal::SIGTERM);
                 }
             }
         }
+    }
+}
+
+/// The exit status when the keeper has ended with `status`: because of the signal `ended_by` that this process
+/// got, or else by itself. A keeper that held the lock until SIGTERM came ends with 0.
+fn status_without_lock(status: u8, ended_by: Option<Signal>) -> u8 {
+    match (ended_by, status) {
+        (Some(signal), _) => exit::status_for_signal(signal as i32),
+        (None, exit::SUCCESS) => exit::status_for_signal(Signal::SIGTERM as i32),
+        (None, status) => status,
     }
 }
 
@@ -225,6 +241,9 @@ fn end_with(script: Pid) -> io::Result<()> {
 }
 
 /// Returns when this process is to let go; after a loss when what has run under the lock has ended.
+///
+/// SIGTERM alone means that. A keeper that was stopped when `rvlf hold` ended gets SIGHUP from the kernel, because
+/// its process group is an orphan from then on (setpgid(2)): the script would go on without the lock.
 fn wait(script: Pid, kills_on_loss: bool, holding: &mut Holding) {
     while let Some(event) = holding.next_before(None) {
         match event {
@@ -236,7 +255,7 @@ fn wait(script: Pid, kills_on_loss: bool, holding: &mut Holding) {
                     return complete(ending);
                 }
             }
-            event if event.fatal_signal().is_some() => return,
+            event if event.fatal_signal() == Some(Signal::SIGTERM) => return,
             _ => {}
         }
     }

@@ -51,7 +51,16 @@ impl Stopped {
 
     /// Whether the guardian has a pidfd of this process. `None` without procfs.
     fn is_guarded(&self) -> Option<bool> {
-        let mut entries = fs::read_dir(format!("/proc/{}/fdinfo", self.guardian)).ok()?;
+        let fdinfo = format!("/proc/{}/fdinfo", self.guardian);
+        let mut entries = match fs::read_dir(fdinfo) {
+            Ok(entries) => entries,
+            // rvlf was killed, the guardian has ended and with it the lock, and a SIGCONT is here before the
+            // death signal: the command must not run.
+            Err(_) if kill(Pid::from_raw(self.guardian), None) == Err(Errno::ESRCH) => {
+                return Some(false);
+            }
+            Err(_) => return None,
+        };
         Some(entries.any(|entry| {
             let fdinfo = entry.and_then(|entry| fs::read_to_string(entry.path()));
             fdinfo.is_ok_and(|fdinfo| is_pidfd_of(getpid(), &fdinfo))
