@@ -347,6 +347,8 @@ fn no_two_holds_write_at_a_time_whatever_is_killed_or_stopped() {
         let threads: Vec<_> = (0..CONTENDERS)
             .map(|_| contend(seeds.below(u64::MAX)))
             .collect();
+        let rng = Rng::from_seed(seeds.below(u64::MAX));
+        scope.spawn(|| break_dead_holds(&dir, rng, end));
         let runs = threads.into_iter().map(|thread| match thread.join() {
             Ok(runs) => runs,
             Err(panic) => std::panic::resume_unwind(panic),
@@ -391,6 +393,16 @@ fn contend(dir: &Path, mut rng: Rng, end: Instant) -> Vec<(Kind, i32)> {
         runs.push((kind, code));
     }
     runs
+}
+
+/// An operator who removes what dead holders leave, while some of them have commands that write on.
+fn break_dead_holds(dir: &Directory, mut rng: Rng, end: Instant) {
+    while Instant::now() < end {
+        sleep(rng.micros(100_000));
+        let broken = dir.rvlf(&["break", "d.rvf"]);
+        let is_explained = matches!(broken.code(), 0 | 1);
+        assert!(is_explained, "{}: {}", broken.code(), broken.stderr);
+    }
 }
 
 // The test above must be able to fail.
