@@ -7,7 +7,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use rvlf::Escaped;
+use rvlf::{Escaped, host};
 use rvlf_object_store::{LossReason, StoreLock, block_on};
 
 use crate::events::{Event, EventSource, Events, Sender};
@@ -17,8 +17,9 @@ use crate::thread;
 pub struct Holding {
     lock: StoreLock,
     events: Events,
-    /// When the belief ends, as far as it is known.
-    expires_at: Instant,
+    /// When the belief ends, as far as it is known: the time since boot, which runs on while the machine is
+    /// suspended. The clock of an [`Instant`] stands still: after a suspension the command would write on.
+    expires_at: Duration,
     /// Whether the failing refreshes have been reported.
     is_failing: bool,
     has_lost: bool,
@@ -32,7 +33,7 @@ impl Holding {
         let (lost, sender) = (lock.lost(), events.sender());
         thread::spawn("rvlf-loss", move || report_loss(&block_on(lost), &sender))?;
         Ok(Holding {
-            expires_at: Instant::now() + lock.expires_in(),
+            expires_at: host::since_boot() + lock.expires_in(),
             lock,
             events,
             is_failing: false,
@@ -56,11 +57,17 @@ impl Holding {
 
     /// Updates what is known of the end of the belief. A lock that is lost has none left, and keeps the end
     /// that was known.
-    fn watch(&mut self, now: Instant) {
+    fn watch(&mut self) {
         let left = self.lock.expires_in();
         if !left.is_zero() {
-            self.expires_at = now + left;
+            self.expires_at = host::since_boot() + left;
         }
+    }
+
+    /// The moment at which so much of the belief is left, or now if less is left.
+    fn with_left(&self, left: Duration) -> Instant {
+        let moment = self.expires_at.saturating_sub(left);
+        Instant::now() + moment.saturating_sub(host::since_boot())
     }
 
     /// What is left of the belief when SIGTERM is due.
@@ -77,7 +84,7 @@ impl Holding {
                 confirmed.as_secs_f64(),
                 left.as_secs_f64(),
             ),
-            kill_at: self.expires_at,
+            kill_at: self.with_left(Duration::ZERO),
         })
     }
 }
@@ -85,23 +92,22 @@ impl Holding {
 impl EventSource for Holding {
     fn next_before(&mut self, deadline: Option<Instant>) -> Option<Event> {
         loop {
+            self.watch();
+            let warn_at = (!self.has_failed()).then(|| self.with_left(self.warning()));
             let now = Instant::now();
-            self.watch(now);
-            let warn_at = self.expires_at - self.warning();
-            if !self.has_failed() && warn_at <= now {
+            if warn_at.is_some_and(|warn_at| warn_at <= now) {
                 self.is_failing = true;
                 return Some(self.failing());
             }
             if deadline.is_some_and(|deadline| deadline <= now) {
                 return None;
             }
-            let warn_at = (!self.has_failed()).then_some(warn_at);
             let first = warn_at.into_iter().chain(deadline).min();
             match self.events.next_before(first) {
                 // Other processes may take the lock over when its lease is over, also if a user has broken it.
                 Some(Event::Lost(mut loss)) => {
                     self.has_lost = true;
-                    loss.kill_at = loss.kill_at.min(self.expires_at);
+                    loss.kill_at = loss.kill_at.min(self.with_left(Duration::ZERO));
                     return Some(Event::Lost(loss));
                 }
                 Some(event) => return Some(event),
