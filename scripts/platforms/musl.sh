@@ -8,6 +8,7 @@ std_for $target || skip "no standard library for $target"
 
 cargo build --quiet "${cargo_std[@]}" -p rvlf-cli
 cargo test --no-fail-fast "${cargo_std[@]}" -p rvlf --all-features --lib
-cargo test --no-fail-fast "${cargo_std[@]}" -p rvlf-tests --test lock -- \
+# These tests mostly wait.
+RUST_TEST_THREADS=5 cargo test --no-fail-fast "${cargo_std[@]}" -p rvlf-tests --test lock -- \
     processes:: waiting:: keepalive:: lent:: cancel:: directories::
 cargo test --no-fail-fast "${cargo_std[@]}" -p rvlf-tests --test spec --test table

@@ -171,7 +171,7 @@ fn a_hold_that_waits_ends_at_a_signal_and_leaves_no_keeper() {
     holder.end();
 }
 
-/// `rvlf hold` for this process, while strace delays by two seconds the report of the keeper, which holds the lock;
+/// `rvlf hold` for this process, while strace delays by a second the report of the keeper, which holds the lock;
 /// and the pid of the keeper, which has no part of the output. `None` without strace.
 fn hold_with_a_late_report(dir: &Directory) -> Option<(Child, Pid)> {
     if Command::new("strace").arg("-V").output().is_err() {
@@ -179,7 +179,7 @@ fn hold_with_a_late_report(dir: &Directory) -> Option<(Child, Pid)> {
         return None;
     }
     let line = format!(
-        "exec strace -D -f -qq -o /dev/null -e trace=read -e inject=read:delay_exit=2000000:when=1 \
+        "exec strace -D -f -qq -o /dev/null -e trace=read -e inject=read:delay_exit=1000000:when=1 \
          rvlf hold --for {} d.rvf 2>/dev/null",
         std::process::id()
     );
