@@ -464,6 +464,7 @@ mod tests {
 
     // Two processes that had both locked the table undid each other's saves.
     #[test]
+    #[cfg_attr(miri, ignore = "makes system calls")]
     fn the_lock_beside_a_table_excludes_also_while_the_table_is_replaced() {
         let site = Site::new();
         let mut first = site.lock().expect("it is free");
@@ -479,6 +480,7 @@ mod tests {
     // A client of NFS was killed between the rename that takes the old table away and the one of the new table:
     // all entries were gone.
     #[test]
+    #[cfg_attr(miri, ignore = "makes system calls")]
     fn a_complete_table_without_its_name_gets_the_name_back() {
         let site = Site::new();
         site.write(".t.json.rvlf-new", TABLE);
@@ -489,6 +491,7 @@ mod tests {
 
     // Between the look for the table and the rename another program has made a table.
     #[test]
+    #[cfg_attr(miri, ignore = "makes system calls")]
     fn a_complete_table_without_its_name_replaces_no_other_one() {
         let site = Site::new();
         site.write(".t.json.rvlf-new", TABLE);
@@ -500,6 +503,7 @@ mod tests {
 
     // A process was killed while it wrote its first table.
     #[test]
+    #[cfg_attr(miri, ignore = "makes system calls")]
     fn a_table_that_was_cut_short_does_not_get_the_name() {
         let site = Site::new();
         site.write(".t.json.rvlf-new", br#"{"all"#);
@@ -511,6 +515,7 @@ mod tests {
 
     // The server has taken the lock away, with the lease of the holder's machine, and others have saved since.
     #[test]
+    #[cfg_attr(miri, ignore = "makes system calls")]
     fn a_holder_whose_table_was_changed_by_others_saves_nothing() {
         let site = Site::new();
         let mut locked = site.lock().expect("it is free");
@@ -527,6 +532,7 @@ mod tests {
 
     // A person has removed the lock file, and another process has locked a new one.
     #[test]
+    #[cfg_attr(miri, ignore = "makes system calls")]
     fn a_holder_whose_lock_file_was_removed_saves_nothing() {
         let site = Site::new();
         let mut locked = site.lock().expect("it is free");
@@ -541,6 +547,7 @@ mod tests {
 
     // Users of a group share a table: the first one's lock file kept the others out.
     #[test]
+    #[cfg_attr(miri, ignore = "makes system calls")]
     fn the_lock_file_has_the_mode_of_the_table() {
         use std::os::unix::fs::PermissionsExt;
         let site = Site::new();
