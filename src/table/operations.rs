@@ -365,8 +365,11 @@ impl Table {
         let family = lineage(&by_name, &giver.name);
         let above = family.iter().filter(|name| **name != giver.name);
         for ancestor in above.filter_map(|name| by_name.get(name)) {
-            let kept = ancestor.scope_without([giver]);
-            if let Some((held, requested)) = kept.conflict(&entry.scope()) {
+            // Not the ancestor's scope less the giver's rules: what the giver denies itself is no part of its scope.
+            let beyond = ancestor
+                .scope()
+                .conflict_beyond(&entry.scope(), &giver.scope());
+            if let Some((held, requested)) = beyond {
                 let conflict = Conflict {
                     entry: ancestor,
                     held,

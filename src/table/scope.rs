@@ -162,6 +162,27 @@ impl<'a> Scope<'a> {
     /// ```
     #[must_use]
     pub fn conflict<'b>(&self, other: &Scope<'b>) -> Option<(&'a ScopeRule, &'b ScopeRule)> {
+        self.conflict_in(other, |_| true)
+    }
+
+    /// As [`conflict`](Scope::conflict), by paths that `giver` may not write.
+    pub(super) fn conflict_beyond<'b>(
+        &self,
+        other: &Scope<'b>,
+        giver: &Scope<'_>,
+    ) -> Option<(&'a ScopeRule, &'b ScopeRule)> {
+        let denied: Vec<&ScopeRule> = self.deny.iter().chain(&other.deny).copied().collect();
+        self.conflict_in(other, |part| {
+            !giver.covers_region(Permission::Write, part, &denied)
+        })
+    }
+
+    /// A conflict in a part of the paths that `counts`.
+    fn conflict_in<'b>(
+        &self,
+        other: &Scope<'b>,
+        counts: impl Fn(&Region<'_>) -> bool,
+    ) -> Option<(&'a ScopeRule, &'b ScopeRule)> {
         let is_denied = |part: &Region<'_>| {
             // Every denial counts: a path that may not be read may not be written either.
             let mut denials = self.deny.iter().chain(&other.deny);
@@ -171,7 +192,7 @@ impl<'a> Scope<'a> {
             let region = ours.region();
             let conflicts = |theirs: &&ScopeRule| {
                 let shared = region.intersection(&theirs.region());
-                shared.is_some_and(|part| !is_denied(&part))
+                shared.is_some_and(|part| !is_denied(&part) && counts(&part))
             };
             let theirs = other.grants(Permission::Write).find(conflicts)?;
             Some((ours, theirs))

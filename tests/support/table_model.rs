@@ -443,6 +443,63 @@ pub fn compare(bytes: &[u8]) {
     assert_eq!(again, table);
 }
 
+/// Applies operations whose claims deny themselves parts, and that hand out more than their parent has: no path may
+/// ever be two holders' to write.
+pub fn keep_disjoint(bytes: &[u8]) {
+    let universe = universe();
+    let mut table = Table::default();
+    let mut bytes = bytes.iter().copied();
+    while let Some(done) = operate(&mut table, &mut bytes) {
+        if done {
+            assert_disjoint(&table, &universe);
+        }
+    }
+}
+
+/// Applies one operation. `None` at the end of the bytes, else whether it was accepted.
+fn operate(table: &mut Table, bytes: &mut impl Iterator<Item = u8>) -> Option<bool> {
+    let (kind, pid) = (bytes.next()?, u32::from(bytes.next()? % PIDS));
+    let (name, other) = (new_name(bytes.next()?), new_name(bytes.next()?));
+    let (allowed, denied) = (rules(bytes)?, rules(bytes)?);
+    let base = Path::new(pick(&DIRECTORIES[..2], kind / 16));
+    let (allow, deny) = (to_rules(base, &allowed), to_rules(base, &denied));
+    let segment = format!("s-{name}");
+    let mut claim = allow.iter().cloned().fold(Claim::new(&name), Claim::allow);
+    if kind % 2 == 0 {
+        claim = deny.iter().cloned().fold(claim, Claim::deny);
+    }
+    Some(match kind % 16 {
+        0..3 => table.register(&claim, &segment, &process(pid)).is_ok(),
+        3..6 => table.delegate(&other, &claim, &process(pid)).is_ok(),
+        6..12 => {
+            let all = [ScopeRule::write("/")];
+            let delegated = table.delegate_within(&other, &all, &claim, &process(pid));
+            delegated.is_ok()
+        }
+        12 | 13 => table.reclaim_delegated(&other, &name, &deny).is_ok(),
+        14 => table.release(&name).is_ok(),
+        _ => !table
+            .reclaim_stale_with(|entry| entry.pid == pid)
+            .is_empty(),
+    })
+}
+
+fn assert_disjoint(table: &Table, universe: &[PathBuf]) {
+    let mut writers: BTreeMap<&Path, &str> = BTreeMap::new();
+    for entry in &table.entries {
+        let scope = table.effective_write_scope(&entry.name);
+        let scope = scope.expect("the entry is in the table");
+        let written = |path: &&PathBuf| scope.permits(path, Permission::Write);
+        for path in universe.iter().filter(written) {
+            let other = writers.insert(path, &entry.name);
+            assert_eq!(
+                other, None,
+                "two may write {path:?}: {entry} as well, in {table:?}"
+            );
+        }
+    }
+}
+
 /// The entries that [`Table::problems`] reports for an overlap, by comparing every rule with every
 /// other: those with a rule that conflicts with one of another family whose target is its own or lies
 /// above it. With each entry come the names of those that it conflicts with.

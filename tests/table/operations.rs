@@ -657,6 +657,25 @@ fn a_scope_that_a_child_denies_is_not_free_for_strangers() {
     assert_eq!(table.problems(), []);
 }
 
+// The entry "c" denied itself a part that its parent did not have either, and handed it out: the parent's parent wrote
+// there.
+#[test]
+fn what_an_entry_denies_itself_is_not_its_to_hand_out() {
+    let mut table = Table::default();
+    let top = claim("g", &["/data"]);
+    table.register(&top, "s", &process(1)).expect("it is empty");
+    let part = claim("p", &["/data/p"]);
+    table.delegate("g", &part, &process(1)).expect("it is g's");
+    let all = [ScopeRule::write("/data")];
+    let child = claim("c", &["/data/p/c", "/data/q"]).deny(ScopeRule::write("/data/q"));
+    let delegated = table.delegate_within("p", &all, &child, &process(1));
+    delegated.expect("what it does not deny itself is p's");
+    for giver in ["p", "c"] {
+        let refused = table.delegate_within(giver, &all, &claim("d", &["/data/q"]), &process(1));
+        assert_conflict(refused, "g", "/data");
+    }
+}
+
 #[test]
 fn paths_that_other_processes_would_read_differently_are_refused() {
     use std::os::unix::ffi::OsStrExt;
@@ -750,6 +769,15 @@ proptest! {
 
 proptest! {
     #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(500) })]
+
+    // A child's claim denied itself a part that its parent did not have either. The child handed that part out,
+    // although its parent's parent held it.
+    #[test]
+    fn no_operation_gives_two_holders_one_path(
+        bytes in prop::collection::vec(any::<u8>(), 0..300),
+    ) {
+        support::table_model::keep_disjoint(&bytes);
+    }
 
     // A check that stops at the ancestors of an entry could overlook a stranger above them.
     #[test]
