@@ -2,6 +2,8 @@
 
 use rvlf::{BreakError, LockState};
 
+use crate::messages;
+
 /// Success; of `status`: free; of `break`: removed, or already free.
 pub const SUCCESS: u8 = 0;
 /// Held by another process, or timed out.
@@ -33,7 +35,10 @@ pub fn status_for_signal(signal: i32) -> u8 {
 /// Ends this process if the status is larger than any of rvlf: that of a command, which has 32 bits on
 /// Windows.
 pub fn whole(status: i32) -> u8 {
-    u8::try_from(status).unwrap_or_else(|_| std::process::exit(status))
+    u8::try_from(status).unwrap_or_else(|_| {
+        messages::flush();
+        std::process::exit(status)
+    })
 }
 
 pub fn status_for_state(state: &LockState) -> u8 {

@@ -89,7 +89,12 @@ enum Verb {
 fn main() -> ExitCode {
     let arguments = arguments::with_joined_wait(std::env::args_os());
     let status = match parse(&arguments) {
-        Ok(cli) => status_of(dispatch(cli.verb)),
+        Ok(cli) => {
+            let status = status_of(dispatch(cli.verb));
+            messages::flush();
+            sys::signals::die_as_interrupted(status);
+            status
+        }
         Err(error) => {
             let error = arguments::with_advice(escape::usage_error(error), &arguments);
             // If the help cannot be written, no other way is left to report that.

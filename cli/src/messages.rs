@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use rvlf::Escaped;
 
-use crate::sys::standard_error::is_writable_within;
+use crate::sys::standard_error::{is_writable_within, without_stop};
 
 /// The time that the reader of standard error has at the end to read what is left.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -67,7 +67,7 @@ fn write_waiting(lines: &mut VecDeque<Vec<u8>>, patience: Duration) {
 /// One write, so that the lines of several processes do not mix.
 fn write(line: &[u8]) {
     // If it fails, no other way is left to report that.
-    let _ = io::stderr().write_all(line);
+    let _ = without_stop(|| io::stderr().write_all(line));
 }
 
 /// `1 file`, `2 files`.

@@ -14,6 +14,7 @@ use rvlf::CancelToken;
 
 use crate::events::{Event, Events, Sender};
 use crate::sys::signals::Signal;
+use crate::sys::standard_error::{is_in_foreground, is_writable_within, without_stop};
 use crate::sys::supervisor::reap_orphans;
 use crate::{messages, thread};
 
@@ -207,21 +208,31 @@ impl LiveLine {
 
     fn show(&mut self, message: &str) {
         let spinner = Self::SPINNER.get(self.frames % Self::SPINNER.len());
-        self.frames += 1;
         let line = format!("{} {message}", spinner.unwrap_or(&' '));
+        // After Ctrl-Z and bg the shell has the terminal. A keeper of rvlf hold never has it. A terminal that is
+        // stopped (Ctrl-S) must not keep this thread from acting on signals.
+        if !is_in_foreground() || !is_writable_within(Duration::ZERO) {
+            return;
+        }
         // In the last column a terminal may begin another line.
         let width = usize::from(self.terminal.size().1).saturating_sub(1);
         let line = truncate_str(&line, width, "...");
-        // A wait goes on although it cannot be shown.
-        let _ = self.terminal.clear_line();
-        let _ = self.terminal.write_str(&line);
-        let _ = self.terminal.flush();
+        self.frames += 1;
+        self.replace_by(&line);
     }
 
     fn clear(&self) {
-        if self.frames > 0 {
-            let _ = self.terminal.clear_line();
-            let _ = self.terminal.flush();
+        if self.frames > 0 && is_in_foreground() && is_writable_within(Duration::ZERO) {
+            self.replace_by("");
         }
+    }
+
+    fn replace_by(&self, line: &str) {
+        without_stop(|| {
+            // A wait goes on although it cannot be shown.
+            let _ = self.terminal.clear_line();
+            let _ = self.terminal.write_str(line);
+            let _ = self.terminal.flush();
+        });
     }
 }

@@ -39,10 +39,7 @@ pub fn run(
             return Err(exit::status_for_signal(signal as i32));
         }
     }
-    messages::never_block();
-    let status = run_holding(lock, events, order);
-    messages::flush();
-    status
+    run_holding(lock, events, order)
 }
 
 /// Runs the command until it ends, and releases the lock. Must run on the main thread.

@@ -122,10 +122,7 @@ fn run_on_file(args: &Run, data: &Path) -> Result<i32, u8> {
     }
     command::check(&args.order()).map_err(failed)?;
     let mut holding = args.acquisition.acquire(data)?;
-    messages::never_block();
-    let status = run_holding(&mut holding, args, data);
-    messages::flush();
-    status
+    run_holding(&mut holding, args, data)
 }
 
 /// Runs the command until it ends, and releases the lock. Must run on the main thread.

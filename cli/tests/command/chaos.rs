@@ -140,9 +140,6 @@ enum Kind {
 impl Kind {
     /// Whether the process with this command line may get the signal.
     fn permits(self, signal: Signal, command_line: &str) -> bool {
-        if will_be_the_command(command_line) {
-            return signal != Signal::SIGSTOP;
-        }
         let mut words = command_line.split('\0');
         let verb = words.next().filter(|program| *program == RVLF);
         match (self, verb.and_then(|_| words.next())) {
@@ -231,10 +228,8 @@ impl Run {
     fn finish(mut self) -> ExitStatus {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            for (pid, command_line) in processes_of(&self.tag) {
-                if !will_be_the_command(&command_line) {
-                    let _ = kill(pid, Signal::SIGCONT);
-                }
+            for (pid, _) in processes_of(&self.tag) {
+                let _ = kill(pid, Signal::SIGCONT);
             }
             if let Some(status) = self.root.try_wait().expect("it is a child") {
                 return status;
@@ -244,13 +239,6 @@ impl Run {
             sleep(Duration::from_millis(20));
         }
     }
-}
-
-/// Whether this is the process that becomes the command of `rvlf run -o`. It has stopped itself, and rvlf
-/// continues it.
-fn will_be_the_command(command_line: &str) -> bool {
-    let mut words = command_line.split('\0');
-    words.next() == Some(RVLF) && words.next() == Some("stopped")
 }
 
 /// `rvlf run`, without the writer. Every third command ends before the writer does.

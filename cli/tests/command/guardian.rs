@@ -2,17 +2,22 @@
 #![cfg(target_os = "linux")]
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use ::support::{kernel_is_witness, until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
-use crate::support::{Directory, Holder, RVLF, output_of, run_as_ordinary_user, skip};
+use crate::support::{
+    Directory, Holder, RVLF, can_run_in_container, output_of, run_as_ordinary_user, skip,
+};
 
 const STUBBORN: &str = "trap '' TERM; echo ready; read line; echo wrote on";
 
@@ -22,15 +27,17 @@ fn free_after_a_dead_holder(dir: &Directory) -> bool {
 
 /// The guardian of a running `rvlf run -o`.
 fn guardian(holder: &Holder) -> Pid {
-    let rvlf = holder.rvlf_pid();
-    let children = fs::read_to_string(format!("/proc/{rvlf}/task/{rvlf}/children"));
-    let children = children.expect("rvlf runs");
+    guardian_of(holder.rvlf_pid()).expect("it has a guardian")
+}
+
+fn guardian_of(rvlf: u32) -> Option<Pid> {
+    let children = fs::read_to_string(format!("/proc/{rvlf}/task/{rvlf}/children")).ok()?;
     let is_guardian = |pid: &&str| {
         let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         line.split(|byte| *byte == 0).nth(1) == Some(b"guard")
     };
-    let pid = children.split_whitespace().find(is_guardian);
-    Pid::from_raw(pid.expect("it has a guardian").parse().expect("a number"))
+    let pid = children.split_whitespace().find(is_guardian)?;
+    Some(Pid::from_raw(pid.parse().ok()?))
 }
 
 // The kernel forgets the death signal when a program changes its user: the command wrote on beside the
@@ -121,30 +128,64 @@ fn with_close_a_lock_is_held_until_a_command_that_may_not_be_killed_has_ended() 
     until("the guardian has ended", || free_after_a_dead_holder(&dir));
 }
 
-// Another program's SIGCONT (kill -CONT of the group) started the command before any process guarded it; or after
-// the guardian had ended, which was killed with rvlf, and with both the lock.
+// The process stopped itself, and a SIGCONT from elsewhere executed the command before any process guarded it, or after
+// rvlf and its guardian had been killed, and with both the lock.
 #[test]
-fn a_command_that_is_continued_while_it_is_not_guarded_does_not_run() {
-    let mut ended = Command::new("true").spawn().expect("it is installed");
-    ended.wait().expect("it is a child");
-    for guardian in [std::process::id(), ended.id()] {
-        let dir = Directory::new();
-        let guardian = format!("--guardian={guardian}");
-        let mut command = dir.start(&["stopped", &guardian, "--", "touch", "ran"]);
-        let pid = Pid::from_raw(command.id() as i32);
-        let is_stopped = || {
-            let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
-            stat.expect("it has not ended").contains(") T ")
-        };
-        for _ in 0..20 {
-            until("it stops", is_stopped);
-            kill(pid, Signal::SIGCONT).expect("it is stopped");
-        }
-        until("it stops again", is_stopped);
-        command.kill().expect("it is stopped");
-        command.wait().expect("it is a child");
-        assert!(dir.is_empty(), "the command has run");
+fn a_command_whose_gate_is_closed_does_not_run() {
+    let dir = Directory::new();
+    let (gate, inner) = UnixStream::pair().expect("there is room");
+    let mut command = dir.command(["gated", "--", "touch", "ran"]);
+    command.stdin(OwnedFd::from(inner));
+    let child = command.spawn().expect("rvlf starts");
+    drop(command);
+    let pid = Pid::from_raw(child.id() as i32);
+    for signal in [Signal::SIGCONT, Signal::SIGSTOP, Signal::SIGCONT] {
+        kill(pid, signal).expect("it waits");
+        std::thread::sleep(Duration::from_millis(20));
     }
+    drop(gate);
+    let ended = output_of(child, "rvlf gated");
+    assert_eq!(ended.code(), 125, "{}", ended.stderr);
+    assert!(dir.is_empty(), "the command has run");
+}
+
+// In a pid namespace with the /proc of another one rvlf did not find its guardian, and never executed the command.
+#[test]
+fn with_close_a_command_runs_without_a_proc_of_its_own() {
+    if !can_run_in_container() {
+        return;
+    }
+    let dir = Directory::new();
+    let line = "exec unshare --pid --fork rvlf run -o d.rvf cat";
+    let mut child = dir.sh(line);
+    let mut child = child.stdin(Stdio::piped()).spawn().expect("it starts");
+    let mut input = child.stdin.take().expect("it is a pipe");
+    input.write_all(b"ran").expect("the command reads");
+    drop(input);
+    let ended = output_of(child, "unshare");
+    let shown = (ended.code(), ended.stdout.as_str());
+    assert_eq!(shown, (0, "ran"), "{}", ended.stderr);
+}
+
+// The guardian died after it had answered: rvlf held the lock without a command, indefinitely.
+#[test]
+fn with_close_a_guardian_that_dies_during_the_start_keeps_rvlf_from_nothing() {
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("there is no strace here");
+    }
+    let dir = Directory::new();
+    let line = "exec strace -D -f -qq -o /dev/null -e trace=sendmsg \
+                -e inject=sendmsg:delay_enter=1000000:when=1 rvlf run -o d.rvf echo ran";
+    let rvlf = dir.sh(line).spawn().expect("the shell starts");
+    let is_there = || guardian_of(rvlf.id()).is_some();
+    until("there is a guardian", is_there);
+    std::thread::sleep(Duration::from_millis(300));
+    let guardian = guardian_of(rvlf.id()).expect("it runs");
+    kill(guardian, Signal::SIGKILL).expect("it runs");
+    let ended = output_of(rvlf, "rvlf run");
+    let shown = (ended.code(), ended.stdout.as_str());
+    assert_eq!(shown, (0, "ran\n"), "{}", ended.stderr);
+    assert!(dir.is_empty(), "the lock is released");
 }
 
 #[test]

@@ -77,7 +77,7 @@ fn completions_parse() {
         assert_eq!(output.code(), 0, "{shell}: {}", output.stderr);
         let script = output.stdout;
         assert!(script.contains("no-keepalive"), "{shell}: the options");
-        assert!(!script.contains("stopped"), "{shell}: a hidden verb");
+        assert!(!script.contains("gated"), "{shell}: a hidden verb");
         if ["bash", "zsh", "fish"].contains(&shell) {
             let complaints = complaints(Command::new(shell).arg("-n"), &script);
             assert_eq!(complaints.unwrap_or_default(), "", "{shell}");
@@ -160,7 +160,7 @@ fn completions_offer_nothing_that_the_help_hides() {
         for verb in [
             "rvlf__guard",
             "rvlf__keep",
-            "rvlf__stopped",
+            "rvlf__gated",
             "-a \"keep\"",
             "(keep)",
         ] {

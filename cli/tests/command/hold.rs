@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, ChildStdin, Command, Stdio};
 
 use std::time::Duration;
@@ -156,12 +157,8 @@ fn a_hold_that_waits_ends_at_a_signal_and_leaves_no_keeper() {
     for delay in 0..40 {
         let waiting = dir.start(&["hold", "--for", &pid, "--wait", "d.rvf"]);
         let hold = Pid::from_raw(waiting.id() as i32);
-        let children = || {
-            let children = fs::read_to_string(format!("/proc/{hold}/task/{hold}/children"));
-            children.unwrap_or_default()
-        };
-        until("the keeper is started", || !children().is_empty());
-        let keeper = Pid::from_raw(children().trim().parse().expect("one pid"));
+        until("the keeper is started", || keeper_of(hold).is_some());
+        let keeper = keeper_of(hold).expect("it waits");
         std::thread::sleep(Duration::from_micros(100 * delay));
         kill(hold, Signal::SIGTERM).expect("it waits");
         let ended = output_of(waiting, "rvlf hold");
@@ -171,38 +168,20 @@ fn a_hold_that_waits_ends_at_a_signal_and_leaves_no_keeper() {
     holder.end();
 }
 
-/// `rvlf hold` for this process, while strace delays by a second the report of the keeper, which holds the lock;
-/// and the pid of the keeper, which has no part of the output. `None` without strace.
-fn hold_with_a_late_report(dir: &Directory) -> Option<(Child, Pid)> {
-    if Command::new("strace").arg("-V").output().is_err() {
-        ::support::skip("there is no strace here");
-        return None;
-    }
-    let line = format!(
-        "exec strace -D -f -qq -o /dev/null -e trace=read -e inject=read:delay_exit=1000000:when=1 \
-         rvlf hold --for {} d.rvf 2>/dev/null",
-        std::process::id()
-    );
-    let hold = dir.sh(&line).spawn().expect("the shell starts");
-    let lock_file = dir.join("d.rvf.lock");
-    until("the keeper holds the lock", || lock_file.exists());
-    // Less than the delay, and more than the keeper needs to write its report.
-    std::thread::sleep(Duration::from_millis(300));
-    let record = rvlf::inspect(dir.join("d.rvf")).expect("it can be read");
-    let record = record.holder().and_then(|holder| holder.record());
-    let keeper = record.expect("the keeper holds the lock").pid();
-    Some((hold, Pid::from_raw(keeper.get() as i32)))
-}
-
 // The keeper had reported that it holds the lock, the signal reached `rvlf hold` before the report did, and ended
-// the keeper: the status was 0, and the script wrote without the lock.
+// the keeper: the status was 0, and the script wrote without the lock. strace delays the report.
 #[test]
 fn a_signal_that_ends_a_keeper_before_its_report_arrives_is_the_status() {
     for signal in [Signal::SIGTERM, Signal::SIGINT] {
         let dir = Directory::new();
-        let Some((hold, _)) = hold_with_a_late_report(&dir) else {
+        let inject = "trace=read -e inject=read:delay_exit=1000000:when=1";
+        let Some(hold) = traced_hold(&dir, inject) else {
             return;
         };
+        let lock_file = dir.join("d.rvf.lock");
+        until("the keeper holds the lock", || lock_file.exists());
+        // Less than the delay, and more than the keeper needs to write its report.
+        std::thread::sleep(Duration::from_millis(300));
         kill(Pid::from_raw(hold.id() as i32), signal).expect("it waits for the report");
         let ended = output_of(hold, "rvlf hold");
         let shown = (ended.code(), ended.stdout.as_str());
@@ -211,17 +190,64 @@ fn a_signal_that_ends_a_keeper_before_its_report_arrives_is_the_status() {
     }
 }
 
+// The status said that there is no lock, and a keeper that no script knew of held it until the script ended.
+#[test]
+fn a_hold_that_is_killed_before_it_has_printed_its_keeper_holds_nothing() {
+    let dir = Directory::new();
+    let Some(mut hold) = traced_hold(&dir, "trace=write -e inject=write:signal=KILL:when=1") else {
+        return;
+    };
+    let ended = hold.wait().expect("it is a child");
+    assert_eq!(ended.signal(), Some(Signal::SIGKILL as i32));
+    until("the keeper has removed the lock file", || dir.is_empty());
+}
+
+/// `rvlf hold` for this process under strace with faults; the keeper has no part of the output. `None` without
+/// strace.
+fn traced_hold(dir: &Directory, inject: &str) -> Option<Child> {
+    if Command::new("strace").arg("-V").output().is_err() {
+        ::support::skip("there is no strace here");
+        return None;
+    }
+    let follow = if inject.contains("read") { "-f" } else { "" };
+    let pid = std::process::id();
+    let line = format!(
+        "exec strace -D {follow} -qq -o /dev/null -e {inject} rvlf hold --for {pid} d.rvf 2>/dev/null"
+    );
+    Some(dir.sh(&line).spawn().expect("the shell starts"))
+}
+
 // The kernel sends SIGHUP and SIGCONT to a process group that has a stopped process when the last parent outside of
 // the group ends: the keeper let go, and the script wrote on.
 #[test]
 fn a_keeper_that_is_stopped_when_its_parent_ends_holds_the_lock() {
     let dir = Directory::new();
-    let Some((hold, keeper)) = hold_with_a_late_report(&dir) else {
-        return;
-    };
+    let holder = Holder::start(&dir);
+    let pid = std::process::id();
+    let line = format!("exec rvlf hold --for {pid} --wait d.rvf 2>/dev/null");
+    let waiting = dir.sh(&line).spawn().expect("the shell starts");
+    let hold = Pid::from_raw(waiting.id() as i32);
+    until("the keeper is started", || keeper_of(hold).is_some());
+    let keeper = keeper_of(hold).expect("it waits");
+    kill(hold, Signal::SIGSTOP).expect("it waits");
+    holder.end();
+    until("the keeper holds the lock", || {
+        let state = rvlf::inspect(dir.join("d.rvf")).expect("it can be read");
+        let record = state.holder().and_then(|holder| holder.record());
+        record.is_some_and(|record| record.pid().get() == keeper.as_raw() as u32)
+    });
+    // More than the keeper needs to write its report.
+    std::thread::sleep(Duration::from_millis(200));
     kill(keeper, Signal::SIGSTOP).expect("it runs");
-    assert_eq!(output_of(hold, "rvlf hold").code(), 0);
+    kill(hold, Signal::SIGCONT).expect("it is stopped");
+    assert_eq!(output_of(waiting, "rvlf hold").code(), 0);
     assert_holds_on(&dir, keeper);
+}
+
+/// The only child of `rvlf hold`.
+fn keeper_of(hold: Pid) -> Option<Pid> {
+    let children = fs::read_to_string(format!("/proc/{hold}/task/{hold}/children")).ok()?;
+    Some(Pid::from_raw(children.trim().parse().ok()?))
 }
 
 #[test]
@@ -344,6 +370,21 @@ fn the_script_of_a_container_can_hold_a_lock_and_is_ended_when_the_lock_is_lost(
     command.env("SCRIPT", text);
     let ended = finish(command);
     assert_eq!(ended.stdout, "137\n", "{}", ended.stderr);
+}
+
+// The keeper looked the script up in the /proc of another pid namespace, and sent no signal.
+#[test]
+fn a_script_without_a_proc_of_its_own_is_ended_when_its_lock_is_lost() {
+    if !can_run_in_container() {
+        return;
+    }
+    let dir = Directory::new();
+    let text = "keeper=$($RVLF hold --for $$ d.rvf) || exit
+        trap 'echo terminated; exit 7' TERM
+        rm d.rvf.lock; for i in $(seq 300); do sleep 0.1; done; echo wrote on";
+    dir.write("script", text);
+    let ended = finish(script(&dir, "sh", "exec unshare --pid --fork sh ./script"));
+    assert_eq!(ended.stdout, "terminated\n", "{}", ended.stderr);
 }
 
 // The keeper inherited the descriptor 9, and kept the lock that the script had let go.

@@ -1,14 +1,17 @@
 //! `rvlf run` and signals: those that reach the command, and what happens when rvlf is killed.
 
-use std::fs;
+use std::fs::{self, File};
+use std::io::Write;
 use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::until;
 
-use crate::support::{Directory, Holder, RVLF, finish, kernel_is_witness, output_of};
+use crate::support::{Directory, Holder, RVLF, finish, has_ended, kernel_is_witness, output_of};
 
 // `docker stop` and systemd send SIGTERM to the process that they know. If rvlf ended at once, its
 // command would be an orphan; if it ignored the signal, the service would not stop.
@@ -142,4 +145,78 @@ fn sigpipe_is_ignored_in_the_command_where_it_was_ignored_from_the_start() {
             "{trap}"
         );
     }
+}
+
+// A real-time signal had no name in a library: the child that it had killed was an error, at which rvlf released the
+// lock while the command ran.
+#[test]
+fn a_child_that_a_real_time_signal_kills_is_one_that_a_signal_killed() {
+    let dir = Directory::new();
+    let ended = dir.rvlf(&["run", "d.rvf", "sh", "-c", "kill -40 $$"]);
+    assert_eq!(ended.code(), 128 + 40, "{}", ended.stderr);
+    let orphan = "(sh -c 'kill -40 $$' &); sleep 0.5; exec \"$RVLF\" status d.rvf";
+    for option in ["--close", "--wait-children"] {
+        let mut command = dir.command(["run", option, "d.rvf", "sh", "-c", orphan]);
+        command.env("RVLF", RVLF);
+        let ended = finish(command);
+        assert_eq!(ended.code(), 1, "{option}: held: {}", ended.stderr);
+        assert!(dir.is_empty(), "{option}: the lock is released");
+    }
+}
+
+// The signal went to a command that had ended and was not reaped yet, and the wait for its children went on.
+#[test]
+fn a_signal_that_arrives_as_the_command_ends_ends_the_wait_for_its_children() {
+    let dir = Directory::new();
+    let script = "sleep 60 >/dev/null 2>&1 & echo ready; echo $$; read line";
+    let mut holder = Holder::running(&dir, &["--wait-children"], &["sh", "-c", script]);
+    let command = holder.pid_line();
+    holder.send(Signal::SIGSTOP);
+    holder.close_input();
+    until("the command has ended", || has_ended(command));
+    holder.send(Signal::SIGTERM);
+    holder.send(Signal::SIGCONT);
+    assert_eq!(holder.end().code(), 128 + 15);
+}
+
+// The kernel sends SIGALRM to this process alone, as alarm(1) of a parent asked it to: rvlf took it for a key of the
+// terminal, which reaches the command as well.
+#[test]
+fn a_signal_of_the_kernel_reaches_the_command() {
+    let dir = Directory::new();
+    let alarm = "import os, signal, sys; signal.alarm(1); os.execvp(sys.argv[1], sys.argv[1:])";
+    let mut command = Command::new("python3");
+    command.args(["-c", alarm, RVLF, "run", "d.rvf", "sleep", "60"]);
+    command.current_dir(dir.path()).stderr(Stdio::piped());
+    let ended = finish(command);
+    assert_eq!(ended.code(), 128 + 14, "{}", ended.stderr);
+    assert!(dir.is_empty(), "the lock is released");
+}
+
+// A waiter whose standard error no process read acted on no signal, and later took the lock and ran nothing.
+#[test]
+fn a_waiter_that_no_process_reads_ends_at_a_signal() {
+    let dir = Directory::new();
+    let holder = Holder::start(&dir);
+    for args in [&["run", "--wait", "d.rvf", "true"][..], &["wait", "d.rvf"]] {
+        let (reader, writer) = nix::unistd::pipe().expect("there is room");
+        let writer = File::from(writer);
+        fill(&writer);
+        let mut command = dir.command(args);
+        let mut waiting = command.stderr(writer).spawn().expect("rvlf starts");
+        // It says which process it waits for after 0.2 s.
+        std::thread::sleep(Duration::from_millis(600));
+        kill(Pid::from_raw(waiting.id() as i32), Signal::SIGTERM).expect("it waits");
+        until("it has ended", || {
+            waiting.try_wait().expect("it is a child").is_some()
+        });
+        drop(reader);
+    }
+    holder.end();
+}
+
+fn fill(mut pipe: &File) {
+    fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("it is open");
+    while pipe.write_all(&[b'x'; 4096]).is_ok() {}
+    fcntl(pipe, FcntlArg::F_SETFL(OFlag::empty())).expect("it is open");
 }

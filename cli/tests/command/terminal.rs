@@ -1,6 +1,10 @@
 //! What a person at a terminal sees, and Ctrl-C.
 
-use crate::support::{Directory, Holder, on_a_terminal, vector};
+use std::process::{Command, Stdio};
+
+use ::support::until;
+
+use crate::support::{Directory, Holder, RVLF, on_a_terminal, skip, vector};
 
 // Ctrl-C reaches the whole foreground process group. If rvlf sent it to the command once more, many
 // programs would take it for a second Ctrl-C and skip their clean-up.
@@ -57,4 +61,53 @@ fn colours_appear_on_terminals_only_and_no_color_turns_them_off() {
     let line = "NO_COLOR=1 \"$RVLF\" dump x.lock";
     let shown = on_a_terminal(&dir, line, |_| {}).expect("script(1) exists");
     assert!(!shown.contains("\x1b["), "NO_COLOR is respected: {shown:?}");
+}
+
+// bash ends a script at a Ctrl-C only if the process that it waits for has died of SIGINT: a loop went on.
+#[test]
+fn ctrl_c_ends_a_script_of_bash() {
+    let dir = Directory::new();
+    let line = "bash -c '\"$RVLF\" run d.rvf sh -c \"echo ready; exec sleep 60\"; echo went on'";
+    let shown = on_a_terminal(&dir, line, |terminal| {
+        terminal.wait_for("ready");
+        terminal.press_ctrl_c();
+    });
+    if let Some(shown) = shown {
+        assert!(!shown.contains("went on"), "{shown:?}");
+        assert!(dir.is_empty(), "the lock is released");
+    }
+}
+
+// A terminal that is closed sends SIGHUP to the leader of its session alone. rvlf is that where a window or ssh runs
+// nothing else: it took its command for warned as well, and both ran on.
+#[test]
+fn a_command_ends_with_the_terminal_of_which_rvlf_is_the_session_leader() {
+    let dir = Directory::new();
+    let line = "\"$RVLF\" run d.rvf sh -c 'echo $$ >pid; echo ready; exec sleep 60'";
+    // script(1) closes the terminal when it is killed. Its child is the leader of the session.
+    let mut script = Command::new("script");
+    script.args(["-qec", &format!("exec {line}"), "/dev/null"]);
+    script.current_dir(dir.path()).env("RVLF", RVLF);
+    script.stdin(Stdio::piped()).stdout(Stdio::null());
+    let Ok(mut script) = script.spawn() else {
+        return skip("there is no script(1) to make a terminal");
+    };
+    until("the command runs", || dir.join("pid").exists());
+    script.kill().expect("it runs");
+    script.wait().expect("it is a child");
+    until("the lock is released", || !dir.join("d.rvf.lock").exists());
+}
+
+// With `stty tostop` a message stopped a job of the background, after a loss as well: the command was not ended.
+#[test]
+fn a_message_stops_no_job_of_the_background() {
+    let dir = Directory::new();
+    let holder = Holder::start(&dir);
+    let line =
+        "stty tostop; set -m; \"$RVLF\" run --wait=1s d.rvf true & wait $!; echo \"status $?\"";
+    let shown = on_a_terminal(&dir, line, |_| {});
+    holder.end();
+    if let Some(shown) = shown {
+        assert!(shown.contains("status 75"), "{shown:?}");
+    }
 }

@@ -6,9 +6,10 @@ use nix::unistd::Pid;
 use rvlf::WriterLock;
 
 use super::descendants::{Ticks, adopt_orphans};
+use super::gate::Gate;
 use super::guardian::Guardian;
+use super::sigpipe;
 use super::supervisor::Supervisor;
-use super::{sigpipe, stopped};
 use crate::environment::Environment;
 use crate::failure::{cannot_run, failed, failed_to};
 use crate::order::Order;
@@ -48,6 +49,8 @@ pub fn start(lock: &WriterLock, order: &Order) -> Result<Supervisor, u8> {
     }
     set_environment(&mut command, &Environment::of_file(lock));
     let child = command.spawn();
+    // What the command was to inherit: the release of a lock whose command cannot be started may need it.
+    drop(command);
     let child = child.map_err(|error| cannot_run(order.program, &error))?;
     Ok(Supervisor::new(&child, since, None, kills_on_loss))
 }
@@ -73,27 +76,22 @@ pub fn start_alone(environment: &Environment, order: &Order) -> Result<Superviso
 fn start_guarded(lock: &WriterLock, order: &Order) -> Result<(Child, Guardian), u8> {
     let guard = |error| failed_to("guard the command", &error);
     let mut guardian = Guardian::start(lock).map_err(guard)?;
-    let mut command =
-        stopped::command(guardian.pid(), order.program, order.arguments).map_err(guard)?;
+    let (mut command, gate) = Gate::before(order.program, order.arguments).map_err(guard)?;
     set_environment(&mut command, &Environment::of_file(lock));
     rvlf::process::kill_with_parent(&mut command);
     let mut child = command.spawn().map_err(guard)?;
+    // The copy of the gate's other end: a child that ends must be noticed.
+    drop(command);
     let pid = Pid::from_raw(child.id() as i32);
-    let status = match stopped::await_stop(pid) {
-        Ok(Some(status)) => status,
-        Ok(None) => match guardian.guard(pid).and_then(|()| stopped::resume(pid)) {
-            Ok(()) => return Ok((child, guardian)),
-            Err(error) => {
-                // It has executed nothing yet.
-                let _ = child.kill();
-                let _ = child.wait();
-                guard(error)
-            }
-        },
-        Err(error) => guard(error),
-    };
-    guardian.dismiss();
-    Err(status)
+    match guardian.guard(pid).and_then(|()| gate.open()) {
+        Ok(()) => Ok((child, guardian)),
+        Err(error) => {
+            // It has executed nothing yet.
+            let _ = child.kill();
+            let _ = child.wait();
+            Err(guard(error))
+        }
+    }
 }
 
 fn set_environment(command: &mut Command, environment: &Environment) {

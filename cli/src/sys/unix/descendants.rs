@@ -79,6 +79,11 @@ impl Tree {
         }
     }
 
+    /// Whether procfs shows the processes of this pid namespace.
+    pub fn is_visible(&self) -> bool {
+        has_own_proc()
+    }
+
     /// Whether orphans are found only if the tree was searched while they had their parent.
     pub fn loses_orphans(&self) -> bool {
         self.root.is_none()
@@ -111,8 +116,24 @@ impl Tree {
     }
 }
 
-/// All living processes. Empty without procfs.
+/// Whether /proc shows the processes of this pid namespace. In a new one without a /proc of its own
+/// (`unshare --pid --fork`) /proc/7 is another process than pid 7, and would get its signals.
+fn has_own_proc() -> bool {
+    let status = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let field = |name| status.lines().find_map(|line| line.strip_prefix(name));
+    // From the namespace of /proc down to this process's own. proc_pid_status(5)
+    match field("NSpid:") {
+        Some(pids) => pids.split_whitespace().count() == 1,
+        // Before Linux 4.1.
+        None => field("Pid:").is_some_and(|pid| pid.trim() == getpid().to_string()),
+    }
+}
+
+/// All living processes. Empty without a procfs of this pid namespace.
 fn processes() -> BTreeMap<Pid, Living> {
+    if !has_own_proc() {
+        return BTreeMap::new();
+    }
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let living = entries.filter_map(|entry| {
         let pid = entry.file_name().to_str()?.parse().ok()?;
@@ -130,13 +151,15 @@ struct Living {
 }
 
 impl Living {
-    /// From the line of proc_pid_stat(5). `None` for a zombie, which has no descendants.
+    /// From the line of proc_pid_stat(5). `None` for a zombie without threads, which has no descendants.
     fn from_stat(stat: &str) -> Option<Living> {
         // The name before it may contain blanks and parentheses. The state is field 3.
         let (_, fields) = stat.rsplit_once(')')?;
         let fields: Vec<_> = fields.split_whitespace().collect();
         let field = |number: usize| fields.get(number - 3);
-        let is_zombie = matches!(*field(3)?, "Z" | "X");
+        // The other threads of a process whose first thread has ended run on: field 20 counts them.
+        let has_threads = field(20)?.parse::<u32>().ok()? > 1;
+        let is_zombie = matches!(*field(3)?, "Z" | "X") && !has_threads;
         let living = Living {
             parent: Pid::from_raw(field(4)?.parse().ok()?),
             started: Ticks(field(22)?.parse().ok()?),
@@ -162,6 +185,9 @@ mod tests {
         assert_eq!(read("12 (sh) S").as_ref(), Some(&living));
         assert_eq!(read("12 (x) R 1 () S"), Some(living));
         assert_eq!(read("12 (sh) Z"), None);
+        let with_threads = REST.replacen(" 1 0 3456", " 2 0 3456", 1);
+        let read = Living::from_stat(&format!("12 (sh) Z {with_threads}"));
+        assert_eq!(read.as_ref(), Some(&living), "its threads run on");
         assert_eq!(Living::from_stat("12 (sh) S 7"), None);
     }
 

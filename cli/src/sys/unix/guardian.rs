@@ -7,18 +7,18 @@
 //! ```text
 //!   rvlf                         guardian                      command
 //!   start the guardian           own process group, no signals
-//!   start the command                                          stops itself before its exec
+//!   start the command                                          waits at a gate before its exec
 //!   name its pid          --->   pidfd of the command
 //!                         <---   guarding
-//!   SIGCONT                                               --->  exec
+//!   open the gate                                         --->  exec
 //!   (the command has ended)
 //!   done                  --->   ends
 //!   release
 //! ```
 //!
 //! If rvlf ends without "done", the guardian kills the command, waits for its end where it may not, and
-//! refreshes the record meanwhile. If rvlf is killed before SIGCONT, the command dies with it by the death
-//! signal. If both are killed at one time, that signal alone is left.
+//! refreshes the record meanwhile. If rvlf is killed before it opens the gate, the command is not executed.
+//! If both are killed at one time, the death signal alone is left.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
@@ -51,7 +51,8 @@ const INTERVAL: Duration = Duration::from_secs(10);
 /// A running guardian.
 pub struct Guardian {
     process: Child,
-    input: ChildStdin,
+    /// `None` once the guardian is told to end.
+    input: Option<ChildStdin>,
     output: BufReader<ChildStdout>,
 }
 
@@ -76,7 +77,7 @@ impl Guardian {
         let output = process.stdout.take().expect("standard output is piped");
         Ok(Guardian {
             process,
-            input,
+            input: Some(input),
             output: BufReader::new(output),
         })
     }
@@ -91,7 +92,8 @@ impl Guardian {
     ///
     /// The guardian has ended.
     pub fn guard(&mut self, command: Pid) -> io::Result<()> {
-        self.input.write_all(format!("{command}\n").as_bytes())?;
+        let input = self.input.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        input.write_all(format!("{command}\n").as_bytes())?;
         let mut answer = String::new();
         self.output.read_line(&mut answer)?;
         if answer == GUARDING {
@@ -100,12 +102,15 @@ impl Guardian {
             Err(io::Error::other("the guardian has ended"))
         }
     }
+}
 
-    /// Ends the guardian, and with it its hold on the lock.
-    pub fn dismiss(mut self) {
-        // Fails if it was killed.
-        let _ = self.input.write_all(DONE.as_bytes());
-        drop(self.input);
+/// Ends the guardian, and with it its hold on the lock.
+impl Drop for Guardian {
+    fn drop(&mut self) {
+        if let Some(mut input) = self.input.take() {
+            // Fails if it was killed.
+            let _ = input.write_all(DONE.as_bytes());
+        }
         // The end of its output is the end of the process, also where the supervisor has reaped it.
         let mut fds = [PollFd::new(
             self.output.get_ref().as_fd(),

@@ -5,7 +5,8 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::RawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use clap::Args;
@@ -93,14 +94,17 @@ fn start_keeper(data: &Path) -> Result<u8, u8> {
     command.arg("keep").args(std::env::args_os().skip(2));
     command
         .process_group(0)
-        .stdin(Stdio::null())
+        .stdin(Stdio::piped())
         .stdout(Stdio::piped());
     let mut keeper = command.spawn().map_err(cannot_start)?;
     let output = keeper.stdout.take().expect("standard output is piped");
+    // The keeper ends if this end is closed before the script knows of the lock, also because this process was
+    // killed.
+    let input = keeper.stdin.take().expect("standard input is piped");
     let sender = events.sender();
     thread::spawn("rvlf-keeper", move || report_held(output, &sender))
         .map_err(|error| failed(&error))?;
-    await_keeper(&mut keeper, &mut events)
+    await_keeper(&mut keeper, input, &mut events)
 }
 
 /// Sends [`Event::WorkDone`] when the keeper has printed that it holds the lock. The end of its output
@@ -113,7 +117,7 @@ fn report_held(output: impl io::Read, sender: &Sender) {
     }
 }
 
-fn await_keeper(keeper: &mut Child, events: &mut Events) -> Result<u8, u8> {
+fn await_keeper(keeper: &mut Child, mut input: ChildStdin, events: &mut Events) -> Result<u8, u8> {
     let pid = Pid::from_raw(keeper.id() as i32);
     let mut ended_by = None;
     loop {
@@ -125,7 +129,8 @@ fn await_keeper(keeper: &mut Child, events: &mut Events) -> Result<u8, u8> {
             // report: the keeper lets go, and the script would go on without the lock.
             Event::WorkDone if ended_by.is_some() => {}
             Event::WorkDone => {
-                return match writeln!(io::stdout(), "{pid}") {
+                let printed = writeln!(io::stdout(), "{pid}");
+                return match printed.and_then(|()| input.write_all(PRINTED)) {
                     Ok(()) => Ok(exit::SUCCESS),
                     Err(error) => {
                         // The exit status says that the lock is not held.
@@ -149,8 +154,9 @@ fn await_keeper(keeper: &mut Child, events: &mut Events) -> Result<u8, u8> {
             event => {
                 if let Some(signal) = event.fatal_signal() {
                     ended_by = Some(signal);
-                    // No other signal ends a keeper that holds the lock.
+                    // No other signal ends a keeper that holds the lock. A stopped one acts on no signal.
                     let _ = kill(pid, Signal::SIGTERM);
+                    let _ = kill(pid, Signal::SIGCONT);
                 }
             }
         }
@@ -165,6 +171,22 @@ fn status_without_lock(status: u8, ended_by: Option<Signal>) -> u8 {
         (None, exit::SUCCESS) => exit::status_for_signal(Signal::SIGTERM as i32),
         (None, status) => status,
     }
+}
+
+/// What the keeper reads when the script has its pid.
+const PRINTED: &[u8] = b"printed\n";
+
+/// Has this process get SIGTERM if the `rvlf hold` that started it fails or is killed: the script goes on as if it
+/// did not have the lock, and would have it.
+fn end_unless_printed() -> io::Result<()> {
+    thread::spawn("rvlf-starter", || {
+        let mut line = Vec::new();
+        let _ = io::stdin().lock().read_until(b'\n', &mut line);
+        if line != PRINTED {
+            let _ = kill(getpid(), Signal::SIGTERM);
+        }
+    })?;
+    Ok(())
 }
 
 /// Closes what the script has open besides its standard streams. A lock of flock(1), or of an `rvlf run`
@@ -188,20 +210,20 @@ fn keep_until_the_end(args: &Hold) -> Result<u8, u8> {
     let script = Pid::from_raw(args.pid);
     // The keeper has inherited what the script ignores.
     signals::unignore_sigterm().map_err(|error| failed(&error))?;
-    end_with(script).map_err(|error| {
+    end_unless_printed().map_err(|error| failed(&error))?;
+    let script = end_with(script).map_err(|error| {
         messages::print(format_args!(
             "cannot hold the lock for process {script}: {error}"
         ));
         exit::RVLF_FAILED
     })?;
     let mut holding = args.acquisition.acquire(&data)?;
-    messages::never_block();
     // Fails if the process that started this one is gone: then no script knows of the lock.
     writeln!(io::stdout(), "held").map_err(|_| {
         messages::print("the rvlf that started this keeper was killed: the lock is released");
         exit::RVLF_FAILED
     })?;
-    wait(script, args.acquisition.kills_on_loss(), &mut holding);
+    wait(&script, args.acquisition.kills_on_loss(), &mut holding);
     let is_lost = holding.lock().is_lost();
     let lock = holding.take_lock();
     if is_lost {
@@ -209,7 +231,6 @@ fn keep_until_the_end(args: &Hold) -> Result<u8, u8> {
     } else {
         release(lock());
     }
-    messages::flush();
     Ok(exit::SUCCESS)
 }
 
@@ -228,31 +249,41 @@ fn release_lost(lock: impl FnOnce() -> WriterLock + Send + 'static, holding: &mu
 ///
 /// The process has ended. A pid that is a zombie's was not reaped yet: the keeper would get SIGTERM at once, and
 /// report a signal that no process sent.
-fn end_with(script: Pid) -> io::Result<()> {
-    let script = OtherProcess::open(script)?;
-    if script.has_ended_within(Duration::ZERO) {
+fn end_with(pid: Pid) -> io::Result<Script> {
+    let process = Arc::new(OtherProcess::open(pid)?);
+    if process.has_ended_within(Duration::ZERO) {
         return Err(Errno::ESRCH.into());
     }
+    let script = Script {
+        pid,
+        process: Arc::clone(&process),
+    };
     thread::spawn("rvlf-script", move || {
-        script.wait();
+        process.wait();
         let _ = kill(getpid(), Signal::SIGTERM);
     })?;
-    Ok(())
+    Ok(script)
+}
+
+/// The process for which the lock is held.
+struct Script {
+    pid: Pid,
+    process: Arc<OtherProcess>,
 }
 
 /// Returns when this process is to let go; after a loss when what has run under the lock has ended.
 ///
 /// SIGTERM alone means that. A keeper that was stopped when `rvlf hold` ended gets SIGHUP from the kernel, because
 /// its process group is an orphan from then on (setpgid(2)): the script would go on without the lock.
-fn wait(script: Pid, kills_on_loss: bool, holding: &mut Holding) {
+fn wait(script: &Script, kills_on_loss: bool, holding: &mut Holding) {
     while let Some(event) = holding.next_before(None) {
         match event {
             Event::Lost(loss) => {
                 // The signals come first.
-                let ending = kills_on_loss.then(|| Ending::begin(Tree::of(script), loss.kill_at));
+                let ending = kills_on_loss.then(|| begin_ending(script, loss.kill_at));
                 messages::print(&loss.message);
                 if let Some(ending) = ending {
-                    return complete(ending);
+                    return complete(ending, script);
                 }
             }
             event if event.fatal_signal() == Some(Signal::SIGTERM) => return,
@@ -261,10 +292,21 @@ fn wait(script: Pid, kills_on_loss: bool, holding: &mut Holding) {
     }
 }
 
-fn complete(mut ending: Ending) {
-    while !ending.is_over() {
+/// Ends what has run under the lock. Without a /proc of this pid namespace, which shows no tree, that is the script.
+fn begin_ending(script: &Script, kill_at: Instant) -> Ending {
+    let tree = Tree::of(script.pid);
+    if !tree.is_visible() {
+        script.process.signal(Signal::SIGTERM);
+    }
+    Ending::begin(tree, kill_at)
+}
+
+fn complete(mut ending: Ending, script: &Script) {
+    while !(ending.is_over() && script.process.has_ended_within(Duration::ZERO)) {
         std::thread::sleep(ending.next().saturating_duration_since(Instant::now()));
-        ending.act();
+        if ending.act() {
+            script.process.signal(Signal::SIGKILL);
+        }
     }
 }
 

@@ -3,6 +3,7 @@
 pub mod command;
 mod descendants;
 mod ending;
+mod gate;
 mod guardian;
 pub mod help;
 mod hold;
@@ -15,7 +16,6 @@ pub mod shell;
 pub mod signals;
 mod sigpipe;
 pub mod standard_error;
-mod stopped;
 pub mod supervisor;
 mod verb;
 

@@ -11,12 +11,14 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 pub use nix::sys::signal::Signal;
 use nix::sys::signal::{SigSet, SigmaskHow};
+use nix::unistd::{getpid, getsid};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
 use crate::events::{Event, Events};
 use crate::failure::with_next_step;
+use crate::{exit, messages};
 
 /// What ends a process that does not handle it, or means something to many that do.
 const HANDLED: &[Signal] = &[
@@ -52,7 +54,7 @@ impl Received {
     }
 }
 
-/// Turns signals into events from now on. A signal that was ignored when this process started
+/// Turns signals into events from now on, and has no message keep this thread from them. A signal that was ignored when this process started
 /// (nohup(1)) stays ignored, here and in every child.
 ///
 /// # Errors
@@ -64,6 +66,7 @@ pub fn listen() -> io::Result<Events> {
         let error = with_next_step(&error);
         io::Error::other(format!("cannot handle signals: {error}"))
     })?;
+    messages::never_block();
     Ok(Events::new(signals))
 }
 
@@ -187,13 +190,42 @@ pub fn unblock() -> io::Result<()> {
     Ok(handled.thread_unblock()?)
 }
 
+/// Whether a Ctrl-C has arrived.
+static CTRL_C: AtomicBool = AtomicBool::new(false);
+
+/// Ends this process by SIGINT if a Ctrl-C has given it this exit status. bash ends a script at a Ctrl-C only if the
+/// process that it waits for has died of that: a loop over `rvlf run` went on.
+pub fn die_as_interrupted(status: u8) {
+    if status == exit::status_for_signal(Signal::SIGINT as i32) && CTRL_C.load(Ordering::Relaxed) {
+        // Has no effect on PID 1 of a container, which exits with the status.
+        let _ = signal_hook::low_level::emulate_default_handler(Signal::SIGINT as i32);
+    }
+}
+
 fn event_for(origin: Origin) -> Option<Event> {
     match Signal::try_from(origin.signal).ok()? {
         Signal::SIGCHLD => Some(Event::Child),
-        signal => Some(Event::Signal(Received {
-            signal,
-            from_terminal: origin.cause == Cause::Kernel,
-        })),
+        signal => {
+            let from_terminal = origin.cause == Cause::Kernel && is_for_the_group(signal);
+            if from_terminal && signal == Signal::SIGINT {
+                CTRL_C.store(true, Ordering::Relaxed);
+            }
+            Some(Event::Signal(Received {
+                signal,
+                from_terminal,
+            }))
+        }
+    }
+}
+
+/// Whether a terminal sends the signal to the whole foreground process group. At a hangup the session leader alone
+/// gets SIGHUP; the group gets it when that leader ends. The kernel itself sends others, such as SIGALRM, to this
+/// process alone.
+fn is_for_the_group(signal: Signal) -> bool {
+    match signal {
+        Signal::SIGINT | Signal::SIGQUIT | Signal::SIGWINCH => true,
+        Signal::SIGHUP => getsid(None) != Ok(getpid()),
+        _ => false,
     }
 }
 

@@ -4,10 +4,9 @@
 use std::io;
 use std::process::Child;
 
-use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{Pid, getpgid, getpgrp};
+use rustix::process::{WaitOptions, WaitStatus};
 
 use super::descendants::{Ticks, Tree};
 use super::ending::Ending;
@@ -58,8 +57,19 @@ impl Supervisor {
     ///
     /// # Errors
     ///
-    /// waitpid(2) fails.
+    /// wait(2) fails. The command has been ended then.
     pub fn wait(&mut self, source: &mut impl EventSource) -> io::Result<i32> {
+        let ended = self.await_end(source);
+        if ended.is_err() && self.status.is_none() {
+            self.send(Signal::SIGKILL);
+            let pid = rustix::process::Pid::from_raw(self.command.as_raw());
+            // The lock must not be released while the command runs.
+            let _ = rustix::process::waitpid(pid, WaitOptions::empty());
+        }
+        ended
+    }
+
+    fn await_end(&mut self, source: &mut impl EventSource) -> io::Result<i32> {
         loop {
             if let Some(status) = self.status {
                 if self.ending.as_mut().is_none_or(Ending::is_over) {
@@ -68,16 +78,7 @@ impl Supervisor {
             }
             match source.next_before(self.ending.as_ref().map(Ending::next)) {
                 Some(Event::Child) => self.reap()?,
-                Some(Event::Signal(Received {
-                    signal,
-                    from_terminal,
-                })) => {
-                    // The terminal has sent it to the command already. Many programs skip their
-                    // clean-up at the second Ctrl-C.
-                    if !(from_terminal && self.is_in_own_group()) {
-                        self.send(signal);
-                    }
-                }
+                Some(Event::Signal(received)) => self.pass_on(received, source)?,
                 Some(Event::Lost(loss)) => self.act_on_loss(&loss),
                 Some(Event::WorkDone | Event::Seen(_)) => {}
                 None => self.go_on_ending(),
@@ -87,16 +88,14 @@ impl Supervisor {
 
     /// Ends the guardian: the command has ended, and it has nothing left to guard.
     pub fn dismiss_guardian(&mut self) {
-        if let Some(guardian) = self.guardian.take() {
-            guardian.dismiss();
-        }
+        self.guardian = None;
     }
 
     /// The release after the command's end has found a loss: ends what the command has started.
     ///
     /// # Errors
     ///
-    /// waitpid(2) fails.
+    /// wait(2) fails.
     pub fn end_after_loss(&mut self, loss: &Loss, source: &mut impl EventSource) -> io::Result<()> {
         // The event of the same loss may have been first.
         if !self.has_reported_loss {
@@ -105,9 +104,24 @@ impl Supervisor {
         self.wait(source).map(drop)
     }
 
+    /// Passes a signal on to the command. If the command has ended before, the signal is for what comes next: a
+    /// wait for its children.
+    fn pass_on(&mut self, received: Received, source: &mut impl EventSource) -> io::Result<()> {
+        self.reap()?;
+        if self.status.is_some() && self.ending.is_none() {
+            source.events().sender().send(Event::Signal(received));
+        }
+        // The terminal has sent it to the command already. Many programs skip their clean-up at the second
+        // Ctrl-C.
+        if !(received.from_terminal && self.is_in_own_group()) {
+            self.send(received.signal);
+        }
+        Ok(())
+    }
+
     fn reap(&mut self) -> io::Result<()> {
-        while let Some(status) = reap_one()? {
-            if status.pid() == Some(self.command) {
+        while let Some((pid, status)) = reap_one()? {
+            if pid == self.command {
                 self.status = exit_status(status);
             }
         }
@@ -122,13 +136,17 @@ impl Supervisor {
         }
         let guardian = self.guardian.as_ref().map(Guardian::pid);
         let tree = Tree::below_this_process(self.since, guardian);
+        let others = match tree.is_visible() {
+            true => " and to what it has started",
+            false => "; /proc does not show what it has started",
+        };
         self.ending = Some(Ending::begin(tree, loss.kill_at));
         // Also without procfs.
         self.send(Signal::SIGTERM);
         messages::print(&loss.message);
         match self.status {
             None => messages::print(format_args!(
-                "sending SIGTERM to the command (pid {}) and to what it has started",
+                "sending SIGTERM to the command (pid {}){others}",
                 self.command
             )),
             Some(_) => messages::print("sending SIGTERM to what the command has started"),
@@ -166,7 +184,7 @@ impl Supervisor {
 ///
 /// # Errors
 ///
-/// waitpid(2) fails.
+/// wait(2) fails.
 pub fn reap_orphans() -> io::Result<()> {
     while reap_one()?.is_some() {}
     Ok(())
@@ -174,12 +192,16 @@ pub fn reap_orphans() -> io::Result<()> {
 
 /// Reaps a child that has ended: the command, or an orphan that this process has adopted, as PID 1 of a
 /// container or by `adopt_orphans`. One SIGCHLD can stand for several of them.
-fn reap_one() -> io::Result<Option<WaitStatus>> {
+///
+/// Not by `nix`, which knows no real-time signals: a child that such a signal had killed was an error.
+fn reap_one() -> io::Result<Option<(Pid, WaitStatus)>> {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::StillAlive) | Err(Errno::ECHILD) => return Ok(None),
-            Ok(status) => return Ok(Some(status)),
-            Err(Errno::EINTR) => {}
+        match rustix::process::wait(WaitOptions::NOHANG) {
+            Ok(ended) => {
+                return Ok(ended.map(|(pid, status)| (Pid::from_raw(pid.as_raw_pid()), status)));
+            }
+            Err(rustix::io::Errno::CHILD) => return Ok(None),
+            Err(rustix::io::Errno::INTR) => {}
             Err(error) => return Err(error.into()),
         }
     }
@@ -187,11 +209,8 @@ fn reap_one() -> io::Result<Option<WaitStatus>> {
 
 /// `None` if the process has not ended.
 fn exit_status(status: WaitStatus) -> Option<u8> {
-    match status {
-        WaitStatus::Exited(_, code) => Some(status_for_end(Some(code), None)),
-        WaitStatus::Signaled(_, signal, _) => Some(status_for_end(None, Some(signal as i32))),
-        _ => None,
-    }
+    let has_ended = status.exited() || status.signaled();
+    has_ended.then(|| status_for_end(status.exit_status(), status.terminating_signal()))
 }
 
 /// The status for a process that has ended with a code, or by a signal.

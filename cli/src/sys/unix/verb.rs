@@ -4,7 +4,7 @@ use std::io;
 
 use clap::Subcommand;
 
-use super::{guardian, hold, stopped};
+use super::{gate, guardian, hold};
 use crate::exit;
 
 #[derive(Subcommand)]
@@ -16,7 +16,7 @@ pub enum Verb {
     #[command(hide = true)]
     Guard(guardian::Guard),
     #[command(hide = true)]
-    Stopped(stopped::Stopped),
+    Gated(gate::Gated),
 }
 
 impl Verb {
@@ -26,7 +26,7 @@ impl Verb {
             Verb::Hold(args) => Ok(hold::run(&args)),
             Verb::Keep(args) => Ok(hold::keep(&args)),
             Verb::Guard(guard) => guard.run().map(|()| exit::SUCCESS),
-            Verb::Stopped(stopped) => Ok(stopped.run()),
+            Verb::Gated(gated) => Ok(gated.run()),
         }
     }
 }
