@@ -183,11 +183,11 @@ mod tests {
             started: Ticks(3456),
         };
         assert_eq!(read("12 (sh) S").as_ref(), Some(&living));
-        assert_eq!(read("12 (x) R 1 () S"), Some(living));
+        assert_eq!(read("12 (x) R 1 () S").as_ref(), Some(&living));
         assert_eq!(read("12 (sh) Z"), None);
         let with_threads = REST.replacen(" 1 0 3456", " 2 0 3456", 1);
         let read = Living::from_stat(&format!("12 (sh) Z {with_threads}"));
-        assert_eq!(read.as_ref(), Some(&living), "its threads run on");
+        assert_eq!(read, Some(living), "its threads run on");
         assert_eq!(Living::from_stat("12 (sh) S 7"), None);
     }
 
