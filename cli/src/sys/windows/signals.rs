@@ -5,6 +5,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::time::Duration;
 
 use crate::events::{Event, Events};
+use crate::messages;
 
 /// What a key of the console sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,7 +26,7 @@ impl Received {
     }
 }
 
-/// Turns Ctrl-C into an event. Where it was ignored when this process started it stays ignored, here and in
+/// Turns Ctrl-C into an event, and has no message keep this thread from it. Where it was ignored when this process started it stays ignored, here and in
 /// every child. SetConsoleCtrlHandler
 ///
 /// # Errors
@@ -41,6 +42,7 @@ pub fn listen() -> io::Result<Events> {
         sender.send(Event::Signal(Received));
     });
     handled.map_err(|error| io::Error::other(format!("cannot handle Ctrl-C: {error}")))?;
+    messages::never_block();
     Ok(events)
 }
 
