@@ -166,7 +166,8 @@ enum Display {
 impl Display {
     fn new() -> Display {
         let is_dumb = std::env::var_os("TERM").is_none_or(|term| term == "dumb");
-        if is_dumb || !io::stderr().is_terminal() {
+        // The keeper of rvlf hold never has the terminal.
+        if is_dumb || !io::stderr().is_terminal() || !is_in_foreground() {
             return Display::Once { is_shown: false };
         }
         Display::Live(LiveLine {
@@ -209,8 +210,8 @@ impl LiveLine {
     fn show(&mut self, message: &str) {
         let spinner = Self::SPINNER.get(self.frames % Self::SPINNER.len());
         let line = format!("{} {message}", spinner.unwrap_or(&' '));
-        // After Ctrl-Z and bg the shell has the terminal. A keeper of rvlf hold never has it. A terminal that is
-        // stopped (Ctrl-S) must not keep this thread from acting on signals.
+        // After Ctrl-Z and bg the shell has the terminal. One that is stopped (Ctrl-S) must not keep this thread
+        // from acting on signals.
         if !is_in_foreground() || !is_writable_within(Duration::ZERO) {
             return;
         }

@@ -111,3 +111,27 @@ fn a_message_stops_no_job_of_the_background() {
         assert!(shown.contains("status 75"), "{shown:?}");
     }
 }
+
+// The keeper drew its line over the shell's prompt, and a terminal with `stty tostop` stopped it: the script waited on
+// although the lock was free, and Ctrl-C had no effect.
+#[test]
+fn a_keeper_that_waits_says_so_once_and_ends_at_ctrl_c() {
+    let dir = Directory::new();
+    let holder = Holder::start(&dir);
+    let line = "stty tostop; sh -c 'keeper=$(\"$RVLF\" hold --for $$ --wait d.rvf) || exit; echo went on'; \
+                echo \"status $?\"";
+    let line = format!("trap : INT; {line}");
+    let shown = on_a_terminal(&dir, &line, |terminal| {
+        terminal.wait_for("held by pid");
+        terminal.press_ctrl_c();
+    });
+    holder.end();
+    if let Some(shown) = shown {
+        assert!(shown.contains("status 130"), "{shown:?}");
+        assert!(!shown.contains("went on"), "{shown:?}");
+        assert!(
+            !shown.contains("\x1b[2K"),
+            "a line that replaces itself: {shown:?}"
+        );
+    }
+}
