@@ -4,7 +4,7 @@ use std::process::{Command, Stdio};
 
 use ::support::until;
 
-use crate::support::{Directory, Holder, RVLF, on_a_terminal, skip, vector};
+use crate::support::{Directory, Holder, RVLF, can_run_in_container, on_a_terminal, skip, vector};
 
 // Ctrl-C reaches the whole foreground process group. If rvlf sent it to the command once more, many
 // programs would take it for a second Ctrl-C and skip their clean-up.
@@ -75,6 +75,24 @@ fn ctrl_c_ends_a_script_of_bash() {
     if let Some(shown) = shown {
         assert!(!shown.contains("went on"), "{shown:?}");
         assert!(dir.is_empty(), "the lock is released");
+    }
+}
+
+// PID 1 cannot end by a signal, and would abort in the attempt.
+#[test]
+fn ctrl_c_is_the_status_of_the_first_process_of_a_container() {
+    if !can_run_in_container() {
+        return;
+    }
+    let dir = Directory::new();
+    let line = "trap : INT; unshare --pid --fork --mount-proc \"$RVLF\" run d.rvf \
+                sh -c 'echo ready; exec sleep 60'; echo \"status $?\"";
+    let shown = on_a_terminal(&dir, line, |terminal| {
+        terminal.wait_for("ready");
+        terminal.press_ctrl_c();
+    });
+    if let Some(shown) = shown {
+        assert!(shown.contains("status 130"), "{shown:?}");
     }
 }
 

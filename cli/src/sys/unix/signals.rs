@@ -11,7 +11,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 pub use nix::sys::signal::Signal;
 use nix::sys::signal::{SigSet, SigmaskHow};
-use nix::unistd::{getpid, getsid};
+use nix::unistd::{Pid, getpid, getsid};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
@@ -196,8 +196,9 @@ static CTRL_C: AtomicBool = AtomicBool::new(false);
 /// Ends this process by SIGINT if a Ctrl-C has given it this exit status. bash ends a script at a Ctrl-C only if the
 /// process that it waits for has died of that: a loop over `rvlf run` went on.
 pub fn die_as_interrupted(status: u8) {
-    if status == exit::status_for_signal(Signal::SIGINT as i32) && CTRL_C.load(Ordering::Relaxed) {
-        // Has no effect on PID 1 of a container, which exits with the status.
+    let is_interrupted = status == exit::status_for_signal(Signal::SIGINT as i32);
+    // The kernel gives PID 1 of a container no signal that it does not handle.
+    if is_interrupted && CTRL_C.load(Ordering::Relaxed) && getpid() != Pid::from_raw(1) {
         let _ = signal_hook::low_level::emulate_default_handler(Signal::SIGINT as i32);
     }
 }
