@@ -10,13 +10,17 @@ use super::call::{Call, Reply};
 use super::process::SimSys;
 use super::sim_sys::{SimDir, SimFile};
 use crate::record::WriterId;
-use crate::sys::{Stat, Sys, TableSys};
+use crate::sys::{Identity, Stat, Sys, TableSys};
 use crate::table::{Claim, LockedByte, LockedTable, Result, TableError, snapshot_by};
 
 impl TableSys for SimSys {
     /// The directories of a world are there from the beginning.
     fn create_dirs(&self, _path: &Path, _mode: u32) -> io::Result<()> {
         Ok(())
+    }
+
+    fn is_this_process(&self, process: Identity) -> bool {
+        self.identity().is_ok_and(|own| own == process)
     }
 
     /// Differs from a stat where a mount opens a file that was removed.

@@ -4,13 +4,16 @@
 use std::io;
 use std::path::Path;
 
-use super::{Stat, Sys};
+use super::{Identity, Stat, Sys};
 
-/// Ten more calls.
+/// Eleven more calls.
 pub(crate) trait TableSys: Sys {
     /// Makes `path` and its missing parents, with permission bits `mode` less the umask. Leaves
     /// existing directories alone.
     fn create_dirs(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// Whether this process is `process`, and no forked child of it. Opens no file: a child that may open none
+    /// must not take itself for its parent, nor the parent for its child.
+    fn is_this_process(&self, process: Identity) -> bool;
     /// [`Sys::stat`], asked of the server of a network mount where the system can do that, whatever the mount
     /// remembers. May take a round trip. statx(2), AT_STATX_FORCE_SYNC
     fn stat_uncached(&self, file: &Self::File) -> io::Result<Stat> {
@@ -43,12 +46,16 @@ mod host {
     use std::path::Path;
 
     use super::super::descriptor::Descriptor;
-    use super::super::{Host, Stat, platform};
+    use super::super::{Host, Identity, Stat, platform};
     use super::TableSys;
 
     impl TableSys for Host {
         fn create_dirs(&self, path: &Path, mode: u32) -> io::Result<()> {
             DirBuilder::new().recursive(true).mode(mode).create(path)
+        }
+
+        fn is_this_process(&self, process: Identity) -> bool {
+            platform::is_this_process(process)
         }
 
         fn stat_uncached(&self, file: &Descriptor<File>) -> io::Result<Stat> {
@@ -126,13 +133,17 @@ mod host {
     use std::io;
     use std::path::Path;
 
-    use super::super::Host;
     use super::super::unsupported::Never;
+    use super::super::{Host, Identity};
     use super::TableSys;
 
     impl TableSys for Host {
         fn create_dirs(&self, _path: &Path, _mode: u32) -> io::Result<()> {
             Err(io::ErrorKind::Unsupported.into())
+        }
+
+        fn is_this_process(&self, process: Identity) -> bool {
+            std::process::id() == process.pid.get()
         }
 
         fn read_all(&self, file: &Never) -> io::Result<Vec<u8>> {
@@ -176,13 +187,17 @@ mod host {
     use std::io;
     use std::path::Path;
 
-    use super::super::Host;
     use super::super::windows::{Dir, OpenFile};
+    use super::super::{Host, Identity};
     use super::TableSys;
 
     impl TableSys for Host {
         fn create_dirs(&self, _path: &Path, _mode: u32) -> io::Result<()> {
             Err(unsupported())
+        }
+
+        fn is_this_process(&self, process: Identity) -> bool {
+            std::process::id() == process.pid.get()
         }
 
         fn read_all(&self, _file: &OpenFile) -> io::Result<Vec<u8>> {

@@ -15,7 +15,7 @@ use super::snapshot::snapshot;
 use super::witness::LockedByte;
 use crate::record::WriterId;
 use crate::sync::{Mutex, MutexGuard, lock};
-use crate::sys::{Host, Identity, Sys};
+use crate::sys::{Host, Identity, TableSys};
 
 /// How long a release waits for the table. An operation takes milliseconds, so this outlasts a
 /// queue of hundreds; and a process that hangs with the lock must not keep other processes from
@@ -166,7 +166,7 @@ impl Allocation {
             path,
             writer_id,
             seen: Mutex::new(guard.table().find(name).cloned()),
-            process: Host.identity().ok(),
+            process: Some(guard.process()),
             byte,
         };
         let saved = guard.save();
@@ -452,13 +452,13 @@ impl Allocation {
     }
 
     fn ensure_not_forked(&self) -> Result<()> {
-        if self.process.is_some() && Host.identity().ok() == self.process {
-            Ok(())
-        } else {
-            Err(TableError::Forked {
-                path: self.path.clone(),
-            })
+        let is_this = |process| Host.is_this_process(process);
+        if self.process.is_some_and(is_this) {
+            return Ok(());
         }
+        Err(TableError::Forked {
+            path: self.path.clone(),
+        })
     }
 
     /// The holder of `entry`, which has the name of this allocation's, as it shall be in the table.

@@ -40,7 +40,7 @@ use super::flocked::{
 };
 use crate::sys::entry::{self, Entry, is_removed, present};
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Access, Context, FileId, Flock, FlockOutcome, SyncMode, Sys, TableSys};
+use crate::sys::{Access, Context, FileId, Flock, FlockOutcome, Identity, SyncMode, Sys, TableSys};
 
 const DIR_MODE: u32 = 0o700;
 
@@ -323,6 +323,11 @@ impl<S: TableSys> TableFile<S> {
             }
         };
         Ok(copied.context("keep the table's permissions", path)?)
+    }
+
+    /// The process that locked the table.
+    pub(super) fn process(&self) -> Identity {
+        self.flocked().process()
     }
 
     pub(super) fn is_forked(&self) -> bool {

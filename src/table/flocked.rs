@@ -81,9 +81,13 @@ impl<S: TableSys> Flocked<S> {
         let _ = self.entry.sys.flock(&old, Flock::Unlock);
     }
 
+    /// The process that locked it.
+    pub(super) fn process(&self) -> Identity {
+        self.process
+    }
+
     pub(super) fn is_forked(&self) -> bool {
-        let now = self.entry.sys.identity();
-        now.is_ok_and(|process| process != self.process)
+        !self.entry.sys.is_this_process(self.process)
     }
 }
 

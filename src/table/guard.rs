@@ -13,7 +13,7 @@ use super::locked::LockedTable;
 use super::rule::ScopeRule;
 use super::witness::{LockedByte, Witness};
 use crate::record::WriterId;
-use crate::sys::Host;
+use crate::sys::{Host, Identity};
 
 /// A table file, locked by this process. Until the guard is dropped no other process changes it.
 ///
@@ -507,6 +507,11 @@ impl TableGuard {
     #[must_use]
     pub fn liveness(&self) -> Vec<Liveness> {
         self.locked.liveness()
+    }
+
+    /// The process that opened the guard.
+    pub(super) fn process(&self) -> Identity {
+        self.locked.process()
     }
 
     /// Locks a byte of the table's directory for an entry of this process.

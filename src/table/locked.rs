@@ -13,7 +13,7 @@ use super::file::TableFile;
 use super::liveness::{Liveness, LivenessProbe, judge_all, this_process};
 use super::witness::{LockedByte, Witness};
 use crate::record::WriterId;
-use crate::sys::{Context, TableSys};
+use crate::sys::{Context, Identity, TableSys};
 
 /// A table's file, locked by this process, and its content.
 pub(crate) struct LockedTable<S: TableSys> {
@@ -37,6 +37,11 @@ impl<S: TableSys> LockedTable<S> {
 
     pub(super) fn path(&self) -> &Path {
         self.file.path()
+    }
+
+    /// The process that locked the table.
+    pub(super) fn process(&self) -> Identity {
+        self.file.process()
     }
 
     pub(crate) fn register(

@@ -672,6 +672,41 @@ fn a_forked_child_neither_saves_nor_frees_its_parents_table() {
     drop(TableGuard::open(&path, Duration::ZERO).expect("the parent has released the table"));
 }
 
+// A child that may open no file could not read in /proc who it is, took itself for its parent, and unlocked the
+// table while its parent wrote.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_forked_child_that_may_open_no_file_does_not_free_its_parents_table() {
+    use nix::sys::resource::{Resource, setrlimit};
+    let (_dir, path) = place();
+    let guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
+    let held = Allocation::register(
+        path.with_file_name("other"),
+        &claim("a", "/a"),
+        "1",
+        PATIENCE,
+    );
+    let held = held.expect("the table is empty");
+    let mut copies = Some((guard, held));
+    assert!(
+        succeeds_in_fork(|| {
+            let (mut guard, held) = copies.take().expect("the child has a copy");
+            setrlimit(Resource::RLIMIT_NOFILE, 0, 0).expect("a limit may be lowered");
+            let refused = matches!(guard.save(), Err(TableError::Forked { .. }))
+                && matches!(held.check(), Err(TableError::Forked { .. }));
+            drop((guard, held));
+            refused
+        }),
+        "the child is refused"
+    );
+    let second = TableGuard::open(&path, Duration::ZERO);
+    assert!(second.is_err(), "the parent still has the table");
+    let (guard, held) = copies.expect("the child took its copy");
+    held.check().expect("the child's drop released nothing");
+    drop(guard);
+    drop(TableGuard::open(&path, Duration::ZERO).expect("the parent has released the table"));
+}
+
 // Many processes wait for a table that one of them has locked: if they looked without a pause, they would
 // slow it down.
 #[cfg(target_os = "linux")]
