@@ -10,7 +10,7 @@ use super::call::{Call, Reply};
 use super::process::SimSys;
 use super::sim_sys::{SimDir, SimFile};
 use crate::record::WriterId;
-use crate::sys::{Identity, Stat, Sys, TableSys};
+use crate::sys::{Identity, PidNamespace, Stat, Sys, TableSys};
 use crate::table::{Claim, LockedByte, LockedTable, Result, TableError, snapshot_by};
 
 impl TableSys for SimSys {
@@ -71,16 +71,16 @@ impl TableSys for SimSys {
         }
     }
 
-    fn pid_namespace(&self) -> Option<u64> {
+    fn pid_namespace(&self) -> io::Result<PidNamespace> {
         match self.call(Call::PidNamespace) {
-            Reply::PidNamespace(number) => Some(number),
-            _ => None,
+            Reply::PidNamespace(number) => Ok(PidNamespace::Number(number)),
+            reply => Err(reply.into_error()),
         }
     }
 
     /// All processes of a world count their starts from the boot.
-    fn time_namespace(&self) -> Option<u64> {
-        Some(1)
+    fn time_namespace(&self) -> io::Result<Option<u64>> {
+        Ok(Some(1))
     }
 }
 

@@ -131,7 +131,7 @@ pub(crate) use own_holds::{FailedPublish, OwnHolds};
 #[cfg(all(unix, not(rvlf_unsupported)))]
 pub(crate) use platform::close_spare_watch;
 #[cfg(feature = "table")]
-pub(crate) use table_sys::TableSys;
+pub(crate) use table_sys::{PidNamespace, TableSys};
 #[cfg(all(unix, not(rvlf_unsupported)))]
 pub(crate) use unix::Host;
 #[cfg(any(not(any(unix, windows)), rvlf_unsupported))]

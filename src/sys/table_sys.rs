@@ -32,10 +32,29 @@ pub(crate) trait TableSys: Sys {
     /// Names this boot of this kernel, also where a container shows a boot id of its own:
     /// [`boot_id`](Sys::boot_id) reports that one, and this reports nothing.
     fn kernel_boot_id(&self) -> Option<[u8; 16]>;
-    /// Names the pid namespace of this process on this boot of this kernel.
-    fn pid_namespace(&self) -> Option<u64>;
-    /// Names the time namespace of this process: what starts are counted from.
-    fn time_namespace(&self) -> Option<u64>;
+    /// The pid namespace of this process.
+    ///
+    /// # Errors
+    ///
+    /// It could not be read, and the next attempt may succeed.
+    fn pid_namespace(&self) -> io::Result<PidNamespace>;
+    /// Names the time namespace of this process: what starts are counted from. `None` where it is not shown.
+    ///
+    /// # Errors
+    ///
+    /// As [`pid_namespace`](Self::pid_namespace).
+    fn time_namespace(&self) -> io::Result<Option<u64>>;
+}
+
+/// What a process knows of its pid namespace.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum PidNamespace {
+    /// Its number, which no other one has that exists in this kernel.
+    Number(u64),
+    /// This kernel has no pid namespaces: a pid means one process.
+    NoneExist,
+    /// The system does not show it to this process, as in a sandbox without /proc.
+    Hidden,
 }
 
 #[cfg(all(unix, not(rvlf_unsupported)))]
@@ -45,9 +64,10 @@ mod host {
     use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, fchown};
     use std::path::Path;
 
+    use super::super::calls::retry;
     use super::super::descriptor::Descriptor;
     use super::super::{Host, Identity, Stat, platform};
-    use super::TableSys;
+    use super::{PidNamespace, TableSys};
 
     impl TableSys for Host {
         fn create_dirs(&self, path: &Path, mode: u32) -> io::Result<()> {
@@ -112,19 +132,89 @@ mod host {
             platform::kernel_boot_id()
         }
 
-        fn pid_namespace(&self) -> Option<u64> {
-            namespace("pid")
+        fn pid_namespace(&self) -> io::Result<PidNamespace> {
+            if HAS_NAMESPACES {
+                pid_namespace_in(Path::new(NAMESPACES))
+            } else {
+                Ok(PidNamespace::NoneExist)
+            }
         }
 
-        fn time_namespace(&self) -> Option<u64> {
-            namespace("time")
+        fn time_namespace(&self) -> io::Result<Option<u64>> {
+            if HAS_NAMESPACES {
+                let shown = namespace(&Path::new(NAMESPACES).join("time"))?;
+                Ok(match shown {
+                    Shown::Number(number) => Some(number),
+                    Shown::Missing | Shown::Denied => None,
+                })
+            } else {
+                Ok(None)
+            }
         }
     }
 
-    /// Other systems have no procfs, or none with this in it.
-    fn namespace(kind: &str) -> Option<u64> {
-        let namespace = std::fs::metadata(format!("/proc/self/ns/{kind}")).ok()?;
-        Some(namespace.ino())
+    const HAS_NAMESPACES: bool = cfg!(any(target_os = "linux", target_os = "android"));
+
+    const NAMESPACES: &str = "/proc/self/ns";
+
+    /// What procfs shows of a namespace.
+    enum Shown {
+        Number(u64),
+        Missing,
+        Denied,
+    }
+
+    /// Linux shows `mnt` always, and since it shows `pid` (3.8). So `mnt` alone means a kernel without pid
+    /// namespaces (CONFIG_PID_NS).
+    fn pid_namespace_in(dir: &Path) -> io::Result<PidNamespace> {
+        let pid = namespace(&dir.join("pid"))?;
+        Ok(match (pid, namespace(&dir.join("mnt"))?) {
+            (Shown::Number(number), _) => PidNamespace::Number(number),
+            (Shown::Missing, Shown::Number(_)) => PidNamespace::NoneExist,
+            _ => PidNamespace::Hidden,
+        })
+    }
+
+    /// An error other than "missing" and "denied" may pass. An entry that was written in spite of it would lack the
+    /// number for as long as its process lives.
+    fn namespace(path: &Path) -> io::Result<Shown> {
+        match retry(|| std::fs::metadata(path)) {
+            Ok(found) => Ok(Shown::Number(found.ino())),
+            Err(error) => match error.kind() {
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => Ok(Shown::Missing),
+                io::ErrorKind::PermissionDenied => Ok(Shown::Denied),
+                _ => Err(error),
+            },
+        }
+    }
+
+    #[cfg(test)]
+    mod tests {
+        use super::*;
+
+        // A sandbox without /proc was taken for a system without pid namespaces: its pid 7 was compared with that
+        // of the host, and a live holder was dead.
+        #[test]
+        #[cfg_attr(miri, ignore = "makes system calls")]
+        fn a_hidden_pid_namespace_is_not_taken_for_none() {
+            let dir = tempfile::tempdir().expect("there is room");
+            let found = || pid_namespace_in(dir.path()).map_err(|error| error.kind());
+            assert_eq!(found(), Ok(PidNamespace::Hidden), "no /proc");
+            let make = |name| std::fs::write(dir.path().join(name), "").expect("there is room");
+            make("mnt");
+            assert_eq!(found(), Ok(PidNamespace::NoneExist), "no CONFIG_PID_NS");
+            make("pid");
+            assert!(matches!(found(), Ok(PidNamespace::Number(_))));
+        }
+
+        // One failed call made an entry that no other process could place until its process ended.
+        #[test]
+        #[cfg_attr(miri, ignore = "makes system calls")]
+        fn a_pid_namespace_that_cannot_be_read_now_is_an_error() {
+            let dir = tempfile::tempdir().expect("there is room");
+            std::os::unix::fs::symlink("pid", dir.path().join("pid")).expect("there is room");
+            pid_namespace_in(dir.path()).expect_err("the link leads to itself");
+        }
     }
 }
 
@@ -135,7 +225,7 @@ mod host {
 
     use super::super::unsupported::Never;
     use super::super::{Host, Identity};
-    use super::TableSys;
+    use super::{PidNamespace, TableSys};
 
     impl TableSys for Host {
         fn create_dirs(&self, _path: &Path, _mode: u32) -> io::Result<()> {
@@ -170,12 +260,12 @@ mod host {
             None
         }
 
-        fn pid_namespace(&self) -> Option<u64> {
-            None
+        fn pid_namespace(&self) -> io::Result<PidNamespace> {
+            Ok(PidNamespace::NoneExist)
         }
 
-        fn time_namespace(&self) -> Option<u64> {
-            None
+        fn time_namespace(&self) -> io::Result<Option<u64>> {
+            Ok(None)
         }
     }
 }
@@ -189,7 +279,7 @@ mod host {
 
     use super::super::windows::{Dir, OpenFile};
     use super::super::{Host, Identity};
-    use super::TableSys;
+    use super::{PidNamespace, TableSys};
 
     impl TableSys for Host {
         fn create_dirs(&self, _path: &Path, _mode: u32) -> io::Result<()> {
@@ -224,12 +314,12 @@ mod host {
             None
         }
 
-        fn pid_namespace(&self) -> Option<u64> {
-            None
+        fn pid_namespace(&self) -> io::Result<PidNamespace> {
+            Ok(PidNamespace::NoneExist)
         }
 
-        fn time_namespace(&self) -> Option<u64> {
-            None
+        fn time_namespace(&self) -> io::Result<Option<u64>> {
+            Ok(None)
         }
     }
 

@@ -16,7 +16,7 @@ use super::witness::{Witness, Witnesses};
 use crate::judge::FileSystem;
 use crate::record::{Pid, WriterId};
 use crate::sys::entry::Entry as Place;
-use crate::sys::{self, Context, Sys, TableSys};
+use crate::sys::{self, Context, PidNamespace, Sys, TableSys};
 
 /// Whether the process of an entry is alive, and how this is known. `Display` gives a sentence.
 ///
@@ -55,7 +55,7 @@ pub enum Liveness {
     /// this process.
     ProcessHidden,
     /// Unknown, so not dead: the process belongs to another host or another pid namespace, or may do
-    /// so.
+    /// so. A process in a sandbox without /proc may.
     Elsewhere,
 }
 
@@ -140,14 +140,38 @@ struct Facts {
 struct Origin {
     /// `None` if the kernel's boot id is unknown on either side.
     same_boot: Option<bool>,
-    /// `None` if the pid namespace is unknown on either side.
-    same_namespace: Option<bool>,
+    pid_namespace: PidNamespaces,
     same_hostname: bool,
     /// `None` if the time namespace is unknown on either side.
     same_clock: Option<bool>,
     start_ticks: u64,
     /// Whether the process has its byte locked; `None` if that is not known.
     witness_locked: Option<bool>,
+}
+
+/// The pid namespaces of a holder and of the reader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum PidNamespaces {
+    Same,
+    Different,
+    /// The kernel has none, and the holder has recorded none.
+    NoneExist,
+    /// At least one is not known, and may be any. A sandbox without /proc has pids of its own and the host name of
+    /// the host, and so has the next one.
+    Unknown,
+}
+
+impl PidNamespaces {
+    fn compare(ours: PidNamespace, theirs: Option<u64>) -> PidNamespaces {
+        match (ours, theirs) {
+            (PidNamespace::Number(ours), Some(theirs)) if ours == theirs => PidNamespaces::Same,
+            (PidNamespace::Number(_) | PidNamespace::NoneExist, Some(_)) => {
+                PidNamespaces::Different
+            }
+            (PidNamespace::NoneExist, None) => PidNamespaces::NoneExist,
+            (PidNamespace::Number(_), None) | (PidNamespace::Hidden, _) => PidNamespaces::Unknown,
+        }
+    }
 }
 
 /// The decision table, one line a row; the first row that matches decides. Read it beside
@@ -167,15 +191,16 @@ fn judge(pid: Option<Pid>, facts: &Facts) -> Liveness {
     };
     let rebooted = origin.same_boot == Some(false);
     let local = facts.file_system.is_local();
-    let here = match (origin.same_boot, origin.same_namespace) {
-        (Some(false), _) | (_, Some(false)) => false,
-        (Some(true), Some(true))            => true,
+    let here = match (origin.same_boot, origin.pid_namespace) {
+        (Some(false), _) | (_, PidNamespaces::Different) => false,
+        // kill(2) may speak of another process. The witness is the only fact.
+        (_, PidNamespaces::Unknown)                      => false,
+        (Some(true), PidNamespaces::Same)                => true,
         // The writer's kernel is this one, or has ended. No two pid namespaces that exist in one
         // kernel have the same number: either the process is here or it is dead.
-        (None, Some(true)) if local         => true,
-        // A container usually has a host name of its own. Where boot id or namespace are unknown,
-        // no better fact is available.
-        (_, None) | (None, Some(true))      => origin.same_hostname,
+        (None, PidNamespaces::Same) if local             => true,
+        // The writer's kernel may be another one. No better fact is available.
+        (_, PidNamespaces::NoneExist) | (None, PidNamespaces::Same) => origin.same_hostname,
     };
     let other_clock = origin.same_clock == Some(false);
     let unknown_start = |ticks| ticks == 0 || origin.start_ticks == 0 || other_clock;
@@ -202,7 +227,7 @@ pub(super) struct LivenessProbe<'a, S: Sys> {
     witnesses: Witnesses<'a, S>,
     hostname: String,
     boot_id: Option<String>,
-    pid_namespace: Option<u64>,
+    pid_namespace: PidNamespace,
     time_namespace: Option<u64>,
     /// Several entries may belong to one process, which is queried once.
     processes: HashMap<Pid, sys::Liveness>,
@@ -212,14 +237,19 @@ impl<'a, S: TableSys> LivenessProbe<'a, S> {
     /// For the entries of the table at `place`.
     pub(super) fn new(place: &'a Place<S>) -> LivenessProbe<'a, S> {
         let sys = &place.sys;
+        // A start in another time namespace is another number: without it no start and so no pid can be compared.
+        let namespaces = sys
+            .pid_namespace()
+            .and_then(|pid| Ok((pid, sys.time_namespace()?)));
+        let (pid_namespace, time_namespace) = namespaces.unwrap_or((PidNamespace::Hidden, None));
         LivenessProbe {
             sys,
             file_system: place.file_system,
             witnesses: Witnesses::of(place),
             hostname: sys.hostname().to_string(),
             boot_id: kernel_boot_id(sys),
-            pid_namespace: sys.pid_namespace(),
-            time_namespace: sys.time_namespace(),
+            pid_namespace,
+            time_namespace,
             processes: HashMap::new(),
         }
     }
@@ -245,7 +275,7 @@ impl<'a, S: TableSys> LivenessProbe<'a, S> {
         let boots = self.boot_id.as_ref().zip(holder.boot_id.as_ref());
         Origin {
             same_boot: boots.map(|(ours, theirs)| ours.eq_ignore_ascii_case(theirs)),
-            same_namespace: same(self.pid_namespace, holder.pid_namespace),
+            pid_namespace: PidNamespaces::compare(self.pid_namespace, holder.pid_namespace),
             same_hostname: self.hostname == holder.hostname,
             same_clock: same(self.time_namespace, holder.time_namespace),
             start_ticks: holder.start_ticks,
@@ -294,8 +324,11 @@ fn holder_id<S: TableSys>(sys: &S, start_ticks: u64) -> io::Result<HolderId> {
     let writer_id = WriterId::from_random(sys.random()?);
     let mut id = HolderId::new(sys.hostname().to_string(), start_ticks, writer_id);
     id.boot_id = kernel_boot_id(sys);
-    id.pid_namespace = sys.pid_namespace();
-    id.time_namespace = sys.time_namespace();
+    id.pid_namespace = match sys.pid_namespace()? {
+        PidNamespace::Number(number) => Some(number),
+        PidNamespace::NoneExist | PidNamespace::Hidden => None,
+    };
+    id.time_namespace = sys.time_namespace()?;
     Ok(id)
 }
 
@@ -310,6 +343,12 @@ mod tests {
     use super::*;
 
     const STARTED: u64 = 700;
+    const PID_NAMESPACES: [PidNamespaces; 4] = [
+        PidNamespaces::Same,
+        PidNamespaces::Different,
+        PidNamespaces::NoneExist,
+        PidNamespaces::Unknown,
+    ];
 
     fn alive(start_ticks: u64) -> sys::Liveness {
         sys::Liveness::Alive {
@@ -334,12 +373,12 @@ mod tests {
         for process in processes {
             for file_system in [FileSystem::Local { plain: true }, FileSystem::NotLocal] {
                 for same_boot in some {
-                    for same_namespace in some {
+                    for pid_namespace in PID_NAMESPACES {
                         for same_hostname in [false, true] {
                             for (same_clock, start_ticks, witness_locked) in starts() {
                                 let origin = Origin {
                                     same_boot,
-                                    same_namespace,
+                                    pid_namespace,
                                     same_hostname,
                                     same_clock,
                                     start_ticks,
@@ -358,7 +397,7 @@ mod tests {
                 }
             }
         }
-        let all = 4 * 2 * 3 * 3 * 2 * 3 * 2 * 3;
+        let all = 4 * 2 * 3 * 4 * 2 * 3 * 2 * 3;
         assert_eq!(judged, all, "the loops visit every combination");
     }
 
@@ -377,10 +416,10 @@ mod tests {
         // that writes a local file system.
         let one_kernel = local || origin.same_boot == Some(true);
         let visible = !rebooted
-            && match origin.same_namespace {
-                Some(false) => false,
-                Some(true) if one_kernel => true,
-                Some(true) | None => origin.same_hostname,
+            && match origin.pid_namespace {
+                PidNamespaces::Different | PidNamespaces::Unknown => false,
+                PidNamespaces::Same if one_kernel => true,
+                PidNamespaces::Same | PidNamespaces::NoneExist => origin.same_hostname,
             };
         let known_start = origin.start_ticks != 0 && origin.same_clock != Some(false);
         let gone =
@@ -400,6 +439,29 @@ mod tests {
             liveness == Liveness::Witnessed,
             witnessed,
             "{facts:?}: {liveness:?}"
+        );
+    }
+
+    // kill(2) found no pid 150 on the host, and the live holder in a sandbox without /proc was dead. But a system
+    // without pid namespaces never knows one, and must still find its dead.
+    #[test]
+    fn pids_are_compared_only_within_one_pid_namespace() {
+        use PidNamespace::{Hidden, NoneExist, Number};
+        let compare = PidNamespaces::compare;
+        assert_eq!(compare(Number(7), Some(7)), PidNamespaces::Same);
+        assert_eq!(compare(Number(7), Some(8)), PidNamespaces::Different);
+        assert_eq!(compare(Number(7), None), PidNamespaces::Unknown);
+        assert_eq!(compare(Hidden, Some(7)), PidNamespaces::Unknown);
+        assert_eq!(
+            compare(Hidden, None),
+            PidNamespaces::Unknown,
+            "two sandboxes"
+        );
+        assert_eq!(compare(NoneExist, None), PidNamespaces::NoneExist);
+        assert_eq!(
+            compare(NoneExist, Some(7)),
+            PidNamespaces::Different,
+            "of another kernel"
         );
     }
 

@@ -375,7 +375,7 @@ const OWN_BOOT_ID: &str = "\
     cat /proc/sys/kernel/random/uuid > /mnt/boot_id\n\
     mount --bind /mnt/boot_id /proc/sys/kernel/random/boot_id";
 
-const PLACES: [Place; 5] = [
+const PLACES: [Place; 6] = [
     Place {
         name: "the host",
         namespaces: &[],
@@ -402,10 +402,16 @@ const PLACES: [Place; 5] = [
         namespaces: &["--mount", "--pid", "--mount-proc"],
         prepare: "mount -t proc -o subset=pid none /proc",
     },
+    // As bwrap --unshare-all makes it.
+    Place {
+        name: "a pid namespace without /proc, under the host name of the host",
+        namespaces: &["--mount", "--pid"],
+        prepare: "mount -t tmpfs none /proc",
+    },
 ];
 
-// A boot id that differs was taken for a reboot, and a boot id that is not known for this kernel's own:
-// the rival got the scope of a live holder.
+// A boot id that differs was taken for a reboot, a boot id that is not known for this kernel's own, and a pid
+// namespace that is not known for that of the same host name: the rival got the scope of a live holder.
 #[test]
 fn no_place_of_the_same_kernel_takes_a_live_holder_of_another_for_dead() {
     if !can_unshare(CONTAINER) {
