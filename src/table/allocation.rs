@@ -4,15 +4,17 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::claim::Claim;
 use super::entry::{Entry, HolderId};
 use super::error::{Result, TableError};
 use super::guard::TableGuard;
+use super::kept_bytes::KeptBytes;
 use super::rule::ScopeRule;
 use super::snapshot::snapshot;
-use super::witness::LockedByte;
+use super::witness::{LockedByte, Witness};
 use crate::record::WriterId;
 use crate::sync::{Mutex, MutexGuard, lock};
 use crate::sys::{Host, Identity, TableSys};
@@ -80,7 +82,7 @@ pub struct Allocation {
     /// after the release.
     process: Option<Identity>,
     /// Shows processes in other containers that this one is alive.
-    byte: Option<LockedByte<Host>>,
+    byte: Option<Arc<LockedByte<Host>>>,
 }
 
 impl Allocation {
@@ -167,7 +169,7 @@ impl Allocation {
             writer_id,
             seen: Mutex::new(guard.table().find(name).cloned()),
             process: Some(guard.process()),
-            byte,
+            byte: byte.map(Arc::new),
         };
         let saved = guard.save();
         // After a failed sync of the directory the entry is in the table, and no other process
@@ -291,7 +293,7 @@ impl Allocation {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn delegate(&self, claim: &Claim, timeout: Duration) -> Result<()> {
-        let witness = self.byte.as_ref().map(|byte| &byte.witness);
+        let witness = self.lasting_witness();
         self.change(timeout, |guard| {
             let delegated = guard.delegate_witnessed(&self.name, claim, witness);
             delegated.map(drop)
@@ -324,7 +326,7 @@ impl Allocation {
         claim: &Claim,
         timeout: Duration,
     ) -> Result<()> {
-        let witness = self.byte.as_ref().map(|byte| &byte.witness);
+        let witness = self.lasting_witness();
         self.change(timeout, |guard| {
             let name = &self.name;
             let delegated = guard.delegate_within_witnessed(name, authority, claim, witness);
@@ -444,7 +446,18 @@ impl Allocation {
         if let Some(entry) = guard.table().find(&self.name) {
             *self.seen() = Some(entry.clone());
         }
-        guard.save()
+        guard.save()?;
+        KeptBytes::of_this_process().forget_unnamed(&self.path, guard.table());
+        Ok(())
+    }
+
+    /// The witness for a placeholder, which may stay in the table for longer than this allocation.
+    fn lasting_witness(&self) -> Option<&Witness> {
+        let byte = self.byte.as_ref()?;
+        if let Some(process) = self.process {
+            KeptBytes::of_this_process().keep(&self.path, process, byte);
+        }
+        Some(&byte.witness)
     }
 
     fn seen(&self) -> MutexGuard<'_, Option<Entry>> {
@@ -497,8 +510,14 @@ fn is_same_hold(seen: &Entry, entry: &Entry) -> bool {
 
 impl Drop for Allocation {
     fn drop(&mut self) {
-        if self.process.is_some() {
+        let Some(process) = self.process else {
+            return;
+        };
+        if Host.is_this_process(process) {
             let _ = self.remove_entry();
+        } else if let Some(byte) = &self.byte {
+            // A child's copy would show its dead parent as alive.
+            KeptBytes::of_this_process().forget(byte);
         }
     }
 }

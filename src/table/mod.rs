@@ -96,6 +96,7 @@ mod family;
 mod file;
 mod flocked;
 mod guard;
+mod kept_bytes;
 mod liveness;
 mod locked;
 mod operations;

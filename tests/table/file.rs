@@ -1196,6 +1196,30 @@ fn an_allocation_is_released_when_it_is_dropped() {
     assert!(names(&path).is_empty());
 }
 
+// A byte stays locked while a placeholder names it. If it stayed for longer, a daemon that delegates and releases
+// would have no descriptor left in the end.
+#[cfg(target_os = "linux")]
+#[test]
+fn what_an_allocation_keeps_open_for_its_placeholders_is_closed_after_their_adoption() {
+    let (dir, path) = place();
+    let register = |name, scope| Allocation::register(&path, &claim(name, scope), name, PATIENCE);
+    for _ in 0..3 {
+        let parent = register("parent", "/data").expect("the scope is free");
+        let part = parent.delegate(&claim("child", "/data/a"), PATIENCE);
+        part.expect("the part is the parent's");
+        parent.release().expect("it is held");
+        let json = fs::read_to_string(&path).expect("the table exists");
+        let kept = usize::from(json.contains("\"witness\""));
+        assert_eq!(descriptors_of(dir.path()), kept, "the placeholder names it");
+        let child = Allocation::adopt(&path, "child", "2", PATIENCE);
+        child
+            .expect("the part was delegated")
+            .release()
+            .expect("it is held");
+        assert_eq!(descriptors_of(dir.path()), 0, "no placeholder is left");
+    }
+}
+
 #[test]
 fn a_lost_allocation_is_reported_and_changes_nothing() {
     let (_dir, path) = place();

@@ -34,6 +34,7 @@ pub const ROLES: &[RoleEntry] = &[
     ("first of a namespace", first_of_a_namespace),
     ("holder", holder),
     ("successor", successor),
+    ("rival of a placeholder", rival_of_a_placeholder),
     ("unwitnessed", unwitnessed),
     ("has two pids that are equal", has_two_pids_that_are_equal),
     ("restarted", restarted),
@@ -453,6 +454,40 @@ fn every_place_of_one_kernel_reclaims_from_the_dead_of_every_other() {
                 rivals.run(role("successor")).start().finish();
             }
         }
+    }
+}
+
+/// Claims what was delegated and not adopted yet, by a process that lives.
+fn rival_of_a_placeholder() {
+    let claim = claim("rival", "/data/a");
+    let outcome = Allocation::register(arg("TABLE"), &claim, "s-rival", PATIENCE);
+    assert!(
+        matches!(&outcome, Err(TableError::WriteConflict { entry, .. }) if entry == "child"),
+        "the process that delegated lives: {outcome:?}"
+    );
+}
+
+// A placeholder names the kernel lock of the allocation that delegated it. The release of that allocation unlocked
+// it, and a process in a container got the part that a child was about to adopt.
+#[test]
+fn a_placeholder_outlives_the_allocation_that_delegated_it_in_every_container() {
+    if !can_unshare(CONTAINER) {
+        return skip("this user may not make a container");
+    }
+    for rivals in &PLACES {
+        let (_dir, path) = place();
+        let parent = Allocation::register(&path, &claim("parent", "/data"), "s", PATIENCE);
+        let parent = parent.expect("the table is empty");
+        let part = parent.delegate(&claim("child", "/data/a"), PATIENCE);
+        part.expect("the part is the parent's");
+        parent.release().expect("it is held");
+        let rival = Role::new("rival of a placeholder").with("TABLE", &path);
+        rivals.run(rival).start().finish();
+        let child = Allocation::adopt(&path, "child", "s-child", PATIENCE);
+        child
+            .expect("no process took the part")
+            .check()
+            .expect("it is held");
     }
 }
 
