@@ -161,17 +161,20 @@ impl SimAllocation {
 
     /// The table, locked, with this entry in it.
     fn open(&self, timeout: Duration) -> Result<LockedTable<SimSys>> {
-        let table = self.sys.open_table(timeout)?;
+        let path = table_path();
+        let lost = |held_by| TableError::Lost {
+            name: self.name.clone(),
+            path: path.clone(),
+            held_by,
+        };
+        let table = LockedTable::open_existing(self.sys.clone(), &path, timeout)?;
+        let table = table.ok_or_else(|| lost(None))?;
         let entry = table.table.find(&self.name);
         let found = entry.and_then(|entry| entry.writer_id());
         if found == Some(self.writer_id) {
             return Ok(table);
         }
-        Err(TableError::Lost {
-            name: self.name.clone(),
-            path: table_path(),
-            held_by: entry.map(|entry| entry.pid),
-        })
+        Err(lost(entry.map(|entry| entry.pid)))
     }
 }
 

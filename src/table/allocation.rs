@@ -437,7 +437,11 @@ impl Allocation {
         operation: impl FnOnce(&mut TableGuard) -> Result<()>,
     ) -> Result<()> {
         self.ensure_not_forked()?;
-        let mut guard = TableGuard::open(&self.path, timeout)?;
+        // A table that was removed stays removed: an entry in a new one would be no hold, and the directory may
+        // be another user's by now.
+        let Some(mut guard) = TableGuard::open_existing(&self.path, timeout)? else {
+            return Err(self.lost(None));
+        };
         let held = self.own_entry(guard.table().find(&self.name))?;
         if let Some(entry) = guard.table_mut().find_mut(&self.name) {
             entry.holder = held;
@@ -490,11 +494,15 @@ impl Allocation {
                 return Ok(seen.holder.clone());
             }
         }
-        Err(TableError::Lost {
+        Err(self.lost(entry.map(|entry| entry.pid)))
+    }
+
+    fn lost(&self, held_by: Option<u32>) -> TableError {
+        TableError::Lost {
             name: self.name.clone(),
             path: self.path.clone(),
-            held_by: entry.map(|entry| entry.pid),
-        })
+            held_by,
+        }
     }
 }
 

@@ -36,7 +36,7 @@ use std::time::Duration;
 use super::contents::Table;
 use super::error::{Result, TableError};
 use super::flocked::{
-    FILE_MODE, Flocked, Found, LOOK_AGAIN, Patience, open_existing, open_uncached,
+    FILE_MODE, Flocked, Found, LOOK_AGAIN, Patience, is_missing, open_existing, open_uncached,
 };
 use crate::sys::entry::{self, Entry, is_removed, present};
 use crate::sys::hooks::sabotaged;
@@ -73,7 +73,7 @@ const LATE_RENAME: Duration = Duration::from_millis(200);
 /// creates anything: a saved table is whole at every moment. Off local file systems it may sleep for 5 s.
 pub(super) fn load<S: TableSys>(sys: S, path: &Path) -> Result<Option<(Vec<u8>, Entry<S>)>> {
     let entry = match Entry::open(sys, path) {
-        Err(error) if error.source.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) if is_missing(&error) => return Ok(None),
         entry => entry?,
     };
     let bytes = if entry.is_local() {
@@ -167,18 +167,36 @@ impl<S: TableSys> TableFile<S> {
         entry::file_name(path)?;
         sys.create_dirs(entry::parent(path), DIR_MODE)
             .context("make the directory", path)?;
-        let table = Entry::open(sys, path)?;
+        let locked = TableFile::lock_in(Entry::open(sys, path)?, timeout, true)?;
+        Ok(locked.expect("a table that is not there is created"))
+    }
+
+    /// The same for a table that is there. `None` if it is not: nothing is created.
+    pub(super) fn lock_existing(
+        sys: S,
+        path: &Path,
+        timeout: Duration,
+    ) -> Result<Option<TableFile<S>>> {
+        match Entry::open(sys, path) {
+            Err(error) if is_missing(&error) => Ok(None),
+            table => TableFile::lock_in(table?, timeout, false),
+        }
+    }
+
+    fn lock_in(table: Entry<S>, timeout: Duration, creates: bool) -> Result<Option<TableFile<S>>> {
+        let path = table.path.clone();
         let patience = Patience {
-            path,
+            path: &path,
             started: table.sys.now().since_boot,
             timeout,
+            creates,
         };
         let lock = if table.is_local() || sabotaged!(table.sys, TableBeside) {
-            TableLock::Own(Flocked::lock(table, &patience)?)
+            Flocked::lock(table, &patience)?.map(TableLock::Own)
         } else {
             lock_beside(&table, &patience)?
         };
-        Ok(TableFile { lock })
+        Ok(lock.map(|lock| TableFile { lock }))
     }
 
     pub(super) fn sys(&self) -> &S {
@@ -346,17 +364,30 @@ pub(super) fn lock_entry<S: Sys>(table: &Entry<S>) -> Result<Entry<S>> {
     Ok(table.beside(&name_beside(&table.name, "lock"))?)
 }
 
-fn lock_beside<S: TableSys>(table: &Entry<S>, patience: &Patience<'_>) -> Result<TableLock<S>> {
-    let lock = Flocked::lock(lock_entry(table)?, patience)?;
+fn lock_beside<S: TableSys>(
+    table: &Entry<S>,
+    patience: &Patience<'_>,
+) -> Result<Option<TableLock<S>>> {
+    let lock = lock_entry(table)?;
+    // A table without a lock file gets one. Where neither is there, nothing is to be created.
+    let patience = &Patience {
+        creates: patience.creates || lock.stat()?.is_none() && table.stat()?.is_some(),
+        ..*patience
+    };
+    let Some(lock) = Flocked::lock(lock, patience)? else {
+        return Ok(None);
+    };
     let table = lock.entry().beside(&table.name)?;
-    let file = open_or_create(&table)?;
+    let Some(file) = open_or_create(&table, patience.creates)? else {
+        return Ok(None);
+    };
     let content = read(&table, &file)?;
     share_like(&file, &lock);
-    Ok(TableLock::Beside {
+    Ok(Some(TableLock::Beside {
         table,
         lock,
         content,
-    })
+    }))
 }
 
 /// Gives the lock file the mode and the owner of the table: a user who may write the table may lock it. Best effort:
@@ -365,22 +396,27 @@ fn share_like<S: TableSys>(table: &S::File, lock: &Flocked<S>) {
     let _ = lock.entry().sys.copy_access(table, lock.file());
 }
 
-/// Opens the table for the holder of the lock beside it, and creates it empty if there is none.
+/// Opens the table for the holder of the lock beside it. If there is none, it is created empty, or the answer is
+/// `None`.
 ///
 /// No other process saves now. But this mount may remember what the name stood for before the last save, and
 /// report that this file is not there: only an exclusive create finds out that there is no table.
-fn open_or_create<S: TableSys>(table: &Entry<S>) -> Result<S::File> {
+fn open_or_create<S: TableSys>(table: &Entry<S>, creates: bool) -> Result<Option<S::File>> {
     let Entry { sys, dir, name, .. } = table;
     let remembered = || io::ErrorKind::StaleNetworkFileHandle.into();
     let mut search = Search::begin(sys);
     loop {
         let stale = match open_uncached(table)? {
-            Found::File(file, _) => return Ok(file),
+            Found::File(file, _) => return Ok(Some(file)),
             Found::Removed(error) => error,
             Found::Absent if restore(table)? => remembered(),
+            Found::Absent if !creates && search.is_over() => return Ok(None),
+            Found::Absent if !creates => remembered(),
             Found::Absent => match sys.create(dir, name, FILE_MODE) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => remembered(),
-                created => return Ok(created.context("create the table", &table.path)?),
+                created => {
+                    return Ok(Some(created.context("create the table", &table.path)?));
+                }
             },
         };
         search.look_again(table, Some(stale))?;
@@ -455,15 +491,22 @@ mod tests {
         }
 
         fn lock(&self) -> Result<TableFile<Host>> {
+            let lock = self.lock_beside(true)?;
+            Ok(TableFile {
+                lock: lock.expect("it is created"),
+            })
+        }
+
+        fn lock_beside(&self, creates: bool) -> Result<Option<TableLock<Host>>> {
             let path = self.path("t.json");
             let table = Entry::open(Host, &path)?;
             let patience = Patience {
                 path: &path,
                 started: Host.now().since_boot,
                 timeout: Duration::ZERO,
+                creates,
             };
-            let lock = lock_beside(&table, &patience)?;
-            Ok(TableFile { lock })
+            lock_beside(&table, &patience)
         }
     }
 
@@ -480,6 +523,21 @@ mod tests {
         drop(first);
         let second = site.lock().expect("it is free");
         assert_eq!(second.read().expect("it was read"), TABLE);
+    }
+
+    // A holder whose table was removed made a new one at its release.
+    #[test]
+    #[cfg_attr(miri, ignore = "makes system calls")]
+    fn a_holder_of_an_entry_makes_neither_the_table_nor_the_lock_beside_it() {
+        let site = Site::new();
+        assert!(matches!(site.lock_beside(false), Ok(None)));
+        let left = std::fs::read_dir(site.dir.path()).map(|names| names.count());
+        assert_eq!(left.ok(), Some(0));
+        site.write("t.json", TABLE);
+        assert!(
+            matches!(site.lock_beside(false), Ok(Some(_))),
+            "of another program"
+        );
     }
 
     // A client of NFS was killed between the rename that takes the old table away and the one of the new table:

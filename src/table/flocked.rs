@@ -9,7 +9,7 @@ use crate::protocol::pace::Pace;
 use crate::sys::entry::{Entry, Opened, is_removed, is_replaced};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{
-    Access, Context, FileId, Flock, FlockOutcome, Identity, Stat, TableSys, WakeReason,
+    Access, Context, FileId, Flock, FlockOutcome, Identity, IoError, Stat, TableSys, WakeReason,
 };
 
 /// The mode of a new file. A table shows which processes run and where they write: only its user may read it.
@@ -29,6 +29,8 @@ pub(super) struct Patience<'a> {
     /// Time since boot.
     pub(super) started: Duration,
     pub(super) timeout: Duration,
+    /// Whether a file that is not there is created.
+    pub(super) creates: bool,
 }
 
 /// A file that this process has locked, and that its name stood for at that moment.
@@ -43,18 +45,19 @@ pub(super) struct Flocked<S: TableSys> {
 }
 
 impl<S: TableSys> Flocked<S> {
-    /// Opens and locks the file, and creates it empty if it does not exist.
-    pub(super) fn lock(entry: Entry<S>, patience: &Patience<'_>) -> Result<Flocked<S>> {
+    /// Opens and locks the file, and creates it empty if it does not exist and may be created. `None` if there is
+    /// no file.
+    pub(super) fn lock(entry: Entry<S>, patience: &Patience<'_>) -> Result<Option<Flocked<S>>> {
         let process = entry.sys.identity();
         let process = process.context("identify this process", &entry.path)?;
         let mut wait = LockWait { entry, patience };
-        let (file, id) = wait.lock()?;
-        Ok(Flocked {
+        let locked = wait.lock()?;
+        Ok(locked.map(|(file, id)| Flocked {
             entry: wait.entry,
             process,
             file,
             id,
-        })
+        }))
     }
 
     pub(super) fn entry(&self) -> &Entry<S> {
@@ -119,14 +122,19 @@ struct LockWait<'a, S: TableSys> {
 
 impl<S: TableSys> LockWait<'_, S> {
     /// Opens and locks the file that the path names at the end of the wait.
-    fn lock(&mut self) -> Result<(S::File, FileId)> {
+    fn lock(&mut self) -> Result<Option<(S::File, FileId)>> {
         let mut rounds = 0;
         loop {
-            let (file, id) = self.open_or_create()?;
+            let Some((file, id)) = self.open_or_create()? else {
+                return Ok(None);
+            };
             match self.lock_opened(&file, id)? {
-                Locking::Done => return Ok((file, id)),
+                Locking::Done => return Ok(Some((file, id))),
                 Locking::Replaced => {}
-                Locking::Moved => self.entry = self.entry.open_anew()?,
+                Locking::Moved => match self.entry.open_anew() {
+                    Err(error) if !self.patience.creates && is_missing(&error) => return Ok(None),
+                    anew => self.entry = anew?,
+                },
             }
             self.begin_round(&mut rounds)?;
         }
@@ -147,7 +155,7 @@ impl<S: TableSys> LockWait<'_, S> {
     /// Opens the file for writing, although this process never writes to it. The close of a
     /// descriptor that is open for writing is the event that wakes waiters, and NFS locks
     /// exclusively only what is open for writing.
-    fn open_or_create(&self) -> Result<(S::File, FileId)> {
+    fn open_or_create(&self) -> Result<Option<(S::File, FileId)>> {
         let Entry {
             sys,
             dir,
@@ -157,14 +165,20 @@ impl<S: TableSys> LockWait<'_, S> {
         } = &self.entry;
         let mut rounds = 0;
         loop {
-            if let Found::File(file, stat) = open_existing(&self.entry, Access::ReadWrite)? {
-                return Ok((file, stat.id));
+            match open_existing(&self.entry, Access::ReadWrite)? {
+                Found::File(file, stat) => return Ok(Some((file, stat.id))),
+                Found::Absent if !self.patience.creates => return Ok(None),
+                Found::Removed(_) if !self.patience.creates => {
+                    self.begin_round(&mut rounds)?;
+                    continue;
+                }
+                Found::Absent | Found::Removed(_) => {}
             }
             match sys.create(dir, name, FILE_MODE) {
                 // An empty file is an empty table.
                 Ok(file) => {
                     let id = sys.stat(&file).context("stat", path)?.id;
-                    return Ok((file, id));
+                    return Ok(Some((file, id)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
                 Err(error) => return Ok(Err(error).context("create the file", path)?),
@@ -286,6 +300,11 @@ fn is_named<S: TableSys>(entry: &Entry<S>, id: FileId) -> Result<bool> {
     }
     let found = open_uncached(entry)?;
     Ok(matches!(found, Found::File(_, stat) if stat.id == id))
+}
+
+/// Whether a directory could not be opened because it is not there.
+pub(super) fn is_missing(error: &IoError) -> bool {
+    error.source.kind() == io::ErrorKind::NotFound
 }
 
 /// What a name stands for.

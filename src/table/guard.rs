@@ -81,6 +81,12 @@ impl TableGuard {
         Ok(TableGuard { locked })
     }
 
+    /// As [`open`](TableGuard::open), for a table that is there. `None` if it is not: nothing is created.
+    pub(super) fn open_existing(path: &Path, timeout: Duration) -> Result<Option<TableGuard>> {
+        let locked = LockedTable::open_existing(Host, path, timeout)?;
+        Ok(locked.map(|locked| TableGuard { locked }))
+    }
+
     /// The table in memory.
     ///
     /// ```

@@ -23,9 +23,23 @@ pub(crate) struct LockedTable<S: TableSys> {
 
 impl<S: TableSys> LockedTable<S> {
     pub(crate) fn open(sys: S, path: &Path, timeout: Duration) -> Result<LockedTable<S>> {
-        let file = TableFile::lock(sys, path, timeout)?;
+        LockedTable::read(TableFile::lock(sys, path, timeout)?)
+    }
+
+    /// The same for a table that is there. `None` if it is not: nothing is created.
+    pub(crate) fn open_existing(
+        sys: S,
+        path: &Path,
+        timeout: Duration,
+    ) -> Result<Option<LockedTable<S>>> {
+        let file = TableFile::lock_existing(sys, path, timeout)?;
+        file.map(LockedTable::read).transpose()
+    }
+
+    fn read(file: TableFile<S>) -> Result<LockedTable<S>> {
         let bytes = file.read()?;
-        let table = Table::parse(&bytes).map_err(|source| TableError::parse(path, source))?;
+        let parsed = Table::parse(&bytes);
+        let table = parsed.map_err(|source| TableError::parse(file.path(), source))?;
         Ok(LockedTable { file, table })
     }
 

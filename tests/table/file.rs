@@ -1252,6 +1252,31 @@ fn a_lost_allocation_is_reported_and_changes_nothing() {
     second.check().expect("the second allocation is unchanged");
 }
 
+// A program that ended put back the directory that an operator had removed, with its own user and mode 0700: the
+// service to which the directory belonged could not use it.
+#[test]
+fn no_operation_of_an_allocation_puts_back_a_table_that_was_removed() {
+    let (dir, _) = place();
+    let within = dir.path().join("app");
+    let path = within.join("table.json");
+    let remove_file = || fs::remove_file(&path).expect("it is there");
+    let remove_directory = || fs::remove_dir_all(&within).expect("it is there");
+    for remove in [&remove_file as &dyn Fn(), &remove_directory] {
+        let held = Allocation::register(&path, &claim("a", "/a"), "1", PATIENCE);
+        let held = held.expect("the scope is free");
+        remove();
+        let is_lost = |outcome| matches!(outcome, Err(TableError::Lost { held_by: None, .. }));
+        assert!(is_lost(held.check()));
+        assert!(is_lost(held.update_segment("2", PATIENCE)));
+        assert!(is_lost(held.delegate(&claim("b", "/a/b"), PATIENCE)));
+        let failed = held.release().expect_err("there is no entry");
+        assert!(is_lost(Err(failed.error)));
+        drop(failed.allocation);
+        assert!(!path.exists(), "no operation made a table");
+    }
+    assert!(!within.exists(), "no operation made the directory");
+}
+
 /// Saves the table as a program does that knows no fields but its own.
 fn save_without_holders(path: &Path) {
     let json = fs::read(path).expect("the file exists");
