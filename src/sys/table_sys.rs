@@ -19,7 +19,8 @@ pub(crate) trait TableSys: Sys {
     fn stat_uncached(&self, file: &Self::File) -> io::Result<Stat> {
         self.stat(file)
     }
-    fn read_all(&self, file: &Self::File) -> io::Result<Vec<u8>>;
+    /// The bytes of a file, of which no more than the first `limit`.
+    fn read_all(&self, file: &Self::File, limit: usize) -> io::Result<Vec<u8>>;
     /// From the beginning. After an error some of it may be written.
     fn write_all(&self, file: &Self::File, bytes: &[u8]) -> io::Result<()>;
     /// Gives `to` the permission bits and the user and group of `from`.
@@ -82,14 +83,15 @@ mod host {
             platform::stat_uncached(file.get()?)
         }
 
-        fn read_all(&self, file: &Descriptor<File>) -> io::Result<Vec<u8>> {
+        fn read_all(&self, file: &Descriptor<File>, limit: usize) -> io::Result<Vec<u8>> {
             // At given offsets: a forked child shares the position, and may read at the same time.
             const PIECE: usize = 64 * 1024;
             let file = file.get()?;
             let mut bytes = Vec::new();
             loop {
+                // Not by the size of the file, which may be anything.
                 let len = bytes.len();
-                bytes.resize(len + PIECE, 0);
+                bytes.resize(limit.min(len + PIECE), 0);
                 let (_, rest) = bytes.split_at_mut(len);
                 match file.read_at(rest, len as u64) {
                     Ok(n) => {
@@ -236,7 +238,7 @@ mod host {
             std::process::id() == process.pid.get()
         }
 
-        fn read_all(&self, file: &Never) -> io::Result<Vec<u8>> {
+        fn read_all(&self, file: &Never, _limit: usize) -> io::Result<Vec<u8>> {
             match *file {}
         }
 
@@ -290,7 +292,7 @@ mod host {
             std::process::id() == process.pid.get()
         }
 
-        fn read_all(&self, _file: &OpenFile) -> io::Result<Vec<u8>> {
+        fn read_all(&self, _file: &OpenFile, _limit: usize) -> io::Result<Vec<u8>> {
             Err(unsupported())
         }
 

@@ -30,6 +30,7 @@ pub type Result<T> = std::result::Result<T, TableError>;
 /// - `ResourceBusy`: [`OldDefault`](TableError::OldDefault);
 /// - `InvalidInput`: [`InvalidPath`](TableError::InvalidPath);
 /// - `InvalidData`: [`Parse`](TableError::Parse) and [`NotRegular`](TableError::NotRegular);
+/// - `FileTooLarge`: [`TooLarge`](TableError::TooLarge);
 /// - `Other`: all others but [`Io`](TableError::Io).
 ///
 /// [`Io`](TableError::Io) converts as [`IoError`] does, but into `Other` instead of `AlreadyExists`
@@ -159,6 +160,11 @@ pub enum TableError {
         /// The parser's error.
         source: serde_json::Error,
     },
+    /// The file is larger than a table may be (64 MiB), or a save would make it so.
+    TooLarge {
+        /// The table's file.
+        path: PathBuf,
+    },
     /// The path has something other than a regular file.
     NotRegular {
         /// The table's file.
@@ -269,6 +275,7 @@ impl TableError {
             }
             TableError::InvalidPath { .. } => io::ErrorKind::InvalidInput,
             TableError::Parse { .. } | TableError::NotRegular { .. } => io::ErrorKind::InvalidData,
+            TableError::TooLarge { .. } => io::ErrorKind::FileTooLarge,
             TableError::Io(error) => match unambiguous(error.source.kind()) {
                 io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound => io::ErrorKind::Other,
                 kind => kind,
@@ -332,6 +339,7 @@ impl fmt::Display for TableError {
                     "{path}:{line}:{column}: not an allocation table: {cause}; {REPAIR}"
                 )
             }
+            TableError::TooLarge { path } => write_at(f, path, TOO_LARGE),
             TableError::NotRegular { path, found } => write_not_regular(f, path, *found),
             TableError::Timeout { path, timeout } => write_timeout(f, path, *timeout),
             TableError::Replaced { path } => write_at(f, path, REPLACED),
@@ -350,6 +358,8 @@ impl fmt::Display for TableError {
 const FORKED: &str = "this process is a forked child, and its parent process opened the table; \
                       open the table in the child";
 const REPAIR: &str = "repair the file, or move it away";
+const TOO_LARGE: &str = "larger than the 64 MiB that a table may have; request fewer entries and rules, \
+                         or choose another path for the table";
 const REPLACED: &str = "the table was removed or replaced while it was locked; open it again and \
                         repeat the operation";
 const NO_PATH: &str = "no path for the allocation table; pass one, set RVLF_TABLE, or set \
@@ -669,7 +679,7 @@ mod tests {
 
     /// Errors about a file, a path or a process.
     fn faults() -> Vec<(TableError, io::ErrorKind, &'static str, &'static str)> {
-        use io::ErrorKind::{InvalidData, InvalidInput, NotFound, Other};
+        use io::ErrorKind::{FileTooLarge, InvalidData, InvalidInput, NotFound, Other};
         let path = || PathBuf::from("d/table");
         let invalid = |problem| TableError::InvalidPath {
             path: PathBuf::from("data"),
@@ -712,6 +722,12 @@ mod tests {
                 "repair the file",
             ),
             (irregular, InvalidData, "d/table", "choose another path"),
+            (
+                TableError::TooLarge { path: path() },
+                FileTooLarge,
+                "d/table",
+                "choose another path",
+            ),
             (
                 TableError::Forked { path: path() },
                 Other,

@@ -44,6 +44,10 @@ use crate::sys::{Access, Context, FileId, Flock, FlockOutcome, Identity, SyncMod
 
 const DIR_MODE: u32 = 0o700;
 
+/// The largest table, in bytes: some 100,000 entries. A process that reads a larger file, which is hardly a table,
+/// could run out of memory, and a failed allocation ends it.
+const MAX_LEN: usize = 64 * 1024 * 1024;
+
 /// A table's file, locked by this process.
 #[derive(Debug)]
 pub(super) struct TableFile<S: TableSys> {
@@ -146,8 +150,19 @@ impl Search {
 }
 
 fn read<S: TableSys>(entry: &Entry<S>, file: &S::File) -> Result<Vec<u8>> {
-    let read = entry.on_opened(entry.sys.read_all(file));
-    Ok(read.context("read", &entry.path)?)
+    let read = entry.on_opened(entry.sys.read_all(file, MAX_LEN + 1));
+    let bytes = read.context("read", &entry.path)?;
+    ensure_fits(&entry.path, &bytes)?;
+    Ok(bytes)
+}
+
+fn ensure_fits(path: &Path, bytes: &[u8]) -> Result<()> {
+    if bytes.len() <= MAX_LEN {
+        return Ok(());
+    }
+    Err(TableError::TooLarge {
+        path: path.to_owned(),
+    })
 }
 
 /// `.NAME.rvlf-SUFFIX`
@@ -238,6 +253,7 @@ impl<S: TableSys> TableFile<S> {
                 path: self.path().to_owned(),
             });
         }
+        ensure_fits(self.path(), bytes)?;
         // If the locked file was removed, another process may have created and locked a new one, and the
         // rename would destroy its table.
         if !self.flocked().is_named()? && !sabotaged!(*self.sys(), TableNameAtSave) {
@@ -433,7 +449,11 @@ fn restore<S: TableSys>(table: &Entry<S>) -> Result<bool> {
         return Ok(false);
     };
     // One that was cut short was not to have the name yet.
-    if Table::parse(&read(&new, &file)?).is_err() {
+    let is_whole = match read(&new, &file) {
+        Err(TableError::TooLarge { .. }) => false,
+        bytes => Table::parse(&bytes?).is_ok(),
+    };
+    if !is_whole {
         return Ok(false);
     }
     drop(file);

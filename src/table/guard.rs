@@ -63,7 +63,8 @@ impl TableGuard {
     /// # Errors
     ///
     /// [`Timeout`](super::TableError::Timeout), [`Parse`](super::TableError::Parse),
-    /// [`NotRegular`](super::TableError::NotRegular) or [`Io`](super::TableError::Io).
+    /// [`TooLarge`](super::TableError::TooLarge), [`NotRegular`](super::TableError::NotRegular) or
+    /// [`Io`](super::TableError::Io).
     ///
     /// ```
     /// use std::time::Duration;
@@ -151,7 +152,7 @@ impl TableGuard {
     /// # Errors
     ///
     /// [`Forked`](super::TableError::Forked); [`Replaced`](super::TableError::Replaced) if the file was removed
-    /// while it was locked; [`Io`](super::TableError::Io). The file is the old one then, with one
+    /// while it was locked; [`TooLarge`](super::TableError::TooLarge); [`Io`](super::TableError::Io). The file is the old one then, with one
     /// exception: after a failed "sync the directory" it is the new one, and a power loss may bring
     /// the old one back.
     ///

@@ -45,7 +45,8 @@ impl Snapshot {
 ///
 /// # Errors
 ///
-/// [`Parse`](TableError::Parse), [`NotRegular`](TableError::NotRegular) or [`Io`](TableError::Io).
+/// [`Parse`](TableError::Parse), [`TooLarge`](TableError::TooLarge), [`NotRegular`](TableError::NotRegular) or
+/// [`Io`](TableError::Io).
 ///
 /// ```
 /// use rvlf::table::snapshot;

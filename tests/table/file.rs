@@ -263,6 +263,31 @@ fn a_file_that_is_no_table_is_refused_with_line_and_column_and_left_unchanged() 
 
 // ---------------------------------------------------------------- the file
 
+// A table's path that led to a sparse file of a disk image ended the process: no memory was left to allocate.
+#[test]
+fn a_file_that_is_larger_than_any_table_is_refused_before_it_is_read_whole() {
+    const LIMIT: u64 = 64 * 1024 * 1024;
+    let (_dir, path) = place();
+    let is_refused = |outcome| matches!(outcome, Err(TableError::TooLarge { .. }));
+    let file = fs::File::create(&path).expect("the disk has room");
+    for len in [LIMIT + 1, 1 << 40] {
+        file.set_len(len).expect("a hole takes no room");
+        assert!(is_refused(snapshot(&path).map(drop)), "{len} bytes");
+        assert!(
+            is_refused(TableGuard::open(&path, PATIENCE).map(drop)),
+            "{len} bytes"
+        );
+    }
+    file.set_len(0).expect("it is this process's");
+    let mut guard = TableGuard::open(&path, PATIENCE).expect("no process has locked it");
+    let name = "x".repeat(usize::try_from(LIMIT).expect("it fits"));
+    let large = guard.register(&claim(&name, "/a"), "1");
+    large.expect("the table is empty");
+    assert!(is_refused(guard.save()), "no other process could read it");
+    let len = fs::metadata(&path).map(|found| found.len());
+    assert_eq!(len.ok(), Some(0), "the table is unchanged");
+}
+
 #[test]
 fn new_files_are_private_to_their_user_and_existing_modes_are_kept() {
     let (dir, path) = place();

@@ -85,7 +85,7 @@ EXIT STATUS
      started by an earlier version holds an entry in that version's default table
   2  usage error; no table given; release: no such entry
   3  check: dead entries, and no other problem
-  4  check: entries that contradict each other; or the file is not a table
+  4  check: entries that contradict each other; or the file is not a table, or larger than 64 MiB
   5  operating system error";
 
 pub fn run(args: &Table) -> io::Result<u8> {
@@ -134,7 +134,9 @@ fn report(error: &TableError) -> u8 {
         | TableError::Replaced { .. }
         | TableError::OldDefault { .. } => exit::HELD,
         TableError::NoPath | TableError::UnknownName { .. } => exit::USAGE,
-        TableError::Parse { .. } | TableError::NotRegular { .. } => exit::NOT_A_LOCK,
+        TableError::Parse { .. } | TableError::TooLarge { .. } | TableError::NotRegular { .. } => {
+            exit::NOT_A_LOCK
+        }
         _ => exit::IO,
     }
 }
