@@ -63,6 +63,7 @@
 //! | judge a lock by facts that you gathered | [`judge`](mod@judge) |
 //! | start a child process that must not outlive the holder | `WriterLock::lend_to`, `process` |
 //! | print a path or a host name that another program has chosen | [`Escaped`] |
+//! | propose a command with such a name | `ShellWord` |
 //! | remove what a breaker left that was killed | [`remove_leftovers`] |
 //! | let many writers share one data set | `table`, with the feature `table` |
 //!
@@ -122,6 +123,8 @@ mod protocol;
 pub mod record;
 #[cfg(feature = "serde")]
 mod serialize;
+#[cfg(feature = "std")]
+mod shell_word;
 #[cfg(rvlf_sim)]
 #[doc(hidden)]
 pub mod sim;
@@ -154,6 +157,8 @@ pub use lock_file::{LockFile, inspect, remove_leftovers};
 pub use loss::{LossReason, Lost};
 #[cfg(feature = "std")]
 pub use protocol::{Released, lock_path_for};
+#[cfg(feature = "std")]
+pub use shell_word::ShellWord;
 #[cfg(feature = "std")]
 pub use sys::{CancelToken, FileKind, LockingProcess};
 #[cfg(feature = "std")]

@@ -1,32 +1,16 @@
 //! Names that other programs have chosen, as [`Escaped`] shows them, in other forms: a word to paste
 //! into a shell, JSON, and a usage error.
 
-use std::ffi::OsStr;
 use std::path::Path;
 
 use clap::error::{ContextKind, ContextValue};
-use rvlf::Escaped;
+use rvlf::{Escaped, ShellWord};
 use serde_json::Value;
 
-use crate::sys::shell;
-
-/// One word of a shell command, quoted if necessary.
-pub fn shell_word(word: impl AsRef<OsStr>) -> String {
-    let bytes = word.as_ref().as_encoded_bytes();
-    match std::str::from_utf8(bytes) {
-        Ok(text) if !text.is_empty() && text.chars().all(shell::is_plain) => text.to_owned(),
-        Ok(text) if is_safe(text) => shell::quoted(text),
-        _ => shell::escaped(bytes),
-    }
-}
-
-/// The same for a path. A relative one that begins with a hyphen would be an option of the command.
+/// A path as one word of a shell command, quoted if necessary. A relative one that begins with a hyphen would be an
+/// option of the command.
 pub fn shell_path(path: &Path) -> String {
-    if path.as_os_str().as_encoded_bytes().starts_with(b"-") {
-        shell_word(Path::new(".").join(path))
-    } else {
-        shell_word(path)
-    }
+    ShellWord::path(path).to_string()
 }
 
 /// JSON as text in which every character that [`Escaped`] escapes is `\u....`. Such characters are in

@@ -54,6 +54,7 @@ mod metadata;
 mod own_holds;
 #[cfg(all(unix, not(rvlf_unsupported)))]
 mod poll;
+pub(crate) mod shell;
 #[cfg(feature = "table")]
 mod table_sys;
 pub(crate) mod thread;

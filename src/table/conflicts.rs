@@ -27,6 +27,7 @@ impl Conflict<'_> {
             requested: Box::new(self.requested.clone()),
             held: Box::new(self.held.clone()),
             liveness: None,
+            table: None,
         }
     }
 }

@@ -10,6 +10,7 @@ use super::liveness::Liveness;
 use super::rule::ScopeRule;
 use crate::error::{IoError, unambiguous};
 use crate::escape::Escaped;
+use crate::shell_word::ShellWord;
 use crate::sys::FileKind;
 
 /// The result of an operation on a table.
@@ -66,6 +67,8 @@ pub enum TableError {
         /// Whether the process of that entry is alive; `None` from an operation of
         /// [`Table`](super::Table) alone, which looks at no process.
         liveness: Option<Liveness>,
+        /// The table's file; `None` from an operation of [`Table`](super::Table) alone, which has no file.
+        table: Option<PathBuf>,
     },
     /// Another entry may write some of the requested paths.
     WriteConflict {
@@ -78,6 +81,8 @@ pub enum TableError {
         /// Whether the process of that entry is alive; `None` from an operation of
         /// [`Table`](super::Table) alone, which looks at no process.
         liveness: Option<Liveness>,
+        /// The table's file; `None` from an operation of [`Table`](super::Table) alone, which has no file.
+        table: Option<PathBuf>,
     },
     /// The parent's own scope does not cover what it was to delegate or to get back.
     NotSubset {
@@ -90,6 +95,8 @@ pub enum TableError {
     UnknownName {
         /// The name.
         name: String,
+        /// The table's file; `None` from an operation of [`Table`](super::Table) alone, which has no file.
+        table: Option<PathBuf>,
     },
     /// Another entry writes this segment.
     SegmentConflict {
@@ -102,6 +109,8 @@ pub enum TableError {
         /// Whether the process of that entry is alive; `None` from an operation of
         /// [`Table`](super::Table) alone, which looks at no process.
         liveness: Option<Liveness>,
+        /// The table's file; `None` from an operation of [`Table`](super::Table) alone, which has no file.
+        table: Option<PathBuf>,
     },
     /// The entry is no placeholder: it was registered, or a process has adopted it.
     NotAPlaceholder {
@@ -119,6 +128,8 @@ pub enum TableError {
         name: String,
         /// The name of the entry that delegated it, if there is one.
         delegated_from: Option<String>,
+        /// The table's file; `None` from an operation of [`Table`](super::Table) alone, which has no file.
+        table: Option<PathBuf>,
     },
     /// A table cannot hold this path.
     InvalidPath {
@@ -236,6 +247,19 @@ impl TableError {
         }
     }
 
+    /// Adds the table's file, where a next step is a command that needs it.
+    pub(super) fn in_table(mut self, path: &Path) -> TableError {
+        if let TableError::DuplicateName { table, .. }
+        | TableError::WriteConflict { table, .. }
+        | TableError::SegmentConflict { table, .. }
+        | TableError::UnknownName { table, .. }
+        | TableError::NotAChild { table, .. } = &mut self
+        {
+            *table = Some(path.to_owned());
+        }
+        self
+    }
+
     /// Whether another holder is the reason: the same call may succeed later.
     ///
     /// ```
@@ -292,27 +316,45 @@ impl fmt::Display for TableError {
                 name,
                 pid,
                 liveness,
-            } => write_duplicate_name(f, name, *pid, *liveness),
+                table,
+            } => {
+                write!(f, "entry {name:?} exists and is held by pid {pid}")?;
+                write_advice(f, name, table, *liveness, "choose another name")
+            }
             TableError::WriteConflict {
                 entry,
                 requested,
                 held,
                 liveness,
-            } => write_conflict(f, entry, requested, held, *liveness),
+                table,
+            } => {
+                write!(
+                    f,
+                    "{requested} conflicts with entry {entry:?}, which holds {held}"
+                )?;
+                let list = Verb::new(table, "list");
+                let otherwise = format!("request less (`{list}` shows all entries)");
+                write_advice(f, entry, table, *liveness, &otherwise)
+            }
             TableError::NotSubset { parent, rule } => write_not_subset(f, parent, rule),
-            TableError::UnknownName { name } => write_unknown_name(f, name),
+            TableError::UnknownName { name, table } => write_unknown_name(f, name, table),
             TableError::SegmentConflict {
                 segment,
                 entry,
                 liveness,
+                table,
                 ..
-            } => write_segment_conflict(f, segment, entry, *liveness),
+            } => {
+                write!(f, "entry {entry:?} writes segment {segment:?}")?;
+                write_advice(f, entry, table, *liveness, "choose another segment")
+            }
             TableError::NotAPlaceholder { name, pid } => write_not_a_placeholder(f, name, *pid),
             TableError::NotAChild {
                 parent,
                 name,
                 delegated_from,
-            } => write_not_a_child(f, parent, name, delegated_from.as_deref()),
+                table,
+            } => write_not_a_child(f, parent, name, delegated_from.as_deref(), table),
             TableError::InvalidPath { path, problem } => {
                 write!(f, "{}: {problem}", Escaped::path(path))
             }
@@ -369,48 +411,67 @@ fn write_at(f: &mut fmt::Formatter<'_>, path: &Path, message: &str) -> fmt::Resu
     write!(f, "{}: {message}", Escaped::path(path))
 }
 
+/// A verb of `rvlf table` with the table that it is to act on, to paste into a shell.
+struct Verb<'a> {
+    table: Option<&'a Path>,
+    verb: &'static str,
+    /// The entry that it is to act on.
+    name: Option<&'a str>,
+}
+
+impl<'a> Verb<'a> {
+    fn new(table: &'a Option<PathBuf>, verb: &'static str) -> Verb<'a> {
+        Verb {
+            table: table.as_deref(),
+            verb,
+            name: None,
+        }
+    }
+
+    fn of(self, name: &'a str) -> Verb<'a> {
+        Verb {
+            name: Some(name),
+            ..self
+        }
+    }
+}
+
+impl fmt::Display for Verb<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("rvlf table")?;
+        if let Some(table) = self.table {
+            write!(f, " --table {}", ShellWord::path(table))?;
+        }
+        write!(f, " {}", self.verb)?;
+        let Some(name) = self.name else {
+            return Ok(());
+        };
+        if name.starts_with('-') {
+            f.write_str(" --")?;
+        }
+        write!(f, " {}", ShellWord::new(name))
+    }
+}
+
 /// What to do about the entry `name`, which is in the way: wait for its release, or do what
 /// `otherwise` says.
 fn write_advice(
     f: &mut fmt::Formatter<'_>,
     name: &str,
+    table: &Option<PathBuf>,
     liveness: Option<Liveness>,
     otherwise: &str,
 ) -> fmt::Result {
     if liveness == Some(Liveness::Elsewhere) {
+        let release = Verb::new(table, "release").of(name);
         write!(
             f,
-            "; its process belongs to another host, boot or container and cannot be checked from \
-             here: if it is dead, `rvlf table release {name:?}`; otherwise {otherwise}"
+            "; its process belongs to another host, boot, container or sandbox and cannot be checked \
+             from here: if it is dead, `{release}`; otherwise {otherwise}"
         )
     } else {
         write!(f, "; wait until that entry is released, or {otherwise}")
     }
-}
-
-fn write_duplicate_name(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    pid: u32,
-    liveness: Option<Liveness>,
-) -> fmt::Result {
-    write!(f, "entry {name:?} exists and is held by pid {pid}")?;
-    write_advice(f, name, liveness, "choose another name")
-}
-
-fn write_conflict(
-    f: &mut fmt::Formatter<'_>,
-    entry: &str,
-    requested: &ScopeRule,
-    held: &ScopeRule,
-    liveness: Option<Liveness>,
-) -> fmt::Result {
-    write!(
-        f,
-        "{requested} conflicts with entry {entry:?}, which holds {held}"
-    )?;
-    let otherwise = "request less (`rvlf table list` shows all entries)";
-    write_advice(f, entry, liveness, otherwise)
 }
 
 fn write_not_subset(f: &mut fmt::Formatter<'_>, parent: &str, rule: &ScopeRule) -> fmt::Result {
@@ -421,22 +482,19 @@ fn write_not_subset(f: &mut fmt::Formatter<'_>, parent: &str, rule: &ScopeRule) 
     )
 }
 
-fn write_unknown_name(f: &mut fmt::Formatter<'_>, name: &str) -> fmt::Result {
+fn write_unknown_name(
+    f: &mut fmt::Formatter<'_>,
+    name: &str,
+    table: &Option<PathBuf>,
+) -> fmt::Result {
+    if let Some(table) = table {
+        write!(f, "{}: ", Escaped::path(table))?;
+    }
+    let list = Verb::new(table, "list");
     write!(
         f,
-        "no entry {name:?}: it was released, reclaimed, or never made; `rvlf table list` shows all \
-         entries"
+        "no entry {name:?}: it was released, reclaimed, or never made; `{list}` shows all entries"
     )
-}
-
-fn write_segment_conflict(
-    f: &mut fmt::Formatter<'_>,
-    segment: &str,
-    entry: &str,
-    liveness: Option<Liveness>,
-) -> fmt::Result {
-    write!(f, "entry {entry:?} writes segment {segment:?}")?;
-    write_advice(f, entry, liveness, "choose another segment")
 }
 
 fn write_not_a_placeholder(f: &mut fmt::Formatter<'_>, name: &str, pid: u32) -> fmt::Result {
@@ -452,6 +510,7 @@ fn write_not_a_child(
     parent: &str,
     name: &str,
     delegated_from: Option<&str>,
+    table: &Option<PathBuf>,
 ) -> fmt::Result {
     write!(f, "entry {parent:?} cannot reclaim entry {name:?}: ")?;
     match delegated_from {
@@ -459,7 +518,8 @@ fn write_not_a_child(
         None => write!(
             f,
             "it has no parent, and more than {parent:?} could have delegated; end its process, or \
-             release it by hand (`rvlf table release`)"
+             release it by hand (`{}`)",
+            Verb::new(table, "release").of(name)
         ),
     }
 }
@@ -589,18 +649,21 @@ mod tests {
             name: name(),
             pid: 7,
             liveness,
+            table: Some(path()),
         };
         let segment = TableError::SegmentConflict {
             segment: "s".to_owned(),
             entry: name(),
             socket: PathBuf::new(),
             liveness: None,
+            table: None,
         };
         let conflict = TableError::WriteConflict {
             entry: name(),
             requested: rule(),
             held: rule(),
             liveness: None,
+            table: None,
         };
         let exceeded = TableError::NotSubset {
             parent: name(),
@@ -610,6 +673,7 @@ mod tests {
             parent: "b".to_owned(),
             name: name(),
             delegated_from,
+            table: None,
         };
         let lost = |held_by| TableError::Lost {
             name: name(),
@@ -641,7 +705,7 @@ mod tests {
                 held(Some(Liveness::Elsewhere)),
                 AlreadyExists,
                 true,
-                "`rvlf table release \"a\"`",
+                "`rvlf table --table d/table release a`",
             ),
             (segment, WouldBlock, true, "choose another segment"),
             (conflict, WouldBlock, true, "request less"),
@@ -649,7 +713,10 @@ mod tests {
             (old, ResourceBusy, true, "set RVLF_TABLE to d/table"),
             (exceeded, Other, false, "request less"),
             (
-                TableError::UnknownName { name: name() },
+                TableError::UnknownName {
+                    name: name(),
+                    table: None,
+                },
                 NotFound,
                 false,
                 "`rvlf table list`",
@@ -661,7 +728,7 @@ mod tests {
                 false,
                 "delegated by \"c\", which can reclaim it",
             ),
-            (child(None), Other, false, "`rvlf table release`"),
+            (child(None), Other, false, "`rvlf table release a`"),
             (
                 lost(Some(8)),
                 Other,
@@ -741,6 +808,31 @@ mod tests {
                 "open it again",
             ),
         ]
+    }
+
+    // A person pastes the proposed command into a shell. An entry called "$(reboot)" was a command, one called "-f" an
+    // option, and the default table was changed in place of this one.
+    #[test]
+    fn a_proposed_command_names_the_table_and_no_name_in_it_is_a_command() {
+        let text = |name: &str, table: &str| {
+            let error = TableError::DuplicateName {
+                name: name.to_owned(),
+                pid: 7,
+                liveness: Some(Liveness::Elsewhere),
+                table: Some(PathBuf::from(table)),
+            };
+            error.to_string()
+        };
+        if cfg!(unix) {
+            let found = text("$(reboot)", "two words");
+            let command = "`rvlf table --table 'two words' release '$(reboot)'`";
+            assert!(found.contains(command), "{found}");
+        }
+        let found = text("-f", "t");
+        assert!(
+            found.contains("`rvlf table --table t release -- -f`"),
+            "{found}"
+        );
     }
 
     // A caller waits and repeats on contention, and on nothing else. An operator sees the text alone.

@@ -278,7 +278,7 @@ impl TableGuard {
         let (holder, writer_id) = self.locked.this_process(witness)?;
         self.reclaim_stale();
         let done = self.locked.table.delegate(parent, claim, &holder);
-        self.locked.with_liveness(done)?;
+        self.locked.with_facts(done)?;
         Ok(writer_id)
     }
 
@@ -324,7 +324,7 @@ impl TableGuard {
             .locked
             .table
             .delegate_within(parent, authority, claim, &holder);
-        self.locked.with_liveness(done)?;
+        self.locked.with_facts(done)?;
         Ok(writer_id)
     }
 
@@ -389,7 +389,7 @@ impl TableGuard {
         self.locked
             .reclaim_except(|entry| entry.is_placeholder() && entry.name == name);
         let done = self.locked.table.adopt(name, segment, holder);
-        self.locked.with_liveness(done)
+        self.locked.with_facts(done)
     }
 
     /// Reclaims dead entries other than `name`, then changes the segment that the entry `name`
@@ -413,7 +413,7 @@ impl TableGuard {
     pub fn update_segment(&mut self, name: &str, segment: &str) -> Result<()> {
         self.locked.reclaim_except(|entry| entry.name == name);
         let done = self.locked.table.update_segment(name, segment);
-        self.locked.with_liveness(done)
+        self.locked.with_facts(done)
     }
 
     /// Removes the entry `name`, whichever process holds it, and returns it. Its children are
@@ -439,7 +439,8 @@ impl TableGuard {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn release(&mut self, name: &str) -> Result<Entry> {
-        self.locked.table.release(name)
+        let done = self.locked.table.release(name);
+        self.locked.with_facts(done)
     }
 
     /// Reclaims dead entries other than `parent`, then takes back what the entry `parent` delegated
@@ -473,7 +474,7 @@ impl TableGuard {
             .locked
             .table
             .reclaim_delegated(parent, child, delegated);
-        self.locked.with_liveness(done)
+        self.locked.with_facts(done)
     }
 
     /// Removes every entry whose process is dead, and returns the removed entries. Their children

@@ -68,16 +68,17 @@ impl<S: TableSys> LockedTable<S> {
         // Here and not in `open`: a caller may have replaced the whole table by hand.
         self.table.name_field = name_field(self.path());
         let done = self.table.register(claim, segment, holder);
-        self.with_liveness(done)
+        self.with_facts(done)
     }
 
     pub(super) fn liveness(&self) -> Vec<Liveness> {
         judge_all(self.file.place(), &self.table)
     }
 
-    /// Adds to a refusal what is known of the process of the entry in the way: if nothing is, a person
-    /// has to decide.
-    pub(super) fn with_liveness(&self, mut done: Result<()>) -> Result<()> {
+    /// Adds to a refusal the table, and what is known of the process of the entry in the way: if nothing is, a
+    /// person has to decide.
+    pub(super) fn with_facts<T>(&self, done: Result<T>) -> Result<T> {
+        let mut done = done.map_err(|error| error.in_table(self.path()));
         if let Some((name, liveness)) = done.as_mut().err().and_then(TableError::in_the_way) {
             let mut probe = LivenessProbe::new(self.file.place());
             let entry = self.table.find(name);

@@ -414,6 +414,7 @@ impl Table {
                 name: existing.name.clone(),
                 pid: existing.pid,
                 liveness: None,
+                table: None,
             }),
             None => Ok(()),
         }
@@ -429,6 +430,7 @@ impl Table {
                 entry: other.name.clone(),
                 socket: other.socket.clone(),
                 liveness: None,
+                table: None,
             }),
             None => Ok(()),
         }
@@ -508,11 +510,13 @@ fn not_a_child(parent: &str, entry: &Entry) -> TableError {
         parent: parent.to_owned(),
         name: entry.name.clone(),
         delegated_from: entry.parent.clone(),
+        table: None,
     }
 }
 
 fn unknown(name: &str) -> TableError {
     TableError::UnknownName {
         name: name.to_owned(),
+        table: None,
     }
 }

@@ -20,7 +20,8 @@ use rvlf::record::{
 use rvlf::{
     AcquireError, Alias, BreakError, CancelToken, Durability, Escaped, FileKind, Foreign,
     HoldError, Holder, IoError, LockFile, LockOptions, LockState, LockingProcess, LossReason, Lost,
-    Reclaimed, Record, ReleaseError, Released, StalePolicy, WaitError, WriterId, WriterLock,
+    Reclaimed, Record, ReleaseError, Released, ShellWord, StalePolicy, WaitError, WriterId,
+    WriterLock,
 };
 
 /// The future of a wait, whose parameters the list leaves out.
@@ -43,7 +44,7 @@ fn every_public_type_is_send_sync_unpin_and_debug() {
         Escaped, Evidence, Field, FileKind, FileSystem, FirstBytes, Foreign, HoldError, Holder,
         HostMatch, Hostname, IoError, KernelLock, KernelStamp, LockFile, LockFuture, LockOptions,
         LockState, LockingProcess, LossReason, Lost, OwnHold, ParseWriterIdError, Pid, PidOutOfRange,
-        Process, Reason, Reclaimed, Record, ReleaseError, Released, StalePolicy, Stamp, StoreContent, StoreEvidence,
+        Process, Reason, Reclaimed, Record, ReleaseError, Released, ShellWord, StalePolicy, Stamp, StoreContent, StoreEvidence,
         StoreReason, StoreStamp, StoreVerdict, Verdict, WaitError, WriterId, WriterLock,
     );
 }
@@ -62,7 +63,7 @@ fn what_a_person_reads_is_displayed() {
     each!(shown:
         AcquireError, BreakError, DecodeError, Escaped, FileKind, FirstBytes, Foreign, Holder,
         Hostname, IoError, LockState, LockingProcess, LossReason, Lost, ParseWriterIdError, Pid,
-        PidOutOfRange, Reason, Reclaimed, HoldError, ReleaseError, StoreReason, WaitError, WriterId,
+        PidOutOfRange, Reason, Reclaimed, HoldError, ReleaseError, ShellWord, StoreReason, WaitError, WriterId,
     );
 }
 

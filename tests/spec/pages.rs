@@ -14,12 +14,13 @@ const LISTED: [&str; 4] = [
 ];
 
 /// The modules of the library, in the order of ARCHITECTURE.md: each imports only those before it.
-const ORDER: [&str; 19] = [
+const ORDER: [&str; 20] = [
     "escape",
     "record",
     "judge",
     "sync",
     "sys",
+    "shell_word",
     "host",
     "alias",
     "loss",

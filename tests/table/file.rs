@@ -1076,8 +1076,9 @@ mod witness {
         assert_eq!(seen_from_elsewhere(&path), [Liveness::Elsewhere]);
         for (name, scope, segment) in [("a", "/b", "t"), ("b", "/a", "t"), ("b", "/b", "s")] {
             let refusal = register(name, &path, scope, segment);
-            let advice = "cannot be checked from here: if it is dead, `rvlf table release \"a\"`";
-            assert!(refusal.contains(advice), "{refusal}");
+            let release = format!("`rvlf table --table {} release a`", path.display());
+            let advice = format!("cannot be checked from here: if it is dead, {release}");
+            assert!(refusal.contains(&advice), "{refusal}");
         }
     }
 

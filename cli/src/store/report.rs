@@ -3,13 +3,12 @@
 use std::fmt::{self, Display, Write};
 
 use clap::builder::styling::{AnsiColor, Style};
-use rvlf::Escaped;
 use rvlf::judge::StoreVerdict;
+use rvlf::{Escaped, ShellWord};
 use rvlf_object_store::{Location, LockReport, StoreOptions, block_on};
 use serde_json::{Value, json};
 
 use super::url::{Opened, Url};
-use crate::escape::shell_word;
 use crate::report::{Essence, Report};
 use crate::{exit, time};
 
@@ -77,7 +76,8 @@ impl Found {
 
     /// What an operator can do next.
     pub fn next_step(&self) -> Option<String> {
-        let data = shell_word(self.data.to_string());
+        let data = self.data.to_string();
+        let data = ShellWord::new(&data);
         Some(match self.found.code() {
             "free" => return None,
             "held" => format!("wait until it is free: rvlf wait {data}"),

@@ -2,12 +2,11 @@
 
 use std::time::Duration;
 
-use rvlf::CancelToken;
+use rvlf::{CancelToken, ShellWord};
 use rvlf_object_store::{StoreOptions, block_on};
 
 use super::report::{Found, Looker};
 use super::url::Url;
-use crate::escape::shell_word;
 use crate::progress::{self, Ended};
 use crate::report::Report;
 use crate::sys::signals;
@@ -63,7 +62,8 @@ fn report(found: &Found, timeout: Option<Duration>) {
     match (found.next_step(), timeout) {
         (None, _) => {}
         (_, Some(timeout)) if found.status() == exit::HELD => {
-            let (seconds, url) = (timeout.as_secs_f64(), shell_word(found.data.to_string()));
+            let (seconds, url) = (timeout.as_secs_f64(), found.data.to_string());
+            let url = ShellWord::new(&url);
             messages::print(format_args!(
                 "{data}: timed out after {seconds} s: {line}; for details: rvlf status {url}"
             ));

@@ -12,7 +12,6 @@ mod other_process;
 mod own_program;
 pub mod regular_file;
 pub mod removal;
-pub mod shell;
 pub mod signals;
 mod sigpipe;
 pub mod standard_error;

@@ -6,7 +6,6 @@ mod hold;
 pub mod open_locks;
 pub mod regular_file;
 pub mod removal;
-pub mod shell;
 pub mod signals;
 pub mod standard_error;
 pub mod supervisor;

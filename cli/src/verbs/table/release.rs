@@ -12,6 +12,7 @@ use crate::{exit, messages};
 pub fn run(path: &Path, name: &str, force: bool) -> Result<u8, Failure> {
     let unknown = || TableError::UnknownName {
         name: name.to_owned(),
+        table: Some(path.to_owned()),
     };
     // Opening a table that does not exist would create its file and directory.
     snapshot(path)?.table.find(name).ok_or_else(unknown)?;
