@@ -75,6 +75,8 @@ enum Subject {
     NewName,
     /// A name that is removed or changed.
     OldName,
+    /// A file that another process has left, and that is in the way.
+    Leftover,
     KernelLock,
     Sync,
     /// The file: stat, open, read and write.
@@ -90,6 +92,7 @@ impl Subject {
             ("draw", _) | (_, "name an aside") => Subject::Random,
             (_, "name the lock file" | "use this path") => Subject::Path,
             (_, "open the directory" | "identify the file system") => Subject::Directory,
+            (_, "remove what a killed process left") => Subject::Leftover,
             ("create" | "make", _) => Subject::NewName,
             ("rename" | "unlink" | "put", _) => Subject::OldName,
             ("flock" | "lock", _) => Subject::KernelLock,
@@ -112,6 +115,7 @@ fn next_step(operation: &str, source: &io::Error) -> &'static str {
         Subject::Thread => step_for_thread(kind),
         Subject::Process => "check that /proc is mounted and that this process may read it",
         Subject::Random => "permit this process to call getrandom(2)",
+        Subject::Leftover => "root, its owner, or the owner of the directory must remove it",
         Subject::Path => "name the file or the directory itself; from inside a directory: ../NAME",
         Subject::KernelLock => step_for_kernel_lock(source),
         Subject::Sync => step_for_sync(kind),
@@ -353,6 +357,11 @@ mod tests {
                 "create the lock file",
                 Errno::ENOSYS,
                 "choose another file system",
+            ),
+            (
+                "remove what a killed process left",
+                Errno::EPERM,
+                "its owner, or the owner of the directory must remove it",
             ),
             (
                 "rename the lock file aside",

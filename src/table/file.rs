@@ -281,9 +281,9 @@ impl<S: TableSys> TableFile<S> {
             ..
         } = self.place();
         let name = name_beside(old, "new");
-        let created = self.create_new(&name);
-        let file = created.context("create the new table", path)?;
-        let renamed = self.fill(&file, bytes).and_then(|id| {
+        let new = path.with_file_name(&name);
+        let file = self.create_new(&name, &new)?;
+        let renamed = self.fill(&file, &new, bytes).and_then(|id| {
             let renamed = sys.rename(dir, &name, old);
             renamed.context("rename the new table", path)?;
             Ok(id)
@@ -298,27 +298,30 @@ impl<S: TableSys> TableFile<S> {
         }
     }
 
-    fn create_new(&self, name: &OsStr) -> io::Result<S::File> {
+    fn create_new(&self, name: &OsStr, path: &Path) -> Result<S::File> {
         let Entry { sys, dir, .. } = self.place();
-        match sys.create(dir, name, FILE_MODE) {
+        let created = match sys.create(dir, name, FILE_MODE) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 if !self.place().is_local() {
                     // Process A was killed during its save, and its rename may be under way: it would move what
                     // this process writes to that name.
                     sys.wait(None, &[], LATE_RENAME);
                 }
-                present(sys.unlink(dir, name))?;
+                let removed = present(sys.unlink(dir, name));
+                removed.context("remove what a killed process left", path)?;
                 sys.create(dir, name, FILE_MODE)
             }
             outcome => outcome,
-        }
+        };
+        Ok(created.context("create the new table", path)?)
     }
 
-    fn fill(&self, file: &S::File, bytes: &[u8]) -> Result<FileId> {
-        let Entry { sys, path, .. } = self.place();
+    /// Makes `file`, which is at `path`, the complete new table.
+    fn fill(&self, file: &S::File, path: &Path, bytes: &[u8]) -> Result<FileId> {
+        let sys = self.sys();
         let id = sys.stat(file).context("stat", path)?.id;
         if let TableLock::Own(_) = &self.lock {
-            self.lock_new(file)?;
+            self.lock_new(file, path)?;
         }
         let written = sys.write_all(file, bytes);
         written.context("write the new table", path)?;
@@ -329,8 +332,7 @@ impl<S: TableSys> TableFile<S> {
     }
 
     /// Before the file gets the table's name, so that the table is locked at every moment.
-    fn lock_new(&self, file: &S::File) -> Result<()> {
-        let Entry { path, .. } = self.place();
+    fn lock_new(&self, file: &S::File, path: &Path) -> Result<()> {
         let flocked = self.place().flock(file, Flock::Exclusive);
         match flocked.context("lock", path)? {
             FlockOutcome::Done => Ok(()),

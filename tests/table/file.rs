@@ -673,6 +673,22 @@ fn the_half_written_table_of_a_killed_process_does_not_hinder_a_save() {
     assert_eq!(names, ["table.json"], "a save leaves nothing behind");
 }
 
+// In /tmp only its owner may remove what a killed process of another user has left. The error named the table, whose
+// permissions were right.
+#[test]
+fn an_error_about_what_a_killed_process_left_names_it_and_says_who_removes_it() {
+    let (_dir, path) = place();
+    // No user may remove a directory as if it were a file.
+    fs::create_dir(path.with_file_name(".table.json.rvlf-new")).expect("the disk has room");
+    let mut guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
+    let error = guard.save().expect_err("the name is taken").to_string();
+    assert!(
+        error.contains("/.table.json.rvlf-new: could not remove"),
+        "{error}"
+    );
+    assert!(error.ends_with("must remove it"), "{error}");
+}
+
 // A child that is forked while its parent has the table shares the kernel lock: an unlock in the child
 // would let a third process in while the parent writes.
 #[cfg(target_os = "linux")]
