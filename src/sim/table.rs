@@ -102,7 +102,7 @@ impl SimSys {
     /// See [`TableError`].
     pub fn register(&self, claim: &Claim, timeout: Duration) -> Result<SimAllocation> {
         let mut table = self.open_table(timeout)?;
-        let byte = table.lock_byte();
+        let byte = table.lock_byte()?;
         let witness = byte.as_ref().map(|byte| &byte.witness);
         let (holder, writer_id) = table.this_process(witness)?;
         table.register(&holder, claim, &segment_of(writer_id))?;

@@ -114,7 +114,7 @@ impl Allocation {
         timeout: Duration,
     ) -> Result<Allocation> {
         let mut guard = TableGuard::open(path, timeout)?;
-        let byte = guard.lock_byte();
+        let byte = guard.lock_byte()?;
         let witness = byte.as_ref().map(|byte| &byte.witness);
         let writer_id = guard.register_witnessed(claim, segment, witness)?;
         Allocation::save(guard, claim.name(), writer_id, byte)
@@ -149,7 +149,7 @@ impl Allocation {
         timeout: Duration,
     ) -> Result<Allocation> {
         let mut guard = TableGuard::open(path, timeout)?;
-        let byte = guard.lock_byte();
+        let byte = guard.lock_byte()?;
         let witness = byte.as_ref().map(|byte| &byte.witness);
         let writer_id = guard.adopt_witnessed(name, segment, witness)?;
         Allocation::save(guard, name, writer_id, byte)

@@ -523,7 +523,7 @@ impl TableGuard {
     }
 
     /// Locks a byte of the table's directory for an entry of this process.
-    pub(super) fn lock_byte(&self) -> Option<LockedByte<Host>> {
+    pub(super) fn lock_byte(&self) -> Result<Option<LockedByte<Host>>> {
         self.locked.lock_byte()
     }
 }

@@ -94,8 +94,9 @@ impl<S: TableSys> LockedTable<S> {
     }
 
     /// Locks a byte of the table's directory for an entry of this process.
-    pub(crate) fn lock_byte(&self) -> Option<LockedByte<S>> {
-        LockedByte::new(self.file.place())
+    pub(crate) fn lock_byte(&self) -> Result<Option<LockedByte<S>>> {
+        let locked = LockedByte::new(self.file.place());
+        Ok(locked.context("take a lock in the directory", self.path())?)
     }
 
     pub(crate) fn this_process(

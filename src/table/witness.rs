@@ -4,13 +4,14 @@
 //! locked, at a random offset. The kernel unlocks the byte when the process ends, however it ends, and
 //! no lock outlives a boot. Source: `spec/table.md#witness`.
 
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::sys::entry::Entry as Place;
-use crate::sys::{FileId, Sys, TableSys};
+use crate::sys::{FileId, Sys, TableSys, is_closed};
 
 /// A byte of a directory that a process has locked, as an entry names it.
 ///
@@ -37,35 +38,61 @@ impl<S: TableSys> LockedByte<S> {
     /// Locks a byte of the directory of the table at `place`. `None` where that is no witness (off
     /// plain file systems, not on Linux) or is refused (the directory may not be read): the entry is
     /// judged without one.
-    pub(super) fn new(place: &Place<S>) -> Option<LockedByte<S>> {
-        let [a, b, c, d, e, f, g, h, ..] = place.sys.random().ok()?;
+    ///
+    /// # Errors
+    ///
+    /// It failed for a reason that may pass. Without a witness the entry would stay for good if this process dies
+    /// in a container.
+    pub(super) fn new(place: &Place<S>) -> io::Result<Option<LockedByte<S>>> {
+        let [a, b, c, d, e, f, g, h, ..] = place.sys.random()?;
         let offset = u64::from_le_bytes([a, b, c, d, e, f, g, h]) >> (u64::BITS - OFFSET_BITS);
-        let (directory, opened) = open_directory(place)?;
-        place.sys.lock_byte(&opened, offset).ok()?;
+        let Some((directory, opened)) = open_directory(place)? else {
+            return Ok(None);
+        };
+        if unless_refused(place.sys.lock_byte(&opened, offset))?.is_none() {
+            return Ok(None);
+        }
         let witness = Witness {
             device: directory.dev,
             inode: directory.ino,
             offset,
             unknown: Map::new(),
         };
-        Some(LockedByte {
+        Ok(Some(LockedByte {
             witness,
             _opened: opened,
-        })
+        }))
     }
 }
 
 /// The directory of the table, opened anew: a lock belongs to an open, and is not seen through it.
 /// `None` off plain file systems: other kernels have locks of their own, and past an overlay the
 /// directory is another inode.
-fn open_directory<S: Sys>(place: &Place<S>) -> Option<(FileId, S::Dir)> {
+fn open_directory<S: Sys>(place: &Place<S>) -> io::Result<Option<(FileId, S::Dir)>> {
     if !place.file_system.is_plain() {
-        return None;
+        return Ok(None);
     }
     let here = Path::new(".");
-    let opened = place.sys.open_dir(Some(&place.dir), here).ok()?;
-    let id = place.sys.stat_dir(Some(&opened), here).ok()?;
-    Some((id, opened))
+    let Some(opened) = unless_refused(place.sys.open_dir(Some(&place.dir), here))? else {
+        return Ok(None);
+    };
+    let id = place.sys.stat_dir(Some(&opened), here)?;
+    Ok(Some((id, opened)))
+}
+
+/// `None` for a call that this user, or this kernel, will never make: EACCES and EPERM; EBADF of a directory that
+/// was opened by O_PATH since it may not be read; EINVAL of a kernel without such locks (before Linux 3.15).
+fn unless_refused<T>(outcome: io::Result<T>) -> io::Result<Option<T>> {
+    match outcome {
+        Ok(value) => Ok(Some(value)),
+        Err(error) if is_closed(&error) => Ok(None),
+        Err(error) => match error.kind() {
+            io::ErrorKind::PermissionDenied
+            | io::ErrorKind::InvalidInput
+            | io::ErrorKind::Unsupported => Ok(None),
+            _ => Err(error),
+        },
+    }
 }
 
 /// Looks for the witnesses of other processes.
@@ -79,7 +106,8 @@ impl<'a, S: TableSys> Witnesses<'a, S> {
     pub(super) fn of(place: &'a Place<S>) -> Witnesses<'a, S> {
         Witnesses {
             sys: &place.sys,
-            opened: open_directory(place),
+            // A witness that cannot be looked for decides nothing.
+            opened: open_directory(place).unwrap_or_default(),
         }
     }
 

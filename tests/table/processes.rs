@@ -36,6 +36,7 @@ pub const ROLES: &[RoleEntry] = &[
     ("successor", successor),
     ("rival of a placeholder", rival_of_a_placeholder),
     ("unwitnessed", unwitnessed),
+    ("witnessed or refused", witnessed_or_refused),
     ("has two pids that are equal", has_two_pids_that_are_equal),
     ("restarted", restarted),
 ];
@@ -594,6 +595,43 @@ fn unwitnessed() {
     let held = Allocation::register(arg("TABLE"), &claim("a", "/data"), "s", PATIENCE);
     let _held = held.expect("the scope is free");
     assert!(!has_witness(Path::new(&arg("TABLE"))), "judged without one");
+}
+
+/// Registers where a call may fail.
+fn witnessed_or_refused() {
+    let held = Allocation::register(arg("TABLE"), &claim("a", "/data"), "s", PATIENCE);
+    let Ok(held) = held else {
+        return report("refused");
+    };
+    assert!(has_witness(Path::new(&arg("TABLE"))), "judged without one");
+    held.release().expect("it is held");
+    report("witnessed");
+}
+
+// ENOLCK made an entry without a kernel lock: if its process died in a container, the entry stayed for good. The
+// lock of the byte is one of the first calls of fcntl(2), of which each fails once.
+#[test]
+fn a_kernel_lock_that_fails_makes_no_entry_without_it() {
+    let (_dir, path) = place();
+    let held = Allocation::register(&path, &claim("a", "/data"), "s", PATIENCE);
+    let held = held.expect("the table is empty");
+    if !has_witness(&path) {
+        return skip("the directory of temporary files is not local, or an overlay");
+    }
+    held.release().expect("it is held");
+    if Command::new("strace").arg("-V").output().is_err() {
+        return skip("strace is not installed");
+    }
+    let answer = |nth: u32| {
+        let role = Role::new("witnessed or refused").with("TABLE", &path);
+        let fault = format!("fcntl:error=ENOLCK:when={nth}");
+        let mut process = role.under_fault(&fault).start();
+        let answer = process.receive();
+        process.finish();
+        answer
+    };
+    let refused = (1..=40).filter(|nth| answer(*nth) == "refused").count();
+    assert!(refused > 0, "one of the calls takes the lock");
 }
 
 // Past the overlay the lock is on another inode: the kernel shows no lock there, and the holder would
