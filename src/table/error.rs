@@ -399,7 +399,8 @@ impl fmt::Display for TableError {
 
 const FORKED: &str = "this process is a forked child, and its parent process opened the table; \
                       open the table in the child";
-const REPAIR: &str = "repair the file, or move it away";
+const REPAIR: &str =
+    "repair the file; moving it away gives up every entry: end all processes that use it first";
 const TOO_LARGE: &str = "larger than the 64 MiB that a table may have; request fewer entries and rules, \
                          or choose another path for the table";
 const REPLACED: &str = "the table was removed or replaced while it was locked; open it again and \
@@ -786,7 +787,7 @@ mod tests {
                 parse.expect_err("it is no number"),
                 InvalidData,
                 "d/table:3:9",
-                "repair the file",
+                "moving it away gives up every entry",
             ),
             (irregular, InvalidData, "d/table", "choose another path"),
             (

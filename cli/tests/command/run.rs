@@ -291,7 +291,7 @@ fn a_message_names_the_cause_and_then_the_next_step() {
         (
             &["table", "--table", "table", "list"],
             "not an allocation table: EOF while parsing",
-            "repair the file, or move it away",
+            "repair the file; moving it away gives up every entry: end all processes that use it first",
         ),
     ];
     for (args, cause, step) in cases {
