@@ -117,9 +117,8 @@ impl fmt::Display for Liveness {
                 "a process with its pid exists, but cannot be inspected from here"
             }
             Liveness::Elsewhere => {
-                "its process belongs to another host, another boot or another container, and \
-                 cannot be checked from here; if you are sure that it is dead, release the entry \
-                 by hand (rvlf table release)"
+                "its process belongs to another host, another boot, another container or a sandbox, \
+                 and cannot be checked from here"
             }
         })
     }

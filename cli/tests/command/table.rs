@@ -122,10 +122,17 @@ fn no_verb_creates_a_table() {
         &["reclaim"],
         &["reclaim", "--dry-run"],
     ];
+    // A typing error in the path looks like a table without entries.
+    let reason = format!("{}: no such file, so ", table.path.display());
     for args in verbs {
-        assert_eq!(table.rvlf(args).code(), 0, "{args:?} of no table");
+        let output = table.rvlf(args);
+        assert_eq!(output.code(), 0, "{args:?} of no table");
+        assert!(output.stdout.starts_with(&reason), "{}", output.stdout);
     }
-    assert_eq!(table.rvlf(&["release", "x"]).code(), 2, "no such entry");
+    let output = table.rvlf(&["release", "x"]);
+    assert_eq!(output.code(), 2, "no such entry");
+    let expected = format!("rvlf: {reason}no entry \"x\"; name the table");
+    assert!(output.stderr.starts_with(&expected), "{}", output.stderr);
     assert!(!table.path.exists());
 }
 
@@ -144,8 +151,11 @@ fn check_reports_a_dead_entry_and_reclaim_removes_it() {
     assert_prints(&dry_run, 0, &line("would be reclaimed"));
     assert_eq!(table.bytes(), before, "a dry run changes nothing");
     assert_prints(&table.rvlf(&["reclaim"]), 0, &line("reclaimed"));
-    let expected = note("") + "2 entries, no problems\n";
+    let path = table.path.display();
+    let expected = note("") + &format!("{path}: 2 entries, no problems\n");
     assert_prints(&table.rvlf(&["check"]), 0, &expected);
+    let expected = format!("{path}: nothing to reclaim\n");
+    assert_prints(&table.rvlf(&["reclaim"]), 0, &expected);
 }
 
 #[test]
@@ -177,6 +187,52 @@ fn release_removes_the_entry_of_a_live_process_only_by_force() {
     let released = table.rvlf(&["release", DEAD]);
     assert_eq!(released.code(), 0, "a dead entry needs no force");
     assert_eq!(table.rvlf(&["release", "parent"]).code(), 2, "it is gone");
+}
+
+// A person released an entry and was told to release it.
+#[test]
+fn an_entry_of_another_host_is_released_without_advice_to_do_so() {
+    let (table, _parent) = Table::populated();
+    table.change(|guard| {
+        let entry = entry(guard, "child");
+        let holder = entry.holder.as_mut().expect("it was made here");
+        holder.hostname = "another".into();
+        holder.pid_namespace = Some(1);
+    });
+    let listed = table.rvlf(&["list"]).stdout;
+    let path = table.path.display();
+    let advice = format!("is dead: rvlf table --table {path} release NAME\n");
+    assert!(listed.ends_with(&advice), "{listed}");
+    let released = table.rvlf(&["release", "child"]);
+    let pid = std::process::id();
+    let expected = format!("\"child\" (pid {pid}) released: {}\n", Liveness::Elsewhere);
+    assert_prints(&released, 0, &expected);
+    assert!(!expected.contains("release the"), "{expected}");
+    let again = table.rvlf(&["release", "child"]);
+    let expected = format!("rvlf: {path}: no entry \"child\": ");
+    assert!(again.stderr.starts_with(&expected), "{}", again.stderr);
+    assert!(
+        again
+            .stderr
+            .contains(&format!("`rvlf table --table {path} list`"))
+    );
+}
+
+// It was reported as an error of the operating system.
+#[test]
+fn a_path_that_names_no_file_is_a_usage_error() {
+    let table = Table::new();
+    for args in [&["list"][..], &["check"], &["reclaim"], &["release", "x"]] {
+        for path in [".", "..", "/"] {
+            let output = table.rvlf(&[args, &["--table", path]].concat());
+            let message = &output.stderr;
+            assert_eq!(output.code(), 2, "{args:?}: {message}");
+            assert!(
+                message.contains("names no file; name the file"),
+                "{message}"
+            );
+        }
+    }
 }
 
 #[test]

@@ -7,7 +7,7 @@ use anstream::stdout;
 use rvlf::Escaped;
 use rvlf::table::{Table, snapshot};
 
-use super::{Failure, dead_entries, describe};
+use super::{Failure, dead_entries, describe, of_table};
 use crate::exit;
 use crate::messages::count;
 
@@ -30,7 +30,8 @@ pub fn run(path: &Path) -> Result<u8, Failure> {
         return Ok(exit::STALE);
     }
     let entries = count(entries.len(), "entry", "entries");
-    writeln!(stdout(), "{entries}, no problems")?;
+    let result = of_table(path, format_args!("{entries}, no problems"));
+    writeln!(stdout(), "{result}")?;
     Ok(exit::SUCCESS)
 }
 

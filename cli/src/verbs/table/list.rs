@@ -9,8 +9,8 @@ use rvlf::Escaped;
 use rvlf::table::{Entry, Liveness, Snapshot, snapshot};
 use serde_json::json;
 
-use super::Failure;
-use crate::escape::json_text;
+use super::{Failure, of_table};
+use crate::escape::{json_text, shell_path};
 use crate::exit;
 
 pub fn run(path: &Path, as_json: bool) -> Result<u8, Failure> {
@@ -18,9 +18,10 @@ pub fn run(path: &Path, as_json: bool) -> Result<u8, Failure> {
     if as_json {
         print_json(&snapshot)?;
     } else if snapshot.table.entries.is_empty() {
-        writeln!(stdout(), "{}: no entries", Escaped::path(path))?;
+        writeln!(stdout(), "{}", of_table(path, "no entries"))?;
     } else {
         print_tree(&snapshot)?;
+        print_advice(path, &snapshot)?;
     }
     Ok(exit::SUCCESS)
 }
@@ -55,6 +56,19 @@ fn print_tree(snapshot: &Snapshot) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What to do about entries of which only a person can know whether their processes are alive.
+fn print_advice(path: &Path, snapshot: &Snapshot) -> io::Result<()> {
+    let is_unknown = |liveness: &Liveness| !liveness.is_dead() && !liveness.is_alive();
+    if !snapshot.liveness.iter().any(is_unknown) {
+        return Ok(());
+    }
+    let path = shell_path(path);
+    writeln!(
+        stdout(),
+        "if the process of an unknown entry is dead: rvlf table --table {path} release NAME"
+    )
 }
 
 /// The indices of the entries without a parent, and of each name's children.

@@ -5,8 +5,10 @@ mod list;
 mod reclaim;
 mod release;
 
+use std::fmt::Display;
+use std::fs;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueHint};
@@ -93,6 +95,13 @@ pub fn run(args: &Table) -> io::Result<u8> {
         Ok(path) => path,
         Err(error) => return Ok(report(&error)),
     };
+    if path.file_name().is_none() {
+        let path = Escaped::path(&path);
+        messages::print(format_args!(
+            "{path}: names no file; name the file of the table"
+        ));
+        return Ok(exit::USAGE);
+    }
     let outcome = match &args.verb {
         Verb::List { json } => list::run(&path, *json),
         Verb::Check => check::run(&path),
@@ -139,6 +148,14 @@ fn report(error: &TableError) -> u8 {
         }
         _ => exit::IO,
     }
+}
+
+/// `PATH: WHAT`, with the reason if there is no file: a table that another path was meant for looks empty.
+fn of_table(path: &Path, what: impl Display) -> String {
+    let found = fs::symlink_metadata(path);
+    let is_missing = found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
+    let reason = if is_missing { "no such file, so " } else { "" };
+    format!("{}: {reason}{what}", Escaped::path(path))
 }
 
 /// `"NAME" (pid N) is dead: its process is gone`

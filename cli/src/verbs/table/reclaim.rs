@@ -6,7 +6,7 @@ use std::path::Path;
 use anstream::stdout;
 use rvlf::table::{Entry, TableGuard, snapshot};
 
-use super::{Failure, LOCK_TIMEOUT, dead_entries, describe};
+use super::{Failure, LOCK_TIMEOUT, dead_entries, describe, of_table};
 use crate::exit;
 
 pub fn run(path: &Path, dry_run: bool) -> Result<u8, Failure> {
@@ -14,7 +14,7 @@ pub fn run(path: &Path, dry_run: bool) -> Result<u8, Failure> {
     let dead: Vec<_> = dead_entries(&snapshot.table.entries, &snapshot.liveness).collect();
     // Opening the table to change it would create the file and its directory.
     if dead.is_empty() {
-        writeln!(stdout(), "nothing to reclaim")?;
+        writeln!(stdout(), "{}", of_table(path, "nothing to reclaim"))?;
     } else if dry_run {
         for (entry, liveness) in dead {
             let line = describe(entry, "would be reclaimed", liveness);

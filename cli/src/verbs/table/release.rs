@@ -6,7 +6,7 @@ use std::path::Path;
 use anstream::stdout;
 use rvlf::table::{TableError, TableGuard, snapshot};
 
-use super::{Failure, LOCK_TIMEOUT, describe};
+use super::{Failure, LOCK_TIMEOUT, describe, of_table};
 use crate::{exit, messages};
 
 pub fn run(path: &Path, name: &str, force: bool) -> Result<u8, Failure> {
@@ -15,7 +15,9 @@ pub fn run(path: &Path, name: &str, force: bool) -> Result<u8, Failure> {
         table: Some(path.to_owned()),
     };
     // Opening a table that does not exist would create its file and directory.
-    snapshot(path)?.table.find(name).ok_or_else(unknown)?;
+    if snapshot(path)?.table.find(name).is_none() {
+        return not_found(path, name, unknown());
+    }
     let mut guard = TableGuard::open(path, LOCK_TIMEOUT)?;
     let entries = guard.table().entries.iter().zip(guard.liveness());
     let mut named = entries.filter(|(entry, _)| entry.name == name);
@@ -32,4 +34,14 @@ pub fn run(path: &Path, name: &str, force: bool) -> Result<u8, Failure> {
     guard.save()?;
     writeln!(stdout(), "{message}")?;
     Ok(exit::SUCCESS)
+}
+
+/// The path may not be the one that was meant, and the error cannot say that there is no file.
+fn not_found(path: &Path, name: &str, error: TableError) -> Result<u8, Failure> {
+    if path.try_exists()? {
+        return Err(error.into());
+    }
+    let what = format!("no entry {name:?}; name the table by --table or RVLF_TABLE");
+    messages::print(of_table(path, what));
+    Ok(exit::USAGE)
 }
