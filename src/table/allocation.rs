@@ -51,7 +51,8 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// **Descriptor**: on a local file system an allocation keeps the table's directory open, by which
 /// processes in other containers see whether this one is alive. If other code closes the
 /// descriptor, they take this process for dead. A forked child that keeps its copy keeps the entry
-/// of its dead parent there.
+/// of its dead parent there. If the allocation has delegated, the process keeps the directory open after the release
+/// too: until it has changed the table through an allocation when no placeholder names the lock any more.
 ///
 /// ```
 /// use std::time::Duration;
