@@ -152,9 +152,9 @@ impl TableGuard {
     /// # Errors
     ///
     /// [`Forked`](super::TableError::Forked); [`Replaced`](super::TableError::Replaced) if the file was removed
-    /// while it was locked; [`TooLarge`](super::TableError::TooLarge); [`Io`](super::TableError::Io). The file is the old one then, with one
-    /// exception: after a failed "sync the directory" it is the new one, and a power loss may bring
-    /// the old one back.
+    /// while it was locked; [`TooLarge`](super::TableError::TooLarge); [`Io`](super::TableError::Io). The file is
+    /// the old one then, with one exception: after a failed "sync the directory" it is the new one, and a power loss
+    /// may bring the old one back.
     ///
     /// ```
     /// # use std::time::Duration;

@@ -44,8 +44,8 @@ fn every_public_type_is_send_sync_unpin_and_debug() {
         Escaped, Evidence, Field, FileKind, FileSystem, FirstBytes, Foreign, HoldError, Holder,
         HostMatch, Hostname, IoError, KernelLock, KernelStamp, LockFile, LockFuture, LockOptions,
         LockState, LockingProcess, LossReason, Lost, OwnHold, ParseWriterIdError, Pid, PidOutOfRange,
-        Process, Reason, Reclaimed, Record, ReleaseError, Released, ShellWord, StalePolicy, Stamp, StoreContent, StoreEvidence,
-        StoreReason, StoreStamp, StoreVerdict, Verdict, WaitError, WriterId, WriterLock,
+        Process, Reason, Reclaimed, Record, ReleaseError, Released, ShellWord, StalePolicy, Stamp, StoreContent,
+        StoreEvidence, StoreReason, StoreStamp, StoreVerdict, Verdict, WaitError, WriterId, WriterLock,
     );
 }
 
