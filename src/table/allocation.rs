@@ -125,6 +125,9 @@ impl Allocation {
     /// parent delegated; see [`TableGuard::adopt`]. Waits up to `timeout` for the lock of the
     /// table.
     ///
+    /// The name alone decides what this process gets. If the parent has died, and another one has delegated
+    /// another part by the same name, it gets that part: give each placeholder a name of its own, such as a UUID.
+    ///
     /// # Errors
     ///
     /// As [`TableGuard::open`], [`TableGuard::adopt`] and [`TableGuard::save`].
