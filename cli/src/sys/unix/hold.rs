@@ -130,18 +130,17 @@ fn await_keeper(keeper: &mut Child, mut input: ChildStdin, events: &mut Events) 
             Event::WorkDone if ended_by.is_some() => {}
             Event::WorkDone => {
                 let printed = writeln!(io::stdout(), "{pid}");
-                return match printed.and_then(|()| input.write_all(PRINTED)) {
-                    Ok(()) => Ok(exit::SUCCESS),
-                    Err(error) => {
-                        // The exit status says that the lock is not held.
-                        let _ = kill(pid, Signal::SIGTERM);
-                        let _ = keeper.wait();
-                        messages::print(format_args!(
-                            "cannot print the pid of the keeper: {error}"
-                        ));
-                        Err(exit::RVLF_FAILED)
-                    }
-                };
+                // Fails if the keeper has ended: its status is the answer.
+                if printed.is_ok() && input.write_all(PRINTED).is_ok() {
+                    return Ok(exit::SUCCESS);
+                }
+                // The exit status says that the lock is not held.
+                let _ = kill(pid, Signal::SIGTERM);
+                let ended = keeper.wait();
+                let ended = ended.map_err(|error| failed_to("wait for the keeper", &error))?;
+                printed.map_err(|error| failed_to("print the pid of the keeper", &error))?;
+                let status = status_for_end(ended.code(), ended.signal());
+                return Err(status_without_lock(status, None));
             }
             Event::Child => {
                 let ended = keeper.try_wait();
