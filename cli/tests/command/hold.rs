@@ -269,6 +269,8 @@ fn assert_holds_on(dir: &Directory, keeper: Pid) {
         assert_eq!(dir.rvlf(&["run", "-q", "d.rvf", "true"]).code(), 75);
     }
     kill(keeper, Signal::SIGTERM).expect("it runs");
+    // The kernel continues it only if its process group has become an orphan.
+    let _ = kill(keeper, Signal::SIGCONT);
     until("the keeper has removed the lock file", || dir.is_empty());
 }
 
