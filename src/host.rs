@@ -1,5 +1,5 @@
-//! What the package rvlf-object-store needs of this machine. Not a public interface: it changes without
-//! notice.
+//! What the package rvlf-object-store and the command need of this machine. Not a public interface: it changes
+//! without notice.
 
 use std::io;
 use std::time::Duration;

@@ -198,6 +198,12 @@ impl Display {
     }
 }
 
+/// After Ctrl-Z and bg the shell has the terminal. One that is stopped (Ctrl-S) must not keep this thread from
+/// acting on signals.
+fn may_draw() -> bool {
+    is_in_foreground() && is_writable_within(Duration::ZERO)
+}
+
 /// A line of a terminal that replaces itself.
 struct LiveLine {
     terminal: Term,
@@ -208,13 +214,11 @@ impl LiveLine {
     const SPINNER: [char; 4] = ['|', '/', '-', '\\'];
 
     fn show(&mut self, message: &str) {
-        let spinner = Self::SPINNER.get(self.frames % Self::SPINNER.len());
-        let line = format!("{} {message}", spinner.unwrap_or(&' '));
-        // After Ctrl-Z and bg the shell has the terminal. One that is stopped (Ctrl-S) must not keep this thread
-        // from acting on signals.
-        if !is_in_foreground() || !is_writable_within(Duration::ZERO) {
+        if !may_draw() {
             return;
         }
+        let spinner = Self::SPINNER.get(self.frames % Self::SPINNER.len());
+        let line = format!("{} {message}", spinner.unwrap_or(&' '));
         // In the last column a terminal may begin another line.
         let width = usize::from(self.terminal.size().1).saturating_sub(1);
         let line = truncate_str(&line, width, "...");
@@ -223,7 +227,7 @@ impl LiveLine {
     }
 
     fn clear(&self) {
-        if self.frames > 0 && is_in_foreground() && is_writable_within(Duration::ZERO) {
+        if self.frames > 0 && may_draw() {
             self.replace_by("");
         }
     }

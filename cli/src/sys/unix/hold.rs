@@ -5,7 +5,7 @@ use std::io::{self, BufRead, BufReader, Write};
 use std::os::fd::RawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -117,7 +117,7 @@ fn report_held(output: impl io::Read, sender: &Sender) {
     }
 }
 
-fn await_keeper(keeper: &mut Child, mut input: ChildStdin, events: &mut Events) -> Result<u8, u8> {
+fn await_keeper(keeper: &mut Child, input: ChildStdin, events: &mut Events) -> Result<u8, u8> {
     let pid = Pid::from_raw(keeper.id() as i32);
     let mut ended_by = None;
     loop {
@@ -128,44 +128,50 @@ fn await_keeper(keeper: &mut Child, mut input: ChildStdin, events: &mut Events) 
             // The keeper reports that it holds the lock, this process sends it SIGTERM, and then reads the
             // report: the keeper lets go, and the script would go on without the lock.
             Event::WorkDone if ended_by.is_some() => {}
-            Event::WorkDone => {
-                let printed = writeln!(io::stdout(), "{pid}");
-                // Fails if the keeper has ended: its status is the answer.
-                if printed.is_ok() && input.write_all(PRINTED).is_ok() {
-                    return Ok(exit::SUCCESS);
-                }
-                // The exit status says that the lock is not held.
-                let _ = kill(pid, Signal::SIGTERM);
-                let ended = keeper.wait();
-                let ended = ended.map_err(|error| failed_to("wait for the keeper", &error))?;
-                printed.map_err(|error| failed_to("print the pid of the keeper", &error))?;
-                let status = status_for_end(ended.code(), ended.signal());
-                return Err(status_without_lock(status, None));
-            }
+            Event::WorkDone => return announce(keeper, input),
             Event::Child => {
                 let ended = keeper.try_wait();
                 let ended = ended.map_err(|error| failed_to("wait for the keeper", &error))?;
-                if let Some(status) = ended {
-                    let status = status_for_end(status.code(), status.signal());
-                    return Err(status_without_lock(status, ended_by));
+                if let Some(ended) = ended {
+                    return Err(status_without_lock(ended, ended_by));
                 }
             }
             event => {
                 if let Some(signal) = event.fatal_signal() {
                     ended_by = Some(signal);
-                    // No other signal ends a keeper that holds the lock. A stopped one acts on no signal.
-                    let _ = kill(pid, Signal::SIGTERM);
-                    let _ = kill(pid, Signal::SIGCONT);
+                    end_keeper(pid);
                 }
             }
         }
     }
 }
 
-/// The exit status when the keeper has ended with `status`: because of the signal `ended_by` that this process
-/// got, or else by itself. A keeper that held the lock until SIGTERM came ends with 0.
-fn status_without_lock(status: u8, ended_by: Option<Signal>) -> u8 {
-    match (ended_by, status) {
+/// Prints the pid of a keeper that holds the lock, and lets the keeper know.
+fn announce(keeper: &mut Child, mut input: ChildStdin) -> Result<u8, u8> {
+    let pid = Pid::from_raw(keeper.id() as i32);
+    let printed = writeln!(io::stdout(), "{pid}");
+    // Fails if the keeper has ended: its status is the answer.
+    if printed.is_ok() && input.write_all(PRINTED).is_ok() {
+        return Ok(exit::SUCCESS);
+    }
+    // The exit status says that the lock is not held.
+    end_keeper(pid);
+    let ended = keeper.wait();
+    let ended = ended.map_err(|error| failed_to("wait for the keeper", &error))?;
+    printed.map_err(|error| failed_to("print the pid of the keeper", &error))?;
+    Err(status_without_lock(ended, None))
+}
+
+/// No other signal ends a keeper that holds the lock. A stopped one acts on no signal before SIGCONT.
+fn end_keeper(pid: Pid) {
+    let _ = kill(pid, Signal::SIGTERM);
+    let _ = kill(pid, Signal::SIGCONT);
+}
+
+/// The exit status when the keeper has ended: because of the signal `ended_by` that this process got, or else by
+/// itself. A keeper that held the lock until SIGTERM came ends with 0.
+fn status_without_lock(ended: ExitStatus, ended_by: Option<Signal>) -> u8 {
+    match (ended_by, status_for_end(ended.code(), ended.signal())) {
         (Some(signal), _) => exit::status_for_signal(signal as i32),
         (None, exit::SUCCESS) => exit::status_for_signal(Signal::SIGTERM as i32),
         (None, status) => status,

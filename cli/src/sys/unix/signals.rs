@@ -54,8 +54,8 @@ impl Received {
     }
 }
 
-/// Turns signals into events from now on, and has no message keep this thread from them. A signal that was ignored when this process started
-/// (nohup(1)) stays ignored, here and in every child.
+/// Turns signals into events from now on, and has no message keep this thread from them. A signal that was
+/// ignored when this process started (nohup(1)) stays ignored, here and in every child.
 ///
 /// # Errors
 ///

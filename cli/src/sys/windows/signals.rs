@@ -26,8 +26,8 @@ impl Received {
     }
 }
 
-/// Turns Ctrl-C into an event, and has no message keep this thread from it. Where it was ignored when this process started it stays ignored, here and in
-/// every child. SetConsoleCtrlHandler
+/// Turns Ctrl-C into an event, and has no message keep this thread from it. Where it was ignored when this
+/// process started it stays ignored, here and in every child. SetConsoleCtrlHandler
 ///
 /// # Errors
 ///

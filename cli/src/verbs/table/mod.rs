@@ -152,10 +152,16 @@ fn report(error: &TableError) -> u8 {
 
 /// `PATH: WHAT`, with the reason if there is no file: a table that another path was meant for looks empty.
 fn of_table(path: &Path, what: impl Display) -> String {
-    let found = fs::symlink_metadata(path);
-    let is_missing = found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound);
-    let reason = if is_missing { "no such file, so " } else { "" };
+    let reason = match is_missing(path) {
+        true => "no such file, so ",
+        false => "",
+    };
     format!("{}: {reason}{what}", Escaped::path(path))
+}
+
+fn is_missing(path: &Path) -> bool {
+    let found = fs::symlink_metadata(path);
+    found.is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
 }
 
 /// `"NAME" (pid N) is dead: its process is gone`

@@ -6,7 +6,7 @@ use std::path::Path;
 use anstream::stdout;
 use rvlf::table::{TableError, TableGuard, snapshot};
 
-use super::{Failure, LOCK_TIMEOUT, describe, of_table};
+use super::{Failure, LOCK_TIMEOUT, describe, is_missing, of_table};
 use crate::{exit, messages};
 
 pub fn run(path: &Path, name: &str, force: bool) -> Result<u8, Failure> {
@@ -38,7 +38,7 @@ pub fn run(path: &Path, name: &str, force: bool) -> Result<u8, Failure> {
 
 /// The path may not be the one that was meant, and the error cannot say that there is no file.
 fn not_found(path: &Path, name: &str, error: TableError) -> Result<u8, Failure> {
-    if path.try_exists()? {
+    if !is_missing(path) {
         return Err(error.into());
     }
     let what = format!("no entry {name:?}; name the table by --table or RVLF_TABLE");
