@@ -12,6 +12,7 @@ use crate::holder::{Foreign, Holder};
 use crate::judge::Reason;
 use crate::loss::Lost;
 use crate::record::{DecodeError, ParseWriterIdError, PidOutOfRange};
+use crate::shell_word::ShellWord;
 pub use crate::sys::IoError;
 
 /// Why a lock was not acquired.
@@ -153,7 +154,7 @@ impl fmt::Display for AcquireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             AcquireError::Held { lock_path, holder } => {
-                let step = step_for_contender(holder);
+                let step = step_for_contender(lock_path, holder);
                 write!(f, "{}: {holder}; {step}", Escaped::path(lock_path))
             }
             AcquireError::Timeout {
@@ -162,7 +163,7 @@ impl fmt::Display for AcquireError {
                 holder,
             } => {
                 let (path, time) = (Escaped::path(lock_path), timeout.as_secs_f64());
-                let step = step_for_contender(holder);
+                let step = step_for_contender(lock_path, holder);
                 write!(f, "{path}: timed out after {time} s: {holder}; {step}")
             }
             AcquireError::Cancelled { lock_path } => {
@@ -203,17 +204,20 @@ fn step_for_alias(alias: Alias) -> &'static str {
     }
 }
 
-fn step_for_contender(holder: &Holder) -> &'static str {
+fn step_for_contender(lock_path: &Path, holder: &Holder) -> String {
     if holder.is_lost_here() {
-        "drop its guard there first"
+        "drop its guard there first".into()
     } else if holder.is_this_process() {
-        "release it there first"
+        "release it there first".into()
     } else if holder.verdict().reason() == Reason::Unreadable {
-        "wait for its release, or try again as a user who may read it"
+        "wait for its release, or try again as a user who may read it".into()
     } else if holder.verdict().reason() == Reason::MandatoryLock {
         "wait for its release; the file server shows which client has the file open (`smbstatus`)"
+            .into()
     } else {
-        "wait for its release; `rvlf status` shows the holder"
+        let data = lock_path.with_extension("");
+        let data = ShellWord::path(&data);
+        format!("wait for its release; to see the holder: rvlf status {data}")
     }
 }
 
@@ -304,15 +308,16 @@ fn write_not_broken(f: &mut fmt::Formatter<'_>, path: &Path, holder: &Holder) ->
         });
     };
     if holder.is_this_process() {
-        write!(f, "; {}", step_for_contender(holder))?;
+        write!(f, "; {}", step_for_contender(path, holder))?;
     } else if holder.process_lives() {
         write!(f, "; end process {} first", record.pid())?;
     }
-    let id = record.writer_id();
+    let (id, data) = (record.writer_id(), path.with_extension(""));
+    let data = ShellWord::path(&data);
     write!(
         f,
-        "; if you are sure that no process writes the data file, break the lock by force with \
-         writer id {id}"
+        "; if you are sure that no process writes the data file: rvlf break --force --writer-id {id} \
+         {data}"
     )
 }
 

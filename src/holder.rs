@@ -354,7 +354,7 @@ impl fmt::Display for Holder {
                 let note = self.note_on_pid().unwrap_or_default();
                 write!(f, "{} by pid {pid} on {host}{note}", self.state())?;
             }
-            Err(Some(error)) => write!(f, "{}: {error}", self.state())?,
+            Err(Some(_)) => f.write_str(self.state())?,
             Err(None) => match self.facts.uid {
                 Some(uid) => write!(f, "held or left behind by a process of user {uid}")?,
                 None => f.write_str("held")?,
@@ -368,6 +368,9 @@ impl fmt::Display for Holder {
             (Some(time), false) => write!(f, " for {} s", time.as_secs())?,
             (Some(time), true) => write!(f, ", acquired {} s ago", time.as_secs())?,
             (None, _) => {}
+        }
+        if let Err(Some(error)) = &self.record {
+            write!(f, ": {error}")?;
         }
         write!(f, ": {}", self.verdict.reason())
     }

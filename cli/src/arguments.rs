@@ -84,18 +84,30 @@ pub fn with_advice(mut error: clap::Error, args: &[OsString]) -> clap::Error {
     let lacks = error.get(ContextKind::InvalidArg).map(ToString::to_string);
     let lacks_command =
         lacks.is_some_and(|lacks| lacks.contains("COMMAND") && !lacks.contains("DATA"));
-    // What begins with a hyphen is an option, unless `--` stands before it.
-    let is_data = |data: &&OsString| {
-        lacks_command
-            && (!data.as_encoded_bytes().starts_with(b"-") || args.iter().any(|it| it == "--"))
-    };
-    if let Some(data) = args.last().filter(is_data) {
+    if let Some(data) = first_word(args).filter(|_| lacks_command) {
         let data = shell_path(data.as_ref());
         let line = format!("to run a command under the lock of {data}: rvlf run {data} COMMAND");
         let advice = ContextValue::StyledStrs(vec![line.into()]);
         error.insert(ContextKind::Suggested, advice);
     }
     error
+}
+
+/// The first argument of the verb that is neither an option nor the value of one. What follows `--` is no option.
+fn first_word(args: &[OsString]) -> Option<&OsString> {
+    let mut args = args.iter().skip(2);
+    loop {
+        let arg = args.next()?;
+        if arg == "--" {
+            return args.next();
+        }
+        if !arg.as_encoded_bytes().starts_with(b"-") {
+            return Some(arg);
+        }
+        if takes_value(arg) {
+            args.next();
+        }
+    }
 }
 
 /// The data file that an argument means: its own, or that of the lock file that it names.

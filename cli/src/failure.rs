@@ -3,6 +3,7 @@
 use std::ffi::OsStr;
 use std::fmt::Display;
 use std::io;
+use std::path::Path;
 
 use rvlf::Escaped;
 
@@ -43,13 +44,53 @@ fn step_for_shortage(error: &io::Error) -> Option<&'static str> {
 
 /// A command that cannot be started.
 pub fn cannot_run(program: &OsStr, error: &io::Error) -> u8 {
-    let program = Escaped::path(program.as_ref());
-    let described = with_next_step(error);
-    messages::print(format_args!("cannot run {program}: {described}"));
-    match error.kind() {
-        io::ErrorKind::NotFound => exit::NOT_FOUND,
+    let path = Path::new(program);
+    let (step, status) = match (step_for_shortage(error), error.kind()) {
         // The command itself may be executable.
-        _ if step_for_shortage(error).is_some() => exit::RVLF_FAILED,
-        _ => exit::NOT_EXECUTABLE,
+        (Some(step), _) => (step, exit::RVLF_FAILED),
+        (None, io::ErrorKind::NotFound) => step_for_missing(path),
+        (None, io::ErrorKind::PermissionDenied) => {
+            let step = match path.is_dir() {
+                true => "it is a directory: name a program",
+                false => "make it executable (chmod +x), or name the program that reads it",
+            };
+            (step, exit::NOT_EXECUTABLE)
+        }
+        (None, io::ErrorKind::ArgumentListTooLong) => {
+            ("give it fewer arguments", exit::NOT_EXECUTABLE)
+        }
+        (None, io::ErrorKind::ExecutableFileBusy) => (
+            "try again when no process has it open for writing",
+            exit::NOT_EXECUTABLE,
+        ),
+        _ => (
+            "check that it is a program for this machine",
+            exit::NOT_EXECUTABLE,
+        ),
+    };
+    let program = Escaped::path(path);
+    messages::print(format_args!("cannot run {program}: {error}; {step}"));
+    status
+}
+
+/// The step, and the exit status, as a shell has it.
+fn step_for_missing(program: &Path) -> (&'static str, u8) {
+    let is_path = program.components().count() > 1;
+    let has_blank = program.as_os_str().as_encoded_bytes().contains(&b' ');
+    match () {
+        // execve(2), ENOENT
+        () if is_path && program.exists() => (
+            "the interpreter in its first line, or its dynamic loader, does not exist",
+            exit::NOT_EXECUTABLE,
+        ),
+        () if has_blank => (
+            "give the program and its arguments as separate words; for shell syntax: sh -c '...'",
+            exit::NOT_FOUND,
+        ),
+        () if is_path => ("check the path", exit::NOT_FOUND),
+        () => (
+            "check the name and PATH; a command of the shell itself runs in sh -c '...'",
+            exit::NOT_FOUND,
+        ),
     }
 }

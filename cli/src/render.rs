@@ -1,6 +1,7 @@
 //! The state of a lock, in words.
 
 use std::fmt::{self, Display};
+use std::io;
 use std::path::Path;
 
 use clap::builder::styling::{AnsiColor, Style};
@@ -89,12 +90,16 @@ fn held_by(holder: &Holder, command: Option<&str>) -> String {
             let command = command.unwrap_or_default();
             format!("held by pid {pid}{command} on {host}{note}")
         }
-        (None, Some(error), _) => format!("held, {error}"),
+        (None, Some(_), _) => "held".into(),
         (None, None, Some(uid)) => format!("held or left behind by a process of user {uid}"),
         (None, None, None) => "held".into(),
     };
-    match holder.held_for() {
+    let held = match holder.held_for() {
         Some(age) => format!("{held} for {}", time::in_words(age)),
+        None => held,
+    };
+    match holder.decode_error() {
+        Some(error) => format!("{held}, {error}"),
         None => held,
     }
 }
@@ -172,7 +177,7 @@ impl Display for Block<'_> {
         let (data, style) = (Escaped::path(self.data), style(state));
         writeln!(f, "{data}: {style}{}{style:#}", summary(self.inspection))?;
         if matches!(state, LockState::Free) {
-            return Ok(());
+            return self.fmt_free(f);
         }
         if let Some(reason) = state.reason() {
             write_label(f, "reason", reason)?;
@@ -187,6 +192,18 @@ impl Display for Block<'_> {
         match next_step(state, self.data) {
             Some(step) => write_label(f, "next step", step),
             None => Ok(()),
+        }
+    }
+}
+
+impl Block<'_> {
+    /// A mistyped path has no lock: "free" alone would be taken for the answer.
+    fn fmt_free(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.data.symlink_metadata() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                write_label(f, "data file", "there is none of this name")
+            }
+            _ => Ok(()),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! What the argument DATA names: a file, or an object in a store.
 
 use std::ffi::OsStr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::builder::{TypedValueParser, ValueParserFactory};
 use clap::error::ErrorKind;
@@ -36,6 +36,11 @@ impl Target {
             )),
         }
     }
+}
+
+/// Whether the path looks like a URL.
+pub fn is_url(path: &Path) -> bool {
+    path.to_str().and_then(scheme_of).is_some()
 }
 
 /// The scheme of a URL. RFC 3986, section 3.1; one letter is a drive of Windows.

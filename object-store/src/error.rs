@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::io;
 
+use rvlf::ShellWord;
 use rvlf::judge::StoreReason;
 
 use crate::location::LocationError;
@@ -244,12 +245,19 @@ impl From<StoreError> for AcquireError {
     }
 }
 
-fn step_for_contender(holder: &LockReport) -> &'static str {
+fn step_for_contender(holder: &LockReport) -> String {
     if holder.is_this_process() {
-        "release it there first"
-    } else {
-        "wait for its release; `rvlf status` shows the holder"
+        return "release it there first".into();
     }
+    let url = data_url(holder);
+    format!("wait for its release; to see the holder: rvlf status {url}")
+}
+
+/// As a word of a command. The name of a lock object is that of its data and `.lock`.
+fn data_url(holder: &LockReport) -> String {
+    let name = holder.name();
+    let url = name.strip_suffix(".lock").unwrap_or(name);
+    ShellWord::new(url).to_string()
 }
 
 fn write_not_a_lock(f: &mut fmt::Formatter<'_>, found: &LockReport) -> fmt::Result {
@@ -297,9 +305,10 @@ impl fmt::Display for BreakError {
                     }
                     Some(record) => write!(
                         f,
-                        "; end the process first; if you are sure that it does not write any more, \
-                         break the lock by force with writer id {}",
-                        record.writer_id()
+                        "; end the process first; if you are sure that it does not write any more: \
+                         rvlf break --force --writer-id {} {}",
+                        record.writer_id(),
+                        data_url(holder)
                     ),
                 }
             }

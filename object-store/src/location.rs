@@ -171,8 +171,8 @@ impl fmt::Display for LocationError {
             }
             Self::NoBucket { scheme } => write!(
                 f,
-                "no bucket name stands behind {scheme}://: write {scheme}://BUCKET/KEY; \
-                 credentials belong into the environment"
+                "no bucket name follows {scheme}://: write {scheme}://BUCKET/KEY; the credentials \
+                 come from environment variables"
             ),
             Self::BadKey { bucket_url } => write!(
                 f,

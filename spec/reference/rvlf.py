@@ -513,6 +513,9 @@ def run_answer():
 def main(verb="", *arguments):
     verbs = {"status": run_status, "dump": run_dump, "run": run_run, "hold": run_hold,
              "vectors": run_vectors, "answer": run_answer}
+    if verb not in verbs:
+        print(__doc__, file=sys.stderr)
+        return 2
     try:
         return verbs[verb](*arguments)
     except (KeyError, TypeError, ValueError) as error:

@@ -176,7 +176,7 @@ impl<S: Sys> Place<S> {
     /// Removes an open file by its handle, where that is how files are removed.
     pub(super) fn remove_open(&self, file: &S::File) -> Result<(), IoError> {
         let (sys, path) = (self.sys(), self.lock_path());
-        let aside = aside_name(sys).context("name an aside", path)?;
+        let aside = aside_name(sys).context("draw a temporary name", path)?;
         let removed = sys.remove(&self.entry.dir, file, &aside);
         removed.context("remove the lock file", path)
     }
@@ -188,7 +188,7 @@ impl<S: Sys> Place<S> {
         recognise: impl FnOnce(&OsStr) -> io::Result<bool>,
     ) -> Result<bool, IoError> {
         let (sys, dir, path) = (self.sys(), &self.entry.dir, self.lock_path());
-        let aside = aside_name(sys).context("name an aside", path)?;
+        let aside = aside_name(sys).context("draw a temporary name", path)?;
         let renamed = present(sys.rename(dir, &self.entry.name, &aside));
         if renamed
             .context("rename the lock file aside", path)?
@@ -203,13 +203,14 @@ impl<S: Sys> Place<S> {
         };
         match recognised {
             Ok(true) => {
-                sys.unlink(dir, &aside).context("unlink the aside", path)?;
+                sys.unlink(dir, &aside)
+                    .context("unlink the renamed lock file", path)?;
                 Ok(true)
             }
             Ok(false) => self.put_back(&aside).map(|()| false),
             Err(error) => {
                 self.put_back(&aside)?;
-                Err(error).context("stat the aside", path)
+                Err(error).context("stat the renamed lock file", path)
             }
         }
     }

@@ -21,7 +21,7 @@ use crate::escape::Escaped;
 /// let error = WriterLock::try_acquire("no-such-directory/store.rvf").unwrap_err();
 /// let text = error.to_string();
 /// assert!(text.starts_with("no-such-directory/store.rvf.lock: could not open the directory: "));
-/// assert!(text.ends_with("; create the directory first"));
+/// assert!(text.ends_with("; check the path, or create the directory first"));
 /// assert_eq!(std::io::Error::from(error).kind(), std::io::ErrorKind::NotFound);
 /// ```
 #[derive(Debug)]
@@ -89,7 +89,7 @@ impl Subject {
         match (verb, operation) {
             ("start", _) => Subject::Thread,
             (_, "identify this process") => Subject::Process,
-            ("draw", _) | (_, "name an aside") => Subject::Random,
+            ("draw", _) => Subject::Random,
             (_, "name the lock file" | "use this path") => Subject::Path,
             (_, "open the directory" | "identify the file system") => Subject::Directory,
             (_, "remove what a killed process left") => Subject::Leftover,
@@ -182,7 +182,9 @@ fn step_for_sync(kind: io::ErrorKind) -> &'static str {
 fn step_for_file(subject: Subject, source: &io::Error) -> &'static str {
     const EPERM: i32 = 1;
     match (kind_of(source), subject) {
-        (io::ErrorKind::NotFound, Subject::Directory) => "create the directory first",
+        (io::ErrorKind::NotFound, Subject::Directory) => {
+            "check the path, or create the directory first"
+        }
         (io::ErrorKind::NotFound, _) => "check that its directory still exists, then try again",
         (io::ErrorKind::NotADirectory, _) => "its parent must be a directory",
         // EACCES: the directory's mode. EPERM: the sticky bit, or an attribute. unlink(2)
@@ -298,7 +300,7 @@ mod tests {
             ("identify this process", Errno::ENOENT, "/proc"),
             ("identify this process", Errno::ENOSYS, "/proc"),
             ("draw a writer id", Errno::ENOSYS, "getrandom(2)"),
-            ("name an aside", Errno::EPERM, "getrandom(2)"),
+            ("draw a temporary name", Errno::EPERM, "getrandom(2)"),
             ("name the lock file", Errno::EINVAL, "../NAME"),
             (
                 "open the directory",

@@ -317,6 +317,46 @@ fn the_reasons_of_the_text_are_those_of_the_library() {
     assert_eq!(listed, expected);
 }
 
+// A type that one implementation takes for local and another one does not: the first breaks by the kernel's answer
+// what the second holds without one.
+#[test]
+fn the_local_file_systems_of_linux_are_those_of_the_library_and_of_the_reference() {
+    fn part<'t>(text: &'t str, from: &str, to: &str) -> &'t str {
+        let (_, rest) = text.split_once(from).expect(from);
+        rest.split_once(to).expect(to).0
+    }
+    let names = |list: &str| -> BTreeSet<String> {
+        let words = list.split(|c: char| !c.is_ascii_alphanumeric());
+        let words = words.filter(|word| !word.is_empty());
+        words.map(str::to_owned).collect()
+    };
+    let text = spec("protocol.md");
+    let listed = names(part(&text, "of the lock file's directory: ", "\n    * "));
+    let reference = read(&root().join("spec/reference/rvlf.py"));
+    let in_reference = names(part(&reference, "LOCAL_TYPES = b\"", "\""));
+    assert_eq!(in_reference, listed, "spec/reference/rvlf.py");
+
+    let library = read(&root().join("src/sys/linux/mod.rs"));
+    let plain = part(&library, "const PLAIN: [FsType; ", "];").to_lowercase();
+    let known = |name: &&String| {
+        // The three share a number, and an overlay is local but not plain.
+        !["ext2", "ext3", "overlay"].contains(&name.as_str())
+    };
+    let expected: Vec<_> = listed.iter().filter(known).collect();
+    let count: usize = plain
+        .split(']')
+        .next()
+        .and_then(|n| n.parse().ok())
+        .expect("a length");
+    assert_eq!(count, expected.len(), "src/sys/linux/mod.rs");
+    for name in expected {
+        assert!(
+            plain.contains(name.as_str()),
+            "{name} in src/sys/linux/mod.rs"
+        );
+    }
+}
+
 /// The targets of a text's links, without those to other sites.
 fn links(text: &str) -> impl Iterator<Item = &str> {
     let targets = text

@@ -3,7 +3,7 @@
 use std::io::{self, Write};
 
 use anstream::stdout;
-use rvlf::{Escaped, Record, WriterId};
+use rvlf::{Escaped, Record, ShellWord, WriterId};
 use rvlf_object_store::{AcquireError, BreakError, StoreOptions, block_on};
 
 use super::url::{Opened, Url};
@@ -74,8 +74,9 @@ fn refused(opened: &Opened, forced: Option<WriterId>, error: &BreakError) -> u8 
     };
     match (held_id, forced) {
         (Some(held), Some(given)) if held != given => messages::print(format_args!(
-            "{}: not broken: its writer id is {held}, not {given}; check `rvlf status` again",
+            "{}: not broken: its writer id is {held}, not {given}; look again: rvlf status {}",
             Escaped::path(opened.data.to_string().as_ref()),
+            ShellWord::new(&opened.data.to_string()),
         )),
         _ => messages::print(error),
     }

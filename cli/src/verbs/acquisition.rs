@@ -1,5 +1,6 @@
 //! What `run` and `hold` share: the lock is acquired, or its holder is reported.
 
+use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -7,9 +8,10 @@ use clap::{Args, ValueEnum, ValueHint};
 use rvlf::judge::FileSystem;
 use rvlf::{
     AcquireError, CancelToken, Escaped, LockFile, LockOptions, LockState, Lost, WriterId,
-    WriterLock,
+    WriterLock, lock_path_for,
 };
 
+use crate::arguments::without_lock;
 use crate::environment::Holds;
 use crate::events::Events;
 use crate::failure::failed;
@@ -93,6 +95,7 @@ impl Acquisition {
             ));
             return Err(exit::RVLF_FAILED);
         }
+        report_name_of_lock_file(data);
         signals::unblock().map_err(|error| failed(&error))?;
         let seems_free = self.seems_free(data);
         let mut events = signals::listen().map_err(|error| failed(&error))?;
@@ -228,6 +231,23 @@ fn is_refused(acquired: &Result<Checked, AcquireError>) -> bool {
     acquired.as_ref().is_err_and(AcquireError::is_held)
 }
 
+/// `d.lock` is the lock file of d where d or `d.lock` is there, and a data file where neither is.
+fn report_name_of_lock_file(data: &Path) {
+    let is_missing = |path: &Path| {
+        path.symlink_metadata()
+            .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+    };
+    let meant = without_lock(data).filter(|meant| is_missing(meant) && is_missing(data));
+    if let Some(meant) = meant {
+        messages::print(format_args!(
+            "{}: taken for a data file, since neither it nor {} is there: its lock is {}",
+            Escaped::path(data),
+            Escaped::path(&meant),
+            Escaped::path(&lock_path_for(data)),
+        ));
+    }
+}
+
 fn report_reclaimed(lock: &WriterLock) {
     let path = Escaped::path(lock.lock_path());
     let advice = "the data file may need recovery";
@@ -244,7 +264,8 @@ fn report_reclaimed(lock: &WriterLock) {
             record.writer_id(),
         )),
         None => messages::print(format_args!(
-            "{path}: reclaimed from a holder whose record was malformed: {advice}"
+            "{path}: removed a lock file without a whole record, of a writer that died or of another program: \
+             {advice}"
         )),
     }
 }

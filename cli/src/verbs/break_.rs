@@ -7,6 +7,7 @@ use anstream::stdout;
 use clap::{Args, ValueHint};
 use rvlf::{BreakError, Escaped, Holder, LockFile, LockState, WriterId};
 
+use crate::escape::shell_path;
 use crate::target::Target;
 use crate::{arguments, exit, inspection, messages, render, store};
 
@@ -27,10 +28,10 @@ pub struct Break {
     #[arg(long, value_name = "UUID", requires = "force")]
     writer_id: Option<WriterId>,
 
-    /// In an object store: do not wait until the holder has noticed
+    /// In an object store: do not wait until the holder has noticed that it lost the lock
     ///
     /// With --force the lock is taken over first, and released after the lease of its holder, which has
-    /// stopped to write by then. With --now it is released at once: until the holder notices, two
+    /// stopped writing by then. With --now it is released at once: until the holder notices, two
     /// processes may hold the lock. A commit of the old holder is refused in either case.
     #[arg(long, requires = "force")]
     now: bool,
@@ -104,8 +105,9 @@ fn print_refusal(data: &Path, forced: Option<WriterId>, error: &BreakError) {
     };
     match (held_id, forced) {
         (Some(held), Some(given)) if held != given => messages::print(format_args!(
-            "{}: not removed: its writer id is {held}, not {given}; check `rvlf status` again",
+            "{}: not removed: its writer id is {held}, not {given}; look again: rvlf status {}",
             Escaped::path(data),
+            shell_path(data),
         )),
         _ => {
             messages::print(error);

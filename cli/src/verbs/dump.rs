@@ -10,8 +10,9 @@ use rvlf::record::{
     Checksum, DecodeError, FIELDS, Field, Hostname, KernelStamp, LOCK_VERSION, MAGIC, RECORD_LEN,
     StoreStamp,
 };
-use rvlf::{Escaped, Record, WriterId};
+use rvlf::{Escaped, Record, WriterId, lock_path_for};
 
+use crate::escape::shell_path;
 use crate::target::Target;
 use crate::{exit, lock_bytes, messages, store, time};
 
@@ -85,9 +86,25 @@ fn read_file(path: &Path) -> Result<Contents, u8> {
             Err(exit::NOT_A_LOCK)
         }
         Err(error) => {
-            messages::print(format_args!("{name}: cannot read: {error}"));
+            let step = step_for(path, &error);
+            messages::print(format_args!("{name}: cannot read: {error}; {step}"));
             Err(exit::IO)
         }
+    }
+}
+
+fn step_for(path: &Path, error: &io::Error) -> String {
+    let lock_path = lock_path_for(path);
+    match error.kind() {
+        io::ErrorKind::NotFound if lock_path.exists() => {
+            format!(
+                "its lock file is there: rvlf dump {}",
+                shell_path(&lock_path)
+            )
+        }
+        io::ErrorKind::NotFound => "name a lock file: DATA.lock".into(),
+        io::ErrorKind::PermissionDenied => "try again as a user who may read it".into(),
+        _ => "check its file system".into(),
     }
 }
 

@@ -54,9 +54,9 @@ pub struct Run {
     #[arg(short = 'o', long)]
     close: bool,
 
-    /// The lease of a lock in an object store: a killed rvlf keeps it for so long (30s)
+    /// The lease of a lock in an object store: a killed rvlf keeps the lock for this time (30s)
     ///
-    /// From 5s to 1h; RVLF_LEASE sets another default. rvlf refreshes the lock six times as often. If no
+    /// From 5s to 1h; RVLF_LEASE sets another default. rvlf refreshes the lock six times in each lease. If no
     /// refresh succeeds, COMMAND gets SIGTERM after half of the lease, and SIGKILL after two thirds.
     #[arg(long, value_name = "DURATION", value_parser = time::parse_duration)]
     lease: Option<Duration>,

@@ -14,6 +14,7 @@ use crate::inspection::Inspection;
 use crate::lock_bytes::{self, Contents};
 use crate::messages::{self, count};
 use crate::sys::open_locks;
+use crate::target::is_url;
 use crate::{arguments, escape, exit, json, render};
 
 /// List the locks that processes of this machine hold, or every lock below a directory
@@ -229,13 +230,16 @@ impl Walk<'_> {
     }
 
     fn report_failure(&mut self, path: &Path, error: &io::Error) {
-        let path = Escaped::path(path);
         let step = match error.kind() {
             io::ErrorKind::PermissionDenied => "scan as a user who may read it",
+            io::ErrorKind::NotFound if is_url(path) => {
+                "scan searches directories of this machine; for one object: rvlf status URL"
+            }
             io::ErrorKind::NotFound => "check the path",
             io::ErrorKind::NotADirectory => "name a directory; for one data file: rvlf status DATA",
             _ => "check its file system, then scan again",
         };
+        let path = Escaped::path(path);
         self.report(format_args!("{path}: cannot inspect: {error}; {step}"));
     }
 

@@ -350,6 +350,7 @@ fn the_keeper_of_a_script_that_ignores_signals_ends_with_the_script() {
 #[test]
 fn a_hold_that_cannot_print_its_keeper_holds_nothing() {
     let dir = Directory::new();
+    dir.write("d.rvf", "");
     let text = "$RVLF hold --for $$ d.rvf >/dev/full; echo $?; $RVLF status d.rvf";
     let ended = finish(script(&dir, "sh", text));
     assert_eq!(ended.stdout, "125\nd.rvf: free\n", "{}", ended.stderr);
@@ -393,6 +394,7 @@ fn a_script_without_a_proc_of_its_own_is_ended_when_its_lock_is_lost() {
 #[test]
 fn the_keeper_keeps_no_other_lock_of_the_script() {
     let dir = Directory::new();
+    dir.write("outer.rvf", "");
     let text = "exec 9>other; flock 9
         keeper=$($RVLF hold --for $$ d.rvf) || exit
         exec 9>&-; flock -n other echo free

@@ -276,17 +276,17 @@ fn a_message_names_the_cause_and_then_the_next_step() {
         (
             &["run", "missing/d", "--", "true"],
             "could not open the directory: No such file or directory (os error 2)",
-            "create the directory first",
+            "check the path, or create the directory first",
         ),
         (
             &["status", "missing/d"],
             "could not open the directory: No such file or directory (os error 2)",
-            "create the directory first",
+            "check the path, or create the directory first",
         ),
         (
             &["wait", "missing/d"],
             "could not open the directory: No such file or directory (os error 2)",
-            "create the directory first",
+            "check the path, or create the directory first",
         ),
         (
             &["table", "--table", "table", "list"],
@@ -299,6 +299,62 @@ fn a_message_names_the_cause_and_then_the_next_step() {
         let step = format!("; {step}\n");
         assert!(message.contains(cause), "{args:?}: {message}");
         assert!(message.ends_with(&step), "{args:?}: {message}");
+    }
+}
+
+// The cause alone does not help: "No such file or directory" of a script that is there.
+#[test]
+fn a_command_that_cannot_run_comes_with_a_next_step() {
+    let dir = Directory::new();
+    dir.write("data", "text");
+    dir.write_program("script", "");
+    dir.write("script", "#!/no/such/interpreter\n");
+    for (command, code, step) in [
+        ("no-such-command", 127, "check the name and PATH"),
+        ("./missing", 127, "check the path"),
+        ("echo hi", 127, "separate words; for shell syntax: sh -c"),
+        ("./script", 126, "the interpreter in its first line"),
+        ("./data", 126, "make it executable (chmod +x)"),
+        (".", 126, "it is a directory"),
+    ] {
+        let ended = dir.rvlf(&["run", "d", "--", command]);
+        let text = &ended.stderr;
+        assert_eq!(ended.code(), code, "{command}: {text}");
+        assert!(text.contains(step), "{command}: {text}");
+    }
+}
+
+// The advice to a line without a command named its last word, which was an option's value.
+#[test]
+fn a_line_without_a_command_is_completed_with_its_data_file() {
+    let dir = Directory::new();
+    for line in [
+        "d",
+        "d --",
+        "d -w 5",
+        "-w 5 d",
+        "--wait 5s d",
+        "-q -E 9 -- d",
+    ] {
+        let args: Vec<_> = ["run"].into_iter().chain(line.split(' ')).collect();
+        let text = dir.rvlf(&args).stderr;
+        let advice = "under the lock of d: rvlf run d COMMAND";
+        assert!(text.contains(advice), "{line}: {text}");
+    }
+}
+
+// new.lock is the lock file of new while new is held, and a data file while neither is there: one word would name two
+// locks, and no message said so.
+#[test]
+fn a_name_of_a_lock_file_that_is_not_there_is_reported_as_a_data_file() {
+    let dir = Directory::new();
+    let text = dir.rvlf(&["run", "new.lock", "--", "true"]).stderr;
+    assert!(text.contains("its lock is new.lock.lock"), "{text}");
+    for present in ["new.lock", "new"] {
+        dir.write(present, "text");
+        let text = dir.rvlf(&["run", "new.lock", "--", "true"]).stderr;
+        assert!(!text.contains("its lock is"), "{present}: {text}");
+        std::fs::remove_file(dir.join(present)).expect("it was written");
     }
 }
 

@@ -17,13 +17,23 @@ fn status(dir: &Directory, data: &str) -> String {
     dir.rvlf(&["status", data]).stdout
 }
 
+// "free" for a mistyped path reads like the answer to the question that was meant.
 #[test]
 fn the_status_of_a_free_lock_reads_like_this() {
     let dir = Directory::new();
+    dir.write("d.rvf", "");
     assert_reads(
         status(&dir, "d.rvf"),
         str![[r#"
 d.rvf: free
+
+"#]],
+    );
+    assert_reads(
+        status(&dir, "b.rvf"),
+        str![[r#"
+b.rvf: free
+  data file  there is none of this name
 
 "#]],
     );

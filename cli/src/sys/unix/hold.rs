@@ -22,7 +22,7 @@ use super::own_program::own_program;
 use super::signals;
 use super::supervisor::status_for_end;
 use crate::events::{Event, EventSource, Events, Sender};
-use crate::failure::{failed, failed_to};
+use crate::failure::{failed, failed_to, with_next_step};
 use crate::holding::Holding;
 use crate::target::Target;
 use crate::verbs::acquisition::Acquisition;
@@ -50,7 +50,7 @@ const HELP: &str = "\
 EXAMPLES
   keeper=$(rvlf hold --for $$ --wait store.rvf) || exit
   ./append store.rvf
-  kill $keeper    # lets go before the script ends
+  kill $keeper    # releases the lock before the script ends
 
 EXIT STATUS
   0    the lock is held
@@ -217,8 +217,14 @@ fn keep_until_the_end(args: &Hold) -> Result<u8, u8> {
     signals::unignore_sigterm().map_err(|error| failed(&error))?;
     end_unless_printed().map_err(|error| failed(&error))?;
     let script = end_with(script).map_err(|error| {
+        let described = match error.raw_os_error() {
+            Some(number) if number == Errno::ESRCH as i32 => {
+                format!("{error}; --for takes the pid of the script: $$")
+            }
+            _ => with_next_step(&error),
+        };
         messages::print(format_args!(
-            "cannot hold the lock for process {script}: {error}"
+            "cannot hold the lock for process {script}: {described}"
         ));
         exit::RVLF_FAILED
     })?;

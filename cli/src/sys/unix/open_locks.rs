@@ -30,7 +30,7 @@ impl OpenLocks {
     pub fn skipped(&self) -> Option<String> {
         let processes = count(self.unreadable, "process", "processes");
         let step = match geteuid().is_root() {
-            true => "",
+            true => "; scan where they run, outside of this container, to see their locks",
             false => "; scan as root to see their locks",
         };
         (self.unreadable > 0)
