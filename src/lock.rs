@@ -902,7 +902,7 @@ impl LockOptions {
         timeout: Duration,
     ) -> LockFuture<WriterLock, AcquireError> {
         let (options, data_path) = (self.clone(), data_path.as_ref().to_owned());
-        LockFuture::new(&lock_path_for(&data_path), move |token| {
+        LockFuture::new(&lock_path_for(&data_path), give_back, move |token| {
             options.acquire_by_path(&data_path, Some(timeout), vec![token])
         })
     }
@@ -915,7 +915,7 @@ impl LockOptions {
     ) -> Result<WriterLock, AcquireError> {
         let (options, data_path) = (self.clone(), data_path.to_owned());
         let lock_path = lock_path_for(&data_path);
-        task::cancellable(self.token(), cancel, &lock_path, move |cancel| {
+        task::cancellable(self.token(), cancel, &lock_path, give_back, move |cancel| {
             options.acquire_at(&open_place(&data_path)?, timeout, cancel)
         })
     }
@@ -981,14 +981,31 @@ impl LockOptions {
     }
 
     fn keep(&self, held: Arc<Held<Host>>) -> Result<WriterLock, AcquireError> {
+        let kept = self.keep_alive(&held);
+        if kept.is_err() {
+            held.give_back();
+        }
+        let registration = kept?;
+        Ok(WriterLock { registration, held })
+    }
+
+    /// Starts the threads of a hold.
+    fn keep_alive(&self, held: &Arc<Held<Host>>) -> Result<Option<Registration>, IoError> {
         let reserved = held.reserve_callback_thread();
         reserved.context("start the thread for on_lost", held.place.lock_path())?;
         let [phase, ..] = *held.record().writer_id().as_bytes();
-        let register = |interval| keepalive::register(&held, interval, phase, held.id.dev);
+        let register = |interval| keepalive::register(held, interval, phase, held.id.dev);
         let registration = self.keepalive.map(register).transpose();
-        let registration =
-            registration.context("start the keepalive thread", held.place.lock_path())?;
-        Ok(WriterLock { registration, held })
+        registration.context("start the keepalive thread", held.place.lock_path())
+    }
+}
+
+/// Ends a hold that the program never sees: the wait was cancelled, or its future dropped.
+pub(crate) fn give_back(acquired: Result<WriterLock, AcquireError>) {
+    if let Ok(mut lock) = acquired {
+        // No refresh meanwhile.
+        drop(lock.registration.take());
+        lock.held.give_back();
     }
 }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::error::{AcquireError, BreakError, IoError, WaitError};
 use crate::holder::{Holder, LockState};
 use crate::judge::FileSystem;
-use crate::lock::{LockOptions, WriterLock, open_place};
+use crate::lock::{LockOptions, WriterLock, give_back, open_place};
 use crate::protocol::wait::{Look, Waited, Waiter};
 use crate::protocol::{
     self, BreakOutcome, Contention, Examination, LockFileState, Place, Purpose, remove_leftovers_at,
@@ -280,7 +280,7 @@ impl LockFile {
     /// ```
     pub fn wait_until_free_async(&self, timeout: Duration) -> LockFuture<LockState, WaitError> {
         let file = self.clone();
-        LockFuture::new(self.lock_path(), move |token| {
+        LockFuture::new(self.lock_path(), drop, move |token| {
             file.wait_with(timeout, vec![token])
         })
     }
@@ -295,6 +295,7 @@ impl LockFile {
             self.options.token(),
             cancel,
             self.lock_path(),
+            drop,
             move |cancel| file.wait_here(timeout, &cancel),
         )
     }
@@ -385,7 +386,7 @@ impl LockFile {
     /// Acquires the lock without blocking the caller; see [`WriterLock::acquire_async`].
     pub fn acquire_async(&self, timeout: Duration) -> LockFuture<WriterLock, AcquireError> {
         let file = self.clone();
-        LockFuture::new(self.lock_path(), move |token| {
+        LockFuture::new(self.lock_path(), give_back, move |token| {
             file.acquire_with(Some(timeout), vec![token])
         })
     }
@@ -400,6 +401,7 @@ impl LockFile {
             self.options.token(),
             cancel,
             self.lock_path(),
+            give_back,
             move |cancel| file.options.acquire_at(&file.place()?, timeout, cancel),
         )
     }

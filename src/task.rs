@@ -1,7 +1,7 @@
 //! Blocking work on a thread of its own: for waits that can be cancelled, and for futures.
 //!
 //! A system call on a mount that hangs cannot be interrupted. The thread that makes it can be left
-//! behind: what it returns later is dropped, and a lock that is dropped is released.
+//! behind: what it returns later is discarded, and a lock that is discarded is held no more.
 
 use std::fmt;
 use std::future::Future;
@@ -30,11 +30,12 @@ const NAME: &str = "rvlf-wait";
 /// Runs `work` with the tokens that cancel it: `cancel`, and `token` if the caller has one.
 ///
 /// With `token` the work runs on a thread of its own, so that the caller returns when the token is
-/// cancelled, even if a system call of the work hangs.
+/// cancelled, even if a system call of the work hangs. `discard` gets what comes later.
 pub(crate) fn cancellable<T, E>(
     token: Option<&CancelToken>,
     mut cancel: Vec<CancelToken>,
     lock_path: &Path,
+    discard: fn(Result<T, E>),
     work: impl FnOnce(Vec<CancelToken>) -> Result<T, E> + Send + 'static,
 ) -> Result<T, E>
 where
@@ -45,7 +46,7 @@ where
         return work(cancel);
     };
     cancel.push(token.clone());
-    match run(token, move || work(cancel)) {
+    match run(token, discard, move || work(cancel)) {
         Ok(Some(result)) => result,
         Ok(None) => Err(E::from(Cancelled {
             lock_path: lock_path.to_owned(),
@@ -62,9 +63,10 @@ where
 /// No thread can be started.
 fn run<T: Send + 'static>(
     token: &CancelToken,
+    discard: fn(T),
     work: impl FnOnce() -> T + Send + 'static,
 ) -> io::Result<Option<T>> {
-    let slot = start(work)?;
+    let slot = start(discard, work)?;
     let done = Arc::new(Latch::new());
     let result = slot.poll(&Waker::from(done.clone())).or_else(|| {
         wait_any(&[&done, token.latch()], Duration::MAX);
@@ -86,7 +88,8 @@ impl Wake for Latch {
 /// The operation blocks, so it runs on a thread of its own, which starts at the first poll.
 /// Dropping the future cancels the operation: its thread ends at once and leaves no lock file. If
 /// the thread hangs with its mount it is left behind, and a lock that it acquires later is
-/// released.
+/// released. If a dead holder's lock was recovered meanwhile, its record is put back: the next holder
+/// learns of the death ([`WriterLock::reclaimed`](crate::WriterLock::reclaimed)).
 ///
 /// A future that has been polled may acquire the lock at any moment, and holds it until it is polled
 /// again or dropped. Of two futures for one lock, await both at once or drop one: the one that is not
@@ -102,6 +105,8 @@ pub struct LockFuture<T, E> {
     /// The lock file, for the error of a thread that cannot be started.
     lock_path: PathBuf,
     token: CancelToken,
+    /// Gets the result if the future is dropped.
+    discard: fn(Result<T, E>),
     state: Progress<Result<T, E>>,
 }
 
@@ -116,12 +121,14 @@ impl<T, E> LockFuture<T, E> {
     /// `work` must end by itself soon after its token is cancelled.
     pub(crate) fn new(
         lock_path: &Path,
+        discard: fn(Result<T, E>),
         work: impl FnOnce(CancelToken) -> Result<T, E> + Send + Sync + 'static,
     ) -> LockFuture<T, E> {
         let token = CancelToken::new();
         LockFuture {
             lock_path: lock_path.to_owned(),
             token: token.clone(),
+            discard,
             state: Progress::Ready(Box::new(move || work(token))),
         }
     }
@@ -155,14 +162,17 @@ impl<T: Send + 'static, E: Send + 'static> LockFuture<T, E> {
     /// finished.
     fn start(&mut self) -> io::Result<()> {
         if let Progress::Ready(work) = mem::replace(&mut self.state, Progress::Finished) {
-            self.state = Progress::Started(start(work)?);
+            self.state = Progress::Started(start(self.discard, work)?);
         }
         Ok(())
     }
 }
 
-fn start<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> io::Result<Arc<Slot<T>>> {
-    let slot = Arc::new(Slot::new());
+fn start<T: Send + 'static>(
+    discard: fn(T),
+    work: impl FnOnce() -> T + Send + 'static,
+) -> io::Result<Arc<Slot<T>>> {
+    let slot = Arc::new(Slot::new(discard));
     let filled = slot.clone();
     thread::spawn(NAME, move || filled.fill(work))?;
     Ok(slot)
@@ -172,7 +182,7 @@ impl<T, E> Drop for LockFuture<T, E> {
     fn drop(&mut self) {
         if let Progress::Started(slot) = &self.state {
             self.token.cancel();
-            drop(slot.close());
+            slot.discard();
         }
     }
 }
@@ -186,7 +196,11 @@ impl<T, E> fmt::Debug for LockFuture<T, E> {
 }
 
 /// Carries the result of a thread's work to the thread that waits for it.
-struct Slot<T>(Mutex<State<T>>);
+struct Slot<T> {
+    state: Mutex<State<T>>,
+    /// Gets a result that no caller wants any more.
+    discard: fn(T),
+}
 
 enum State<T> {
     Running(Option<Waker>),
@@ -197,19 +211,22 @@ enum State<T> {
 }
 
 impl<T> Slot<T> {
-    fn new() -> Slot<T> {
-        Slot(Mutex::new(State::Running(None)))
+    fn new(discard: fn(T)) -> Slot<T> {
+        Slot {
+            state: Mutex::new(State::Running(None)),
+            discard,
+        }
     }
 
     fn fill(&self, work: impl FnOnce() -> T) {
         let result = catch_unwind(AssertUnwindSafe(work));
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         let waker = match &mut *state {
             State::Running(waker) => waker.take(),
-            // Dropped after the mutex, since the drop of a lock releases it.
+            // After the mutex, since a lock is released.
             State::Done(_) | State::Closed => {
                 drop(state);
-                return drop(result);
+                return self.discard_result(result);
             }
         };
         *state = State::Done(result);
@@ -224,7 +241,7 @@ impl<T> Slot<T> {
     /// A waker's clone and drop are code of the runtime: neither runs under the mutex.
     fn poll(&self, waker: &Waker) -> Option<std::thread::Result<T>> {
         let waker = waker.clone();
-        let mut state = lock(&self.0);
+        let mut state = lock(&self.state);
         if let State::Running(registered) = &mut *state {
             let earlier = registered.replace(waker);
             drop(state);
@@ -236,9 +253,22 @@ impl<T> Slot<T> {
         ended.into_result()
     }
 
-    /// What the slot has. If it has no result yet, the result is dropped when it comes.
+    /// What the slot has. If it has no result yet, the result is discarded when it comes.
     fn close(&self) -> State<T> {
-        mem::replace(&mut *lock(&self.0), State::Closed)
+        mem::replace(&mut *lock(&self.state), State::Closed)
+    }
+
+    fn discard(&self) {
+        if let Some(result) = self.close().into_result() {
+            self.discard_result(result);
+        }
+    }
+
+    fn discard_result(&self, result: std::thread::Result<T>) {
+        // A panic of the work has no caller to go on to.
+        if let Ok(result) = result {
+            (self.discard)(result);
+        }
     }
 }
 
@@ -277,7 +307,7 @@ mod tests {
             let _ = answer.recv();
             Lock(sender)
         };
-        let result = run(&token, hangs).expect("a thread can be started");
+        let result = run(&token, drop, hangs).expect("a thread can be started");
         assert!(result.is_none(), "the call still hangs");
         assert!(released.try_recv().is_err());
         drop(mount_answers);
@@ -288,7 +318,7 @@ mod tests {
     fn a_panic_of_the_work_reaches_the_caller() {
         let token = CancelToken::new();
         let caller = || {
-            run(&token, || -> u8 {
+            run(&token, drop, || -> u8 {
                 panic!("as a subscriber to trace events may")
             })
         };
@@ -300,7 +330,7 @@ mod tests {
     fn a_future_that_is_never_polled_does_nothing() {
         let (sender, started) = mpsc::channel::<()>();
         let sender = Mutex::new(sender);
-        let future = LockFuture::<(), IoError>::new(Path::new("store.lock"), move |_| {
+        let future = LockFuture::<(), IoError>::new(Path::new("store.lock"), drop, move |_| {
             let _ = lock(&sender).send(());
             Ok(())
         });
@@ -312,11 +342,12 @@ mod tests {
     fn a_future_that_is_dropped_cancels_its_work() {
         let (sender, ended) = mpsc::channel::<bool>();
         let sender = Mutex::new(sender);
-        let mut future = LockFuture::<(), IoError>::new(Path::new("store.lock"), move |token| {
-            let cancelled = wait_any(&[token.latch()], Duration::from_secs(600));
-            let _ = lock(&sender).send(cancelled);
-            Ok(())
-        });
+        let mut future =
+            LockFuture::<(), IoError>::new(Path::new("store.lock"), drop, move |token| {
+                let cancelled = wait_any(&[token.latch()], Duration::from_secs(600));
+                let _ = lock(&sender).send(cancelled);
+                Ok(())
+            });
         let mut context = Context::from_waker(Waker::noop());
         assert!(Pin::new(&mut future).poll(&mut context).is_pending());
         drop(future);
@@ -341,7 +372,7 @@ mod tests {
     // would wait indefinitely, and take the lock for no caller.
     #[test]
     fn a_future_whose_waker_panics_still_cancels_its_work_when_it_is_dropped() {
-        let mut future = LockFuture::<(), IoError>::new(Path::new("store.lock"), |token| {
+        let mut future = LockFuture::<(), IoError>::new(Path::new("store.lock"), drop, |token| {
             let _ = wait_any(&[token.latch()], Duration::from_secs(600));
             Ok(())
         });
@@ -366,11 +397,11 @@ mod tests {
     // The waker's drop is code of the runtime: it may come back to this very wait.
     #[test]
     fn a_waker_is_dropped_without_the_mutex_of_the_result() {
-        let slot = Arc::new(Slot::<()>::new());
+        let slot = Arc::new(Slot::<()>::new(drop));
         let (sender, was_free) = mpsc::channel();
         let seen = slot.clone();
         let look = move || {
-            let _ = sender.send(seen.0.try_lock().is_ok());
+            let _ = sender.send(seen.state.try_lock().is_ok());
         };
         assert!(slot.poll(&Arc::new(Dropping(look)).into()).is_none());
         assert!(slot.poll(Waker::noop()).is_none());
@@ -381,7 +412,7 @@ mod tests {
     #[test]
     #[should_panic(expected = "polled after it had finished")]
     fn a_future_whose_work_panicked_is_finished() {
-        let mut future = LockFuture::<(), IoError>::new(Path::new("store.lock"), |_| {
+        let mut future = LockFuture::<(), IoError>::new(Path::new("store.lock"), drop, |_| {
             panic!("as a subscriber to trace events may")
         });
         let mut poll = || {

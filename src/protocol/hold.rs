@@ -20,6 +20,7 @@ use super::keepalive::Refresh;
 use super::lent::{Lent, Patience, Released};
 use super::publish::{Published, Recorded};
 use super::release::PathOwner;
+use super::unsettled::Unsettled;
 use super::wait::{Look, Waited, Waiter};
 use super::{Place, Result, SETTLE};
 use crate::alias::Alias;
@@ -199,6 +200,19 @@ impl<S: Sys> Held<S> {
     /// The lock of a dead holder that was broken to get this one.
     pub(crate) fn broken(&self) -> Option<&BrokenLock> {
         self.broken.as_ref().filter(|broken| broken.was_held)
+    }
+
+    /// Ends a hold that the program has not seen. If a dead holder's lock was broken for it, the next holder has to
+    /// learn of that death: its record is put back. Otherwise the drop releases the lock.
+    pub(crate) fn give_back(&self) {
+        let Some(broken) = self.broken().filter(|_| self.check().is_ok()) else {
+            return;
+        };
+        if let Some(file) = self.lock_file().ok().and_then(|mut file| file.take()) {
+            let own = self.record();
+            let unsettled = Unsettled::new(&self.place, file, self.id, own.writer_id());
+            unsettled.put_back(broken, &own);
+        }
     }
 
     /// What is known without I/O. In a forked child: without locks, which a thread that the child

@@ -9,7 +9,7 @@ use std::task::{Context, Poll, Waker};
 use std::thread;
 use std::time::Duration;
 
-use rvlf::{AcquireError, CancelToken, LockFile, LockOptions, WaitError, WriterLock};
+use rvlf::{AcquireError, CancelToken, LockFile, LockOptions, LockState, WaitError, WriterLock};
 use support::{fork, is_absent, join, scratch, thread_names, until};
 
 const WAITER: &str = "rvlf-wait";
@@ -201,4 +201,32 @@ fn dropping_the_future_of_a_wait_ends_its_thread_and_leaves_no_lock_file() {
         is_absent(&rvlf::lock_path_for(&data)),
         "no late acquisition"
     );
+}
+
+// `select!` drops a future that has just recovered the lock of a dead writer, and releases it: no program was told that
+// the store needs its recovery.
+#[test]
+fn a_future_that_is_dropped_takes_no_report_of_a_crash_with_it() {
+    let dir = scratch();
+    let data = dir.path().join("data");
+    for polled_until_held in [true, false] {
+        let dead = support::plant_left_behind(&data);
+        {
+            let future = pin!(WriterLock::acquire_async(&data, Duration::MAX));
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(matches!(future.poll(&mut context), Poll::Pending));
+            if polled_until_held {
+                let is_held = || matches!(rvlf::inspect(&data), Ok(LockState::Held(_)));
+                until("the future has the lock", is_held);
+            }
+        }
+        until("the thread of the wait ends", || {
+            !thread_names().iter().any(|name| name == WAITER)
+        });
+        let lock = WriterLock::try_acquire(&data).expect("no process holds it");
+        let reclaimed = lock.reclaimed().and_then(|reclaimed| reclaimed.record);
+        let id = reclaimed.map(|record| record.writer_id());
+        assert_eq!(id, Some(dead.writer_id()), "{polled_until_held}");
+        lock.release().expect("the lock is held");
+    }
 }

@@ -1152,7 +1152,7 @@ fn no_descriptors() {
             "{error}"
         );
     }
-    let refusals = [free, stale]
+    let refusals = [&free, &stale]
         .iter()
         .filter(|outcome| outcome.is_err())
         .count();
@@ -1166,11 +1166,15 @@ fn no_descriptors() {
         "the boot id can be read now"
     );
     lock.release().expect("the lock is held");
+    if stale.is_err() {
+        let recovered = WriterLock::try_acquire(&left).expect("its holder is dead");
+        assert!(recovered.reclaimed().is_some(), "the first that has it");
+    }
     support::report(format_args!("refused {refusals}"));
 }
 
 // A server at its limit of open files: the first shortage must not be cached as "this machine has no
-// procfs", nor leave a lock file that no process holds.
+// procfs", nor leave a lock file that no process holds, nor take the lock of a dead holder away without a report.
 #[test]
 fn running_out_of_descriptors_is_an_error_that_passes() {
     if !support::kernel_is_witness() {

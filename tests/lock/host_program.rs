@@ -490,6 +490,8 @@ fn may_unshare() -> bool {
 /// What needs no thread works, and the rest fails with an error that names the cause.
 fn works_without_threads() {
     let data = data_path();
+    let left = data.with_file_name("left");
+    let dead = support::plant_left_behind(&left);
     refuse_threads();
     let error = WriterLock::try_acquire(&data).expect_err("no thread refreshes the record");
     assert!(
@@ -507,7 +509,15 @@ fn works_without_threads() {
         "{error}"
     );
 
+    // The lock of a dead holder: the report of its death is for the first that gets the lock.
+    WriterLock::try_acquire(&left).expect_err("no thread refreshes the record");
     let options = LockOptions::new().keepalive(None);
+    let lock = options.try_acquire(&left).expect("its holder is dead");
+    let reclaimed = lock.reclaimed().and_then(|reclaimed| reclaimed.record);
+    let id = reclaimed.map(|record| record.writer_id());
+    assert_eq!(id, Some(dead.writer_id()));
+    lock.release().expect("it is held");
+
     let lock = options.acquire(&data, Duration::MAX).expect("it is free");
     let mut command = Command::new("true");
     lock.lend_to(&mut command).expect("it is held");
