@@ -358,10 +358,11 @@ def put_back(renamed, path):
 class Lock:
     """A held lock: flock lasts as long as the descriptor, and LOCK_UN is never called."""
     def __init__(self, path, fd):
-        may_stamp = flock(fd, fcntl.LOCK_EX) == "free" and len(OWN_HOSTNAME) < STAMP_AT
+        may_stamp = flock(fd, fcntl.LOCK_EX) == "free"
+        hostname = OWN_HOSTNAME[:STAMP_AT - 1 if may_stamp else 63]
         stamp = {"inode_key": own_keys(fd)[0], "start_ticks": process_fields(os.readlink("/proc/self"))[2]}
         self.path, self.fd = path, fd
-        self.record = {"pid": os.getpid(), "hostname_hex": OWN_HOSTNAME[:63].hex(),
+        self.record = {"pid": os.getpid(), "hostname_hex": hostname.hex(),
                        "timestamp_ns": str(time.time_ns()), "writer_id": str(uuid.uuid4()),
                        "stamp": stamp if may_stamp else None}
 

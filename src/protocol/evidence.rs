@@ -309,17 +309,20 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// Whether this process wrote `record`, which has this `stamp`. Exact where there is a stamp.
-    /// Without one (no procfs, long host names) two containers of one name may both hold pid 1:
-    /// there only a system that has no stamps at all goes by pid and host.
+    /// Whether this process wrote `record`, which has this `stamp`. Exact where there is a stamp with a start. Two
+    /// containers without /proc may both have pid 1 and one name: of them neither claims the other's record. Only a
+    /// system that has no stamps at all goes by pid and host.
     pub(super) fn is_written_by_us(&self, record: &Record, stamp: Stamp) -> bool {
         let Ok(own) = self.sys().identity() else {
             return false;
         };
         let same_writer = match stamp {
-            Stamp::Same { start_ticks } => start_ticks == own.start_ticks,
+            Stamp::Same { start_ticks } => start_ticks > 0 && start_ticks == own.start_ticks,
             Stamp::Different { .. } => false,
-            Stamp::Absent => own.start_ticks == 0 && record.hostname() == self.sys().hostname(),
+            Stamp::Absent => {
+                let has_stamps = cfg!(target_os = "linux") || own.start_ticks > 0;
+                !has_stamps && record.hostname() == self.sys().hostname()
+            }
         };
         same_writer && record.pid() == own.pid
     }

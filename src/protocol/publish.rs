@@ -301,8 +301,10 @@ impl<S: Sys> Place<S> {
         let Identity {
             pid, start_ticks, ..
         } = identity.context("identify this process", self.lock_path())?;
-        // Without start ticks a contender could not distinguish this process from a later one.
-        let stamp = if has_flock && start_ticks > 0 {
+        // Without start ticks (no /proc) a contender could not distinguish this process from a later one, and need
+        // not on a plain file system: there the kernel lock alone decides.
+        let is_enough = start_ticks > 0 || self.entry.file_system.is_plain();
+        let stamp = if has_flock && is_enough {
             self.own_key(stat).map(|inode_key| KernelStamp {
                 inode_key,
                 start_ticks,

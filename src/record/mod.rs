@@ -60,8 +60,9 @@ pub struct Record {
 impl Record {
     /// A record for a new hold of the lock.
     ///
-    /// `timestamp_ns` is Unix time in nanoseconds. The stamp is left out if the host name leaves no
-    /// room for it (more than [`KernelStamp::MAX_HOSTNAME_LEN`] bytes).
+    /// `timestamp_ns` is Unix time in nanoseconds. With a stamp the first
+    /// [`KernelStamp::MAX_HOSTNAME_LEN`] bytes of the host name are kept: a longer name, cut, is that of
+    /// another host for every reader, and the stamp decides before names do.
     #[must_use]
     pub fn new(
         pid: Pid,
@@ -71,9 +72,13 @@ impl Record {
         stamp: Option<KernelStamp>,
     ) -> Record {
         let name = hostname.as_bytes();
-        let fits = name.len() <= KernelStamp::MAX_HOSTNAME_LEN;
-        let stamp = stamp.filter(|_| fits).map(KernelStamp::to_bytes);
-        let field = hostname_field(name, stamp.as_ref().map(|bytes| bytes.as_slice()));
+        let field = match stamp.map(KernelStamp::to_bytes) {
+            Some(stamp) => hostname_field(
+                name.get(..KernelStamp::MAX_HOSTNAME_LEN).unwrap_or(name),
+                Some(&stamp),
+            ),
+            None => hostname_field(name, None),
+        };
         Record::with_field(pid, field, timestamp_ns, writer_id)
     }
 

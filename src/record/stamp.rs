@@ -70,7 +70,7 @@ impl KernelStamp {
         [TAG_FIELD, inode_key, inode_key.then("start_ticks", 8)]
     };
 
-    /// The longest host name, in bytes, that leaves room for its NUL and the stamp.
+    /// The most bytes of a host name that leave room for its NUL and the stamp.
     pub const MAX_HOSTNAME_LEN: usize = MAX_HOSTNAME_LEN;
 
     /// The key of an inode on a file system that is not plain: it identifies one inode on one

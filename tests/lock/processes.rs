@@ -484,6 +484,8 @@ enum Side {
     /// process.
     SameName,
     OtherName,
+    /// A container whose name is longer than what fits beside a stamp.
+    LongName,
     /// A container with a boot id of its own.
     OwnBootId,
     /// Another one, with another boot id.
@@ -494,7 +496,7 @@ enum Side {
     NoProcfs,
 }
 
-const SIDES: [Side; 3] = [Side::Here, Side::SameName, Side::OtherName];
+const SIDES: [Side; 4] = [Side::Here, Side::SameName, Side::OtherName, Side::LongName];
 
 enum Worker {
     Here(ChildProcess),
@@ -504,10 +506,10 @@ enum Worker {
 impl Worker {
     fn ready(side: Side, data: &Path) -> Worker {
         let here = data.parent().expect("the data file is in a directory");
-        let name = if side == Side::SameName {
-            None
-        } else {
-            Some("rvlf-elsewhere")
+        let name = match side {
+            Side::SameName => None,
+            Side::LongName => Some("recommendation-index-writer-production-eu-west-0"),
+            _ => Some("rvlf-elsewhere"),
         };
         let role = Role::in_container("worker", name).with("DATA", data);
         let with_boot_id = |role: Role, number: u8| {
@@ -518,7 +520,7 @@ impl Worker {
         };
         Worker::Container(Container::ready(match side {
             Side::Here => return Worker::Here(Role::worker(data).ready()),
-            Side::SameName | Side::OtherName => role,
+            Side::SameName | Side::OtherName | Side::LongName => role,
             Side::OwnBootId => with_boot_id(role, 1),
             Side::OtherBootId => with_boot_id(role, 2),
             Side::NoBootId => role.with("PROC_OPTIONS", "subset=pid"),
@@ -618,9 +620,11 @@ fn under_another_boot_id_or_none_live_holders_keep_their_locks_and_dead_ones_are
     for view in VIEWS {
         meet(view, Side::Here);
         meet(Side::Here, view);
-        // Without procfs a process has no start ticks, and writes no stamp.
+        // Without procfs a process has no start ticks, and the kernel lock alone decides.
         meet(view, Side::NoProcfs);
+        meet(Side::NoProcfs, view);
     }
+    meet(Side::NoProcfs, Side::NoProcfs);
     meet(Side::OwnBootId, Side::OtherBootId);
     meet(Side::NoBootId, Side::OwnBootId);
 }
