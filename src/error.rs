@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::alias::Alias;
 use crate::escape::Escaped;
 use crate::holder::{Foreign, Holder};
-use crate::judge::Reason;
+use crate::judge::{Reason, Verdict};
 use crate::loss::Lost;
 use crate::record::{DecodeError, ParseWriterIdError, PidOutOfRange};
 use crate::shell_word::ShellWord;
@@ -205,13 +205,22 @@ fn step_for_alias(alias: Alias) -> &'static str {
 }
 
 fn step_for_contender(lock_path: &Path, holder: &Holder) -> String {
+    let (reason, stale_in) = match holder.verdict() {
+        Verdict::Held { reason, stale_in } => (reason, stale_in),
+        Verdict::Stale { reason } => (reason, None),
+    };
     if holder.is_lost_here() {
         "drop its guard there first".into()
+    } else if holder.is_kept_for_this_process() {
+        "wait until they have ended".into()
+    } else if reason == Reason::DescriptorClosed {
+        let left = stale_in.unwrap_or_default().as_secs() + 1;
+        format!("the lock is free {left} s from now if that process does not write it again")
     } else if holder.is_this_process() {
         "release it there first".into()
-    } else if holder.verdict().reason() == Reason::Unreadable {
+    } else if reason == Reason::Unreadable {
         "wait for its release, or try again as a user who may read it".into()
-    } else if holder.verdict().reason() == Reason::MandatoryLock {
+    } else if reason == Reason::MandatoryLock {
         "wait for its release; the file server shows which client has the file open (`smbstatus`)"
             .into()
     } else {
@@ -307,7 +316,7 @@ fn write_not_broken(f: &mut fmt::Formatter<'_>, path: &Path, holder: &Holder) ->
             _ => "; try again",
         });
     };
-    if holder.is_this_process() {
+    if holder.is_this_process() || holder.is_kept_for_this_process() {
         write!(f, "; {}", step_for_contender(path, holder))?;
     } else if holder.process_lives() {
         write!(f, "; end process {} first", record.pid())?;

@@ -252,7 +252,10 @@ impl Holder {
                     start_ticks: recorded,
                 },
                 ..
-            } => start_ticks != recorded || evidence.is_of_another_boot(),
+            } => {
+                // 0: its writer did not know its start.
+                recorded > 0 && start_ticks != recorded || evidence.is_of_another_boot()
+            }
             _ => false,
         })
     }
@@ -321,6 +324,12 @@ impl Holder {
         }
     }
 
+    /// Whether this process has released the lock, and another one keeps a descriptor that was lent.
+    pub(crate) fn is_kept_for_this_process(&self) -> bool {
+        let given_up = |evidence: Evidence| evidence.own_hold == OwnHold::GivenUp;
+        self.is_kernel_locked() && self.evidence.is_some_and(given_up)
+    }
+
     /// Whether this process has lost the hold, and has not dropped its guard.
     pub(crate) fn is_lost_here(&self) -> bool {
         self.evidence
@@ -349,6 +358,11 @@ impl fmt::Display for Holder {
                 };
                 write!(f, "{held} by this process (pid {})", record.pid())?;
             }
+            Ok(record) if self.is_kept_for_this_process() => write!(
+                f,
+                "released by this process (pid {}), but not by those to which it has lent the lock",
+                record.pid()
+            )?,
             Ok(record) => {
                 let (pid, host) = (record.pid(), record.hostname());
                 let note = self.note_on_pid().unwrap_or_default();

@@ -93,7 +93,7 @@ impl<S: Sys> Place<S> {
         const OPERATION: &str = "stat the data file";
         let name = self.data_path.file_name().unwrap_or_default();
         let stat = present(self.sys().stat_at(&self.entry.dir, name));
-        let Some(stat) = stat.context(OPERATION, self.lock_path())? else {
+        let Some(stat) = stat.context(OPERATION, &self.data_path)? else {
             return Ok(None);
         };
         Ok(match stat.kind {
@@ -104,7 +104,7 @@ impl<S: Sys> Place<S> {
             }
             _ => {
                 let mounted = present(self.sys().is_mount_point(&self.entry.dir, name));
-                let mounted = mounted.context(OPERATION, self.lock_path())?;
+                let mounted = mounted.context(OPERATION, &self.data_path)?;
                 mounted.unwrap_or(false).then_some(Alias::MountPoint)
             }
         })

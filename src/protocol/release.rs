@@ -88,6 +88,8 @@ impl<S: Sys> Place<S> {
         if self.entry.is_local() {
             return Ok(match record {
                 Ok(None) => PathOwner::NoFile,
+                // With the own writer id it is a copy of the own file: no other holder to name.
+                Ok(Some(Ok(record))) if record.writer_id() == writer_id => PathOwner::Other(None),
                 Ok(Some(record)) => PathOwner::Other(record.ok()),
                 Err(_) => PathOwner::Other(None),
             });

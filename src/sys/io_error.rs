@@ -205,7 +205,12 @@ fn step_for_file(subject: Subject, source: &io::Error) -> &'static str {
             "the file system is read-only: mount it read-write, or choose another directory"
         }
         (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => {
-            "free space on its file system"
+            "free space, or inodes (df -i), on its file system"
+        }
+        (io::ErrorKind::FileTooLarge, _) => "raise the limit of file sizes (ulimit -f)",
+        // rename(2), unlink(2): the name is a mount point.
+        (io::ErrorKind::ResourceBusy, Subject::OldName | Subject::NewName) => {
+            "unmount the lock file, and mount its directory in its place"
         }
         _ if is_name_too_long(source) => "choose another file name",
         // open(2), EINVAL: the file system does not accept the name.
@@ -355,6 +360,13 @@ mod tests {
             ),
             ("create the lock file", Errno::EROFS, "mount it read-write"),
             ("create the lock file", Errno::EDQUOT, "free space"),
+            ("create the lock file", Errno::ENOSPC, "inodes"),
+            ("write the record", Errno::EFBIG, "ulimit -f"),
+            (
+                "unlink the lock file",
+                Errno::EBUSY,
+                "unmount the lock file",
+            ),
             (
                 "create the lock file",
                 Errno::ENOSYS,

@@ -736,6 +736,19 @@ fn a_forked_child_that_drops_its_copy_has_closed_it() {
     lock.release().expect("the lock is held");
 }
 
+// `sed -i` on the lock file: the report named the holder itself as the process that holds the lock now.
+#[test]
+fn a_copy_of_the_own_lock_file_is_no_other_holder() {
+    let dir = support::scratch();
+    let data = dir.path().join("data");
+    let lock = WriterLock::try_acquire(&data).expect("the lock is free");
+    let copy = dir.path().join("copy");
+    std::fs::copy(lock.lock_path(), &copy).expect("the lock file can be read");
+    std::fs::rename(&copy, lock.lock_path()).expect("one directory");
+    let lost = lock.check().expect_err("another file is at the path");
+    assert_eq!(lost.reason, LossReason::Replaced(None), "{lost}");
+}
+
 // A forked child has no keepalive thread, but a copy of its schedule, which that thread may have locked
 // at the moment of the fork. A wait for that mutex in the child never ends.
 #[test]

@@ -62,7 +62,20 @@ fn a_lock_is_not_free_before_what_the_child_has_started_has_ended() {
     // For this process and for others.
     let error = WriterLock::try_acquire(&data).expect_err("the writer still runs");
     assert!(error.is_held(), "{error}");
-    assert!(!error.to_string().contains("release it there"), "{error}");
+    let text = error.to_string();
+    assert!(
+        text.contains("released by this process") && text.ends_with("wait until they have ended"),
+        "{text}"
+    );
+    let lock_file = rvlf::LockFile::open(&data).expect("the directory is there");
+    let text = lock_file
+        .break_stale()
+        .expect_err("the writer still runs")
+        .to_string();
+    assert!(
+        !text.contains("end process"),
+        "that would be this one: {text}"
+    );
     let mut other = Role::worker(&data).ready();
     other.expect("try", "held");
     leftover.end();

@@ -860,6 +860,8 @@ fn exec_gives_the_lock_up_within_thirty_seconds() {
         Reason::DescriptorClosed,
         "{error}"
     );
+    // "Wait for its release" would be for as long as that program runs.
+    assert!(error.to_string().contains("the lock is free"), "{error}");
     assert_eq!(
         holder.record().map(|record| record.pid().get()),
         Some(executor.pid())
