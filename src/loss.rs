@@ -36,10 +36,16 @@ pub enum LossReason {
     /// This is a forked child; its parent holds the lock.
     Forked,
     /// Other code in this process closed the lock file's descriptor, which freed the kernel lock.
+    ///
+    /// Also reported for a lock that a thread with a descriptor table of its own (unshare(2),
+    /// `CLONE_FILES`) has acquired: the thread that refreshes does not have its descriptor.
     DescriptorClosed,
     /// The path leads to another directory now, in which contenders by this path do not see this
     /// lock. The lock file itself is intact in its own directory, which was renamed or mounted over:
     /// unlike after every other loss it is refreshed until the release, which removes it.
+    ///
+    /// Also reported after chroot(2) in a process that has acquired the lock by an absolute path, if the
+    /// path leads to a directory below the new root as well: acquire after chroot(2).
     Moved,
 }
 
