@@ -36,6 +36,18 @@ pub enum Essence {
     Failed(String),
 }
 
+impl Essence {
+    /// Without the words that are times: a request takes another one at each look.
+    pub fn failed(error: &str) -> Essence {
+        let is_time = |word: &&str| {
+            let number = word.trim_end_matches(|c: char| c.is_alphabetic());
+            number.len() < word.len() && number.parse::<f64>().is_ok()
+        };
+        let rest: Vec<_> = error.split(' ').filter(|word| !is_time(word)).collect();
+        Essence::Failed(rest.join(" "))
+    }
+}
+
 /// Looks at one lock as often as requested.
 pub enum Looker {
     File(PathBuf, Inspector),

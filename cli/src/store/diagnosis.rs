@@ -7,6 +7,7 @@ use anstream::stdout;
 use rvlf::Escaped;
 use rvlf_object_store::{Diagnosis, SelfTestError, diagnose as races};
 
+use super::report::Looker;
 use super::requests::with_bucket;
 use super::url::Url;
 use crate::{exit, messages};
@@ -15,6 +16,11 @@ use crate::{exit, messages};
 const TIMEOUT: Duration = Duration::from_secs(600);
 
 pub fn diagnose(url: &Url) -> io::Result<u8> {
+    // The test goes on through failures that may pass. A store that cannot be asked at all is reported at once.
+    if let Err(error) = Looker::new(url).look() {
+        messages::print(error);
+        return Ok(exit::IO);
+    }
     let key = url.location().lock_key(None);
     let tested = with_bucket(url, async |bucket| {
         races(&bucket, key.as_ref(), TIMEOUT).await

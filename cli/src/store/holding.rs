@@ -76,13 +76,18 @@ impl Holding {
     }
 
     fn failing(&self) -> Event {
-        let (confirmed, left) = (self.lock.lease() / 2, self.warning());
+        let name = Escaped::path(self.lock.name().as_ref()).to_string();
+        let left = self.expires_at.saturating_sub(host::since_boot());
+        let confirmed = (self.lock.lease() * 2 / 3).saturating_sub(left);
+        let end = match left.is_zero() {
+            // The process was stopped, or the machine suspended.
+            true => "the lock is lost".into(),
+            false => format!("the lock is lost in {:.1} s", left.as_secs_f64()),
+        };
         Event::Lost(Loss {
             message: format!(
-                "{}: the store has confirmed no refresh for {:.1} s; the lock is lost in {:.1} s",
-                Escaped::path(self.lock.name().as_ref()),
+                "{name}: the store has confirmed no refresh for {:.1} s; {end}",
                 confirmed.as_secs_f64(),
-                left.as_secs_f64(),
             ),
             kill_at: self.with_left(Duration::ZERO),
         })

@@ -45,6 +45,13 @@ pub fn run(
 /// Runs the command until it ends, and releases the lock. Must run on the main thread.
 fn run_holding(lock: StoreLock, events: Events, order: &Order) -> Result<i32, u8> {
     let mut holding = Holding::new(lock, events).map_err(|error| failed(&error))?;
+    // This process was stopped since the acquisition, and another one has the lock by now.
+    if let Err(lost) = holding.lock().check_local() {
+        messages::print(format_args!("{lost}: the command was not started"));
+        let (lock, mut events) = holding.into_parts();
+        release(lock, &mut events)?;
+        return Err(exit::RVLF_FAILED);
+    }
     let environment = Environment::of_object(holding.lock());
     let mut supervisor = match command::start_alone(&environment, order) {
         Ok(supervisor) => supervisor,

@@ -41,13 +41,23 @@ pub fn wait(url: &Url, timeout: Option<Duration>) -> Result<u8, u8> {
     }
 }
 
-/// What a wait for the lock shows, from one look after another: the holder.
+/// A single failure of a store passes. Of more the user has to know: an endpoint that is wrong is wrong for good.
+const FAILURES: u32 = 3;
+
+/// What a wait for the lock shows, from one look after another: the holder, or why the store cannot be asked.
 pub fn looks(url: &Url) -> impl FnMut() -> Option<String> + Clone + Send + use<> {
     let mut looker = Looker::new(url);
-    move || {
-        let report = looker.look().ok()?;
-        let is_held = report.status() == exit::HELD;
-        is_held.then(|| format!("waiting for {}: {}", report.data(), report.line()))
+    let mut failures = 0;
+    move || match looker.look() {
+        Ok(report) => {
+            failures = 0;
+            let is_held = report.status() == exit::HELD;
+            is_held.then(|| format!("waiting for {}: {}", report.data(), report.line()))
+        }
+        Err(error) => {
+            failures += 1;
+            (failures >= FAILURES).then(|| format!("waiting, although {error}"))
+        }
     }
 }
 

@@ -102,7 +102,7 @@ fn watch(targets: &[Target], as_json: bool) -> io::Result<u8> {
             let report = looker.look();
             let essence = Some(match &report {
                 Ok(report) => report.essence(),
-                Err(error) => Essence::Failed(error.clone()),
+                Err(error) => Essence::failed(error),
             });
             if *shown != essence {
                 *shown = essence;

@@ -1,6 +1,8 @@
 //! The verbs on a lock in an object store, which this process serves.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::process::Stdio;
 use std::time::Duration;
 
 #[cfg(target_os = "linux")]
@@ -399,6 +401,32 @@ fn diagnose_reports_a_good_store_and_leaves_nothing_behind() {
         None,
         "the lock itself is not touched"
     );
+}
+
+// An endpoint that is wrong stays wrong: the wait said nothing, and the test of the server went on for ten minutes.
+#[test]
+fn a_store_that_cannot_be_asked_is_reported_while_a_verb_waits_for_it() {
+    let test = Test::new();
+    let at_no_server = |args: &[&str]| {
+        let mut command = test.bucket.command(&test.dir, args);
+        command.env("AWS_ENDPOINT", "http://127.0.0.1:9");
+        command
+    };
+    for args in [&["run", "--wait", URL, "true"][..], &["wait", URL]] {
+        let mut command = at_no_server(args);
+        let mut waiter = command.stderr(Stdio::piped()).spawn().expect("it starts");
+        let messages = waiter.stderr.take().expect("it is a pipe");
+        let first = BufReader::new(messages).lines().next();
+        let first = first.expect("a message").expect("text");
+        assert!(
+            first.contains("waiting, although s3://"),
+            "{args:?}: {first}"
+        );
+        waiter.kill().expect("it waits");
+        waiter.wait().expect("it is a child");
+    }
+    let tested = finish(at_no_server(&["diagnose", URL]));
+    assert_eq!(tested.code(), 5, "{}", tested.stderr);
 }
 
 // T32. Servers and proxies repeat the request in an error; parsers repeat what they could not read.
