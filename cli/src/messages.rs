@@ -11,7 +11,7 @@ use rvlf::Escaped;
 use crate::sys::standard_error::{is_writable_within, without_stop};
 
 /// The time that the reader of standard error has at the end to read what is left.
-const PATIENCE: Duration = Duration::from_secs(1);
+const LAST_FLUSH: Duration = Duration::from_secs(1);
 
 /// What a pipe takes without blocking once poll(2) calls it writable. pipe(7), `PIPE_BUF`
 const CHUNK: usize = 4096;
@@ -36,10 +36,10 @@ pub fn never_block() {
     waiting().get_or_insert_default();
 }
 
-/// Writes all messages that wait, for [`PATIENCE`] at most.
+/// Writes all messages that wait, for [`LAST_FLUSH`] at most.
 pub fn flush() {
     if let Some(lines) = &mut *waiting() {
-        write_waiting(lines, PATIENCE);
+        write_waiting(lines, LAST_FLUSH);
     }
 }
 

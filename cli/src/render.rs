@@ -39,7 +39,7 @@ pub fn looks(data: &Path) -> impl FnMut() -> Option<String> + Clone + Send + use
     }
 }
 
-/// The same without what /proc shows of the processes that keep the lock.
+/// One line for a state, without what /proc shows of the processes that keep the lock.
 pub fn state_line(state: &LockState) -> String {
     with_reason(state, state_summary(state, None))
 }

@@ -49,7 +49,7 @@ pub(super) struct Attempts<'a, S: Sys> {
 }
 
 /// What one attempt remembers from round to round.
-struct Patience {
+struct Attempted {
     /// The holder that was in the way last.
     contention: Contention,
     /// The pauses that are left for a stale lock whose kernel lock another process keeps.
@@ -71,16 +71,16 @@ impl<'a, S: Sys> Attempts<'a, S> {
     /// where another process keeps the kernel lock of a stale one, and as a publish does.
     pub(super) fn attempt(&mut self) -> Result<Attempt<S::File>> {
         self.examination.gatherer.begin_attempt();
-        let mut patience = Patience {
+        let mut attempted = Attempted {
             contention: Contention::changed_hands(),
             doubts: self.place.doubts.iter(),
         };
         let rounds = Rounds::of(self.place.sys());
-        // The number of the round is no memory: more contenders than can be searched reach the
-        // last.
+        // The round's number is no part of the state that the simulator compares: the last round takes more
+        // contenders than it can search.
         for _ in 0..ROUNDS {
             let memory = self.examination.gatherer.memory();
-            let (holder, left) = (&patience.contention.holder, patience.doubts.len());
+            let (holder, left) = (&attempted.contention.holder, attempted.doubts.len());
             let own_holds = self.place.sys().own_holds();
             rounds.begin_with(&[memory, holder, &left, &self.broken, own_holds]);
             let ended = match self.examination.examine_written()? {
@@ -88,7 +88,7 @@ impl<'a, S: Sys> Attempts<'a, S> {
                 LockFileState::Unreadable(contention) => Some(Attempt::Refused(contention)),
                 LockFileState::Contended => break,
                 LockFileState::Lock(lock) if lock.holder.verdict.is_stale() => {
-                    self.break_lock(*lock, &mut patience)?
+                    self.break_lock(*lock, &mut attempted)?
                 }
                 LockFileState::Lock(lock) => Some(Attempt::Refused(lock.into_contention())),
             };
@@ -96,7 +96,7 @@ impl<'a, S: Sys> Attempts<'a, S> {
                 return Ok(attempt);
             }
         }
-        Ok(Attempt::Refused(patience.contention))
+        Ok(Attempt::Refused(attempted.contention))
     }
 
     /// `None` if another contender was quicker: the attempt goes into another round.
@@ -112,7 +112,7 @@ impl<'a, S: Sys> Attempts<'a, S> {
     fn break_lock(
         &mut self,
         lock: ExaminedLock<S>,
-        patience: &mut Patience,
+        attempted: &mut Attempted,
     ) -> Result<Option<Attempt<S::File>>> {
         let (holder, id) = (lock.holder.clone(), lock.id());
         match self.examination.break_lock(lock)? {
@@ -120,10 +120,10 @@ impl<'a, S: Sys> Attempts<'a, S> {
             BreakStep::Changed => {}
             BreakStep::Busy => {
                 let contention = Contention::busy(holder, id);
-                let Some(pause) = patience.doubts.next() else {
+                let Some(pause) = attempted.doubts.next() else {
                     return Ok(Some(Attempt::Refused(contention)));
                 };
-                patience.contention = contention;
+                attempted.contention = contention;
                 let pause = jittered(self.place.sys(), *pause);
                 self.examination.pauses.sleep(pause);
             }

@@ -151,8 +151,8 @@ impl<'a, S: Sys> Waiter<'a, S> {
     /// Goes over to the hold that was in the way, if it is another one than before.
     fn follow(&mut self, contention: &Contention, left: Duration) -> Next {
         let hold = contention.hold();
-        // Also `None` twice: a lock file that may not be read, or that was another one at every
-        // look. A new pace at each of them would look every 10 ms, indefinitely.
+        // `None` twice is no change either: the lock file may not be read, or was another one at every look. A new
+        // pace at each such look would look every 10 ms, indefinitely.
         if hold == self.hold {
             return Next::Sleep;
         }

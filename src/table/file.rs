@@ -36,7 +36,7 @@ use std::time::Duration;
 use super::contents::Table;
 use super::error::{Result, TableError};
 use super::flocked::{
-    FILE_MODE, Flocked, Found, LOOK_AGAIN, Patience, is_missing, open_existing, open_uncached,
+    FILE_MODE, Flocked, Found, LOOK_AGAIN, Request, is_missing, open_existing, open_uncached,
 };
 use crate::sys::entry::{self, Entry, is_removed, present};
 use crate::sys::hooks::sabotaged;
@@ -186,7 +186,7 @@ impl<S: TableSys> TableFile<S> {
         Ok(locked.expect("a table that is not there is created"))
     }
 
-    /// The same for a table that is there. `None` if it is not: nothing is created.
+    /// Locks a table that exists. `None` if there is none: nothing is created.
     pub(super) fn lock_existing(
         sys: S,
         path: &Path,
@@ -200,16 +200,16 @@ impl<S: TableSys> TableFile<S> {
 
     fn lock_in(table: Entry<S>, timeout: Duration, creates: bool) -> Result<Option<TableFile<S>>> {
         let path = table.path.clone();
-        let patience = Patience {
+        let request = Request {
             path: &path,
             started: table.sys.now().since_boot,
             timeout,
             creates,
         };
         let lock = if table.is_local() || sabotaged!(table.sys, TableBeside) {
-            Flocked::lock(table, &patience)?.map(TableLock::Own)
+            Flocked::lock(table, &request)?.map(TableLock::Own)
         } else {
-            lock_beside(&table, &patience)?
+            lock_beside(&table, &request)?
         };
         Ok(lock.map(|lock| TableFile { lock }))
     }
@@ -384,19 +384,19 @@ pub(super) fn lock_entry<S: Sys>(table: &Entry<S>) -> Result<Entry<S>> {
 
 fn lock_beside<S: TableSys>(
     table: &Entry<S>,
-    patience: &Patience<'_>,
+    request: &Request<'_>,
 ) -> Result<Option<TableLock<S>>> {
     let lock = lock_entry(table)?;
     // A table without a lock file gets one. Where neither is there, nothing is to be created.
-    let patience = &Patience {
-        creates: patience.creates || lock.stat()?.is_none() && table.stat()?.is_some(),
-        ..*patience
+    let request = &Request {
+        creates: request.creates || lock.stat()?.is_none() && table.stat()?.is_some(),
+        ..*request
     };
-    let Some(lock) = Flocked::lock(lock, patience)? else {
+    let Some(lock) = Flocked::lock(lock, request)? else {
         return Ok(None);
     };
     let table = lock.entry().beside(&table.name)?;
-    let Some(file) = open_or_create(&table, patience.creates)? else {
+    let Some(file) = open_or_create(&table, request.creates)? else {
         return Ok(None);
     };
     let content = read(&table, &file)?;
@@ -522,13 +522,13 @@ mod tests {
         fn lock_beside(&self, creates: bool) -> Result<Option<TableLock<Host>>> {
             let path = self.path("t.json");
             let table = Entry::open(Host, &path)?;
-            let patience = Patience {
+            let request = Request {
                 path: &path,
                 started: Host.now().since_boot,
                 timeout: Duration::ZERO,
                 creates,
             };
-            lock_beside(&table, &patience)
+            lock_beside(&table, &request)
         }
     }
 

@@ -22,8 +22,8 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(10);
 /// loop ends in practice; this bounds it.
 const ROUNDS: u32 = 32;
 
-/// How long a lock is waited for.
-pub(super) struct Patience<'a> {
+/// Which file is to be locked, and how long it is waited for.
+pub(super) struct Request<'a> {
     /// The table, for the error.
     pub(super) path: &'a Path,
     /// Time since boot.
@@ -47,10 +47,10 @@ pub(super) struct Flocked<S: TableSys> {
 impl<S: TableSys> Flocked<S> {
     /// Opens and locks the file, and creates it empty if it does not exist and may be created. `None` if there is
     /// no file.
-    pub(super) fn lock(entry: Entry<S>, patience: &Patience<'_>) -> Result<Option<Flocked<S>>> {
+    pub(super) fn lock(entry: Entry<S>, request: &Request<'_>) -> Result<Option<Flocked<S>>> {
         let process = entry.sys.identity();
         let process = process.context("identify this process", &entry.path)?;
-        let mut wait = LockWait { entry, patience };
+        let mut wait = LockWait { entry, request };
         let locked = wait.lock()?;
         Ok(locked.map(|(file, id)| Flocked {
             entry: wait.entry,
@@ -117,7 +117,7 @@ enum Locking {
 /// A wait for the kernel lock of a file.
 struct LockWait<'a, S: TableSys> {
     entry: Entry<S>,
-    patience: &'a Patience<'a>,
+    request: &'a Request<'a>,
 }
 
 impl<S: TableSys> LockWait<'_, S> {
@@ -132,7 +132,7 @@ impl<S: TableSys> LockWait<'_, S> {
                 Locking::Done => return Ok(Some((file, id))),
                 Locking::Replaced => {}
                 Locking::Moved => match self.entry.open_anew() {
-                    Err(error) if !self.patience.creates && is_missing(&error) => return Ok(None),
+                    Err(error) if !self.request.creates && is_missing(&error) => return Ok(None),
                     anew => self.entry = anew?,
                 },
             }
@@ -167,8 +167,8 @@ impl<S: TableSys> LockWait<'_, S> {
         loop {
             match open_existing(&self.entry, Access::ReadWrite)? {
                 Found::File(file, stat) => return Ok(Some((file, stat.id))),
-                Found::Absent if !self.patience.creates => return Ok(None),
-                Found::Removed(_) if !self.patience.creates => {
+                Found::Absent if !self.request.creates => return Ok(None),
+                Found::Removed(_) if !self.request.creates => {
                     self.begin_round(&mut rounds)?;
                     continue;
                 }
@@ -262,12 +262,12 @@ impl<S: TableSys> LockWait<'_, S> {
     /// The timeout has passed.
     fn time_left(&self) -> Result<Duration> {
         let now = self.entry.sys.now().since_boot;
-        let waited = now.saturating_sub(self.patience.started);
-        let left = self.patience.timeout.saturating_sub(waited);
+        let waited = now.saturating_sub(self.request.started);
+        let left = self.request.timeout.saturating_sub(waited);
         if left.is_zero() {
             return Err(TableError::Timeout {
-                path: self.patience.path.to_owned(),
-                timeout: self.patience.timeout,
+                path: self.request.path.to_owned(),
+                timeout: self.request.timeout,
             });
         }
         Ok(left)

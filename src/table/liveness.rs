@@ -15,7 +15,7 @@ use super::error::TableError;
 use super::witness::{Witness, Witnesses};
 use crate::judge::FileSystem;
 use crate::record::{Pid, WriterId};
-use crate::sys::entry::Entry as Place;
+use crate::sys::entry::Entry as DirectoryEntry;
 use crate::sys::{self, Context, PidNamespace, Sys, TableSys};
 
 /// Whether the process of an entry is alive, and how this is known. `Display` gives a sentence.
@@ -234,7 +234,7 @@ pub(super) struct LivenessProbe<'a, S: Sys> {
 
 impl<'a, S: TableSys> LivenessProbe<'a, S> {
     /// For the entries of the table at `place`.
-    pub(super) fn new(place: &'a Place<S>) -> LivenessProbe<'a, S> {
+    pub(super) fn new(place: &'a DirectoryEntry<S>) -> LivenessProbe<'a, S> {
         let sys = &place.sys;
         // A start in another time namespace is another number: without it no start and so no pid can be compared.
         let namespaces = sys
@@ -284,7 +284,7 @@ impl<'a, S: TableSys> LivenessProbe<'a, S> {
 }
 
 /// The liveness of every entry of `table`, which is at `place`.
-pub(super) fn judge_all<S: TableSys>(place: &Place<S>, table: &Table) -> Vec<Liveness> {
+pub(super) fn judge_all<S: TableSys>(place: &DirectoryEntry<S>, table: &Table) -> Vec<Liveness> {
     let mut probe = LivenessProbe::new(place);
     let entries = table.entries.iter();
     entries.map(|entry| probe.liveness(entry)).collect()

@@ -26,7 +26,7 @@ impl<S: TableSys> LockedTable<S> {
         LockedTable::read(TableFile::lock(sys, path, timeout)?)
     }
 
-    /// The same for a table that is there. `None` if it is not: nothing is created.
+    /// Opens a table that exists. `None` if there is none: nothing is created.
     pub(crate) fn open_existing(
         sys: S,
         path: &Path,

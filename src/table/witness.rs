@@ -10,7 +10,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::sys::entry::Entry as Place;
+use crate::sys::entry::Entry as DirectoryEntry;
 use crate::sys::{FileId, Sys, TableSys, is_closed};
 
 /// A byte of a directory that a process has locked, as an entry names it.
@@ -43,7 +43,7 @@ impl<S: TableSys> LockedByte<S> {
     ///
     /// It failed for a reason that may pass. Without a witness the entry would stay for good if this process dies
     /// in a container.
-    pub(super) fn new(place: &Place<S>) -> io::Result<Option<LockedByte<S>>> {
+    pub(super) fn new(place: &DirectoryEntry<S>) -> io::Result<Option<LockedByte<S>>> {
         let [a, b, c, d, e, f, g, h, ..] = place.sys.random()?;
         let offset = u64::from_le_bytes([a, b, c, d, e, f, g, h]) >> (u64::BITS - OFFSET_BITS);
         let Some((directory, opened)) = open_directory(place)? else {
@@ -68,7 +68,7 @@ impl<S: TableSys> LockedByte<S> {
 /// The directory of the table, opened anew: a lock belongs to an open, and is not seen through it.
 /// `None` off plain file systems: other kernels have locks of their own, and past an overlay the
 /// directory is another inode.
-fn open_directory<S: Sys>(place: &Place<S>) -> io::Result<Option<(FileId, S::Dir)>> {
+fn open_directory<S: Sys>(place: &DirectoryEntry<S>) -> io::Result<Option<(FileId, S::Dir)>> {
     if !place.file_system.is_plain() {
         return Ok(None);
     }
@@ -103,7 +103,7 @@ pub(super) struct Witnesses<'a, S: Sys> {
 
 impl<'a, S: TableSys> Witnesses<'a, S> {
     /// Those of the holders of the table at `place`.
-    pub(super) fn of(place: &'a Place<S>) -> Witnesses<'a, S> {
+    pub(super) fn of(place: &'a DirectoryEntry<S>) -> Witnesses<'a, S> {
         Witnesses {
             sys: &place.sys,
             // A witness that cannot be looked for decides nothing.

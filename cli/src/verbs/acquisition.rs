@@ -97,9 +97,9 @@ impl Acquisition {
         }
         report_name_of_lock_file(data);
         signals::unblock().map_err(|error| failed(&error))?;
-        let seems_free = self.seems_free(data);
+        let free = self.open_if_free(data);
         let mut events = signals::listen().map_err(|error| failed(&error))?;
-        let lock = self.attempt(data, seems_free, &mut events)?;
+        let lock = self.attempt(data, free, &mut events)?;
         report_reclaimed(&lock);
         // A signal that arrived during the acquisition was meant for rvlf: no command runs yet.
         while let Some(event) = events.try_next() {
@@ -113,7 +113,7 @@ impl Acquisition {
 
     /// The lock, if it is free and on a local file system, whose calls return soon. This one may hang: no
     /// signal has a handler yet, so each ends this process, and nothing is left behind.
-    fn seems_free(&self, data: &Path) -> Option<LockFile> {
+    fn open_if_free(&self, data: &Path) -> Option<LockFile> {
         let file = LockFile::with_options(data, self.options()).ok()?;
         let is_local = matches!(file.file_system(), FileSystem::Local { .. });
         (is_local && file.inspect().ok()? == LockState::Free).then_some(file)

@@ -115,7 +115,7 @@ fn run_on_store(args: &Run, url: &store::Url) -> Result<i32, u8> {
     store::run(url, &args.acquisition, args.lease, &args.order())
 }
 
-/// The same.
+/// Every failure is printed where it happens. The error is the exit status for it.
 fn run_on_file(args: &Run, data: &Path) -> Result<i32, u8> {
     if args.lease.is_some() {
         return Err(failed("--lease is for URLs: a lock file has no lease"));

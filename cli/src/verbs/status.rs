@@ -12,7 +12,7 @@ use crate::{arguments, escape, exit, messages, store, time};
 
 /// The pause between two looks at a watched lock.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// The same where each look is a request that costs money.
+/// The pause where each look is a request to a store, which costs money.
 const STORE_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Show who holds the lock of a data file, since when, and the evidence for it

@@ -43,7 +43,7 @@ const DONE: &str = "done\n";
 const GUARDING: &str = "guarding\n";
 
 /// The time that a guardian has to end, in milliseconds.
-const PATIENCE: u16 = 5000;
+const ENDS_WITHIN: u16 = 5000;
 
 /// The interval of refreshes.
 const INTERVAL: Duration = Duration::from_secs(10);
@@ -116,7 +116,7 @@ impl Drop for Guardian {
             self.output.get_ref().as_fd(),
             PollFlags::POLLIN,
         )];
-        if !matches!(poll(&mut fds, PollTimeout::from(PATIENCE)), Ok(1..)) {
+        if !matches!(poll(&mut fds, PollTimeout::from(ENDS_WITHIN)), Ok(1..)) {
             // It was stopped, say.
             let _ = self.process.kill();
         }

@@ -181,7 +181,7 @@ fn status_without_lock(ended: ExitStatus, ended_by: Option<Signal>) -> u8 {
 /// What the keeper reads when the script has its pid.
 const PRINTED: &[u8] = b"printed\n";
 
-/// Has this process get SIGTERM if the `rvlf hold` that started it fails or is killed: the script goes on as if it
+/// Sends SIGTERM to this process if the `rvlf hold` that started it fails or is killed: the script goes on as if it
 /// did not have the lock, and would have it.
 fn end_unless_printed() -> io::Result<()> {
     thread::spawn("rvlf-starter", || {
@@ -254,7 +254,7 @@ fn release_lost(lock: impl FnOnce() -> WriterLock + Send + 'static, holding: &mu
     let _ = progress::finish_work(holding.events(), &CancelToken::new(), Some(deadline), work);
 }
 
-/// Has this process get SIGTERM when `script` has ended, whether the lock is held by then or not.
+/// Sends SIGTERM to this process when `script` has ended, whether the lock is held by then or not.
 ///
 /// # Errors
 ///

@@ -141,7 +141,7 @@ impl Supervisor {
             false => "; /proc does not show what it has started",
         };
         self.ending = Some(Ending::begin(tree, loss.kill_at));
-        // Also without procfs.
+        // The command itself, even if /proc cannot be read.
         self.send(Signal::SIGTERM);
         messages::print(&loss.message);
         match self.status {
@@ -193,7 +193,7 @@ pub fn reap_orphans() -> io::Result<()> {
 /// Reaps a child that has ended: the command, or an orphan that this process has adopted, as PID 1 of a
 /// container or by `adopt_orphans`. One SIGCHLD can stand for several of them.
 ///
-/// Not by `nix`, which knows no real-time signals: a child that such a signal had killed was an error.
+/// Not by `nix`, which returns an error for a child that a real-time signal has killed.
 fn reap_one() -> io::Result<Option<(Pid, WaitStatus)>> {
     loop {
         match rustix::process::wait(WaitOptions::NOHANG) {
