@@ -59,6 +59,8 @@ pub(crate) mod shell;
 mod table_sys;
 pub(crate) mod thread;
 #[cfg(all(unix, not(rvlf_unsupported)))]
+mod turn;
+#[cfg(all(unix, not(rvlf_unsupported)))]
 mod wide;
 #[cfg(all(windows, not(rvlf_unsupported)))]
 pub(crate) mod windows;

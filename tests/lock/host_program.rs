@@ -21,12 +21,16 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 use rvlf::table::{Allocation, Claim, ScopeRule, TableGuard};
-use rvlf::{CancelToken, LockFile, LockOptions, LossReason, WriterLock, lock_path_for};
+use rvlf::{
+    CancelToken, Durability, HoldError, LockFile, LockOptions, LossReason, WriterLock,
+    lock_path_for,
+};
 use support::{Role, fork, join, scratch, thread_names, until};
 
 pub const ROLES: &[(&str, fn())] = &[
     ("reads its signals", reads_its_signals),
     ("closes everything", closes_everything),
+    ("acquires again", acquires_again),
     ("has no streams", has_no_streams),
     (
         "loses its lock without threads",
@@ -208,15 +212,21 @@ fn watches_a_lock() -> bool {
     links.iter().any(pidfd) && links.iter().any(inotify)
 }
 
-/// Closes every descriptor but the standard streams, as daemons do, and opens `what` under each
-/// number that was open.
-fn replace_all_descriptors(what: &str, dir: &Path) -> Vec<Planted> {
+/// Closes every descriptor but the standard streams, as daemons do. Returns the highest number that was
+/// open.
+fn close_all() -> RawFd {
     // What this process has inherited may have higher numbers.
     let last = (3..64).rev().find(|number| link_of(*number).is_some());
     let last = last.expect("the library has something open");
     for number in 3..=last {
         let _ = nix::unistd::close(number);
     }
+    last
+}
+
+/// The same, and opens `what` under each number that was open.
+fn replace_all_descriptors(what: &str, dir: &Path) -> Vec<Planted> {
+    let last = close_all();
     let mut planted = Vec::new();
     loop {
         let number = match what {
@@ -397,6 +407,67 @@ fn a_file_of_the_program_under_a_number_of_ours_is_neither_used_nor_closed() {
             let role = Role::new("closes everything").with("KEPT", kept);
             run(role.with("PLANTED", planted));
         }
+    }
+}
+
+/// What is done with an old lock after its descriptors were closed; and handles that are dropped.
+const USES: [&str; 5] = ["check", "refresh", "release", "drop", "handles"];
+
+fn use_closed(old: WriterLock, used: &str) {
+    let error = match used {
+        "check" => old.check().err().map(HoldError::Lost),
+        "refresh" => old.refresh().err(),
+        "release" => old.release().err().map(|error| error.error),
+        "drop" => return drop(old),
+        used => panic!("nothing is called {used}"),
+    };
+    let closed = LossReason::DescriptorClosed;
+    let is_closed = |error| matches!(error, HoldError::Lost(lost) if lost.reason == closed);
+    assert!(error.is_some_and(is_closed), "{used} reports the loss");
+}
+
+/// Closes all descriptors, removes the lock file and acquires the lock again. Uses what was opened before,
+/// of which the new lock has every number.
+fn acquires_again() {
+    let (data, used) = (data_path(), support::arg_or("USED", ""));
+    let options = LockOptions::new()
+        .keepalive(None)
+        .durability(Durability::None);
+    let acquire = || options.try_acquire(&data).expect("no other holder");
+    // The marks by which a descriptor is known go round: each acquisition takes two, its directory's and
+    // its file's, of 28. In one of the rounds the new descriptors have the marks of the old ones.
+    for between in 0..28 {
+        // Of two handles the second has the number that the new lock's file gets.
+        let open = || LockFile::open(&data).expect("the directory is there");
+        let handles = (used == "handles").then(|| [open(), open()]);
+        let old = handles.is_none().then(acquire);
+        close_all();
+        let _ = std::fs::remove_file(lock_path_for(&data));
+        for _ in 0..between {
+            acquire().release().expect("it is held");
+        }
+        let new = acquire();
+        let links = || (3..64).map(link_of).collect::<Vec<_>>();
+        let open = links();
+        drop(handles);
+        if let Some(old) = old {
+            use_closed(old, &used);
+        }
+        assert_eq!(links(), open, "the new lock's descriptors stay open");
+        let other = File::open(new.lock_path()).expect("the new lock's file stays");
+        support::try_lock(&other).expect_err("its kernel lock stays");
+        new.check().expect("it is held");
+        new.release().expect("it is held");
+    }
+}
+
+// A daemon closes all descriptors and acquires its lock again, before it drops the old one. In one of 28
+// cases the old one took the new lock's file for its own: it saw no loss, refreshed the record, removed
+// the file or closed it, and with it freed the kernel lock of a holder that was writing.
+#[test]
+fn an_old_lock_does_not_touch_the_next_lock_of_this_process_under_its_numbers() {
+    for used in USES {
+        run(Role::new("acquires again").with("USED", used));
     }
 }
 

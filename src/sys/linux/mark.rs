@@ -16,8 +16,8 @@ use nix::libc::{c_int, fcntl};
 const F_SETSIG: c_int = 10;
 const F_GETSIG: c_int = 11;
 
-/// The marks are 1 to 28, in turn, so that two descriptors of the library rarely have the same.
-/// Programs that use signal-driven I/O set SIGIO, which is 29 on most architectures, or a real-time
+/// The marks are 1 to 28, in turn. Two descriptors of the library may have the same: the turns of their
+/// number differ. Programs that use signal-driven I/O set SIGIO, which is 29 on most architectures, or a real-time
 /// signal.
 const MARKS: u8 = 28;
 
