@@ -388,7 +388,7 @@ impl Error for WaitError {
 
 /// Why a held lock was not refreshed or released.
 ///
-/// Converts into [`io::Error`]: `Lost` as [`Lost`] does, `Io` as [`IoError`] does.
+/// Converts into [`io::Error`]: `Lost` as [`Lost`] does, `Io` and `GivenUp` as [`IoError`] does.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;
@@ -411,6 +411,10 @@ pub enum HoldError {
     Lost(Lost),
     /// The operating system failed. The lock is still held, and the call may be repeated.
     Io(IoError),
+    /// The operating system failed when a release had closed the descriptor of a lock that was lent.
+    /// The lock is not held any more, and its file stays: the next writer that may remove the file
+    /// recovers the lock, another process 30 s after the release at the earliest while this one lives.
+    GivenUp(IoError),
 }
 
 impl fmt::Display for HoldError {
@@ -418,6 +422,7 @@ impl fmt::Display for HoldError {
         match self {
             HoldError::Lost(lost) => lost.fmt(f),
             HoldError::Io(error) => write!(f, "{error}; the lock is still held"),
+            HoldError::GivenUp(error) => write!(f, "{error}; the lock is not held any more"),
         }
     }
 }
@@ -426,7 +431,7 @@ impl Error for HoldError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         match self {
             HoldError::Lost(_) => None,
-            HoldError::Io(error) => error.source(),
+            HoldError::Io(error) | HoldError::GivenUp(error) => error.source(),
         }
     }
 }
@@ -515,7 +520,7 @@ impl From<HoldError> for io::Error {
     fn from(error: HoldError) -> io::Error {
         let kind = match &error {
             HoldError::Lost(_) => io::ErrorKind::Other,
-            HoldError::Io(error) => unambiguous(error.source.kind()),
+            HoldError::Io(error) | HoldError::GivenUp(error) => unambiguous(error.source.kind()),
         };
         io::Error::new(kind, error)
     }
@@ -581,11 +586,12 @@ mod tests {
             io::ErrorKind::InvalidData,
         ];
         for kind in taken {
-            let converted: [io::Error; 4] = [
+            let converted: [io::Error; 5] = [
                 AcquireError::Io(io_error(kind)).into(),
                 BreakError::Io(io_error(kind)).into(),
                 WaitError::Io(io_error(kind)).into(),
                 HoldError::Io(io_error(kind)).into(),
+                HoldError::GivenUp(io_error(kind)).into(),
             ];
             for error in converted {
                 assert_eq!(error.kind(), io::ErrorKind::Other, "{kind}: {error}");

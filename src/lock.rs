@@ -406,8 +406,8 @@ impl WriterLock {
     ///
     /// [`ReleaseError`], which gives the lock back. After [`HoldError::Lost`] nothing is left to
     /// release, and nothing at the lock path was touched. After [`HoldError::Io`] the lock is still
-    /// held, and the call may be repeated; but if a lent lock was closed before the error, it is held
-    /// no more, and the next writer recovers it.
+    /// held, and the call may be repeated. After [`HoldError::GivenUp`], which only a lent lock reports,
+    /// it is lost: the descriptor was closed before the error, and a contender may recover the lock.
     #[expect(
         clippy::result_large_err,
         reason = "once per hold, and it carries the lock"

@@ -47,6 +47,9 @@ pub enum LossReason {
     /// Also reported after chroot(2) in a process that has acquired the lock by an absolute path, if the
     /// path leads to a directory below the new root as well: acquire after chroot(2).
     Moved,
+    /// A release of this lock failed after it had closed the descriptor, which the lock has lent
+    /// ([`HoldError::GivenUp`](crate::HoldError::GivenUp)).
+    GivenUp,
 }
 
 impl LossReason {
@@ -78,6 +81,7 @@ impl fmt::Display for LossReason {
             LossReason::Moved => f.write_str(
                 "its path leads to another directory now, where other processes do not see it",
             ),
+            LossReason::GivenUp => f.write_str("a release that failed has given it up"),
         }
     }
 }

@@ -327,14 +327,10 @@ impl<S: Sys> Held<S> {
 
     /// Makes a loss sticky, and reports it once.
     pub(super) fn lose(&self, reason: LossReason) -> LossReason {
-        let mut status = lock(&self.status);
-        let stays = |earlier: &LossReason| earlier.is_final() || !reason.is_final();
-        if let Some(earlier) = status.loss.filter(stays) {
+        if let Some(earlier) = self.make_sticky(reason) {
             return earlier;
         }
-        status.loss = Some(reason);
-        let id = status.last.record.writer_id();
-        drop(status);
+        let id = self.published.writer_id();
         self.place.sys().own_holds().lost(id);
         trace::lost(self.place.lock_path(), &reason);
         // Off the scheduling thread, where a callback that blocks would stop the refreshes of other
@@ -344,6 +340,27 @@ impl<S: Sys> Held<S> {
             reserved.call(on_lost, self.lost(reason));
         }
         reason
+    }
+
+    /// Returns the earlier loss if that stays.
+    fn make_sticky(&self, reason: LossReason) -> Option<LossReason> {
+        let loss = &mut lock(&self.status).loss;
+        let stays = |earlier: &LossReason| earlier.is_final() || !reason.is_final();
+        let earlier = loss.filter(stays);
+        *loss = earlier.or(Some(reason));
+        earlier
+    }
+
+    /// What an error means to a release that has closed the file: the hold cannot go on, since a
+    /// contender may have recovered the lock. The caller has the error, and no callback is called.
+    pub(super) fn end_by(&self, error: HoldError) -> HoldError {
+        match error {
+            HoldError::Io(error) => {
+                self.make_sticky(LossReason::GivenUp);
+                HoldError::GivenUp(error)
+            }
+            lost => lost,
+        }
     }
 
     pub(crate) fn lost(&self, reason: LossReason) -> Lost {
@@ -450,10 +467,9 @@ impl<S: Sys> Held<S> {
     }
 
     /// Unlinks the lock file if it is the holder's and no process keeps a descriptor that was lent,
-    /// then closes it. A second call does nothing.
+    /// then closes it. A second call does nothing, and reports the loss if the lock is lost.
     ///
-    /// After an I/O error the lock is still held, but not once the descriptor of a lent lock is
-    /// closed; after a loss nothing at the path is touched.
+    /// After an I/O error the lock is still held; after a loss nothing at the path is touched.
     pub(crate) fn release(&self, patience: &Patience<'_>) -> Result<Released, HoldError> {
         if self.is_forked() {
             self.close_in_child();
@@ -468,7 +484,10 @@ impl<S: Sys> Held<S> {
             }
         };
         if file.is_none() {
-            return Ok(Released::Free);
+            return match self.known_loss() {
+                Some(loss) => Err(self.lost_error(loss)),
+                None => Ok(Released::Free),
+            };
         }
         let outcome = match self.loss_before_unlink(file.as_ref()) {
             Some(loss) => Err(loss),
@@ -596,9 +615,9 @@ impl<S: Sys> Refresh for Held<S> {
                 true
             }
             Err(HoldError::Lost(lost)) => !lost.reason.is_final(),
-            Err(HoldError::Io(IoError { source, .. })) => {
+            Err(HoldError::Io(error) | HoldError::GivenUp(error)) => {
                 // EIO, ESTALE and their like may pass: the next tick tries again.
-                trace::refresh_failed(self.place.lock_path(), &source);
+                trace::refresh_failed(self.place.lock_path(), &error.source);
                 true
             }
         }

@@ -105,16 +105,28 @@ impl<S: Sys> Held<S> {
         // A refresh that is due finds no file, and does not wait for the children.
         drop(file);
         lock(&self.lent).copies.clear();
+        let ended = self.unlink_when_returned(&anew, patience);
+        // Not before: a loss that is found meanwhile would count as one whose guard is not dropped.
         self.give_up();
-        if !self.await_return(&anew, patience)? {
+        match ended.map_err(|error| self.end_by(error))? {
+            Released::StillOpen => Ok(Released::StillOpen),
+            Released::Free => checked
+                .map(|()| Released::Free)
+                .map_err(|loss| self.lost_error(loss)),
+        }
+    }
+
+    fn unlink_when_returned(
+        &self,
+        anew: &S::File,
+        patience: &Patience<'_>,
+    ) -> Result<Released, HoldError> {
+        if !self.await_return(anew, patience)? {
             return Ok(Released::StillOpen);
         }
-        let unlinked = self
-            .place
-            .unlink_returned(&anew, self.id, self.record().writer_id());
-        unlinked.map_err(HoldError::Io)?;
-        let released = checked.map(|()| Released::Free);
-        released.map_err(|loss| self.lost_error(loss))
+        let writer_id = self.record().writer_id();
+        let unlinked = self.place.unlink_returned(anew, self.id, writer_id);
+        unlinked.map(|()| Released::Free).map_err(HoldError::Io)
     }
 
     /// Opens the holder's own lock file once more.

@@ -9,7 +9,9 @@ use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::time::Duration;
 
-use rvlf::{CancelToken, HoldError, LockFile, LockState, Released, WriterLock, lock_path_for};
+use rvlf::{
+    CancelToken, HoldError, LockFile, LockOptions, LockState, Released, WriterLock, lock_path_for,
+};
 use support::{Role, is_absent, scratch};
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -119,6 +121,63 @@ fn a_lent_lock_is_released_by_a_user_who_may_only_read_its_file() {
         });
         assert_eq!(released.join().expect("no panic"), Released::Free);
     }
+}
+
+/// Runs `body` on a thread that may not change what is in `dir`, also as root.
+fn where_nothing_may_be_removed<T: Send>(dir: &Path, body: impl FnOnce() -> T + Send) -> T {
+    let set_mode = |mode| {
+        let set = std::fs::set_permissions(dir, Permissions::from_mode(mode));
+        set.expect("the directory is this user's");
+    };
+    set_mode(0o555);
+    let ended = std::thread::scope(|scope| {
+        let body = scope.spawn(|| {
+            if nix::unistd::geteuid().is_root() {
+                // Of this thread alone.
+                nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+            }
+            body()
+        });
+        body.join().expect("no panic")
+    });
+    set_mode(0o755);
+    ended
+}
+
+// The release closes the descriptor before it unlinks. It said that the lock was still held, every check
+// of the guard agreed, also when another writer had the lock, and a second release reported the lock as
+// free with its file in place.
+#[test]
+fn a_lent_lock_whose_release_fails_is_lost_and_says_so() {
+    let dir = scratch();
+    let data = dir.path().join("data");
+    let (sender, losses) = std::sync::mpsc::channel();
+    let options = LockOptions::new().keepalive(None).mode(0o644);
+    let options = options.on_lost(move |lost| {
+        let _ = sender.send(lost.reason);
+    });
+    let lock = options.try_acquire(&data).expect("it is free");
+    drop(options);
+    drop(lock.try_clone_descriptor().expect("the lock is held"));
+    let error = where_nothing_may_be_removed(dir.path(), || {
+        let released = lock.release();
+        released.expect_err("the lock file may not be removed")
+    });
+    let text = error.to_string();
+    assert!(text.contains("could not unlink the lock file"), "{text}");
+    assert!(text.ends_with("; the lock is not held any more"), "{text}");
+    assert!(error.lock.is_lost());
+    error.lock.check().expect_err("its descriptor is closed");
+    error.lock.refresh().expect_err("its descriptor is closed");
+
+    let again = error.lock.release().expect_err("its file is still there");
+    assert!(matches!(again.error, HoldError::Lost(_)), "{again}");
+    let next = acquire(&data);
+    again.lock.check().expect_err("another guard has the lock");
+    drop(again);
+    next.check().expect("the lock is held");
+    next.release().expect("the lock is held");
+    assert_eq!(losses.recv().ok(), None, "the caller has the error");
 }
 
 #[test]
