@@ -287,10 +287,12 @@ impl WriterLock {
     /// the path leads to another directory. The call sleeps for 10 ms before it reports that.
     ///
     /// `Ok` also means that the lock file could not be examined (an I/O error, or a refresh that is
-    /// under way on a mount that hangs). That is sound: on a local file system the kernel lock
-    /// keeps other holders away as long as this process has its descriptor, and elsewhere
-    /// contenders wait for 300 s without a refresh, while this call reports the loss after 150 s
-    /// without one. There a write that comes late, after a pause or from a server that answers late,
+    /// under way on a mount that hangs). That is sound unless a person or a program removes the file
+    /// meanwhile: on a local file system no contender breaks a lock whose kernel lock this process has,
+    /// and elsewhere contenders wait for 300 s without a refresh, while this call reports the loss after
+    /// 150 s without one. If other code of this process has closed the directory's descriptor, the
+    /// directory is opened anew by its path; if it cannot be, the lock is lost
+    /// ([`DescriptorClosed`](crate::LossReason::DescriptorClosed)). Off local file systems a write that comes late, after a pause or from a server that answers late,
     /// needs a fence: `docs/fencing.md` in the repository has the recipe.
     ///
     /// ```

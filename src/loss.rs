@@ -35,7 +35,8 @@ pub enum LossReason {
     RefreshFailed,
     /// This is a forked child; its parent holds the lock.
     Forked,
-    /// Other code in this process closed the lock file's descriptor, which freed the kernel lock.
+    /// Other code in this process closed the lock file's descriptor, which freed the kernel lock; or that
+    /// of its directory, which cannot be opened anew by the path.
     ///
     /// Also reported for a lock that a thread with a descriptor table of its own (unshare(2),
     /// `CLONE_FILES`) has acquired: the thread that refreshes does not have its descriptor.
@@ -76,7 +77,7 @@ impl fmt::Display for LossReason {
                 f.write_str("the parent process, which forked this one, holds it")
             }
             LossReason::DescriptorClosed => {
-                f.write_str("other code in this process closed the lock file's descriptor")
+                f.write_str("other code in this process closed a descriptor of the lock")
             }
             LossReason::Moved => f.write_str(
                 "its path leads to another directory now, where other processes do not see it",

@@ -314,7 +314,32 @@ impl<S: Sys> Held<S> {
 
     pub(super) fn path_owner(&self, own: Option<&S::File>) -> Result<PathOwner, IoError> {
         let writer_id = self.record().writer_id();
-        self.place.path_owner(own, self.id, writer_id)
+        self.owner_by(|place| place.path_owner(own, self.id, writer_id))
+    }
+
+    /// Whose file the path names, by `look`, which fails where the directory's descriptor is closed.
+    pub(super) fn owner_by(
+        &self,
+        look: impl Fn(&Place<S>) -> Result<PathOwner, IoError>,
+    ) -> Result<PathOwner, IoError> {
+        let seen = look(&self.place);
+        if seen.is_ok() || self.place.entry.is_open() {
+            return seen;
+        }
+        let place = self.place_in_reach();
+        place.map_or(Ok(PathOwner::OutOfReach), |place| look(&place))
+    }
+
+    /// The place by which the holder examines and unlinks its file.
+    ///
+    /// If foreign code has closed the directory's descriptor, no call shows what is at the path, for good:
+    /// the file was removed, and another process acquired, while each check of the holder was an I/O error
+    /// that proves nothing. So the directory is opened anew; `None` if that is not possible.
+    pub(super) fn place_in_reach(&self) -> Option<Arc<Place<S>>> {
+        match self.place.entry.is_open() {
+            true => Some(Arc::clone(&self.place)),
+            false => self.place.open_anew().map(Arc::new).ok(),
+        }
     }
 
     pub(super) fn note(&self, owner: PathOwner) -> Result<(), LossReason> {
@@ -322,6 +347,7 @@ impl<S: Sys> Held<S> {
             PathOwner::Us => Ok(()),
             PathOwner::NoFile => Err(self.lose(LossReason::Removed)),
             PathOwner::Other(record) => Err(self.lose(LossReason::Replaced(record))),
+            PathOwner::OutOfReach => Err(self.lose(LossReason::DescriptorClosed)),
         }
     }
 
@@ -499,7 +525,7 @@ impl<S: Sys> Held<S> {
                 // Before the unlink, after which the whole path shows the file no more.
                 let checked = self.check_directory(own);
                 let writer_id = self.record().writer_id();
-                let unlinked = self.place.unlink_own(own, self.id, writer_id);
+                let unlinked = self.owner_by(|place| place.unlink_own(own, self.id, writer_id));
                 self.note(unlinked.map_err(HoldError::Io)?).and(checked)
             }
         };

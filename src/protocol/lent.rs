@@ -11,6 +11,7 @@ use super::examine::is_not_writable;
 use super::hold::Held;
 use super::keepalive::REFRESH_INTERVAL;
 use super::pace::Pace;
+use super::release::PathOwner;
 use crate::error::HoldError;
 use crate::judge::KernelLock;
 use crate::loss::LossReason;
@@ -125,8 +126,12 @@ impl<S: Sys> Held<S> {
             return Ok(Released::StillOpen);
         }
         let writer_id = self.record().writer_id();
-        let unlinked = self.place.unlink_returned(anew, self.id, writer_id);
-        unlinked.map(|()| Released::Free).map_err(HoldError::Io)
+        let unlinked = self.owner_by(|place| place.unlink_returned(anew, self.id, writer_id));
+        match unlinked.map_err(HoldError::Io)? {
+            PathOwner::OutOfReach => Err(self.lost_error(self.lose(LossReason::DescriptorClosed))),
+            // Another process has recovered the lock, or the file is unlinked.
+            PathOwner::Us | PathOwner::NoFile | PathOwner::Other(_) => Ok(Released::Free),
+        }
     }
 
     /// Opens the holder's own lock file once more.
@@ -135,39 +140,25 @@ impl<S: Sys> Held<S> {
         own: Option<&S::File>,
         patience: &Patience<'_>,
     ) -> Result<S::File, HoldError> {
-        let entry = &self.place.entry;
+        let Some(place) = self.place_in_reach() else {
+            return Err(self.lost_error(self.lose(LossReason::DescriptorClosed)));
+        };
         // The record is refreshed through it while this process waits. On Windows the kernel lock of the
         // other processes refuses every other writer.
-        let is_refreshed = !patience.timeout.is_zero() && !entry.sys.removes_by_handle();
+        let is_refreshed = !patience.timeout.is_zero() && !place.sys().removes_by_handle();
         let open = || match is_refreshed {
-            true => self.open_to_refresh(),
-            false => entry.open_now(Access::Read),
+            true => place.open_to_refresh(),
+            false => place.entry.open_now(Access::Read),
         };
         // Twice: a breaker that has caught the file by mistake may be putting it back.
         for _ in 0..2 {
             self.ensure_own_record(own)?;
-            let anew = self.place.open_if_names(self.id, open);
+            let anew = place.open_if_names(self.id, open);
             if let Some(anew) = anew.map_err(HoldError::Io)? {
                 return Ok(anew);
             }
         }
         Err(self.lost_error(self.lose(LossReason::Replaced(None))))
-    }
-
-    /// Opens the lock file for writing; on a local file system for reading where this user may not write
-    /// it.
-    ///
-    /// A server that has given root up may not write root's file. On a local file system the kernel lock
-    /// of the other processes keeps contenders out at any age of the record: the server can wait. Elsewhere
-    /// the age decides: the release fails, and the keepalive goes on refreshing the lock.
-    fn open_to_refresh(&self) -> io::Result<S::File> {
-        let entry = &self.place.entry;
-        match entry.open_now(Access::ReadWrite) {
-            Err(error) if entry.is_local() && is_not_writable(&error) => {
-                entry.open_now(Access::Read)
-            }
-            outcome => outcome,
-        }
     }
 
     /// Whether no other process has the descriptor. Waits for that as long as `patience` permits, and
@@ -208,6 +199,22 @@ impl<S: Sys> Held<S> {
 }
 
 impl<S: Sys> Place<S> {
+    /// Opens the lock file for writing; on a local file system for reading where this user may not write
+    /// it.
+    ///
+    /// A server that has given root up may not write root's file. On a local file system the kernel lock
+    /// of the other processes keeps contenders out at any age of the record: the server can wait. Elsewhere
+    /// the age decides: the release fails, and the keepalive goes on refreshing the lock.
+    fn open_to_refresh(&self) -> io::Result<S::File> {
+        let entry = &self.entry;
+        match entry.open_now(Access::ReadWrite) {
+            Err(error) if entry.is_local() && is_not_writable(&error) => {
+                entry.open_now(Access::Read)
+            }
+            outcome => outcome,
+        }
+    }
+
     /// Opens the lock file by `open`, if the path names the file `id`.
     fn open_if_names(
         &self,
@@ -233,13 +240,13 @@ impl<S: Sys> Place<S> {
         anew: &S::File,
         id: FileId,
         writer_id: WriterId,
-    ) -> Result<(), IoError> {
+    ) -> Result<PathOwner, IoError> {
         if sabotaged!(self.entry.sys, LentPath) {
             let unlinked = present(self.sys().unlink(&self.entry.dir, &self.entry.name));
             return unlinked
                 .context("unlink the lock file", self.lock_path())
-                .map(drop);
+                .map(|_| PathOwner::Us);
         }
-        self.unlink_own(Some(anew), id, writer_id).map(drop)
+        self.unlink_own(Some(anew), id, writer_id)
     }
 }

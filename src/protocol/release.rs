@@ -18,6 +18,9 @@ pub(crate) enum PathOwner {
     NoFile,
     /// Another file; its record, if it has a valid one.
     Other(Option<Record>),
+    /// Not known: foreign code has closed the directory's descriptor, and the directory cannot be opened
+    /// anew.
+    OutOfReach,
 }
 
 impl<S: Sys> Place<S> {

@@ -206,7 +206,8 @@ impl<'a, S: Sys> Waiter<'a, S> {
 
 impl<S: Sys> Place<S> {
     /// Waits by `wait`, which receives the place and the time that is left, and again with the
-    /// directory opened anew where `wait` finds that the path leads to another one.
+    /// directory opened anew where `wait` finds that the path leads to another one, or fails after
+    /// foreign code has closed the directory's descriptor.
     pub(crate) fn wait_at_the_path<T>(
         place: &Arc<Place<S>>,
         timeout: Duration,
@@ -219,8 +220,10 @@ impl<S: Sys> Place<S> {
         loop {
             let waited = since_boot(&place).saturating_sub(started);
             let left = timeout.saturating_sub(waited);
-            if let Some(waited) = wait(&place, left)? {
-                return Ok(waited);
+            match wait(&place, left) {
+                Ok(Some(waited)) => return Ok(waited),
+                Err(error) if place.entry.is_open() => return Err(error),
+                Ok(None) | Err(_) => {}
             }
             rounds += 1;
             if rounds >= ROUNDS && left.is_zero() {

@@ -63,6 +63,9 @@ impl Error for IoError {
     }
 }
 
+/// The same number on every Unix.
+const EBADF: i32 = 9;
+
 /// What an operation acts on, as far as the next step depends on it.
 #[derive(Clone, Copy)]
 enum Subject {
@@ -118,6 +121,10 @@ fn next_step(operation: &str, source: &io::Error) -> &'static str {
         Subject::Leftover => "root, its owner, or the owner of the directory must remove it",
         Subject::Path => "name the file or the directory itself; from inside a directory: ../NAME",
         Subject::KernelLock => step_for_kernel_lock(source),
+        _ if source.raw_os_error() == Some(EBADF) => {
+            "other code of this process has closed the descriptor: find what closes a number that it \
+             has not opened, or that it has closed before"
+        }
         Subject::Sync => step_for_sync(kind),
         Subject::Directory | Subject::NewName | Subject::OldName | Subject::File => {
             step_for_file(subject, source)
@@ -153,7 +160,6 @@ fn step_for_thread(kind: io::ErrorKind) -> &'static str {
 }
 
 fn step_for_kernel_lock(source: &io::Error) -> &'static str {
-    const EBADF: i32 = 9;
     match kind_of(source) {
         // The descriptor is open, but not for writing. flock(2), NFS
         _ if source.raw_os_error() == Some(EBADF) => {
@@ -248,8 +254,7 @@ fn is_name_too_long(error: &io::Error) -> bool {
 /// Whether a call on an open file reports that it is open no more: other code has closed the descriptor
 /// (EBADF), or, on Windows, the volume was taken away.
 pub(crate) fn is_closed(error: &io::Error) -> bool {
-    /// EBADF, the same number on every Unix.
-    const UNIX: &[i32] = &[9];
+    const UNIX: &[i32] = &[EBADF];
     /// ERROR_INVALID_HANDLE, ERROR_FILE_INVALID, ERROR_NO_SUCH_DEVICE, ERROR_DEVICE_REMOVED.
     const WINDOWS: &[i32] = &[6, 1006, 433, 1617];
     let codes = if cfg!(windows) { WINDOWS } else { UNIX };
@@ -398,6 +403,16 @@ mod tests {
             ("read", Errno::ESTALE, "check the network mount"),
             ("write the record", Errno::ENOSPC, "free space"),
             ("refresh the record", Errno::EDQUOT, "free space"),
+            (
+                "stat",
+                Errno::EBADF,
+                "other code of this process has closed",
+            ),
+            (
+                "sync the record",
+                Errno::EBADF,
+                "other code of this process",
+            ),
             ("flock", Errno::EOPNOTSUPP, "support flock(2)"),
             (
                 "flock",

@@ -167,7 +167,8 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
     fn stat_dir(&self, base: Option<&Self::Dir>, path: &Path) -> io::Result<FileId>;
     /// Whether the handle can be used: other code of the process may have closed it.
     fn is_open(&self, dir: &Self::Dir) -> bool {
-        self.stat_dir(Some(dir), Path::new(".")).is_ok()
+        let stat = self.stat_dir(Some(dir), Path::new("."));
+        !stat.is_err_and(|error| is_closed(&error))
     }
     fn file_system(&self, dir: &Self::Dir) -> io::Result<FileSystem>;
     fn list(&self, dir: &Self::Dir) -> io::Result<Vec<OsString>>;

@@ -24,6 +24,7 @@ use support::{PATIENCE, Role, RoleEntry, scratch};
 
 pub const ROLES: &[RoleEntry] = &[
     ("closed descriptor", closed_descriptor),
+    ("closed directory", closed_directory),
     ("acquires again", acquires_again),
     (
         "acquires after a failed release",
@@ -680,6 +681,79 @@ fn closed_descriptor() {
 fn a_descriptor_number_that_changed_hands_is_neither_written_nor_closed() {
     for finder in ["keepalive", "check", "refresh", "drop", "release"] {
         run(Role::new("closed descriptor").with("FINDER", finder));
+    }
+}
+
+/// Other code in this process closes all that it has open of the directory, and nothing else.
+fn close_directory() {
+    while support::table::descriptors_of(&directory()) > 0 {
+        nix::unistd::close(descriptor_of(&directory())).expect("it is open");
+    }
+}
+
+fn closed_directory() {
+    let data = directory().join("data");
+    let moved = directory().with_extension("moved");
+    let options = LockOptions::new().keepalive(None);
+    let lock = options.try_acquire(&data).expect("the lock is free");
+    let lock_path = lock.lock_path().to_owned();
+    let reason = |lock: &WriterLock| lock.check().map_err(|lost| lost.reason);
+    match support::arg_or("CASE", "").as_str() {
+        "held" => {
+            close_directory();
+            assert_eq!(reason(&lock), Ok(()));
+            lock.refresh().expect("the lock is held");
+            lock.release().expect("the lock is held");
+            assert!(!lock_path.exists(), "it was released");
+        }
+        "lent" => {
+            drop(lock.try_clone_descriptor().expect("the lock is held"));
+            close_directory();
+            lock.release().expect("the lock is held");
+            assert!(!lock_path.exists(), "it was released");
+        }
+        "taken" => {
+            close_directory();
+            fs::remove_file(&lock_path).expect("the directory is writable");
+            let next = options.try_acquire(&data).expect("no file is there");
+            assert_eq!(
+                reason(&lock),
+                Err(LossReason::Replaced(Some(next.record())))
+            );
+            lock.refresh().expect_err("the lock is lost");
+            drop(lock.release().expect_err("the lock is lost"));
+            next.release().expect("the lock is held");
+        }
+        "out of reach" => {
+            close_directory();
+            fs::rename(directory(), &moved).expect("the directory is writable");
+            assert_eq!(reason(&lock), Err(LossReason::DescriptorClosed));
+            drop(lock.release().expect_err("the lock is lost"));
+            fs::rename(&moved, directory()).expect("the directory is writable");
+            let next = options.try_acquire(&data);
+            drop(next.expect("the lost lock was given up"));
+        }
+        "waiter" => {
+            let waiter = std::thread::spawn(move || options.acquire(&data, PATIENCE));
+            support::until("it waits", || {
+                support::table::descriptors_of(&directory()) >= 2
+            });
+            close_directory();
+            lock.release().expect("the lock is held");
+            let next = waiter.join().expect("no panic");
+            drop(next.expect("the lock is free"));
+        }
+        case => panic!("no such case: {case}"),
+    }
+}
+
+// Code that closes a number twice had closed the directory's. Each check and each refresh were `Ok` for
+// good, also when the file was removed and another process held the lock; and a release and a waiter
+// failed with "Bad file descriptor".
+#[test]
+fn where_other_code_has_closed_the_directory_it_is_opened_anew() {
+    for case in ["held", "lent", "taken", "out of reach", "waiter"] {
+        run(Role::new("closed directory").with("CASE", case));
     }
 }
 
