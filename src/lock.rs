@@ -309,7 +309,8 @@ impl WriterLock {
     ///
     /// # Errors
     ///
-    /// [`Lost`]. Once lost, a lock stays lost.
+    /// [`Lost`]. Once lost, a lock stays lost; another reason may follow
+    /// [`Moved`](crate::LossReason::Moved).
     pub fn check(&self) -> Result<(), Lost> {
         self.held.check().map_err(|reason| self.held.lost(reason))
     }
@@ -796,7 +797,8 @@ impl LockOptions {
     }
 
     /// A callback that is called once, on a thread of its own, when a refresh or a check finds the
-    /// lock lost. A refresh that hangs with its mount does not delay it: the callback is called within
+    /// lock lost: for the first loss alone. After [`Moved`](crate::LossReason::Moved) another one may
+    /// follow, which [`WriterLock::check`] reports. A refresh that hangs with its mount does not delay it: the callback is called within
     /// one interval of the keepalive after the 150 s that make such a lock count as lost.
     ///
     /// The thread blocks all signals, as every thread of this library does: the program's handlers

@@ -351,14 +351,19 @@ impl<S: Sys> Held<S> {
         }
     }
 
-    /// Makes a loss sticky, and reports it once.
+    /// Makes a loss sticky. The callback is called for the first loss of a hold alone, also where a final
+    /// one follows a move.
     pub(super) fn lose(&self, reason: LossReason) -> LossReason {
-        if let Some(earlier) = self.make_sticky(reason) {
-            return earlier;
-        }
+        let was_lost = match self.make_sticky(reason) {
+            Ok(earlier) => earlier.is_some(),
+            Err(earlier) => return earlier,
+        };
         let id = self.published.writer_id();
         self.place.sys().own_holds().lost(id);
         trace::lost(self.place.lock_path(), &reason);
+        if was_lost {
+            return reason;
+        }
         // Off the scheduling thread, where a callback that blocks would stop the refreshes of other
         // locks, and never under the hold's mutexes, which a callback that drops the lock would
         // wait for.
@@ -368,13 +373,13 @@ impl<S: Sys> Held<S> {
         reason
     }
 
-    /// Returns the earlier loss if that stays.
-    fn make_sticky(&self, reason: LossReason) -> Option<LossReason> {
+    /// Returns the earlier loss; as an error if that stays.
+    fn make_sticky(&self, reason: LossReason) -> Result<Option<LossReason>, LossReason> {
         let loss = &mut lock(&self.status).loss;
-        let stays = |earlier: &LossReason| earlier.is_final() || !reason.is_final();
-        let earlier = loss.filter(stays);
-        *loss = earlier.or(Some(reason));
-        earlier
+        match *loss {
+            Some(earlier) if earlier.is_final() || !reason.is_final() => Err(earlier),
+            _ => Ok(loss.replace(reason)),
+        }
     }
 
     /// What an error means to a release that has closed the file: the hold cannot go on, since a
@@ -382,7 +387,7 @@ impl<S: Sys> Held<S> {
     pub(super) fn end_by(&self, error: HoldError) -> HoldError {
         match error {
             HoldError::Io(error) => {
-                self.make_sticky(LossReason::GivenUp);
+                let _ = self.make_sticky(LossReason::GivenUp);
                 HoldError::GivenUp(error)
             }
             lost => lost,

@@ -210,13 +210,16 @@ fn a_holder_whose_path_leads_to_another_directory_reports_it_and_goes_on_refresh
     assert!(!lock_path_for(site.data()).exists());
 }
 
+// The callback, which is promised once, was called for the move and again for the removal.
 #[test]
 fn a_moved_holder_whose_file_is_removed_has_lost_it_for_good() {
     let site = Site::new();
-    let lock = LockOptions::new()
-        .keepalive(None)
-        .try_acquire(site.data())
-        .expect("the lock is free");
+    let (sender, reports) = channel();
+    let options = LockOptions::new().keepalive(None).on_lost(move |lost| {
+        let _ = sender.send(lost.reason);
+    });
+    let lock = options.try_acquire(site.data()).expect("the lock is free");
+    drop(options);
     site.replace();
     let reason = |lock: &WriterLock| lock.check().expect_err("it is lost").reason;
     assert_eq!(reason(&lock), LossReason::Moved);
@@ -226,6 +229,9 @@ fn a_moved_holder_whose_file_is_removed_has_lost_it_for_good() {
     lock.refresh().expect_err("it is lost");
     drop(lock);
     assert!(site.old_lock().exists(), "another program's file stays");
+    // Until no callback is left that could be called.
+    let reports: Vec<_> = reports.iter().collect();
+    assert_eq!(reports, [LossReason::Moved], "one call");
 }
 
 #[test]
