@@ -292,7 +292,9 @@ impl WriterLock {
     /// and elsewhere contenders wait for 300 s without a refresh, while this call reports the loss after
     /// 150 s without one. If other code of this process has closed the directory's descriptor, the
     /// directory is opened anew by its path; if it cannot be, the lock is lost
-    /// ([`DescriptorClosed`](crate::LossReason::DescriptorClosed)). Off local file systems a write that comes late, after a pause or from a server that answers late,
+    /// ([`DescriptorClosed`](crate::LossReason::DescriptorClosed)).
+    ///
+    /// Off local file systems a write that comes late, after a pause or from a server that answers late,
     /// needs a fence: `docs/fencing.md` in the repository has the recipe.
     ///
     /// ```
