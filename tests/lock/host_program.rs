@@ -30,7 +30,10 @@ use support::{Role, fork, join, scratch, thread_names, until};
 pub const ROLES: &[(&str, fn())] = &[
     ("reads its signals", reads_its_signals),
     ("closes everything", closes_everything),
-    ("acquires again", acquires_again),
+    (
+        "acquires after descriptors were closed",
+        acquires_after_descriptors_were_closed,
+    ),
     ("has no streams", has_no_streams),
     (
         "loses its lock without threads",
@@ -429,7 +432,7 @@ fn use_closed(old: WriterLock, used: &str) {
 
 /// Closes all descriptors, removes the lock file and acquires the lock again. Uses what was opened before,
 /// of which the new lock has every number.
-fn acquires_again() {
+fn acquires_after_descriptors_were_closed() {
     let (data, used) = (data_path(), support::arg_or("USED", ""));
     let options = LockOptions::new()
         .keepalive(None)
@@ -468,7 +471,7 @@ fn acquires_again() {
 #[test]
 fn an_old_lock_does_not_touch_the_next_lock_of_this_process_under_its_numbers() {
     for used in USES {
-        run(Role::new("acquires again").with("USED", used));
+        run(Role::new("acquires after descriptors were closed").with("USED", used));
     }
 }
 
