@@ -505,7 +505,15 @@ impl WriterLock {
     /// On Linux the child gets SIGTERM when the thread that spawned it ends, on FreeBSD when the process
     /// does: without this process the record is not refreshed. Spawn the child from a thread that outlives it, in the process
     /// that made this call. After unshare(CLONE_NEWPID) the first child is pid 1 of its namespace,
-    /// and the kernel drops a SIGTERM for which it has no handler.
+    /// and the kernel drops a SIGTERM for which it has no handler. The kernel takes the signal back when
+    /// the child changes its user or group in a later `pre_exec` (setuid(2); [`CommandExt::uid`] comes
+    /// before and does no harm), and when it executes a set-user-ID or set-group-ID program, or one with
+    /// capabilities.
+    ///
+    /// For a child only: [`CommandExt::exec`], which replaces this process and gives up its locks, fails.
+    ///
+    /// [`CommandExt::uid`]: std::os::unix::process::CommandExt::uid
+    /// [`CommandExt::exec`]: std::os::unix::process::CommandExt::exec
     ///
     /// A release leaves the lock to the processes that still have the descriptor
     /// ([`Released::StillOpen`]). Spawn `command` before the release: afterwards its spawn fails

@@ -19,6 +19,15 @@ pub use crate::sys::job::Job;
 /// end of the process counts and not that of a thread (procctl(2), `PROC_PDEATHSIG_CTL`). Elsewhere
 /// this does nothing.
 ///
+/// The kernel takes the signal back when the child changes its user or group in a later `pre_exec`
+/// (setuid(2); [`CommandExt::uid`] comes before and does no harm), and when it executes a set-user-ID or
+/// set-group-ID program, or one with capabilities: such a child is not killed.
+///
+/// For a child only: [`CommandExt::exec`], which replaces this process and gives up its locks, fails.
+///
+/// [`CommandExt::uid`]: std::os::unix::process::CommandExt::uid
+/// [`CommandExt::exec`]: std::os::unix::process::CommandExt::exec
+///
 /// ```
 /// # let dir = tempfile::tempdir()?;
 /// # let path = dir.path().join("log");

@@ -6,6 +6,8 @@
 #[cfg(not(rvlf_unsupported))]
 use std::fs::File;
 #[cfg(not(rvlf_unsupported))]
+use std::io;
+#[cfg(not(rvlf_unsupported))]
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 #[cfg(not(rvlf_unsupported))]
@@ -18,12 +20,55 @@ use nix::fcntl::{FcntlArg, FdFlag, fcntl};
 
 #[cfg(not(rvlf_unsupported))]
 use super::descriptor::Descriptor;
+#[cfg(not(rvlf_unsupported))]
+use super::{Identity, platform};
+
+/// Refuses to do in the process that prepares a command what is for the child of that command.
+///
+/// std also runs it before `exec`, which replaces this process: there a lent descriptor would be
+/// inherited by every later child, and this process would get the death signal.
+#[cfg(not(rvlf_unsupported))]
+struct OnlyInChild {
+    /// `None` if this process cannot be identified: then its pid alone is known.
+    process: Option<Identity>,
+    pid: u32,
+    /// Made in advance, since nothing may allocate after a fork.
+    refusal: Option<io::Error>,
+}
+
+#[cfg(not(rvlf_unsupported))]
+impl OnlyInChild {
+    fn of_this_process() -> OnlyInChild {
+        let refusal = "this command is for a child process: start it with spawn, status or output \
+                       (exec would replace this process, and with it give up its locks)";
+        OnlyInChild {
+            process: platform::identity().ok(),
+            pid: std::process::id(),
+            refusal: Some(io::Error::new(io::ErrorKind::Unsupported, refusal)),
+        }
+    }
+
+    /// Async-signal-safe.
+    fn check(&mut self) -> io::Result<()> {
+        // Not the pid alone: in a pid namespace of its own a child may have its parent's.
+        let is_child = match self.process {
+            Some(process) => !platform::is_this_process(process),
+            None => std::process::id() != self.pid,
+        };
+        match is_child {
+            true => Ok(()),
+            false => Err(self.refusal.take().unwrap_or_else(|| Errno::EPERM.into())),
+        }
+    }
+}
 
 /// Lets the child of `command` inherit `descriptor`, and no other child: in this process it stays
 /// close-on-exec. The spawn fails if the descriptor is dropped by then, or other code has closed it.
 #[cfg(not(rvlf_unsupported))]
 pub(crate) fn inherit(command: &mut Command, descriptor: Weak<Descriptor<File>>) {
+    let mut only_in_child = OnlyInChild::of_this_process();
     let keep_on_exec = move || {
+        only_in_child.check()?;
         let descriptor = descriptor.upgrade().ok_or(Errno::EBADF)?;
         fcntl(descriptor.get()?, FcntlArg::F_SETFD(FdFlag::empty()))?;
         Ok(())
@@ -70,14 +115,13 @@ impl DeathSignal {
 /// Has the kernel signal the child of `command` when the thread that spawns it ends.
 #[cfg(all(target_os = "linux", not(rvlf_unsupported)))]
 pub(crate) fn die_with_parent(command: &mut Command, signal: DeathSignal) {
-    use std::io;
-
-    use nix::errno::Errno;
     use nix::sys::prctl::set_pdeathsig;
 
     let signal = signal.of_the_system();
     let parent = parent::Parent::this_process();
+    let mut only_in_child = OnlyInChild::of_this_process();
     let request_signal = move || {
+        only_in_child.check()?;
         set_pdeathsig(signal)?;
         // For a parent that died before the call above the kernel sends no signal.
         if !parent.is_alive() {
@@ -97,7 +141,9 @@ pub(crate) fn die_with_parent(command: &mut Command, signal: DeathSignal) {
     use nix::unistd::{getpid, getppid};
 
     let (signal, parent) = (signal.of_the_system() as c_int, getpid());
+    let mut only_in_child = OnlyInChild::of_this_process();
     let request_signal = move || {
+        only_in_child.check()?;
         let mut number = signal;
         let address = (&raw mut number).cast();
         // SAFETY: the kernel reads one integer at the address, which outlives the call.

@@ -16,13 +16,14 @@ use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::sys::inotify::{InitFlags, Inotify};
+use nix::sys::prctl::get_pdeathsig;
 use nix::sys::resource::{Resource, setrlimit};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::signalfd::SignalFd;
 use nix::unistd::Pid;
 use rvlf::table::{Allocation, Claim, ScopeRule, TableGuard};
 use rvlf::{
-    CancelToken, Durability, HoldError, LockFile, LockOptions, LossReason, WriterLock,
+    CancelToken, Durability, HoldError, LockFile, LockOptions, LossReason, Released, WriterLock,
     lock_path_for,
 };
 use support::{Role, fork, join, scratch, thread_names, until};
@@ -42,6 +43,7 @@ pub const ROLES: &[(&str, fn())] = &[
     ("works without threads", works_without_threads),
     ("ends while it spawns", ends_while_it_spawns),
     ("leaves a child", leaves_a_child),
+    ("executes a lent command", executes_a_lent_command),
 ];
 
 /// Runs a role that makes its own assertions.
@@ -606,9 +608,56 @@ fn works_without_threads() {
 // and no child could be started.
 #[test]
 fn a_process_whose_children_are_in_another_pid_namespace_acquires_and_lends() {
-    if may_unshare() {
-        run(Role::new("works without threads"));
+    if !may_unshare() {
+        return;
     }
+    run(Role::new("works without threads"));
+    // Parent and child are pid 1 there.
+    if support::no_containers().is_none() {
+        run(Role::in_container("works without threads", None));
+    }
+}
+
+fn is_closed_on_exec(number: RawFd) -> bool {
+    let info = std::fs::read_to_string(format!("/proc/self/fdinfo/{number}"));
+    let info = info.expect("it is open");
+    let flags = info.lines().find_map(|line| line.strip_prefix("flags:"));
+    let flags = i32::from_str_radix(flags.expect("proc(5)").trim(), 8);
+    flags.expect("an octal number") & nix::libc::O_CLOEXEC != 0
+}
+
+/// Executes a command in the place of this process that was prepared for a child of it.
+fn executes_a_lent_command() {
+    let data = data_path();
+    let lock = WriterLock::try_acquire(&data).expect("no other holder");
+    let before = get_pdeathsig().expect("Linux has it");
+    for is_lent in [true, false] {
+        let mut command = Command::new("true");
+        match is_lent {
+            true => lock.lend_to(&mut command).expect("it is held"),
+            false => rvlf::process::kill_with_parent(&mut command),
+        }
+        let error = command.exec();
+        assert!(error.to_string().contains("start it with spawn"), "{error}");
+        let after = get_pdeathsig().expect("Linux has it");
+        assert_eq!(after, before, "this process does not end with its thread");
+        let is_lock = |number: &RawFd| link_of(*number).as_deref() == Some(lock.lock_path());
+        let inherited = (3..64)
+            .filter(is_lock)
+            .find(|number| !is_closed_on_exec(*number));
+        assert_eq!(inherited, None, "no other child inherits it");
+        // Also after that it can be started as a child.
+        assert!(command.status().expect("it is installed").success());
+    }
+    lock.check().expect("it is held");
+    assert_eq!(lock.release().expect("it is held"), Released::Free);
+}
+
+// `exec` runs in this process what is meant for the child. It failed, and the process went on with a death
+// signal; the next child that it started inherited the lock and kept it.
+#[test]
+fn a_command_that_was_lent_the_lock_is_not_executed_in_the_place_of_its_holder() {
+    run(Role::new("executes a lent command"));
 }
 
 /// Spawns a child that is bound to this process, and that goes on only after this process has ended.
