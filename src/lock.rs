@@ -492,7 +492,8 @@ impl WriterLock {
     ///
     /// # Errors
     ///
-    /// Too many open files; or the lock was released or lost.
+    /// Too many open files; the lock was released or lost; or this user may not open the lock file again,
+    /// as the release of a lent lock does ([`LockOptions::mode`]).
     #[cfg(unix)]
     pub fn try_clone_descriptor(&self) -> io::Result<std::os::fd::OwnedFd> {
         self.held.try_clone_descriptor()
@@ -785,7 +786,8 @@ impl LockOptions {
     /// have. On Windows it has no effect: the file has the permissions that its directory gives to new
     /// files.
     ///
-    /// A user who may not read the lock file can neither see the holder nor recover the lock.
+    /// A user who may not read the lock file can neither see the holder nor recover the lock. A holder
+    /// who may not read it cannot lend it.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

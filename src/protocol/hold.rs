@@ -25,12 +25,16 @@ use super::wait::{Look, Waited, Waiter};
 use super::{Place, Result, SETTLE};
 use crate::alias::Alias;
 use crate::error::HoldError;
+#[cfg(all(unix, not(rvlf_unsupported)))]
+use crate::escape::Escaped;
 use crate::holder::Holder;
 use crate::judge::StalePolicy;
 use crate::loss::{LossReason, Lost, OnLost};
 use crate::record::Record;
 use crate::sync::atomic::{AtomicBool, Ordering};
 use crate::sync::{Mutex, MutexGuard, OnceLock, lock, try_lock};
+#[cfg(all(unix, not(rvlf_unsupported)))]
+use crate::sys::Access;
 #[cfg(all(unix, not(rvlf_unsupported)))]
 use crate::sys::child;
 #[cfg(all(unix, not(rvlf_unsupported)))]
@@ -687,7 +691,26 @@ impl Held<Host> {
             .as_ref()
             .filter(|file| self.is_lock_file(file))
             .ok_or_else(released)?;
+        self.ensure_may_open()?;
         file.try_clone()
+    }
+
+    /// An error if this user may not open the lock file again, as the release of a lent lock does. Lent, the
+    /// lock would never be free: no release succeeds, and no process of this user recovers what is left.
+    fn ensure_may_open(&self) -> io::Result<()> {
+        let place = self.place_in_reach();
+        match place.map(|place| place.entry.open_now(Access::Read)) {
+            Some(Err(error)) if error.kind() == io::ErrorKind::PermissionDenied => {
+                let path = Escaped::path(self.place.lock_path());
+                let text = format!(
+                    "{path}: not lent: this user may not open the lock file again, as the release of a \
+                     lent lock must: {error}; acquire it as a user who may read it, and with a mode \
+                     that permits that (LockOptions::mode, reduced by the umask)"
+                );
+                Err(io::Error::new(error.kind(), text))
+            }
+            _ => Ok(()),
+        }
     }
 }
 

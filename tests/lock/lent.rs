@@ -123,14 +123,9 @@ fn a_lent_lock_is_released_by_a_user_who_may_only_read_its_file() {
     }
 }
 
-/// Runs `body` on a thread that may not change what is in `dir`, also as root.
-fn where_nothing_may_be_removed<T: Send>(dir: &Path, body: impl FnOnce() -> T + Send) -> T {
-    let set_mode = |mode| {
-        let set = std::fs::set_permissions(dir, Permissions::from_mode(mode));
-        set.expect("the directory is this user's");
-    };
-    set_mode(0o555);
-    let ended = std::thread::scope(|scope| {
+/// Runs `body` on a thread that is not root's.
+fn as_ordinary_user<T: Send>(body: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
         let body = scope.spawn(|| {
             if nix::unistd::geteuid().is_root() {
                 // Of this thread alone.
@@ -139,7 +134,17 @@ fn where_nothing_may_be_removed<T: Send>(dir: &Path, body: impl FnOnce() -> T + 
             body()
         });
         body.join().expect("no panic")
-    });
+    })
+}
+
+/// Runs `body` on a thread that may not change what is in `dir`.
+fn where_nothing_may_be_removed<T: Send>(dir: &Path, body: impl FnOnce() -> T + Send) -> T {
+    let set_mode = |mode| {
+        let set = std::fs::set_permissions(dir, Permissions::from_mode(mode));
+        set.expect("the directory is this user's");
+    };
+    set_mode(0o555);
+    let ended = as_ordinary_user(body);
     set_mode(0o755);
     ended
 }
@@ -178,6 +183,29 @@ fn a_lent_lock_whose_release_fails_is_lost_and_says_so() {
     next.check().expect("the lock is held");
     next.release().expect("the lock is held");
     assert_eq!(losses.recv().ok(), None, "the caller has the error");
+}
+
+// The release of a lent lock opens the file anew. It failed each time, the drop left the file, and no
+// process of the user could recover the lock.
+#[test]
+fn a_lock_whose_file_its_own_user_may_not_read_is_not_lent() {
+    for mode in [0o000, 0o200] {
+        let dir = scratch();
+        let data = dir.path().join("data");
+        let set = std::fs::set_permissions(dir.path(), Permissions::from_mode(0o777));
+        set.expect("the directory is this user's");
+        as_ordinary_user(|| {
+            let options = LockOptions::new().keepalive(None).mode(mode);
+            let lock = options.try_acquire(&data).expect("it is free");
+            let refused = lock.lend_to(&mut Command::new("true"));
+            let error = refused.expect_err("no release would succeed");
+            assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied);
+            assert!(error.to_string().contains("LockOptions::mode"), "{error}");
+            lock.try_clone_descriptor().expect_err("the same");
+            assert_eq!(lock.release().expect("the lock was held"), Released::Free);
+        });
+        assert!(is_absent(&lock_path_for(&data)));
+    }
 }
 
 #[test]
