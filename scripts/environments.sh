@@ -120,7 +120,7 @@ with_strict_umask() {
     )
 }
 
-# A stamp has no room behind a name of more than 43 bytes.
+# A record has room for 43 bytes of a name before its stamp.
 with_long_host_name() {
     unshare --uts sh -c 'hostname "$0"; exec "$@"' "$(printf 'a%.0s' {1..60})" "$@"
 }

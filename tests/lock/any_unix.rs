@@ -20,7 +20,6 @@ use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::Duration;
 
 use rvlf::judge::Reason;
-use rvlf::record::KernelStamp;
 use rvlf::{CancelToken, LockFile, WriterLock};
 use support::PATIENCE;
 
@@ -154,22 +153,9 @@ fn names_in(dir: &Path) -> Vec<std::ffi::OsString> {
         .collect()
 }
 
-/// Behind a long host name a record has no stamp, and age decides.
-fn has_room_for_a_stamp() -> bool {
-    let name = nix::unistd::gethostname().expect("the buffer is long enough");
-    let has_room = name.len() <= KernelStamp::MAX_HOSTNAME_LEN;
-    if !has_room {
-        support::skip("the host name leaves no room for a stamp");
-    }
-    has_room
-}
-
 // Without the stamp a crash costs 30 s, and off local file systems up to 300 s.
 #[test]
 fn the_kernel_is_the_witness_of_a_killed_holder() {
-    if !has_room_for_a_stamp() {
-        return;
-    }
     let (dir, data) = scratch();
     let mut holder = Process::start("hold", &data);
     assert_eq!(holder.report(), "held");

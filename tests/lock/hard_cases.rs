@@ -630,9 +630,6 @@ fn refusal<T: std::fmt::Debug, E: std::fmt::Display>(outcome: Result<T, E>) -> S
 
 #[test]
 fn names_that_are_not_utf_8_and_relative_paths_are_locked_like_others() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let dir = support::scratch();
     let name = OsString::from_vec(b"d\xe4ta\n\x01".to_vec());
     let data = dir.path().join(&name);
@@ -931,9 +928,6 @@ fn acquires_and_recovers() {
 // number alone distinguishes a dead holder's file from another one.
 #[test]
 fn where_statx_is_refused_locks_are_held_and_recovered_as_elsewhere() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     if Command::new("strace").arg("-V").output().is_err() {
         return support::skip("strace is not installed");
     }
@@ -1073,9 +1067,6 @@ fn gives_up_root() {
 // do so until it is killed.
 #[test]
 fn after_setuid_a_release_fails_with_a_step_that_works_and_the_next_writer_is_told() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     if !nix::unistd::geteuid().is_root() {
         return support::skip("only root can become another user");
     }
@@ -1094,9 +1085,6 @@ const NOBODY: (Uid, Gid) = (Uid::from_raw(65534), Gid::from_raw(65534));
 
 #[test]
 fn another_users_directories_and_lock_files_are_errors_or_held_and_never_changed() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     if !nix::unistd::geteuid().is_root() {
         return support::skip("only root can become another user");
     }
@@ -1177,9 +1165,6 @@ fn no_descriptors() {
 // procfs", nor leave a lock file that no process holds, nor take the lock of a dead holder away without a report.
 #[test]
 fn running_out_of_descriptors_is_an_error_that_passes() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let mut refused = Vec::new();
     for spare in 0..8 {
         let dir = support::scratch();
@@ -1299,7 +1284,7 @@ fn the_lock_of_an_object_store_in_a_copied_file_is_judged_as_a_record_without_a_
         assert_reclaimed(attempt(&record, Duration::ZERO), &record);
     }
     // The name is cut at 43 bytes, so a long one is another host's.
-    if support::kernel_is_witness() {
+    if here.as_bytes().len() <= StoreStamp::MAX_HOSTNAME_LEN {
         let record = of_store(live, &here, VERY_OLD, 30_000);
         let holder = attempt(&record, VERY_OLD).expect_err("the recorded process is alive");
         let holder = holder.holder().expect("the lock counts as held");
@@ -1325,9 +1310,6 @@ fn stamped(pid: Pid, host: &Hostname, age: Duration, start_ticks: u64) -> Record
 // would retry indefinitely.
 #[test]
 fn a_stale_lock_whose_kernel_lock_an_examiner_keeps_is_held_and_then_recovered() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let dir = support::scratch();
     let data = dir.path().join("data");
     let record = support::plant_left_behind(&data);
@@ -1509,9 +1491,6 @@ fn a_lock_from_before_the_last_boot_is_recovered_at_once() {
 // A copy of the lock of a live holder: no process holds the copy, and the original must not be affected.
 #[test]
 fn a_copy_of_a_live_lock_file_is_judged_by_age_and_the_original_is_left_alone() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let dir = support::scratch();
     let (data, copy) = (dir.path().join("data"), dir.path().join("copy"));
     let mut holder = Role::worker(&data).ready();
@@ -1574,9 +1553,6 @@ fn timestamps_of_stepped_clocks_neither_break_live_locks_nor_keep_dead_ones() {
 // For an operator who wants to decide about each crash.
 #[test]
 fn with_the_policy_never_nothing_is_broken() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let never = WriterLock::options().stale_policy(StalePolicy::never());
     let dir = support::scratch();
     let data = dir.path().join("data");
@@ -1629,9 +1605,6 @@ fn force_removes_the_named_lock_and_no_other() {
 // it, but only if the file is certainly the lock of a dead process.
 #[test]
 fn breaking_removes_leftovers_of_dead_breakers_and_no_similar_files() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let dir = support::scratch();
     let (dead, host) = (support::dead_pid(), support::this_host());
     let record = stamped(dead, &host, Duration::ZERO, 1).encode();
@@ -1671,9 +1644,6 @@ fn breaking_removes_leftovers_of_dead_breakers_and_no_similar_files() {
 // kept the data without a writer for that long.
 #[test]
 fn an_acquisition_hands_the_lock_out_before_it_removes_leftovers() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let leftover = ".rvlf-0123456789abcdef";
     let recover = |interval: Option<Duration>| {
         let dir = support::scratch();

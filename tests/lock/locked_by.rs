@@ -117,7 +117,10 @@ fn is_named_by_both_of_its_pids(hostname: Option<&str>) {
     assert_eq!(neighbour.process.request("locked by"), "");
 
     let state = inspect(&data).expect("the directory exists").to_string();
-    let name = hostname.map_or(support::this_host().to_string(), str::to_owned);
+    let name = hostname.map_or(
+        support::this_host_beside_a_stamp().to_string(),
+        str::to_owned,
+    );
     let named = format!("held by pid 1 on {name} in another container of this machine for ");
     assert!(state.starts_with(&named), "{state}");
     holder.kill();

@@ -306,9 +306,6 @@ fn hand_overs(holds: &mut [Hold]) -> usize {
 #[test]
 fn writers_killed_at_random_lose_only_what_they_had_not_committed() {
     const KILLS: u64 = 150;
-    if !support::kernel_is_witness() {
-        return;
-    }
     let dir = support::scratch();
     let killed_at = kill_writers(dir.path(), KILLS);
     let mut holds = Vec::new();
@@ -415,18 +412,12 @@ fn breaker() {
 // breaks what it takes for the stale lock, which is A's, and acquires, too.
 #[test]
 fn two_breakers_of_one_stale_lock_get_it_one_after_the_other() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     break_together(2, 400);
 }
 
 // More breakers than processors: some are preempted between the examination and the break.
 #[test]
 fn eight_breakers_of_one_stale_lock_get_it_one_after_the_other() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     break_together(8, 300);
 }
 
@@ -585,9 +576,6 @@ fn meet(holder_side: Side, contender_side: Side) {
 // the locks of live holders here, and keeps those of dead ones.
 #[test]
 fn holders_in_other_containers_keep_their_locks_and_are_recovered_at_once_when_they_die() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     if let Some(reason) = support::no_containers() {
         return support::skip(&reason);
     }
@@ -608,9 +596,6 @@ const VIEWS: [Side; 3] = [Side::OwnBootId, Side::OtherBootId, Side::NoBootId];
 #[test]
 fn under_another_boot_id_or_none_live_holders_keep_their_locks_and_dead_ones_are_recovered_at_once()
 {
-    if !support::kernel_is_witness() {
-        return;
-    }
     if let Some(reason) = support::no_containers() {
         return support::skip(&reason);
     }
@@ -845,9 +830,6 @@ fn bystander() {
 // other program runs.
 #[test]
 fn exec_gives_the_lock_up_within_thirty_seconds() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let dir = support::scratch();
     let data = dir.path().join("data");
     let mut executor = Role::new("executor").with("DATA", &data).ready();
@@ -885,9 +867,6 @@ fn exec_gives_the_lock_up_within_thirty_seconds() {
 // process.
 #[test]
 fn a_second_acquire_in_one_process_is_refused_and_names_this_process() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let dir = support::scratch();
     let data = dir.path().join("data");
     let lock = WriterLock::try_acquire(&data).expect("the lock is free");
@@ -1009,9 +988,6 @@ fn main_returns() {
 // that its predecessor did not finish.
 #[test]
 fn a_process_that_exits_while_a_thread_holds_is_recovered_at_once() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let dir = support::scratch();
     let data = dir.path().join("data");
     Role::new("main returns")
@@ -1028,9 +1004,6 @@ fn a_process_that_exits_while_a_thread_holds_is_recovered_at_once() {
 
 #[test]
 fn a_signal_that_ends_the_holder_is_recovered_at_once_whatever_signal_it_is() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     for signal in [Signal::SIGTERM, Signal::SIGABRT, Signal::SIGKILL] {
         let dir = support::scratch();
         let data = dir.path().join("data");
@@ -1073,7 +1046,10 @@ fn contention_becomes_would_block_and_timed_out() {
         .expect_err("the lock is still held")
         .to_string();
     assert!(
-        text.contains(&format!("held by pid {pid} on {}", support::this_host())),
+        text.contains(&format!(
+            "held by pid {pid} on {}",
+            support::this_host_beside_a_stamp()
+        )),
         "{text}"
     );
 }

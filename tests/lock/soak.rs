@@ -258,9 +258,6 @@ fn raw_pid(writer: &ChildProcess) -> RawPid {
 #[test]
 #[ignore = "takes RVLF_SOAK_MINUTES (default: 1)"]
 fn a_data_file_survives_every_fault_of_its_writers() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let minutes = std::env::var("RVLF_SOAK_MINUTES").ok();
     let minutes: f64 = minutes.map_or(1.0, |text| text.parse().expect("a number of minutes"));
     let dir = tempfile::Builder::new().prefix("rvlf-test-").tempdir();

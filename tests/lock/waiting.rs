@@ -69,9 +69,6 @@ fn ends() -> [(&'static str, End); 4] {
 // at any moment while it falls asleep.
 #[test]
 fn every_end_of_a_hold_wakes_the_waiter() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let mut rng = Rng::new();
     for (end, make_it_end) in ends() {
         let mut late = 0;
@@ -140,9 +137,6 @@ fn a_waiter_follows_the_lock_to_its_next_holder_under_the_same_inode_number() {
 
 #[test]
 fn a_waiter_in_another_container_is_woken_too() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     if let Some(reason) = support::no_containers() {
         return support::skip(&reason);
     }
@@ -181,9 +175,6 @@ fn a_waiter_in_another_container_is_woken_too() {
 // lock once for each event misses the end.
 #[test]
 fn five_hundred_killed_holders_are_five_hundred_recoveries() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let dir = support::scratch();
     let data = dir.path().join("data");
     let mut rng = Rng::new();
@@ -431,9 +422,6 @@ fn a_dead_holder_whose_child_keeps_the_lock_makes_no_busy_loop() {
 // each of them would examine the lock for nothing.
 #[test]
 fn refreshes_do_not_wake_waiters() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let dir = support::scratch();
     let data = dir.path().join("data");
     let options = WriterLock::options().keepalive(Some(Duration::from_millis(2)));
@@ -590,9 +578,6 @@ fn only_holders_are_waited_for() {
 
 #[test]
 fn waiting_until_free_creates_and_acquires_nothing() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let dir = support::scratch();
     let data = dir.path().join("data");
     let state =

@@ -50,8 +50,8 @@ pub use self::{
     record_lock::{record_range, release_record_lock, take_record_lock},
     records::{
         MIDDLE, OLD, VERY_OLD, YOUNG, backdate, break_stale, break_stale_with, dead_pid,
-        force_break, kernel_is_witness, plain_key, plant_left_behind, read_record, some_writer_id,
-        this_host, this_process, unstamped, wait_until_free,
+        force_break, plain_key, plant_left_behind, read_record, some_writer_id, this_host,
+        this_host_beside_a_stamp, this_process, unstamped, wait_until_free,
     },
     role::{
         RoleEntry, arg, arg_or, describe, die_with_the_parent, locked_by, next_command, number,

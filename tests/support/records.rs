@@ -16,7 +16,7 @@ use rvlf::{
     lock_path_for,
 };
 
-use crate::{is_plain, monotonic_ns, now_ns, ns, skip};
+use crate::{is_plain, monotonic_ns, now_ns, ns};
 
 /// Ages on both sides of the published thresholds, 30 s and 300 s. A record that is older stays
 /// older. The younger ones are 20 s and 100 s below, which outlast the stalls of a loaded machine.
@@ -30,6 +30,13 @@ pub fn this_host() -> Hostname {
     Hostname::truncated(name.as_encoded_bytes())
 }
 
+/// The host name as a stamped record has it.
+pub fn this_host_beside_a_stamp() -> Hostname {
+    let host = this_host();
+    let name = host.as_bytes();
+    Hostname::truncated(name.get(..KernelStamp::MAX_HOSTNAME_LEN).unwrap_or(name))
+}
+
 pub fn this_process() -> Pid {
     Pid::new(std::process::id()).expect("pids are positive")
 }
@@ -39,19 +46,6 @@ pub fn dead_pid() -> Pid {
     let mut child = Command::new("true").spawn().expect("true(1) is installed");
     child.wait().expect("the process is a child of this one");
     Pid::new(child.id()).expect("pids are positive")
-}
-
-/// Whether the kernel can witness the death of a holder on this machine; if not, the calling test is
-/// skipped. Behind a long host name a record has no room for a stamp, and age decides.
-pub fn kernel_is_witness() -> bool {
-    let len = this_host().as_bytes().len();
-    let most = KernelStamp::MAX_HOSTNAME_LEN;
-    if len > most {
-        skip(&format!(
-            "a host name of {len} bytes leaves no room for a stamp; {most} would"
-        ));
-    }
-    len <= most
 }
 
 /// A record without a stamp, as deployed clients write it, `age` old.

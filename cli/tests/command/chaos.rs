@@ -26,7 +26,7 @@ use nix::libc;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, dup2_stdin};
 
-use crate::support::{Directory, RVLF, kernel_is_witness};
+use crate::support::{Directory, RVLF};
 
 /// Runs at a time.
 const CONTENDERS: u64 = 4;
@@ -320,9 +320,6 @@ fn ready() -> Directory {
 
 #[test]
 fn no_two_holds_write_at_a_time_whatever_is_killed_or_stopped() {
-    if !kernel_is_witness() {
-        return;
-    }
     let seconds = env::var("RVLF_CHAOS_SECONDS").map_or(3, |text| text.parse().expect("a number"));
     let end = Instant::now() + Duration::from_secs(seconds);
     let mut seeds = Rng::new();

@@ -11,7 +11,7 @@ use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use ::support::{kernel_is_witness, until};
+use ::support::until;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{Pid, geteuid};
 
@@ -46,9 +46,6 @@ fn guardian_of(rvlf: u32) -> Option<Pid> {
 fn with_close_a_command_that_changes_its_user_is_killed_with_rvlf() {
     if !geteuid().is_root() {
         return skip("only root may change its user");
-    }
-    if !kernel_is_witness() {
-        return;
     }
     let dir = Directory::new();
     let command = [
@@ -97,7 +94,7 @@ fn with_close_a_lock_is_held_until_a_command_that_may_not_be_killed_has_ended() 
         return skip("only root may make a set-user-ID program");
     }
     let dir = Directory::new();
-    if !kernel_is_witness() || !plant_set_user_id(&dir, "setpriv") {
+    if !plant_set_user_id(&dir, "setpriv") {
         return;
     }
     let args = [

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use rvlf::WriterId;
 
 use crate::support::{
-    Directory, Holder, LONG_AGO, Output, RVLF, STUBBORN, kernel_is_witness, output_of, skip, vector,
+    Directory, Holder, LONG_AGO, Output, RVLF, STUBBORN, output_of, skip, vector,
 };
 
 // A script checks for a writer before it copies a file. A status of 0 for a held lock makes it copy a
@@ -57,9 +57,6 @@ fn while_run_holds_the_lock_status_names_the_holder() {
 // the file may be half written.
 #[test]
 fn after_both_are_killed_the_next_run_succeeds_and_names_the_dead_holder() {
-    if !kernel_is_witness() {
-        return;
-    }
     let dir = Directory::new();
     let script = ["sh", "-c", "echo ready; echo $$; read line"];
     let mut holder = Holder::running(&dir, &[], &script);
@@ -154,9 +151,6 @@ fn a_refusal_because_of_a_shared_lock_names_the_process_that_has_it() {
 // its dead parents indefinitely: that is what --close is for.
 #[test]
 fn with_close_a_daemon_of_the_command_does_not_keep_the_lock() {
-    if !kernel_is_witness() {
-        return;
-    }
     let dir = Directory::new();
     let command = ["sh", "-c", "sleep 120 & echo ready; echo $!; wait"];
     for (options, keeps_lock) in [(&["-o"][..], false), (&["--close"], false), (&[], true)] {

@@ -8,7 +8,7 @@ use nix::unistd::Pid;
 
 use ::support::until;
 
-use crate::support::{Directory, Holder, has_ended, kernel_is_witness, output_of};
+use crate::support::{Directory, Holder, has_ended, output_of};
 
 /// Ends, and leaves a process behind that runs until standard input ends. It does not keep the pipes
 /// of the test open.
@@ -48,9 +48,6 @@ fn the_lock_is_held_until_what_the_command_has_started_has_ended() {
 // SIGTERM to rvlf, or SIGKILL of the shell, ends the shell alone.
 #[test]
 fn the_lock_is_held_until_the_children_of_a_killed_command_have_ended() {
-    if !kernel_is_witness() {
-        return;
-    }
     let dir = Directory::new();
     for signal in [Signal::SIGTERM, Signal::SIGKILL] {
         let script = format!(
@@ -212,9 +209,6 @@ fn orphans_are_reaped() {
 // The lock of a killed rvlf is kept by the writer that its command has started.
 #[test]
 fn the_lock_outlives_a_killed_rvlf_and_its_command_until_the_last_writer_has_ended() {
-    if !kernel_is_witness() {
-        return;
-    }
     let dir = Directory::new();
     let mut holder = Holder::running(&dir, &[], &["sh", "-c", WITH_A_WRITER]);
     let writer = holder.pid_line();

@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::until;
 
-use crate::support::{Directory, Holder, RVLF, finish, has_ended, kernel_is_witness, output_of};
+use crate::support::{Directory, Holder, RVLF, finish, has_ended, output_of};
 
 // `docker stop` and systemd send SIGTERM to the process that they know. If rvlf ended at once, its
 // command would be an orphan; if it ignored the signal, the service would not stop.
@@ -102,9 +102,6 @@ fn the_command_gets_sigterm_when_rvlf_is_killed() {
 // ignores SIGTERM, would write beside the next holder.
 #[test]
 fn with_close_the_command_itself_is_killed_with_rvlf() {
-    if !kernel_is_witness() {
-        return;
-    }
     let dir = Directory::new();
     let script = "trap '' TERM; echo ready; for i in 1 2 3 4 5; do sleep 1; done; echo wrote on";
     for option in ["-o", "--close"] {

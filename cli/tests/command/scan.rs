@@ -8,8 +8,7 @@ use std::time::Duration;
 use snapbox::str;
 
 use crate::support::{
-    Directory, Holder, LONG_AGO, STUBBORN, assert_reads, finish, kernel_is_witness,
-    run_as_ordinary_user,
+    Directory, Holder, LONG_AGO, STUBBORN, assert_reads, finish, run_as_ordinary_user,
 };
 
 const LEFTOVER: &str = "a/.rvlf-0123456789abcdef";
@@ -46,9 +45,6 @@ fn names_in_a(dir: &Directory) -> Vec<OsString> {
 
 #[test]
 fn scan_lists_every_lock_and_removes_nothing() {
-    if !kernel_is_witness() {
-        return;
-    }
     let (dir, holder) = populated();
     let before = names_in_a(&dir);
     let scanned = dir.rvlf(&["scan", "."]);
@@ -138,9 +134,6 @@ fn scan_continues_after_a_directory_that_it_cannot_read() {
 #[test]
 #[cfg(target_os = "linux")]
 fn scan_without_a_directory_finds_the_locks_of_living_processes() {
-    if !kernel_is_witness() {
-        return;
-    }
     let dir = Directory::new();
     let holder = Holder::start(&dir);
     dir.plant("stale.lock", b"elsewhere", LONG_AGO);

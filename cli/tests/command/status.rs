@@ -9,8 +9,7 @@ use serde_json::Value;
 use snapbox::str;
 
 use crate::support::{
-    Directory, Holder, LONG_AGO, assert_reads, finish, kernel_is_witness, now_ns,
-    run_as_ordinary_user, skip,
+    Directory, Holder, LONG_AGO, assert_reads, finish, now_ns, run_as_ordinary_user, skip,
 };
 
 fn status(dir: &Directory, data: &str) -> String {
@@ -41,9 +40,6 @@ b.rvf: free
 
 #[test]
 fn the_status_of_a_held_lock_reads_like_this() {
-    if !kernel_is_witness() {
-        return;
-    }
     let dir = Directory::new();
     let holder = Holder::start(&dir);
     assert_reads(

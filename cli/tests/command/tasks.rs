@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::document::section;
-use crate::support::{Directory, finish, kernel_is_witness, skip};
+use crate::support::{Directory, finish, skip};
 
 /// The programs that the columns compare, and how each holds the lock of d.
 const PROGRAMS: [(&str, &str); 3] = [
@@ -102,9 +102,6 @@ fn check(title: &str, task: &Task, prefix: &str) {
 // A line of the page that does not answer as the page says misleads the operator who copies it.
 #[test]
 fn each_of_the_ten_tasks_answers_as_the_page_says() {
-    if !kernel_is_witness() {
-        return;
-    }
     let section = section("From flock(1)");
     let (_, rows) = section
         .split_once("| task | flock(1) | setlock(8) | `rvlf` |\n")

@@ -249,9 +249,6 @@ impl Worker {
 // time.
 #[test]
 fn commands_of_both_programs_never_run_at_the_same_time() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let Some(program) = reference() else { return };
     let directory = scratch();
     let data = directory.path().join("data");

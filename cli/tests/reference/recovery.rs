@@ -26,9 +26,6 @@ pub fn holder(peer: Peer, program: &Path, data: &Path) -> ChildProcess {
 // 30 s, or indefinitely, because it distrusts a stamp that it has not written.
 #[test]
 fn each_recovers_the_lock_of_the_other_that_was_killed() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     let Some(program) = reference() else { return };
     for (dead, heir) in Peer::EACH {
         let directory = scratch();
@@ -53,9 +50,6 @@ fn each_recovers_the_lock_of_the_other_that_was_killed() {
 // is dead, starts a second writer.
 #[test]
 fn each_respects_the_command_that_outlives_the_other() {
-    if !support::kernel_is_witness() {
-        return;
-    }
     const REFUSED: i32 = 75;
     let Some(program) = reference() else { return };
     for (dead, heir) in Peer::EACH {

@@ -300,9 +300,6 @@ pub fn a_store_that_a_client_has_open_is_held_and_the_refusal_names_the_client(s
 // The stamp is in bytes that deployed clients do not use. A client that took it for a part of the name,
 // or for damage, would break the lock.
 pub fn create_and_open_of_a_client_fail_while_this_library_holds(start: &Start) {
-    if !support::kernel_is_witness() {
-        return;
-    }
     for hostname in [own_hostname().as_str(), ELSEWHERE] {
         let (directory, data) = data_file();
         let mut client = start(hostname);

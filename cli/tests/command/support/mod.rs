@@ -30,7 +30,7 @@ use signal_hook::flag;
 use snapbox::IntoData;
 use tempfile::TempDir;
 
-pub use ::support::{kernel_is_witness, now_ns, skip};
+pub use ::support::{now_ns, skip};
 pub use holder::{Holder, STUBBORN};
 pub use terminal::on_a_terminal;
 
