@@ -318,7 +318,8 @@ impl WriterLock {
     }
 
     /// Whether the lock is known to be lost: by an earlier [`check`](WriterLock::check) or refresh,
-    /// by a fork, or because it could not be refreshed for too long. No I/O.
+    /// by a fork, by a release that gave it up ([`HoldError::GivenUp`]), or because it could not be
+    /// refreshed for too long. No I/O.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;

@@ -210,7 +210,7 @@ impl SimLock {
     ///
     /// # Errors
     ///
-    /// [`HoldError`], which has the same two cases.
+    /// See [`HoldError`].
     pub fn release(self) -> Result<(), HoldError> {
         self.end().map(drop)
     }
