@@ -333,7 +333,7 @@ impl WriterLock {
     /// ```
     #[must_use]
     pub fn is_lost(&self) -> bool {
-        self.held.known_loss().is_some()
+        self.held.loss_by_now().is_some()
     }
 
     /// Writes the record again, with the current time. The keepalive thread does this every 10 s by

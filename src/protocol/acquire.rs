@@ -53,7 +53,7 @@ struct Attempted {
     /// The holder that was in the way last.
     contention: Contention,
     /// The pauses that are left for a stale lock whose kernel lock another process keeps.
-    doubts: slice::Iter<'static, Duration>,
+    retry_pauses: slice::Iter<'static, Duration>,
 }
 
 impl<'a, S: Sys> Attempts<'a, S> {
@@ -67,20 +67,20 @@ impl<'a, S: Sys> Attempts<'a, S> {
         }
     }
 
-    /// One attempt. Sleeps for at most 2 s where the file is torn, for the pauses of `DOUBTS`
+    /// One attempt. Sleeps for at most 2 s where the file is torn, for the pauses of `RETRY_PAUSES`
     /// where another process keeps the kernel lock of a stale one, and as a publish does.
     pub(super) fn attempt(&mut self) -> Result<Attempt<S::File>> {
         self.examination.gatherer.begin_attempt();
         let mut attempted = Attempted {
             contention: Contention::changed_hands(),
-            doubts: self.place.doubts.iter(),
+            retry_pauses: self.place.retry_pauses.iter(),
         };
         let rounds = Rounds::of(self.place.sys());
         // The round's number is no part of the state that the simulator compares: the last round takes more
         // contenders than it can search.
         for _ in 0..ROUNDS {
             let memory = self.examination.gatherer.memory();
-            let (holder, left) = (&attempted.contention.holder, attempted.doubts.len());
+            let (holder, left) = (&attempted.contention.holder, attempted.retry_pauses.len());
             let own_holds = self.place.sys().own_holds();
             rounds.begin_with(&[memory, holder, &left, &self.broken, own_holds]);
             let ended = match self.examination.examine_written()? {
@@ -120,7 +120,7 @@ impl<'a, S: Sys> Attempts<'a, S> {
             BreakStep::Changed => {}
             BreakStep::Busy => {
                 let contention = Contention::busy(holder, id);
-                let Some(pause) = attempted.doubts.next() else {
+                let Some(pause) = attempted.retry_pauses.next() else {
                     return Ok(Some(Attempt::Refused(contention)));
                 };
                 attempted.contention = contention;

@@ -227,7 +227,7 @@ impl<S: Sys> Place<S> {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
             Err(error) => error,
         };
-        if error.kind() == io::ErrorKind::AlreadyExists && self.is_dealt_with(aside) {
+        if error.kind() == io::ErrorKind::AlreadyExists && self.discard_aside(aside) {
             return Ok(());
         }
         // Not the kind of a file that has gone, after which a contender starts again.
@@ -237,7 +237,7 @@ impl<S: Sys> Place<S> {
     /// Unlinks the aside of a lock whose name another contender has taken. False for a foreign file, which a
     /// foreign program may have put there between the breaker's check and its rename: it is never removed,
     /// under whatever name.
-    fn is_dealt_with(&self, aside: &OsStr) -> bool {
+    fn discard_aside(&self, aside: &OsStr) -> bool {
         let (sys, dir) = (self.sys(), &self.entry.dir);
         let file = match present(sys.open(dir, aside, Access::Read)) {
             Ok(Some(file)) => file,

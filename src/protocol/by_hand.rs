@@ -27,7 +27,7 @@ impl<S: Sys> Place<S> {
     pub(crate) fn break_stale(&self, policy: StalePolicy) -> Result<BreakOutcome> {
         let mut examination = Examination::new(self, policy, Purpose::Acquire);
         let mut contention = Contention::changed_hands();
-        for pause in self.doubts {
+        for pause in self.retry_pauses {
             let lock = match examination.examine_written()? {
                 LockFileState::Absent => return Ok(BreakOutcome::Absent),
                 LockFileState::Unreadable(contention) => {

@@ -183,10 +183,10 @@ impl<'a, S: Sys> Examination<'a, S> {
     /// holder may just have released.
     fn examine_opened(&mut self, mut opened: OpenLockFile<S>) -> Result<Option<LockFileState<S>>> {
         let place = self.place;
-        let mut doubts = place.doubts.iter();
+        let mut retry_pauses = place.retry_pauses.iter();
         let rounds = Rounds::of(place.sys());
         loop {
-            let left = doubts.len();
+            let left = retry_pauses.len();
             rounds.begin_with(&[self.gatherer.memory(), &left]);
             let kernel_lock = place.ask_kernel_lock(&mut opened)?;
             let Some(stat) = place.entry.stat_if_names(opened.stat.id)? else {
@@ -209,7 +209,7 @@ impl<'a, S: Sys> Examination<'a, S> {
             // A kernel lock that outlives its process belongs to a breaker or an examiner, most of
             // the time, who need microseconds.
             let outlived = holder.verdict.reason() == Reason::KernelLockOutlivesProcess;
-            if let Some(pause) = doubts.next().filter(|_| outlived) {
+            if let Some(pause) = retry_pauses.next().filter(|_| outlived) {
                 self.pauses.sleep(*pause);
                 continue;
             }

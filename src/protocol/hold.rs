@@ -67,8 +67,8 @@ pub(crate) struct Held<S: Sys> {
     has_leftovers: AtomicBool,
     /// Whether a release has not waited for the refresh that has the file.
     has_ended: AtomicBool,
-    /// After how long without a refresh a lock that no kernel witnesses counts as lost.
-    patience: Duration,
+    /// The time without a refresh after which a lock that no kernel witnesses counts as lost.
+    lost_after: Duration,
     on_lost: Option<OnLost>,
     /// Where `on_lost` is called if no thread can be started for it.
     reserved: OnceLock<Arc<ReservedThread>>,
@@ -169,7 +169,7 @@ impl<S: Sys> Held<S> {
             broken,
             has_leftovers: AtomicBool::new(broken.is_some()),
             has_ended: AtomicBool::new(false),
-            patience: stale_after / 2,
+            lost_after: stale_after / 2,
             on_lost: options.on_lost.clone(),
             reserved: OnceLock::new(),
             file: Mutex::new(Some(file)),
@@ -212,16 +212,16 @@ impl<S: Sys> Held<S> {
         let Some(broken) = self.broken().filter(|_| self.check().is_ok()) else {
             return;
         };
-        if let Some(file) = self.lock_file().ok().and_then(|mut file| file.take()) {
+        if let Some(file) = self.lock_descriptor().ok().and_then(|mut file| file.take()) {
             let own = self.record();
             let unsettled = Unsettled::new(&self.place, file, self.id, own.writer_id());
             unsettled.put_back(broken, &own);
         }
     }
 
-    /// What is known without I/O. In a forked child: without locks, which a thread that the child
-    /// does not have may hold.
-    pub(crate) fn known_loss(&self) -> Option<LossReason> {
+    /// The loss that is known, or that the time without a refresh has made, without I/O. The latter is reported
+    /// here. In a forked child: without locks, which a thread that the child does not have may hold.
+    pub(crate) fn loss_by_now(&self) -> Option<LossReason> {
         if self.is_forked() {
             return Some(LossReason::Forked);
         }
@@ -230,15 +230,15 @@ impl<S: Sys> Held<S> {
             return loss;
         }
         let now = self.place.sys().now().since_boot;
-        if now.saturating_sub(last.since_boot) > self.patience {
+        if now.saturating_sub(last.since_boot) > self.lost_after {
             return Some(self.lose(LossReason::RefreshFailed));
         }
         loss
     }
 
-    /// The known loss, if nothing at the path is this holder's any more.
-    fn known_final_loss(&self) -> Option<LossReason> {
-        self.known_loss().filter(LossReason::is_final)
+    /// The same loss, if nothing at the path is this holder's any more.
+    fn final_loss_by_now(&self) -> Option<LossReason> {
+        self.loss_by_now().filter(LossReason::is_final)
     }
 
     fn is_forked(&self) -> bool {
@@ -250,7 +250,7 @@ impl<S: Sys> Held<S> {
 
     /// Checks whether the lock is still held. An I/O error alone is no loss.
     pub(crate) fn check(&self) -> Result<(), LossReason> {
-        match self.known_final_loss() {
+        match self.final_loss_by_now() {
             Some(loss) => return Err(loss),
             None => self.check_descriptor()?,
         }
@@ -264,7 +264,7 @@ impl<S: Sys> Held<S> {
 
     /// Whether contenders by this path see the lock.
     pub(super) fn check_directory(&self, own: Option<&S::File>) -> Result<(), LossReason> {
-        match self.known_loss() {
+        match self.loss_by_now() {
             Some(loss) => Err(loss),
             None if self.has_moved(own) => Err(self.lose(LossReason::Moved)),
             None => Ok(()),
@@ -299,14 +299,14 @@ impl<S: Sys> Held<S> {
             return Ok(());
         };
         match file.as_ref() {
-            Some(file) if !self.is_lock_file(file) => Err(self.lose(LossReason::DescriptorClosed)),
+            Some(file) if !self.is_own_file(file) => Err(self.lose(LossReason::DescriptorClosed)),
             _ => Ok(()),
         }
     }
 
     /// Whether the descriptor still is the holder's lock file: its number may have been given to
     /// another file.
-    fn is_lock_file(&self, file: &S::File) -> bool {
+    fn is_own_file(&self, file: &S::File) -> bool {
         match self.place.sys().stat(file) {
             // Off local file systems an inode number proves nothing: `weed mount` gives an open
             // file another one when the file has been stored.
@@ -412,7 +412,7 @@ impl<S: Sys> Held<S> {
     /// Locks the file, which a refresh on a worker thread may have locked. On a mount without its server that
     /// refresh hangs. Off local file systems the lock is lost by its age then, and the owner waits no longer
     /// than that and [`AFTER_A_LOSS`].
-    fn lock_file(&self) -> Result<MutexGuard<'_, Option<S::File>>, LossReason> {
+    fn lock_descriptor(&self) -> Result<MutexGuard<'_, Option<S::File>>, LossReason> {
         let sys = self.place.sys();
         let mut pause = FIRST_PAUSE;
         let mut gives_up_at = None;
@@ -420,7 +420,7 @@ impl<S: Sys> Held<S> {
             if let Some(file) = try_lock(&self.file) {
                 return Ok(file);
             }
-            if let Some(loss) = self.known_final_loss() {
+            if let Some(loss) = self.final_loss_by_now() {
                 let now = sys.now().since_boot;
                 if now >= *gives_up_at.get_or_insert(now.saturating_add(AFTER_A_LOSS)) {
                     return Err(loss);
@@ -432,9 +432,9 @@ impl<S: Sys> Held<S> {
     }
 
     /// The same, and nothing but the loss if the lock is lost by now.
-    fn lock_held_file(&self) -> Result<MutexGuard<'_, Option<S::File>>, LossReason> {
-        let file = self.lock_file()?;
-        match self.known_final_loss() {
+    fn lock_held_descriptor(&self) -> Result<MutexGuard<'_, Option<S::File>>, LossReason> {
+        let file = self.lock_descriptor()?;
+        match self.final_loss_by_now() {
             Some(loss) => Err(loss),
             None => Ok(file),
         }
@@ -443,23 +443,23 @@ impl<S: Sys> Held<S> {
     /// Writes the record with a new time, through the descriptor: it cannot touch a successor's
     /// file.
     pub(crate) fn refresh(&self) -> Result<(), HoldError> {
-        if let Some(loss) = self.known_final_loss() {
+        if let Some(loss) = self.final_loss_by_now() {
             return Err(self.lost_error(loss));
         }
-        let file = self.lock_held_file();
+        let file = self.lock_held_descriptor();
         let file = file.map_err(|loss| self.lost_error(loss))?;
         let Some(file) = file.as_ref() else {
             return Err(self.lost_error(LossReason::Removed));
         };
         // The number may belong to another file by now: a blind write corrupted a database once.
-        if !sabotaged!(self.place.entry.sys, OwnDescriptor) && !self.is_lock_file(file) {
+        if !sabotaged!(self.place.entry.sys, OwnDescriptor) && !self.is_own_file(file) {
             let loss = self.lose(LossReason::DescriptorClosed);
             return Err(self.lost_error(loss));
         }
         if !self.place.entry.is_local() && !sabotaged!(self.place.entry.sys, OwnRecord) {
             self.ensure_own_record(Some(file))?;
             // On a mount that hung until now: a lost lock is not made young again (P17).
-            if let Some(loss) = self.known_final_loss() {
+            if let Some(loss) = self.final_loss_by_now() {
                 return Err(self.lost_error(loss));
             }
         }
@@ -510,7 +510,7 @@ impl<S: Sys> Held<S> {
             self.close_in_child();
             return Err(self.lost_error(LossReason::Forked));
         }
-        let mut file = match self.lock_file() {
+        let mut file = match self.lock_descriptor() {
             Ok(file) => file,
             Err(loss) => {
                 self.has_ended.store(true, Ordering::SeqCst);
@@ -519,7 +519,7 @@ impl<S: Sys> Held<S> {
             }
         };
         if file.is_none() {
-            return match self.known_loss() {
+            return match self.loss_by_now() {
                 Some(loss) => Err(self.lost_error(loss)),
                 None => Ok(Released::Free),
             };
@@ -567,11 +567,11 @@ impl<S: Sys> Held<S> {
     /// break the lock and publish between the check of the path and the unlink, and its file may
     /// even have the inode number of the holder's file, which is free.
     fn loss_before_unlink(&self, file: Option<&S::File>) -> Option<LossReason> {
-        let loss = self.known_final_loss();
+        let loss = self.final_loss_by_now();
         if loss.is_some() || sabotaged!(self.place.entry.sys, UnlinkUnderLock) {
             return loss;
         }
-        let is_closed = !file.is_some_and(|file| self.is_lock_file(file));
+        let is_closed = !file.is_some_and(|file| self.is_own_file(file));
         is_closed.then(|| self.lose(LossReason::DescriptorClosed))
     }
 
@@ -615,7 +615,7 @@ impl<S: Sys> Held<S> {
     }
 
     pub(super) fn close(&self, file: S::File) {
-        if self.is_lock_file(&file) {
+        if self.is_own_file(&file) {
             drop(file);
         } else {
             // Foreign code has closed the descriptor: the number is another file's, which stays
@@ -659,7 +659,7 @@ impl<S: Sys> Refresh for Held<S> {
     }
 
     fn notice_loss(&self) {
-        let _ = self.known_loss();
+        let _ = self.loss_by_now();
     }
 }
 
@@ -683,13 +683,13 @@ impl Held<Host> {
     fn clone_descriptor(&self) -> io::Result<Descriptor<File>> {
         let released = || io::Error::other("the lock is not held any more");
         // In a forked child the file may be locked by a thread that the child does not have.
-        if self.known_loss().is_some() {
+        if self.loss_by_now().is_some() {
             return Err(released());
         }
-        let file = self.lock_held_file().map_err(|_| released())?;
+        let file = self.lock_held_descriptor().map_err(|_| released())?;
         let file = file
             .as_ref()
-            .filter(|file| self.is_lock_file(file))
+            .filter(|file| self.is_own_file(file))
             .ok_or_else(released)?;
         self.ensure_may_open()?;
         file.try_clone()
@@ -725,11 +725,11 @@ impl Held<Host> {
 
     fn clone_handle(&self) -> io::Result<File> {
         let released = || io::Error::other("the lock is not held any more");
-        if self.known_loss().is_some() {
+        if self.loss_by_now().is_some() {
             return Err(released());
         }
-        let file = self.lock_held_file().map_err(|_| released())?;
-        let file = file.as_ref().filter(|file| self.is_lock_file(file));
+        let file = self.lock_held_descriptor().map_err(|_| released())?;
+        let file = file.as_ref().filter(|file| self.is_own_file(file));
         file.ok_or_else(released)?.try_clone_handle()
     }
 }

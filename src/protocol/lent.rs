@@ -166,7 +166,7 @@ impl<S: Sys> Held<S> {
     fn await_return(&self, anew: &S::File, patience: &Patience<'_>) -> Result<bool, HoldError> {
         let (place, sys) = (&self.place, self.place.sys());
         let since_boot = || sys.now().since_boot;
-        let mut doubts = place.doubts.iter();
+        let mut retry_pauses = place.retry_pauses.iter();
         let mut pace = Pace::new();
         let (began, mut refreshed) = (since_boot(), since_boot());
         loop {
@@ -174,8 +174,8 @@ impl<S: Sys> Held<S> {
             if kernel_lock != KernelLock::HeldElsewhere {
                 return Ok(true);
             }
-            if let Some(doubt) = doubts.next() {
-                place.settle(*doubt);
+            if let Some(pause) = retry_pauses.next() {
+                place.settle(*pause);
                 continue;
             }
             let waited = since_boot().saturating_sub(began);

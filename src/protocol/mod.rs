@@ -76,7 +76,7 @@ pub(crate) const SETTLE: Duration = Duration::from_millis(10);
 /// A kernel lock without a live holder belongs to a breaker or an examiner, who need microseconds;
 /// pauses of 1, 2, 4 .. 32 ms outlast them on a loaded machine. After the pauses the lock counts as
 /// held. Also how long a publisher by exclusive create waits for an examiner.
-pub(crate) const DOUBTS: [Duration; 6] = {
+pub(crate) const RETRY_PAUSES: [Duration; 6] = {
     let ms = Duration::from_millis;
     [ms(1), ms(2), ms(4), ms(8), ms(16), ms(32)]
 };

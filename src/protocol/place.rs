@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{DOUBTS, Result};
+use super::{RETRY_PAUSES, Result};
 use crate::alias::Alias;
 use crate::judge::{FileSystem, KernelLock};
 use crate::record::{DecodeError, Record};
@@ -27,8 +27,8 @@ pub(crate) struct Place<S: Sys> {
     /// The lock file's name in its directory.
     pub(super) entry: Entry<S>,
     data_path: PathBuf,
-    /// [`DOUBTS`]; fewer where schedules are searched exhaustively.
-    pub(crate) doubts: &'static [Duration],
+    /// [`RETRY_PAUSES`]; fewer where schedules are searched exhaustively.
+    pub(crate) retry_pauses: &'static [Duration],
 }
 
 impl<S: Sys> Place<S> {
@@ -42,7 +42,7 @@ impl<S: Sys> Place<S> {
         Ok(Place {
             entry: Entry::open(sys, &lock_path)?,
             data_path: data_path.to_owned(),
-            doubts: &DOUBTS,
+            retry_pauses: &RETRY_PAUSES,
         })
     }
 
@@ -51,7 +51,7 @@ impl<S: Sys> Place<S> {
         Ok(Place {
             entry: self.entry.open_anew()?,
             data_path: self.data_path.clone(),
-            doubts: self.doubts,
+            retry_pauses: self.retry_pauses,
         })
     }
 

@@ -250,14 +250,14 @@ impl<S: Sys> Place<S> {
     /// names it. If A unlinked it now and published another one, B's rename would catch that, and C
     /// could publish while A holds.
     fn lock_named(&self, file: &S::File) -> Result<Option<bool>, IoError> {
-        let mut doubts = self.doubts.iter();
+        let mut retry_pauses = self.retry_pauses.iter();
         loop {
             match self.flock(file, Flock::Exclusive)? {
                 KernelLock::Free => return Ok(Some(true)),
                 KernelLock::Unsupported => return Ok(Some(false)),
                 KernelLock::HeldElsewhere => {}
             }
-            let Some(pause) = doubts.next() else {
+            let Some(pause) = retry_pauses.next() else {
                 return Ok(None);
             };
             self.settle(*pause);

@@ -11,8 +11,8 @@ use crate::error::{AcquireError, HoldError, IoError};
 use crate::judge::StalePolicy;
 use crate::loss::Lost;
 use crate::protocol::{
-    AcquireOptions, Acquired, BreakOutcome, DOUBTS, Examination, Held, LockFileState, Patience,
-    Place, PublishOptions, Purpose, Released,
+    AcquireOptions, Acquired, BreakOutcome, Examination, Held, LockFileState, Patience, Place,
+    PublishOptions, Purpose, RETRY_PAUSES, Released,
 };
 use crate::record::{Record, WriterId};
 use crate::sys::{Access, CancelToken, Sys};
@@ -151,7 +151,7 @@ impl SimSys {
     fn place(&self) -> Result<Place<SimSys>, IoError> {
         let mut place = Place::open(self.clone(), Path::new(DATA_FILE))?;
         if self.rules.coarse {
-            place.doubts = &DOUBTS[..1];
+            place.retry_pauses = &RETRY_PAUSES[..1];
         }
         Ok(place)
     }
