@@ -10,12 +10,12 @@ use std::mem;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::path::{Path, PathBuf};
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::task::{Context, Poll, Wake, Waker};
 use std::time::Duration;
 
 use crate::error::{Cancelled, IoError};
-use crate::sync::{Mutex, lock};
+use crate::sync::{Mutex, lock, try_lock};
 use crate::sys::CancelToken;
 use crate::sys::latch::{Latch, wait_any};
 use crate::sys::thread;
@@ -258,8 +258,18 @@ impl<T> Slot<T> {
         mem::replace(&mut *lock(&self.state), State::Closed)
     }
 
+    /// Discards what the slot has, or the result when it comes.
+    ///
+    /// Waits for no thread: in a forked child the mutex may be locked by one that the child does not
+    /// have. Where that thread exists, it is putting its result in at this moment, and the last owner of
+    /// the slot discards it.
     fn discard(&self) {
-        if let Some(result) = self.close().into_result() {
+        let ended = try_lock(&self.state).map(|mut state| mem::replace(&mut *state, State::Closed));
+        self.discard_ended(ended);
+    }
+
+    fn discard_ended(&self, ended: Option<State<T>>) {
+        if let Some(result) = ended.and_then(State::into_result) {
             self.discard_result(result);
         }
     }
@@ -269,6 +279,15 @@ impl<T> Slot<T> {
         if let Ok(result) = result {
             (self.discard)(result);
         }
+    }
+}
+
+impl<T> Drop for Slot<T> {
+    fn drop(&mut self) {
+        let state = self.state.get_mut();
+        let state = state.unwrap_or_else(PoisonError::into_inner);
+        let ended = mem::replace(state, State::Closed);
+        self.discard_ended(Some(ended));
     }
 }
 
@@ -285,6 +304,9 @@ impl<T> State<T> {
 mod tests {
     use super::*;
     use std::sync::mpsc;
+
+    /// Far more than any machine needs: a test that waits so long has failed.
+    const PATIENCE: Duration = Duration::from_secs(60);
 
     /// Reports its drop, as the drop of a lock releases the lock.
     struct Lock(mpsc::Sender<()>);
@@ -352,6 +374,34 @@ mod tests {
         assert!(Pin::new(&mut future).poll(&mut context).is_pending());
         drop(future);
         assert_eq!(ended.recv(), Ok(true), "the work ends by its token");
+    }
+
+    // A server forks a child while the wait's thread puts its result in: in the child the mutex stays locked,
+    // and the drop of the future waited for it indefinitely. In the parent the lock must not stay held.
+    #[test]
+    fn a_future_is_dropped_while_its_result_is_put_in_and_the_lock_is_released() {
+        let slot = Arc::new(Slot::<Result<Lock, IoError>>::new(drop));
+        let future = LockFuture {
+            lock_path: PathBuf::from("store.lock"),
+            token: CancelToken::new(),
+            discard: drop,
+            state: Progress::Started(Arc::clone(&slot)),
+        };
+        let (sender, released) = mpsc::channel();
+        let mut state = lock(&slot.state);
+        let (end, ended) = mpsc::channel();
+        let owner = crate::sys::thread::spawn("owner", move || {
+            drop(future);
+            let _ = end.send(());
+        });
+        let ended = ended.recv_timeout(PATIENCE);
+        *state = State::Done(Ok(Ok(Lock(sender))));
+        drop(state);
+        assert_eq!(ended, Ok(()), "the drop waits for the mutex");
+        let owner = owner.expect("a thread can be started");
+        owner.join().expect("no panic");
+        drop(slot);
+        released.recv().expect("the lock is released");
     }
 
     /// Wakes no task. Its drop does what the test says, as the drop of a runtime's waker may drop a

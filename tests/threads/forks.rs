@@ -1,6 +1,9 @@
 //! Forks at any moment: the child has one thread, and mutexes that the others had locked.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Waker};
 use std::time::Duration;
 
 use rvlf_threads::{LossReason, WriterLock, lock_path_for};
@@ -67,6 +70,22 @@ fn a_child_acquires_and_refreshes_a_lock_of_its_own() {
         busy.join().expect("it does not panic");
         assert!(!lock_path_for(&of_child).exists());
         come_later(&of_parent);
+    });
+}
+
+// The thread of a wait may be putting its result in at the moment of the fork.
+#[test]
+fn a_child_drops_its_copy_of_a_future_of_its_parent() {
+    let place = Place::new();
+    search().with_slow_threads().run(move || {
+        let data = place.data("data");
+        let mut future = plain().acquire_async(&data, Duration::ZERO);
+        let mut context = Context::from_waker(Waker::noop());
+        drop(Pin::new(&mut future).poll(&mut context));
+        let mut future = Some(future);
+        run::fork(|| drop(future.take()));
+        drop(future);
+        come_later(&data);
     });
 }
 

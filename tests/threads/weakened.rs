@@ -26,7 +26,7 @@ const STORE_SHARED: &str = "object-store/src/shared.rs";
 // Not among them: that a waiter looks again after its watch is armed (`LookAfterWatch`). Where a holder releases
 // in between, the waiter's own close of the removed file is the event that wakes it; the simulated kernel has
 // the death for which the look is needed.
-const WEAKENED: [Weakened; 31] = [
+const WEAKENED: [Weakened; 32] = [
     Weakened {
         what: "a wait that ends without a lock wakes the thread",
         file: KEEPALIVE,
@@ -161,6 +161,13 @@ const WEAKENED: [Weakened; 31] = [
         from: "return drop(result);",
         to: "return mem::forget(result);",
         found_by: "cancellation::a_future_that_is_dropped_leaves_the_lock_free",
+    },
+    Weakened {
+        what: "the drop of a future waits for no thread",
+        file: TASK,
+        from: "slot.close_unless_busy();",
+        to: "drop(slot.close());",
+        found_by: "forks::a_child_drops_its_copy_of_a_future_of_its_parent",
     },
     Weakened {
         what: "the latest waker replaces the one before",
