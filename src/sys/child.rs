@@ -170,6 +170,7 @@ mod parent {
     use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use nix::unistd::{Pid, getpid, getppid};
 
+    use super::super::calls::retry;
     use super::super::descriptor::Descriptor;
     use super::super::platform;
 
@@ -203,7 +204,9 @@ mod parent {
         fn has_not_ended(&self) -> Option<bool> {
             let end = self.end.as_ref()?.get().ok()?;
             let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];
-            Some(poll(&mut polled, PollTimeout::ZERO).ok()? == 0)
+            // A signal would look like the end of the parent, and the child would execute nothing.
+            let ended = retry(|| poll(&mut polled, PollTimeout::ZERO)).ok()?;
+            Some(ended == 0)
         }
     }
 }

@@ -99,28 +99,39 @@ const LONGEST_POLL: Duration = Duration::from_secs(1);
 
 /// Sleeps for `timeout` at most; returns early if a latch may have been set.
 fn poll_any(latches: &[&Latch], timeout: Duration) {
-    #[cfg(all(unix, not(rvlf_unsupported)))]
-    {
-        let descriptors: Option<Vec<_>> = latches.iter().map(|latch| latch.descriptor()).collect();
-        let poll = |all: Vec<_>| super::poll::poll_readable(&all, timeout.min(LONGEST_POLL));
-        let polled = descriptors.map(poll);
-        if let Some(Ok(_)) = polled {
-            return;
-        }
+    if !has_polled(latches, timeout) {
+        let longest = if latches.is_empty() { timeout } else { SLICE };
+        thread::sleep(timeout.min(longest));
     }
-    #[cfg(all(windows, not(rvlf_unsupported)))]
-    {
-        let handles: Option<Vec<_>> = latches.iter().map(|latch| latch.handle()).collect();
-        let wait = |all: Vec<_>| event::wait(&all, timeout);
-        let woken = handles
-            .filter(|all| !all.is_empty() && all.len() <= event::MOST)
-            .map(wait);
-        if let Some(Ok(_)) = woken {
-            return;
-        }
-    }
-    let longest = if latches.is_empty() { timeout } else { SLICE };
-    thread::sleep(timeout.min(longest));
+}
+
+/// Sleeps as [`poll_any`] does. `false` if the latches cannot be polled, and no time has passed.
+#[cfg(all(unix, not(rvlf_unsupported)))]
+fn has_polled(latches: &[&Latch], timeout: Duration) -> bool {
+    let descriptors: Option<Vec<_>> = latches.iter().map(|latch| latch.descriptor()).collect();
+    let poll = |all: Vec<_>| super::poll::poll_readable(&all, timeout.min(LONGEST_POLL));
+    descriptors
+        .map(poll)
+        .is_some_and(|polled| has_slept(&polled))
+}
+
+/// Whether a poll slept: until a latch was set, its time was over, or a signal came, whose handler may have
+/// set a latch.
+#[cfg(all(unix, not(rvlf_unsupported)))]
+fn has_slept<T>(polled: &nix::Result<T>) -> bool {
+    matches!(polled, Ok(_) | Err(nix::errno::Errno::EINTR))
+}
+
+#[cfg(all(windows, not(rvlf_unsupported)))]
+fn has_polled(latches: &[&Latch], timeout: Duration) -> bool {
+    let handles: Option<Vec<_>> = latches.iter().map(|latch| latch.handle()).collect();
+    let handles = handles.filter(|all| !all.is_empty() && all.len() <= event::MOST);
+    handles.is_some_and(|all| event::wait(&all, timeout).is_ok())
+}
+
+#[cfg(any(not(any(unix, windows)), rvlf_unsupported))]
+fn has_polled(_latches: &[&Latch], _timeout: Duration) -> bool {
+    false
 }
 
 #[cfg(all(unix, not(rvlf_unsupported)))]
@@ -169,6 +180,23 @@ mod pipe {
 
         fn is_of_this_process(&self) -> bool {
             platform::is_this_process(self.process)
+        }
+    }
+}
+
+#[cfg(all(test, unix, not(rvlf_unsupported)))]
+mod tests {
+    use super::*;
+    use nix::errno::Errno;
+
+    // A signal handler that cancels a token, or a profiler's timer, interrupts the poll. That was taken for
+    // latches that cannot be polled: a slice of 50 ms was slept, in which no latch could wake the waiter.
+    #[test]
+    fn no_slice_is_slept_after_a_signal() {
+        assert!(has_slept(&Err::<(), _>(Errno::EINTR)));
+        assert!(has_slept(&Ok(())));
+        for cannot_poll in [Errno::ENOMEM, Errno::EINVAL] {
+            assert!(!has_slept(&Err::<(), _>(cannot_poll)), "else it would spin");
         }
     }
 }
