@@ -165,7 +165,8 @@ impl LockObject {
     /// more that it holds the lock. Returns the victim's record; `None` if the lock was free.
     ///
     /// The commits of the victim are refused at once. The wait is for what it does without a commit. If the
-    /// future is dropped, the wait and the release go on in the background.
+    /// future is dropped, the wait and the release go on in the background; a cancel token ends neither. If
+    /// the process ends in its wait, the lock is free after the lease of the victim.
     ///
     /// # Errors
     ///

@@ -8,9 +8,9 @@ use rvlf::record::{Hostname, Pid, StoreStamp};
 
 use crate::machine::{
     Acquire, AcquireEnd, AcquireSettings, AcquireStep, Answer, CommitId, Content, Found, Hold,
-    HoldStep, Moment, Omission, Request, RequestId, Writer,
+    HoldStep, Moment, Omission, Request, RequestId, Timing, Writer,
 };
-use crate::world::{Role, World};
+use crate::world::{LEASE, Role};
 
 /// Unix time in nanoseconds, for all clients. It stands still: no rule may rest on it.
 const UNIX_NS: u64 = 1_700_000_000_000_000_000;
@@ -238,7 +238,7 @@ pub(crate) fn settings(client: u8, lock: u8, omission: Omission) -> AcquireSetti
     let [first, second, ..] = &mut id;
     (*first, *second) = (client, lock);
     AcquireSettings {
-        timing: World::timing(),
+        timing: Timing::new(LEASE),
         writer: Writer {
             pid: Pid::new(1).expect("1 is a pid"),
             hostname: Hostname::truncated(b"sim"),

@@ -5,11 +5,11 @@ use std::time::Duration;
 use crate::client::{self, Client, Effect, Stage, stamp};
 use crate::explorer::Explorer;
 use crate::machine::{
-    AcquireEnd, AcquireSettings, CommitEnd, CommitId, Content, HoldStep, Loss, Moment, Put,
+    AcquireEnd, AcquireSettings, CommitEnd, CommitId, Content, HoldStep, Loss, Moment, Put, Timing,
 };
 use crate::state::{Body, Broken, Flight, Log, Reply, State};
 use crate::step::Step;
-use crate::world::{Deed, LEASE};
+use crate::world::Deed;
 
 pub(crate) fn name(client: usize) -> char {
     "ABCDEFGH".chars().nth(client).unwrap_or('?')
@@ -280,6 +280,7 @@ impl Explorer<'_> {
         let record = state.store.object.as_ref().and_then(Content::of);
         let victim = record.map(|content| content.record.writer_id());
         let settings = AcquireSettings {
+            timing: Timing::new(role.lease),
             forced: victim.filter(|_| role.deed == Deed::ForceBreak),
             stale_only: role.deed != Deed::Hold,
             ..client::settings(id, lock, omission)
@@ -328,7 +329,7 @@ impl Explorer<'_> {
             )
         });
         let role = self.world.role(client);
-        let victim_until = self.clock(state, client) + LEASE;
+        let acquired_at = self.clock(state, client);
         let is_inherited = self
             .world
             .roles
@@ -336,12 +337,18 @@ impl Explorer<'_> {
             .any(|role| role.inherits == Some(client));
         state.change(client, |client| {
             let stage = std::mem::replace(&mut client.stage, Stage::Idle);
+            let victim = match &stage {
+                Stage::Acquiring(call) => call.reclaimed().and_then(|record| record.store_stamp()),
+                Stage::Idle | Stage::Holding(_) => None,
+            };
             if let (Stage::Acquiring(call), true) = (stage, is_inherited) {
                 client.call = Some(call);
             }
             if let AcquireEnd::Held(hold) = end {
                 client.stage = Stage::Holding(hold);
-                client.victim_until = (role.deed == Deed::ForceBreak).then_some(victim_until);
+                client.victim_until = victim
+                    .filter(|_| role.deed == Deed::ForceBreak)
+                    .map(|victim| acquired_at + victim.lease());
             }
         });
         self.events.acquired += usize::from(state.client(client).hold().is_some());

@@ -157,9 +157,10 @@ fn recovers(mut store: Store) -> bool {
     let poll = (LEASE / 10).min(Duration::from_secs(2));
     let stamp = store.object.as_ref().map(stamp);
     let is_free = stamp.is_none_or(|stamp| stamp.is_some_and(|stamp| stamp.is_released()));
+    let lease = stamp.flatten().map_or(LEASE, |stamp| stamp.lease());
     let limit = match is_free {
         true => Duration::ZERO,
-        false => LEASE + 2 * poll,
+        false => lease + 2 * poll,
     };
     let mut now = Duration::ZERO;
     let settings = client::settings(LATER, 1, Omission::default());

@@ -5,11 +5,11 @@ use std::time::Duration;
 use bytes::Bytes;
 
 use crate::client::{self, Client};
-use crate::machine::{Omission, Purpose, Rule, Timing};
+use crate::machine::{Omission, Purpose, Rule};
 use crate::state::{Slot, State};
 use crate::store::{Faults, Store};
 
-/// The lease of every lock. The request timeout is 1 s, which is the least, and so is the time between
+/// The lease of every lock, but for roles that have several. The request timeout is 1 s, which is the least, and so is the time between
 /// two refreshes: with ticks of 1 s both are due at each.
 pub(crate) const LEASE: Duration = Duration::from_secs(6);
 
@@ -17,6 +17,7 @@ pub(crate) const LEASE: Duration = Duration::from_secs(6);
 #[derive(Clone, Copy, Debug)]
 pub struct Role {
     pub(crate) ms_per_tick: u64,
+    pub(crate) lease: Duration,
     pub(crate) rounds: u8,
     pub(crate) commits: u8,
     pub(crate) releases: bool,
@@ -40,6 +41,7 @@ impl Role {
     pub fn holder() -> Role {
         Role {
             ms_per_tick: 2000,
+            lease: LEASE,
             rounds: 1,
             commits: 0,
             releases: false,
@@ -94,6 +96,13 @@ impl Role {
             ms_per_tick,
             ..self
         }
+    }
+
+    /// Has the lease of all others so many times.
+    #[must_use]
+    pub fn leases(self, leases: u32) -> Role {
+        let lease = LEASE * leases;
+        Role { lease, ..self }
     }
 
     /// Is a second call in the process of the client `of`, and takes the writes of that client's call
@@ -294,10 +303,6 @@ impl World {
     #[must_use]
     pub fn with_equal_bytes(self) -> World {
         self.with(|world| world.same_identity = true)
-    }
-
-    pub(crate) fn timing() -> Timing {
-        Timing::new(LEASE)
     }
 
     pub(crate) fn role(&self, client: usize) -> &Role {

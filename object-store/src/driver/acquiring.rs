@@ -113,6 +113,10 @@ enum End {
 
 impl Acquiring {
     async fn run(mut self, order: Order) {
+        if order.forced.is_some() {
+            let id = self.writer.writer_id;
+            self.port.keepalive.memory().holds.begin_break(id);
+        }
         let at = moment();
         let settings = AcquireSettings {
             timing: order.timing,

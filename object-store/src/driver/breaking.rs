@@ -50,6 +50,8 @@ pub(crate) async fn break_forced(
         let order = Order {
             stale_only: true,
             forced: Some(writer_id),
+            // A takeover that is cancelled is released at once, while the victim may still believe.
+            cancel: None,
             ..order
         };
         take(register, order, victim).await

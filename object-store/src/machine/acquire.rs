@@ -47,6 +47,8 @@ pub struct Acquire {
     requests: Requests,
     /// The writes of this call. Each may land late, and then counts from its own beginning.
     attempts: Vec<Attempt>,
+    /// The lease of the records that this call writes: the own one, or a longer one of a victim by force.
+    lease_ms: u32,
     stage: Stage,
     pause: Pause,
     refusal: Option<Refusal>,
@@ -120,6 +122,7 @@ impl Acquire {
     pub fn begin(settings: AcquireSettings, at: &Moment) -> (Acquire, Request) {
         let pause = Pause::up_to(settings.timing.longest_pause());
         let mut acquire = Acquire {
+            lease_ms: settings.timing.lease_ms(),
             settings,
             requests: Requests::default(),
             attempts: Vec::new(),
@@ -288,6 +291,11 @@ impl Acquire {
                 if !verdict.is_free() && (is_forced || verdict.is_stale() && !names_another) =>
             {
                 self.reclaimed = look.record;
+                if is_forced && !self.settings.omission.is(Rule::VictimsLease) {
+                    // The victim believes for a part of its own lease. If the breaker dies in its wait for
+                    // that, contenders wait by the record that it leaves.
+                    self.lease_ms = self.lease_ms.max(stamp.lease_ms);
+                }
                 self.take_over(at, stored, stamp)
             }
             _ if verdict.is_free() && stale_only => self.end(AcquireEnd::Free),
@@ -333,8 +341,13 @@ impl Acquire {
     }
 
     fn content(&self, generation: u64, payload: Bytes, at: &Moment) -> Content {
-        let AcquireSettings { timing, writer, .. } = &self.settings;
-        Content::of_new_hold(writer, *timing, generation, payload, at)
+        Content::of_new_hold(
+            &self.settings.writer,
+            self.lease_ms,
+            generation,
+            payload,
+            at,
+        )
     }
 
     fn write(

@@ -6,7 +6,6 @@ use rvlf::{Record, WriterId};
 
 use super::object::Version;
 use super::step::Moment;
-use super::timing::Timing;
 
 /// Who writes: one acquisition of one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,14 +55,14 @@ impl Content {
     /// The first content of a new hold.
     pub(super) fn of_new_hold(
         writer: &Writer,
-        timing: Timing,
+        lease_ms: u32,
         generation: u64,
         payload: Bytes,
         at: &Moment,
     ) -> Content {
         let stamp = StoreStamp {
             generation,
-            lease_ms: timing.lease_ms(),
+            lease_ms,
             nonce: nonce(at),
         };
         let record = Record::for_store(
@@ -74,6 +73,11 @@ impl Content {
             stamp,
         );
         Content::new(record, payload)
+    }
+
+    /// The lease in the record, in milliseconds.
+    pub(super) fn lease_ms(&self) -> u32 {
+        self.record.store_stamp().map_or(0, |stamp| stamp.lease_ms)
     }
 
     /// The next content of the same hold. `lease_ms` 0 makes it the tombstone.

@@ -311,7 +311,8 @@ impl Hold {
     ) {
         let lease_ms = match purpose {
             Purpose::Release => RELEASED,
-            _ => self.timing.lease_ms(),
+            // That of a takeover by force may be longer than the own one, and stays so.
+            _ => self.confirmed.content.lease_ms(),
         };
         let content = self.confirmed.content.next(lease_ms, payload, at);
         let draft = Draft {

@@ -11,6 +11,8 @@ pub enum Rule {
     OwnAge,
     /// After the first attempt to release, the holder does not believe any more.
     SilentAfterRelease,
+    /// A takeover by force keeps the lease of its victim, if that is longer than the own one.
+    VictimsLease,
     /// A write whose outcome is not known is written again. Without the rule: a read that shows the old
     /// object is taken for the proof that the write is not in, and never will be.
     SettleByWriting,

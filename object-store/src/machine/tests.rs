@@ -348,6 +348,41 @@ fn commit_that_is_under_way_at_a_release_ends() {
     assert_eq!(steps.first_chunk(), Some(&ends));
 }
 
+// The victim believes for two thirds of an hour. A breaker with a lease of its own that dies in its wait would
+// leave a record that contenders replace after 30 s.
+#[test]
+fn takeover_by_force_keeps_the_longer_lease_also_when_it_is_refreshed() {
+    let lease = |request: &Request| {
+        let content = Content::of(&bytes_of(request)).expect("it is a record");
+        let stamp = content.record.store_stamp();
+        stamp.expect("it is a store's record").lease().as_secs()
+    };
+    for (victims, expected) in [(3600, 3600), (5, 30)] {
+        let mut settings = settings(1);
+        settings.timing = Timing::new(Duration::from_secs(victims));
+        let (mut victim, look) = Acquire::begin(settings, &at(0));
+        let create = next(victim.answered(&at(1), got(&look, Found::Absent, at(1).boottime)));
+        let mut settings = self::settings(2);
+        settings.forced = Some(WriterId::from([1; 16]));
+        settings.stale_only = true;
+        let (mut breaker, look) = Acquire::begin(settings, &at(0));
+        let found = got(&look, present(&bytes_of(&create), 1), at(10).boottime);
+        let takeover = next(breaker.answered(&at(10), found));
+        assert_eq!(lease(&takeover), expected);
+        let step = breaker.answered(&at(20), written(&takeover, Put::Stored(version(2))));
+        let AcquireStep::End(AcquireEnd::Held(mut hold)) = step else {
+            panic!("the takeover is in: {step:?}");
+        };
+        let refresh = requested(&hold.woken(&at(5_010)));
+        assert_eq!(lease(&refresh), expected);
+        assert_eq!(
+            hold.expires_at(),
+            at(10).boottime + LEASE * 2 / 3,
+            "its own"
+        );
+    }
+}
+
 #[test]
 fn second_release_does_not_forget_the_tombstone_of_the_first() {
     let mut hold = held();

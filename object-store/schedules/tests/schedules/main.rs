@@ -242,6 +242,23 @@ fn break_by_force_of_a_live_lock_does_no_harm() {
     assert!(report.events.lost > 0 && report.events.released > 0);
 }
 
+/// A breaker by force with a sixth of its victim's lease, which may die in its wait.
+fn break_that_is_interrupted() -> World {
+    let world = World::prompt(3).writes(3).crashes(1);
+    world
+        .client(Role::holder().leases(6))
+        .client(Role::force_breaker())
+        .client(Role::holder().ms_per_tick(FAST))
+}
+
+// The breaker dies while it waits for its victim. Its own lease is over long before the victim's belief, and the
+// next holder would begin beside the victim.
+#[test]
+fn break_by_force_that_is_interrupted_does_no_harm() {
+    let report = prove("a breaker by force that dies", &break_that_is_interrupted());
+    assert!(report.events.acquired > 0);
+}
+
 #[test]
 fn callers_that_do_not_wait_do_no_harm() {
     let world = World::prompt(2).writes(3).impatience(1, 1).late(1);

@@ -3,7 +3,7 @@
 use rvlf_store_schedules::machine::{Purpose, Rule};
 use rvlf_store_schedules::{Role, World};
 
-use super::{at_the_limit, fast, find, slow};
+use super::{at_the_limit, break_that_is_interrupted, fast, find, slow};
 
 const TWO_BELIEVE: &str = "two clients believe at the same time";
 const OLDER_WRITES: &str = "an older generation writes after a newer one";
@@ -80,6 +80,12 @@ fn attempts_of_another_call_let_two_clients_believe() {
 fn guard_that_believes_after_its_release_lets_two_clients_believe() {
     let world = at_the_limit(3, 3).without(Rule::SilentAfterRelease);
     find("belief after the release", TWO_BELIEVE, &world);
+}
+
+#[test]
+fn break_by_force_with_a_shorter_lease_than_its_victims_lets_two_clients_believe() {
+    let world = break_that_is_interrupted().without(Rule::VictimsLease);
+    find("the breaker's own lease", TWO_BELIEVE, &world);
 }
 
 #[test]
