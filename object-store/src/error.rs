@@ -393,7 +393,8 @@ pub enum CommitError {
     Out {
         /// How the lock was lost; [`Lost::by`] has the record of the new holder.
         lost: Lost,
-        /// Whether the payload was in: `None` if that cannot be known. `Some(false)`: it was never sent.
+        /// `Some(false)`: the payload was never sent. `None`: it was, and nothing can show whether it was in:
+        /// an equal payload of the next holder may be of a commit of its own.
         landed: Option<bool>,
     },
     /// The store has not said whether the payload is in until the timeout. It may come in later. The next
@@ -417,9 +418,8 @@ impl fmt::Display for CommitError {
         match self {
             CommitError::Out { lost, landed } => {
                 f.write_str(match landed {
-                    Some(true) => "the commit is in, under the next holder: ",
                     Some(false) => "the commit was not sent: ",
-                    None => "the commit may be in: keep every object that it names: ",
+                    _ => "the commit may be in: keep every object that it names: ",
                 })?;
                 lost.fmt(f)
             }

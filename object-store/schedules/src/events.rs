@@ -403,7 +403,9 @@ impl Explorer<'_> {
                 self.events.committed += 1;
                 insert(&mut state.acknowledged, number);
             }
-            CommitEnd::Out { landed: Some(true) } => insert(&mut state.acknowledged, number),
+            CommitEnd::Out { landed: Some(true) } => {
+                return Err(Broken("a commit without an answer is reported as in"));
+            }
             CommitEnd::Out {
                 landed: Some(false),
             } => insert(&mut state.not_in, number),

@@ -102,10 +102,11 @@ pub enum HoldStep {
 pub enum CommitEnd {
     /// The payload is in the object.
     Done,
-    /// The lock is lost, or was released. The payload may have been in the object, or come into it before
-    /// the tombstone, and the next holder may have built on it.
+    /// The lock is lost, or was released. If it was sent, the payload may have been in the object, or come
+    /// into it before the tombstone, and the next holder may have built on it.
     Out {
-        /// Whether it was: `None` if that cannot be known.
+        /// `Some(false)`: it was never sent. `None`: it was, and nothing shows whether it was in. The payload
+        /// of a successor does not: it may have made an equal commit of its own.
         landed: Option<bool>,
     },
     /// No answer until the caller gave up. The write goes on, and the next call waits for it.
@@ -216,7 +217,7 @@ impl Hold {
     pub fn expire(&mut self, at: &Moment) -> Vec<HoldStep> {
         self.step(at, |hold, steps| {
             if matches!(hold.stage, Stage::Held) {
-                hold.lose(Loss::Expired, None, steps);
+                hold.lose(Loss::Expired, steps);
             }
         })
     }
@@ -261,7 +262,7 @@ impl Hold {
     pub fn release(&mut self, at: &Moment, deadline: Duration) -> Vec<HoldStep> {
         self.step(at, |hold, steps| match hold.stage {
             Stage::Held | Stage::Lost(Loss::Expired) => {
-                hold.end_commits(None, steps);
+                hold.end_commits(steps);
                 let late = hold.open.take().map(|open| open.content);
                 let deadline = deadline.min(at.boottime + hold.timing.lease());
                 hold.stage = Stage::Releasing { deadline, late };
@@ -281,7 +282,7 @@ impl Hold {
     ) -> Vec<HoldStep> {
         let mut steps = Vec::new();
         if matches!(self.stage, Stage::Held) && at.boottime >= self.expires_at() {
-            self.lose(Loss::Expired, None, &mut steps);
+            self.lose(Loss::Expired, &mut steps);
         }
         event(self, &mut steps);
         self.write_next(at, &mut steps);
@@ -383,33 +384,28 @@ impl Hold {
     }
 
     fn lose_to(&mut self, found: Found, steps: &mut Vec<HoldStep>) {
-        let content = match &found {
-            Found::Absent => None,
-            Found::Present(stored) => Content::of(&stored.bytes),
-        };
         let loss = match found {
             Found::Absent => Loss::Removed,
-            Found::Present(_) => Loss::Replaced {
-                by: content.as_ref().map(|content| content.record),
+            Found::Present(stored) => Loss::Replaced {
+                by: Record::decode(&stored.bytes).ok(),
             },
         };
-        self.lose(loss, content, steps);
+        self.lose(loss, steps);
     }
 
-    /// Ends the hold. `successor` is the content that replaced it, if it is known.
-    fn lose(&mut self, loss: Loss, successor: Option<Content>, steps: &mut Vec<HoldStep>) {
-        self.end_commits(successor, steps);
+    /// Ends the hold.
+    fn lose(&mut self, loss: Loss, steps: &mut Vec<HoldStep>) {
+        self.end_commits(steps);
         steps.push(HoldStep::Lost(loss.clone()));
         self.stage = Stage::Lost(loss);
     }
 
     /// Ends the commit that is under way, which may be in or come in later, and those that were never
     /// sent.
-    fn end_commits(&mut self, successor: Option<Content>, steps: &mut Vec<HoldStep>) {
+    fn end_commits(&mut self, steps: &mut Vec<HoldStep>) {
         if let Some(open) = &mut self.open {
             if let Some(commit) = open.commit.take() {
-                let landed = landed(&open.content, successor.as_ref());
-                let end = CommitEnd::Out { landed };
+                let end = CommitEnd::Out { landed: None };
                 steps.push(HoldStep::Committed { commit, end });
             }
         }
@@ -446,13 +442,4 @@ impl Hold {
         self.open = None;
         steps.push(HoldStep::Released { confirmed });
     }
-}
-
-/// Whether a commit was in before the successor took over. A takeover keeps the payload, so the
-/// successor's own first record shows it; later ones do not. An older record of this very hold, which a
-/// store whose reads are stale may show, is no successor.
-fn landed(commit: &Content, successor: Option<&Content>) -> Option<bool> {
-    let successor = successor?;
-    let is_own = successor.record.writer_id() == commit.record.writer_id();
-    (!is_own && successor.payload == commit.payload).then_some(true)
 }

@@ -825,22 +825,29 @@ fn lost_hold_says_why_it_is_lost() {
     assert_eq!(hold.loss(), Some(&Loss::Expired));
 }
 
-// The next holder has built on the commit. A caller who heard that it is not known would write it again.
+// Two holders increment one number. The second one's commit is equal to the first one's, which never arrived: a
+// caller that heard that it was in would count one increment as two.
 #[test]
-fn commit_that_the_successor_kept_was_in() {
+fn equal_payload_of_a_successor_does_not_show_that_a_commit_was_in() {
+    let root = Bytes::from_static(b"1");
     let mut hold = held();
-    let commit = requested(&hold.commit(&at(100), CommitId(1), Bytes::from_static(b"root")));
+    let commit = requested(&hold.commit(&at(100), CommitId(1), root.clone()));
     let settle = requested(&hold.answered(&at(110), written(&commit, Put::Refused)));
     let (mut other, look) = Acquire::begin(settings(2), &at(0));
-    let seen = got(&look, present(&bytes_of(&commit), 2), at(0).boottime);
+    let seen = got(&look, present(&held().content().bytes, 1), at(0).boottime);
     let takeover = next(other.answered(&at(30_001), seen));
-    let found = present(&bytes_of(&takeover), 3);
-    let steps = hold.answered(&at(120), got(&settle, found, at(120).boottime));
-    let landed = HoldStep::Committed {
-        commit: CommitId(1),
-        end: CommitEnd::Out { landed: Some(true) },
+    let step = other.answered(&at(30_002), written(&takeover, Put::Stored(version(2))));
+    let AcquireStep::End(AcquireEnd::Held(mut successor)) = step else {
+        panic!("the takeover is in: {step:?}");
     };
-    assert_eq!(steps.first(), Some(&landed));
+    let equal = requested(&successor.commit(&at(30_003), CommitId(1), root));
+    let found = present(&bytes_of(&equal), 3);
+    let steps = hold.answered(&at(120), got(&settle, found, at(120).boottime));
+    let unknown = HoldStep::Committed {
+        commit: CommitId(1),
+        end: CommitEnd::Out { landed: None },
+    };
+    assert_eq!(steps.first(), Some(&unknown));
 }
 
 // The refresh was in before the tombstone, which was not: the lock would count as held for one lease more.
