@@ -12,7 +12,7 @@ use tokio::sync::oneshot;
 
 use crate::machine::Found;
 use crate::own_holds::OwnHolds;
-use crate::sights::Sights;
+use crate::sights::{Sights, Watch};
 use crate::sync::runtime::{Builder, Handle};
 use crate::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -87,13 +87,15 @@ impl Keepalive {
         &self.handle
     }
 
-    /// Notes what is seen now. Returns since when.
-    pub(crate) fn see(&self, found: &Found, now: Duration) -> Duration {
+    /// Notes what a call sees now. Returns since when.
+    pub(crate) fn see(&self, watch: &mut Watch, found: &Found, now: Duration) -> Duration {
         let record = match found {
             Found::Absent => None,
             Found::Present(stored) => Record::decode(&stored.bytes).ok(),
         };
-        record.map_or(now, |record| self.memory().sights.see(record, now))
+        record.map_or(now, |record| {
+            watch.see(&mut self.memory().sights, record, now)
+        })
     }
 
     pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {

@@ -5,8 +5,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use futures_util::future::join_all;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
+use rvlf::record::{Hostname, Pid, StoreStamp};
+use rvlf::{Record, WriterId};
 use rvlf_object_store::{
     AcquireError, BreakError, Bucket, CommitError, Condition, Found, LockObject, LossReason,
     MAX_PAYLOAD_LEN, Put, Register, RegisterFuture, StoreLock, StoreOptions, block_on,
@@ -221,6 +224,42 @@ fn a_dropped_acquisition_leaves_no_lock_behind() {
         drop(acquisition);
         release(acquire(&object));
     }
+}
+
+/// The object of a holder that died, with a lease of one second.
+fn dead_record(number: u16) -> Bytes {
+    let stamp = StoreStamp {
+        generation: 1,
+        lease_ms: 1_000,
+        nonce: number.into(),
+    };
+    let pid = Pid::new(1).expect("1 is a pid");
+    let id = WriterId::from_random([7; 16]);
+    let hostname = Hostname::truncated(b"host");
+    let record = Record::for_store(pid, &hostname, u64::from(number), id, stamp);
+    Bytes::copy_from_slice(&record.encode())
+}
+
+// The process remembers the first sights of 1,024 records. Of more locks each one's sight was forgotten before the
+// next look at it: the watch began anew each time, and none became stale.
+#[test]
+fn thousands_of_dead_locks_are_taken_over_by_one_process() {
+    let store = store();
+    let options = StoreLock::options().lease(Duration::from_secs(10));
+    let taken = block_on(join_all((0..2_000).map(|number| {
+        let (store, options) = (store.clone(), options.clone());
+        async move {
+            let object = format!("{number}.lock");
+            let put = store.put(&object.into(), dead_record(number).into()).await;
+            put.expect("memory answers");
+            let lock = options
+                .acquire_on(store, number.to_string(), LONG / 2)
+                .await;
+            lock.is_ok()
+        }
+    })));
+    let taken = taken.into_iter().filter(|is_taken| *is_taken).count();
+    assert_eq!(taken, 2_000);
 }
 
 #[test]

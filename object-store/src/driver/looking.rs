@@ -13,6 +13,7 @@ use crate::keepalive::Keepalive;
 use crate::machine::{Content, ErrorClass, Found, Pause, Timing, judge};
 use crate::register::{Register, RegisterError};
 use crate::report::LockReport;
+use crate::sights::Watch;
 use crate::sync::time::{sleep, timeout};
 
 /// One look, which asks both clocks.
@@ -21,7 +22,10 @@ pub(crate) async fn inspect(
     timing: Timing,
 ) -> Result<LockReport, StoreError> {
     let name = register.name();
-    on_keepalive(name, move |keepalive| look(keepalive, register, timing)).await
+    on_keepalive(name, move |keepalive| async move {
+        look(keepalive, register, timing, &mut Watch::default()).await
+    })
+    .await
 }
 
 /// The bytes of the object, whatever they are.
@@ -49,11 +53,12 @@ async fn look(
     keepalive: &'static Keepalive,
     register: Arc<dyn Register>,
     timing: Timing,
+    watch: &mut Watch,
 ) -> Result<LockReport, StoreError> {
     let name = register.name();
     let found = get(register, timing).await?;
     let at = moment();
-    let first_seen = keepalive.see(&found, at.boottime);
+    let first_seen = keepalive.see(watch, &found, at.boottime);
     let unchanged = at.boottime.saturating_sub(first_seen);
     let own_dead = keepalive.memory().holds.dead();
     let look = judge(&found, unchanged, &own_dead, true, &at);
@@ -90,8 +95,9 @@ async fn wait(
 ) -> Result<LockReport, WaitError> {
     let deadline = host::since_boot().saturating_add(order.timeout);
     let mut pause = Pause::up_to(order.timing.longest_pause());
+    let mut watch = Watch::default();
     loop {
-        let looked = look(keepalive, register.clone(), order.timing).await;
+        let looked = look(keepalive, register.clone(), order.timing, &mut watch).await;
         let is_over = host::since_boot() >= deadline;
         let stale_in = match looked {
             Ok(report) => match report.verdict() {

@@ -10,6 +10,7 @@ use super::{Event, Events};
 use crate::keepalive::Keepalive;
 use crate::machine::{Answer, ErrorClass, Moment, Request};
 use crate::register::{Register, RegisterError};
+use crate::sights::Watch;
 use crate::sync::time::timeout;
 
 /// The timers of the runtime stand still while the machine is suspended, the clock of the lock does not:
@@ -21,6 +22,7 @@ pub(super) struct Port {
     pub(super) register: Arc<dyn Register>,
     /// The latest error of the store, for messages.
     pub(super) latest_error: Option<RegisterError>,
+    watch: Watch,
     sender: Events,
     events: mpsc::UnboundedReceiver<Event>,
 }
@@ -32,6 +34,7 @@ impl Port {
             keepalive,
             register,
             latest_error: None,
+            watch: Watch::default(),
             sender,
             events,
         }
@@ -90,7 +93,7 @@ impl Port {
         match event {
             Event::Got(request, answer) => {
                 let first_seen = match &answer {
-                    Ok(found) => self.keepalive.see(found, at.boottime),
+                    Ok(found) => self.keepalive.see(&mut self.watch, found, at.boottime),
                     Err(_) => at.boottime,
                 };
                 Ok(Answer::Got {
