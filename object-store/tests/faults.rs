@@ -65,6 +65,23 @@ fn an_answer_that_is_lost_changes_nothing() {
     }
 }
 
+// A create takes long to confirm, and a wait that shows the holder meanwhile showed this very process.
+#[test]
+fn the_record_of_an_acquisition_under_way_is_this_processs_own() {
+    let (faults, object, healthy) = store(NEVER);
+    faults.next_puts([Some(Fault::LostAnswer)]);
+    faults.next_gets([None].into_iter().chain([Some(Fault::NotSent); 5]));
+    let acquiring = std::thread::spawn(move || acquire(&object));
+    let report = loop {
+        let report = block_on(healthy.inspect()).expect("the store answers");
+        if report.record().is_some() {
+            break report;
+        }
+    };
+    assert!(report.is_this_process(), "{report}");
+    release(acquiring.join().expect("the create is in"));
+}
+
 #[test]
 fn a_refusal_without_a_reason_changes_nothing() {
     let (faults, object, _) = store(NEVER);

@@ -31,6 +31,11 @@ impl Looker {
     ///
     /// The store cannot be asked. The text contains the cause and the next step.
     pub fn look(&mut self) -> Result<Box<dyn Report>, String> {
+        Ok(Box::new(self.found()?))
+    }
+
+    /// As [`look`](Looker::look).
+    pub fn found(&mut self) -> Result<Found, String> {
         let opened = match self.opened.take() {
             Some(opened) => opened,
             None => self
@@ -40,10 +45,10 @@ impl Looker {
         };
         let opened = self.opened.insert(opened);
         let found = block_on(opened.lock.inspect()).map_err(|error| error.to_string())?;
-        Ok(Box::new(Found {
+        Ok(Found {
             data: opened.data.clone(),
             found,
-        }))
+        })
     }
 }
 

@@ -48,10 +48,11 @@ const FAILURES: u32 = 3;
 pub fn looks(url: &Url) -> impl FnMut() -> Option<String> + Clone + Send + use<> {
     let mut looker = Looker::new(url);
     let mut failures = 0;
-    move || match looker.look() {
+    move || match looker.found() {
         Ok(report) => {
             failures = 0;
-            let is_held = report.status() == exit::HELD;
+            // The record of an acquisition that is not confirmed yet is this process's own: no other holder.
+            let is_held = report.status() == exit::HELD && !report.found.is_this_process();
             is_held.then(|| format!("waiting for {}: {}", report.data(), report.line()))
         }
         Err(error) => {

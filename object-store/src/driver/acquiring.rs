@@ -113,10 +113,7 @@ enum End {
 
 impl Acquiring {
     async fn run(mut self, order: Order) {
-        if order.forced.is_some() {
-            let id = self.writer.writer_id;
-            self.port.keepalive.memory().holds.begin_break(id);
-        }
+        self.begin_hold(order.forced.is_some());
         let at = moment();
         let settings = AcquireSettings {
             timing: order.timing,
@@ -145,6 +142,16 @@ impl Acquiring {
             .holds
             .end(self.writer.writer_id);
         self.reply(outcome);
+    }
+
+    /// From its first write on, the record in the store may be this call's: a look of this process must not
+    /// report another holder.
+    fn begin_hold(&self, is_break: bool) {
+        let (mut memory, id) = (self.port.keepalive.memory(), self.writer.writer_id);
+        if is_break {
+            memory.holds.begin_break(id);
+        }
+        memory.holds.begin(id);
     }
 
     async fn drive(&mut self, acquire: &mut Acquire) -> End {
@@ -229,7 +236,6 @@ impl Acquiring {
 
     async fn hold(mut self, hold: Hold, acquire: &Acquire, timing: Timing) {
         let id = self.writer.writer_id;
-        self.port.keepalive.memory().holds.begin(id);
         let reclaimed = acquire.reclaimed().copied();
         let lock = StoreLock::new(
             self.port.register.name(),

@@ -1,5 +1,6 @@
 //! Acquires the lock: look, judge, write; again until the deadline.
 
+use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -52,6 +53,8 @@ pub struct Acquire {
     stage: Stage,
     pause: Pause,
     refusal: Option<Refusal>,
+    /// Whether one more look is due after the deadline, if a race was lost to a hold that was released since.
+    looks_once_more: bool,
     /// The record of the dead holder over which the latest attempt writes.
     reclaimed: Option<Record>,
 }
@@ -129,6 +132,7 @@ impl Acquire {
             stage: Stage::Ended,
             pause,
             refusal: None,
+            looks_once_more: true,
             reclaimed: None,
         };
         let request = acquire.look(at);
@@ -156,8 +160,9 @@ impl Acquire {
     /// first, and the hold that comes of it has to be released.
     pub fn cancel(&mut self, at: &Moment) -> AcquireStep {
         self.settings.deadline = self.settings.deadline.min(at.boottime);
+        self.looks_once_more = false;
         match self.stage {
-            Stage::Looking { .. } | Stage::Resting { .. } => self.give_up(),
+            Stage::Looking { .. } | Stage::Resting { .. } => self.give_up(at),
             Stage::Writing(_) | Stage::Ended => AcquireStep::Continue(None),
         }
     }
@@ -170,7 +175,7 @@ impl Acquire {
         let is_over = self.is_over(at);
         match &mut self.stage {
             Stage::Looking { .. } => self.no_answer(at),
-            Stage::Resting { .. } if is_over => self.give_up(),
+            Stage::Resting { .. } if is_over => self.give_up(at),
             Stage::Resting { .. } => AcquireStep::Continue(Some(self.look(at))),
             Stage::Writing(write) => {
                 let outcome = write.woken(at, &mut self.requests);
@@ -223,7 +228,7 @@ impl Acquire {
 
     fn rest(&mut self, at: &Moment, at_most: Option<Duration>) -> AcquireStep {
         if self.is_over(at) {
-            return self.give_up();
+            return self.give_up(at);
         }
         let mut pause = self.pause.next(at.random);
         if let Some(at_most) = at_most {
@@ -239,12 +244,15 @@ impl Acquire {
         self.rest(at, None)
     }
 
-    fn give_up(&mut self) -> AcquireStep {
-        let end = match self.refusal.take() {
-            Some(refusal) => AcquireEnd::Refused(refusal),
-            None => AcquireEnd::NoAnswer,
-        };
-        self.end(end)
+    /// A free lock refuses no acquisition: another contender was quicker, and has released the lock since.
+    fn give_up(&mut self, at: &Moment) -> AcquireStep {
+        match self.refusal.take() {
+            Some(refusal) if refusal.verdict.is_free() && mem::take(&mut self.looks_once_more) => {
+                AcquireStep::Continue(Some(self.look(at)))
+            }
+            Some(refusal) => self.end(AcquireEnd::Refused(refusal)),
+            None => self.end(AcquireEnd::NoAnswer),
+        }
     }
 
     fn end(&mut self, end: AcquireEnd) -> AcquireStep {

@@ -753,6 +753,21 @@ fn acquisition_that_was_cancelled_begins_no_write_and_settles_the_one_that_is_op
     );
 }
 
+// A takes the lock and releases it between B's look and B's write. B, which does not wait, was refused by a lock
+// that was free.
+#[test]
+fn race_that_was_lost_to_a_hold_that_is_released_again_is_no_refusal() {
+    let (mut acquire, create) = creating(at(10));
+    let settle = next(acquire.answered(&at(20), written(&create, Put::Refused)));
+    let found = got(&settle, present(&tombstone(), 7), at(30).boottime);
+    let look = next(acquire.answered(&at(30), found));
+    assert!(matches!(look, Request::Get { .. }), "{look:?}");
+    let found = got(&look, present(&tombstone(), 7), at(40).boottime);
+    let takeover = next(acquire.answered(&at(40), found));
+    let step = acquire.answered(&at(50), written(&takeover, Put::Stored(version(8))));
+    assert!(matches!(step, AcquireStep::End(AcquireEnd::Held(_))));
+}
+
 // An object of which one state was deleted may get a second create of the same call. With equal bytes a store
 // whose version is a hash would take a late copy of the first for the second.
 #[test]
