@@ -5,10 +5,9 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::future::join_all;
-use tokio::time::Instant;
 
 use crate::machine::{Condition, Found, Put};
-use crate::self_test::{Scratch, SelfTestError, Subject, random_key, self_test};
+use crate::self_test::{Scratch, SelfTestError, Subject, deadline_after, random_key, self_test};
 
 /// The contenders of one race.
 const CONTENDERS: u32 = 8;
@@ -92,7 +91,7 @@ pub async fn diagnose(
     lock_key: &str,
     timeout: Duration,
 ) -> Result<Diagnosis, SelfTestError> {
-    let deadline = Instant::now() + timeout;
+    let deadline = deadline_after(timeout);
     self_test(scratch, lock_key, timeout).await?;
     let mut diagnosis = Diagnosis {
         create: Races::default(),

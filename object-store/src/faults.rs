@@ -65,7 +65,7 @@ struct State {
     rates: Rates,
     puts: VecDeque<Option<Fault>>,
     gets: VecDeque<Option<Fault>>,
-    until: Option<(Instant, Fault)>,
+    lasting: Option<(Instant, Duration, Fault)>,
     frozen: bool,
     /// The last states of the object that an answer has shown, the newest last.
     seen: VecDeque<Found>,
@@ -82,7 +82,7 @@ impl Faults {
             rates: Rates::default(),
             puts: VecDeque::new(),
             gets: VecDeque::new(),
-            until: None,
+            lasting: None,
             frozen: false,
             seen: VecDeque::new(),
             landing: 0,
@@ -122,7 +122,7 @@ impl Faults {
     /// For this time every request has the fault: [`Fault::Overloaded`], or an outage with
     /// [`Fault::NotSent`].
     pub fn for_a_time(&self, time: Duration, fault: Fault) {
-        self.state().until = Some((Instant::now() + time, fault));
+        self.state().lasting = Some((Instant::now(), time, fault));
     }
 
     /// The server stops: requests wait in its buffers, and are done when it continues, also those whose
@@ -209,8 +209,8 @@ impl State {
     /// The fault of the next request.
     fn draw(&mut self, is_put: bool) -> Option<Fault> {
         self.requests += 1;
-        if let Some((end, fault)) = self.until {
-            if Instant::now() < end {
+        if let Some((began, time, fault)) = self.lasting {
+            if began.elapsed() < time {
                 return Some(fault);
             }
         }

@@ -21,6 +21,9 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The pause after a GET that shows neither what was written nor what should be there.
 const LOOK_PAUSE: Duration = Duration::from_millis(250);
 
+/// No caller waits for the end of it.
+const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+
 /// How often a write that should be done has to be refused before the server is blamed. A single
 /// refusal may be a conflict (409) without anything landed.
 const REFUSALS: u32 = 3;
@@ -180,7 +183,7 @@ pub async fn self_test(
     lock_key: &str,
     timeout: Duration,
 ) -> Result<(), SelfTestError> {
-    let deadline = Instant::now() + timeout;
+    let deadline = deadline_after(timeout);
     match sequence(scratch, lock_key, deadline).await {
         Err(SelfTestError::Unsuitable {
             what: Demand::UpdateAfterPut | Demand::UpdateAfterGet,
@@ -251,6 +254,12 @@ async fn demands(first: &Subject, second: &Subject) -> Result<(), SelfTestError>
 /// The bytes of one write: no two are equal, and each says what it is to a user who finds it.
 pub(crate) fn text(step: u32) -> Bytes {
     format!("a self-test of rvlf left this object; it can be deleted (write {step})\n").into()
+}
+
+/// The end of `timeout`, which may be longer than clocks count.
+pub(crate) fn deadline_after(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + CENTURY)
 }
 
 /// Why the test has no verdict yet.
@@ -641,6 +650,24 @@ mod tests {
         let server = Server::new(Flaw::ComparesUnquoted);
         run(&server).expect("it keeps all conditions, in its dialect");
         assert!(server.0.strip.load(Ordering::SeqCst));
+    }
+
+    // `Duration::MAX` is how a caller of the lock waits indefinitely. Here it was a panic.
+    #[test]
+    fn tests_without_a_deadline_end() {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_time()
+            .build();
+        let server = Server::new(Flaw::None);
+        runtime
+            .expect("a runtime needs no resource here")
+            .block_on(async {
+                let key = "data/x.lock";
+                let test = self_test(&server, key, Duration::MAX).await;
+                test.expect("it keeps all conditions");
+                let diagnosis = crate::diagnose(&server, key, Duration::MAX).await;
+                assert!(diagnosis.expect("it answers").is_suitable());
+            });
     }
 
     // A GET may show an older state (A7), once. The test concluded from it that the server ignores conditions or
