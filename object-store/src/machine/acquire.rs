@@ -4,7 +4,7 @@ use std::mem;
 use std::time::Duration;
 
 use bytes::Bytes;
-use rvlf::judge::{StoreContent, StoreVerdict};
+use rvlf::judge::{StoreContent, StoreReason, StoreVerdict};
 use rvlf::record::StoreStamp;
 use rvlf::{Record, WriterId};
 
@@ -335,8 +335,11 @@ impl Acquire {
     }
 
     fn take_over(&mut self, at: &Moment, stored: Stored, stamp: StoreStamp) -> AcquireStep {
+        if stamp.generation >= StoreStamp::MAX_GENERATION {
+            return self.end(AcquireEnd::Refused(last_generation(&stored, at)));
+        }
         let payload = Content::of(&stored.bytes).map(|content| content.payload);
-        let generation = stamp.generation.saturating_add(1);
+        let generation = stamp.generation + 1;
         let content = self.content(generation, payload.unwrap_or_default(), at);
         let condition = Condition::Version(stored.version);
         self.write(
@@ -457,5 +460,17 @@ impl Acquire {
     fn is_too_old(&self, at: &Moment, began: Duration) -> bool {
         let timing = self.settings.timing;
         at.boottime + timing.least_belief() > began + timing.belief()
+    }
+}
+
+/// A record of the next generation would be outside of the limits: no program would write the object again.
+fn last_generation(stored: &Stored, at: &Moment) -> Refusal {
+    let found = Found::Present(stored.clone());
+    Refusal {
+        verdict: StoreVerdict::Held {
+            reason: StoreReason::OtherStamp,
+            stale_in: None,
+        },
+        ..judge(&found, Duration::ZERO, &[], false, at)
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use rvlf::WriterId;
+use rvlf::judge::StoreReason;
 use rvlf::record::{Hostname, Pid, StoreStamp};
 
 use super::*;
@@ -475,6 +476,38 @@ fn object_that_is_no_lock_is_never_written() {
             matches!(step, AcquireStep::End(AcquireEnd::Refused(_))),
             "{step:?}"
         );
+    }
+}
+
+// The next generation is outside of the limits: its holder would write a record that every program refuses, and
+// the lock would be lost to all for good.
+#[test]
+fn takeover_writes_no_generation_above_the_limit() {
+    let limit = StoreStamp::MAX_GENERATION;
+    let look_at = |generation: u64, forced: bool| {
+        let stamp = StoreStamp {
+            generation,
+            lease_ms: if forced { 30_000 } else { 0 },
+            nonce: 1,
+        };
+        let (pid, id) = (Pid::new(1).expect("1 is a pid"), WriterId::from([1; 16]));
+        let record = rvlf::Record::for_store(pid, &Hostname::truncated(b"host"), 1, id, stamp);
+        let mut settings = settings(2);
+        settings.forced = forced.then_some(id);
+        settings.stale_only = forced;
+        let (mut acquire, look) = Acquire::begin(settings, &at(0));
+        let bytes = Bytes::copy_from_slice(&record.encode());
+        acquire.answered(&at(10), got(&look, present(&bytes, 1), at(10).boottime))
+    };
+    for forced in [false, true] {
+        let step = look_at(limit, forced);
+        let AcquireStep::End(AcquireEnd::Refused(refusal)) = step else {
+            panic!("forced {forced}: {step:?}");
+        };
+        assert_eq!(refusal.verdict.reason(), StoreReason::OtherStamp);
+        let takeover = Content::of(&bytes_of(&next(look_at(limit - 1, forced))));
+        let stamp = takeover.and_then(|content| content.record.store_stamp());
+        assert_eq!(stamp.map(|stamp| stamp.generation), Some(limit));
     }
 }
 
