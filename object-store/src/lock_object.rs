@@ -76,9 +76,10 @@ impl LockObject {
 
     /// Reads and judges the lock: one look. No contender and no holder can notice it.
     ///
-    /// A first look cannot see for how long the record has been unchanged, so it asks both wall clocks, the
-    /// holder's and the store's: a lock is stale in the report if both say that it is older than 300 s and
-    /// than ten leases. A second look of the same process knows how long it was unchanged.
+    /// A first look cannot see for how long the record has been unchanged, so it compares the wall clock of
+    /// this machine with the record's timestamp and with the store's modification time: a lock is stale in the
+    /// report if both are older than 300 s and than ten leases. If this machine's clock is ahead by so much, a
+    /// live lock looks stale. A second look of the same process knows how long it was unchanged.
     ///
     /// ```
     /// # use std::sync::Arc;
@@ -148,7 +149,8 @@ impl LockObject {
     /// Breaks the lock if its holder is dead: takes it over and releases it. Returns the dead holder's
     /// record; `None` if the lock was free.
     ///
-    /// Judges as [`inspect`](LockObject::inspect) does.
+    /// Judges as [`inspect`](LockObject::inspect) does: on a machine whose wall clock is ahead by more than
+    /// 300 s and than ten leases, it breaks the lock of a live holder.
     ///
     /// # Errors
     ///

@@ -78,12 +78,14 @@ impl StoreOptions {
         self
     }
 
-    /// Whether an acquisition also takes a lock over whose record is old by two wall clocks, the holder's
-    /// and the store's: both older than 300 s and than ten leases. Default: false.
+    /// Whether an acquisition also takes a lock over whose two times are old, the holder's timestamp and the
+    /// store's modification time: both older than 300 s and than ten leases. Default: false.
     ///
     /// One look is then enough for a lock that was left behind long ago. It is the only place where the
-    /// clocks of two machines are compared: if both are wrong by so much, a live holder loses its lock, and
-    /// its next commit is refused.
+    /// clocks of two machines are compared. A holder's clock or a store's that is wrong alone does no harm.
+    /// But **both ages are measured by the wall clock of this machine**: if that one alone is ahead by so
+    /// much, a live holder loses its lock. It may go on to write for two thirds of its lease, and its next
+    /// commit is refused.
     pub fn both_clocks(mut self, both_clocks: bool) -> StoreOptions {
         self.both_clocks = both_clocks;
         self

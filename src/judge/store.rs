@@ -28,8 +28,9 @@ pub struct StoreEvidence {
 /// The ages of an object by two wall clocks: the holder's and the store's, both compared with this
 /// machine's.
 ///
-/// They let one look find a dead holder, where nothing was watched. A clock that is wrong by minutes
-/// could make a live holder look dead, so both must agree.
+/// They let one look find a dead holder, where nothing was watched. A holder's clock or a store's that is
+/// wrong by minutes could make a live holder look dead, so both must agree. A clock of this machine that is
+/// ahead by minutes makes both look old.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct BothClocks {
     /// Age of the record's timestamp.
