@@ -230,8 +230,8 @@ impl StoreOptions {
 
     /// As [`acquire`](StoreOptions::acquire), for the lock object that is `register`.
     ///
-    /// The requests run on the thread of this library: a register that blocks it delays the refreshes of
-    /// every lock of the process.
+    /// The requests run on the thread of this library: a register that blocks it costs every lock of the
+    /// process; see [`Register`].
     ///
     /// # Errors
     ///

@@ -16,6 +16,15 @@ pub type RegisterFuture<T> = Pin<Box<dyn Future<Output = Result<T, RegisterError
 /// The two calls are atomic and linearizable: assumption A7 of `spec/object-store.md`. An
 /// implementation sends each request once. A repetition is the caller's: a client below that sends a
 /// conditional write again is refused because of its own first copy.
+///
+/// **Neither the methods nor their futures may block the thread.** One thread sends the requests of all locks of
+/// the process, refreshes them and wakes their callers. While a method blocks it, as by a file, a name server
+/// or a token that is read from a pipe, no lock of the process is refreshed, no timeout ends, and no caller of
+/// [`lost`](crate::StoreLock::lost), [`commit`](crate::StoreLock::commit) or
+/// [`release`](crate::StoreLock::release) goes on. After two thirds of its lease each lock has expired, which
+/// [`check_local`](crate::StoreLock::check_local) alone reports in time: it needs no other thread. Do such work
+/// on threads of your own, and await them. The same holds for the credentials and the connections of an
+/// [`ObjectStore`](object_store::ObjectStore).
 pub trait Register: Send + Sync + 'static {
     /// Reads the object.
     ///

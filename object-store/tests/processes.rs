@@ -5,13 +5,18 @@ use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 use nix::unistd::{ForkResult, Pid, fork};
 use object_store::memory::InMemory;
-use rvlf_object_store::{DirRegister, LockObject, LossReason, StoreLock, block_on};
+use rvlf_object_store::{
+    Condition, DirRegister, Found, LockObject, LossReason, Put, Register, RegisterFuture,
+    StoreLock, block_on,
+};
 
 /// Long enough that a holder that is stopped right after a refresh is not stopped in the middle of the
 /// next one, with the file lock of the register.
@@ -172,6 +177,64 @@ fn in_a_forked_child(child: impl FnOnce() -> bool) -> WaitStatus {
             }
         }
     }
+}
+
+/// A register that blocks the thread of the library in its writes, once `blocks` is set.
+struct Blocking {
+    inner: DirRegister,
+    blocks: Arc<AtomicBool>,
+}
+
+impl Register for Blocking {
+    fn get(&self) -> RegisterFuture<Found> {
+        self.inner.get()
+    }
+
+    fn put_if(&self, bytes: Bytes, condition: Condition) -> RegisterFuture<Put> {
+        if self.blocks.load(Ordering::SeqCst) {
+            std::thread::sleep(LONG);
+        }
+        self.inner.put_if(bytes, condition)
+    }
+
+    fn name(&self) -> String {
+        self.inner.name()
+    }
+}
+
+// A credential provider read a token from a pipe, on the thread that refreshes the locks. What a holder asks
+// before each write must not need that thread, for this lock and for every other one of the process. In a child,
+// which has a thread of its own to be blocked.
+#[test]
+fn a_register_that_blocks_the_thread_of_the_locks_costs_all_and_each_knows_it_in_time() {
+    let directory = tempfile::tempdir().expect("there is room");
+    let lease = Duration::from_secs(2);
+    let status = in_a_forked_child(|| {
+        let blocks = Arc::new(AtomicBool::new(false));
+        let inner = DirRegister::new(directory.path().join("x.lock"));
+        let register = Blocking {
+            inner,
+            blocks: blocks.clone(),
+        };
+        let options = StoreLock::options().lease(lease);
+        let blocked = block_on(options.acquire_register(Arc::new(register), LONG));
+        let other = DirRegister::new(directory.path().join("y.lock"));
+        let other = block_on(options.acquire_register(Arc::new(other), LONG));
+        let (Ok(blocked), Ok(other)) = (blocked, other) else {
+            return false;
+        };
+        let begin = Instant::now();
+        blocks.store(true, Ordering::SeqCst);
+        while blocked.check_local().is_ok() || other.check_local().is_ok() {
+            // The thread is blocked for longer, and no test is about speed.
+            if begin.elapsed() > LONG / 2 {
+                return false;
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        true
+    });
+    assert!(matches!(status, WaitStatus::Exited(_, 0)), "{status:?}");
 }
 
 #[test]
