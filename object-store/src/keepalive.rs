@@ -13,6 +13,7 @@ use tokio::sync::oneshot;
 use crate::machine::Found;
 use crate::own_holds::OwnHolds;
 use crate::sights::{Sights, Watch};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::runtime::{Builder, Handle};
 use crate::sync::{Mutex, MutexGuard, OnceLock};
 
@@ -21,6 +22,8 @@ pub(crate) struct Keepalive {
     process: Process,
     handle: Handle,
     memory: Mutex<Memory>,
+    /// How many acquisitions and holds have a task.
+    tasks: AtomicUsize,
     /// The thread ends when this is dropped.
     _stop: oneshot::Sender<()>,
     /// That of a forked child. What a fork left behind is never touched: its mutexes may be locked by
@@ -58,6 +61,17 @@ impl Keepalive {
         }
     }
 
+    /// That of this process, if its thread was started.
+    fn existing() -> Option<&'static Keepalive> {
+        let mut slot = &FIRST;
+        loop {
+            match slot.get()? {
+                keepalive if keepalive.is_of_this_process() => return Some(keepalive),
+                keepalive => slot = &keepalive.of_child,
+            }
+        }
+    }
+
     fn start(process: Process) -> io::Result<Keepalive> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
@@ -69,6 +83,7 @@ impl Keepalive {
             process,
             handle,
             memory: Mutex::default(),
+            tasks: AtomicUsize::new(0),
             _stop: stop,
             of_child: OnceLock::new(),
         })
@@ -87,6 +102,12 @@ impl Keepalive {
         &self.handle
     }
 
+    /// An acquisition begins. The task lasts until the lock is released or lost, or not acquired for certain.
+    pub(crate) fn begin_task(&'static self) -> Task {
+        self.tasks.fetch_add(1, Ordering::SeqCst);
+        Task(self)
+    }
+
     /// Notes what a call sees now. Returns since when.
     pub(crate) fn see(&self, watch: &mut Watch, found: &Found, now: Duration) -> Duration {
         let record = match found {
@@ -101,4 +122,28 @@ impl Keepalive {
     pub(crate) fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Counts as a task until it is dropped.
+pub(crate) struct Task(&'static Keepalive);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.tasks.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// Whether this process has nothing to write any more: no lock, and no acquisition or release that goes on in the
+/// background after its caller has left (a future that was dropped, a token that was cancelled).
+///
+/// A program that ends before leaves a lock that others can take only after its lease. In a forked child the locks
+/// of the parent do not count.
+///
+/// ```
+/// assert!(rvlf_object_store::is_idle(), "nothing was acquired");
+/// ```
+#[must_use]
+pub fn is_idle() -> bool {
+    let tasks = |keepalive: &Keepalive| keepalive.tasks.load(Ordering::SeqCst);
+    Keepalive::existing().is_none_or(|keepalive| tasks(keepalive) == 0)
 }

@@ -118,6 +118,7 @@ pub use diagnose::{Diagnosis, Races, diagnose};
 #[cfg(unix)]
 pub use dir_register::DirRegister;
 pub use error::{AcquireError, BreakError, CommitError, StoreError, WaitError};
+pub use keepalive::is_idle;
 pub use location::{Location, LocationError, Service};
 pub use lock::{MAX_PAYLOAD_LEN, ReleaseError, Released, StoreLock};
 pub use lock_object::LockObject;

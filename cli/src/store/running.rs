@@ -1,9 +1,11 @@
 //! `rvlf run URL`.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rvlf::{CancelToken, Escaped};
-use rvlf_object_store::{AcquireError, ReleaseError, Released, StoreLock, StoreOptions, block_on};
+use rvlf_object_store::{
+    AcquireError, ReleaseError, Released, StoreLock, StoreOptions, block_on, is_idle,
+};
 
 use super::holding::Holding;
 use super::url::Url;
@@ -114,7 +116,25 @@ fn acquire(
     match ended.map_err(|error| failed(&error))? {
         Ended::Done(Ok(lock)) => Ok(lock),
         Ended::Done(Err(error)) => Err(refused(acquisition, &error)),
-        Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
+        Ended::BySignal(signal) => {
+            settle(events);
+            Err(exit::status_for_signal(signal as i32))
+        }
+    }
+}
+
+/// The time that a store has to answer an acquisition that a signal has cancelled.
+const SETTLES_WITHIN: Duration = Duration::from_secs(5);
+
+/// Lets the library learn what came of its last write, and release the lock if it was acquired: ended before, this
+/// process would leave a lock for a lease. A second signal ends the wait.
+fn settle(events: &mut Events) {
+    let deadline = Instant::now() + SETTLES_WITHIN;
+    while !is_idle() && Instant::now() < deadline {
+        let event = events.next_before(Some(Instant::now() + Duration::from_millis(20)));
+        if event.is_some_and(|event| event.fatal_signal().is_some()) {
+            return;
+        }
     }
 }
 

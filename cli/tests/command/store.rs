@@ -252,6 +252,29 @@ fn a_signal_ends_a_wait_and_leaves_the_lock_to_its_holder() {
     holder.end();
 }
 
+// The record was in when the signal came, its answer was not: rvlf ended, and the lock stayed held for a lease.
+#[test]
+#[cfg(target_os = "linux")]
+fn a_signal_during_the_acquisition_leaves_no_lock() {
+    let test = Test::new();
+    // The server is tested by other keys.
+    test.plant(1, 0, LONG_AGO, b"");
+    let before = test.bucket.read(KEY);
+    test.bucket.keep_answers_to_writes(true);
+    let args = ["run", URL, "--", "touch", "ran"];
+    let started = test.bucket.command(&test.dir, &args).spawn();
+    let mut rvlf = started.expect("the command starts");
+    until("the record is in", || test.bucket.read(KEY) != before);
+    kill(Pid::from_raw(rvlf.id() as i32), Signal::SIGTERM).expect("it runs");
+    // Without an answer rvlf may end at any moment.
+    std::thread::sleep(Duration::from_millis(500));
+    test.bucket.keep_answers_to_writes(false);
+    let status = rvlf.wait().expect("it is a child");
+    assert_eq!(status.code(), Some(143));
+    assert_eq!(test.status()["state"], "free");
+    assert!(!test.dir.join("ran").exists(), "the command did not run");
+}
+
 #[test]
 fn status_break_and_dump_know_every_state() {
     // The lease, the timestamp; the state, and the statuses of `status` and `break`.

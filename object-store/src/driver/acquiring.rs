@@ -67,7 +67,11 @@ pub(crate) async fn acquire(register: Arc<dyn Register>, order: Order) -> Outcom
         suspicion: Suspicion::new(!order.stale_only),
         waits: None,
     };
-    keepalive.handle().spawn(acquiring.run(order));
+    let task = keepalive.begin_task();
+    keepalive.handle().spawn(async move {
+        let _task = task;
+        acquiring.run(order).await;
+    });
     let answer = answer.await;
     dropped.events = None;
     // Without an answer the task has panicked, in the code of the register.

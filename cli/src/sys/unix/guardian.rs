@@ -30,7 +30,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use clap::Args;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::poll::{PollFd, PollFlags, PollTimeout};
 use nix::sys::signal::{SigSet, Signal};
 use nix::unistd::Pid;
 use rvlf::record::RECORD_LEN;
@@ -38,6 +38,7 @@ use rvlf::{Record, WriterId, WriterLock};
 
 use super::other_process::OtherProcess;
 use super::own_program::own_program;
+use super::standard_error::poll_again;
 
 const DONE: &str = "done\n";
 const GUARDING: &str = "guarding\n";
@@ -116,7 +117,10 @@ impl Drop for Guardian {
             self.output.get_ref().as_fd(),
             PollFlags::POLLIN,
         )];
-        if !matches!(poll(&mut fds, PollTimeout::from(ENDS_WITHIN)), Ok(1..)) {
+        if !matches!(
+            poll_again(&mut fds, PollTimeout::from(ENDS_WITHIN)),
+            Ok(1..)
+        ) {
             // It was stopped, say.
             let _ = self.process.kill();
         }

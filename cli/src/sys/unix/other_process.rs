@@ -34,10 +34,12 @@ impl OtherProcess {
     /// Whether the process ends within `timeout`. A zombie has ended.
     pub fn has_ended_within(&self, timeout: Duration) -> bool {
         use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        use rustix::io::retry_on_intr;
 
         let mut fds = [PollFd::new(&self.pidfd, PollFlags::IN)];
         let timeout = Timespec::try_from(timeout).ok();
-        matches!(poll(&mut fds, timeout.as_ref()), Ok(1..))
+        let polled = retry_on_intr(|| poll(&mut fds, timeout.as_ref()));
+        matches!(polled, Ok(1..))
     }
 
     /// Fails silently if the process has ended, or belongs to another user.

@@ -4,6 +4,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::time::Duration;
 
+use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{SigSet, SigmaskHow, Signal};
 use nix::unistd::{getpgrp, tcgetpgrp};
@@ -14,7 +15,17 @@ pub fn is_writable_within(timeout: Duration) -> bool {
     let mut fds = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     let timeout = PollTimeout::try_from(timeout).unwrap_or(PollTimeout::MAX);
     // A file that poll(2) does not know is written to.
-    !matches!(poll(&mut fds, timeout), Ok(0))
+    !matches!(poll_again(&mut fds, timeout), Ok(0))
+}
+
+/// poll(2), again if a signal interrupts it, which is neither an answer nor the end of the time.
+pub fn poll_again(fds: &mut [PollFd<'_>], timeout: PollTimeout) -> nix::Result<i32> {
+    loop {
+        match poll(fds, timeout) {
+            Err(Errno::EINTR) => {}
+            polled => return polled,
+        }
+    }
 }
 
 /// Writes in the background as well: a terminal with `stty tostop` would stop this process, and whatever it has to

@@ -38,6 +38,7 @@ struct Object {
 #[derive(Default)]
 struct Port {
     is_silent: AtomicBool,
+    keeps_answers: AtomicBool,
     /// Every request is refused with this.
     error: Mutex<Option<&'static str>>,
 }
@@ -87,6 +88,11 @@ impl Bucket {
     /// From now on the server takes requests, and does and answers nothing.
     pub fn be_silent(&self) {
         self.port.is_silent.store(true, Ordering::SeqCst);
+    }
+
+    /// From now on, or no longer, the server writes what it is sent, and does not answer that it did.
+    pub fn keep_answers_to_writes(&self, keeps: bool) {
+        self.port.keeps_answers.store(keeps, Ordering::SeqCst);
     }
 
     /// From now on every answer is this status line, with the request repeated in its body.
@@ -153,6 +159,9 @@ fn serve(stream: TcpStream, objects: &Mutex<Objects>, port: &Port) -> io::Result
             Some(status) => error_answer(status, &request),
             None => answer(&request, &mut lock(objects)),
         };
+        while request.method == "PUT" && port.keeps_answers.load(Ordering::SeqCst) {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         stream.write_all(&answer)?;
     }
     Ok(())
