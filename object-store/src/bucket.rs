@@ -9,7 +9,7 @@ use futures_util::TryStreamExt;
 use object_store::path::Path;
 use object_store::{
     Error as ClientError, GetOptions, GetResult, ObjectStore, ObjectStoreExt, PutMode, PutOptions,
-    UpdateVersion,
+    PutResult, UpdateVersion,
 };
 
 use crate::machine::{Condition, ErrorClass, Found, Put, Stored, Version};
@@ -150,10 +150,7 @@ impl Register for ObjectRegister {
         Box::pin(async move {
             let options = PutOptions::from(bucket.put_mode(&condition));
             match bucket.store.put_opts(&key, bytes.into(), options).await {
-                Ok(put) => Ok(Put::Stored(Version {
-                    e_tag: put.e_tag,
-                    version: put.version,
-                })),
+                Ok(put) => stored(put, &condition),
                 Err(error) if is_refusal(&error, &condition) => Ok(Put::Refused),
                 Err(error) => Err(store_error::of_client(&error)),
             }
@@ -162,6 +159,31 @@ impl Register for ObjectRegister {
 
     fn name(&self) -> String {
         format!("{}{}", self.bucket.url, self.key)
+    }
+}
+
+/// The answer of a write that is in has another version than the one that it replaced, because no two
+/// writes have equal bytes (S1). The same version is the answer of a read that the write has become: a
+/// client that follows redirects sends the PUT on as a GET.
+fn stored(put: PutResult, condition: &Condition) -> Result<Put, RegisterError> {
+    let new = Version {
+        e_tag: put.e_tag,
+        version: put.version,
+    };
+    match condition {
+        Condition::Version(old) if is_same(&new, old) => {
+            let text = "the store answered with the version that was to be replaced";
+            Err(store_error::of_text(ErrorClass::Unknown, text))
+        }
+        _ => Ok(Put::Stored(new)),
+    }
+}
+
+/// By the ETag if both have one: S3 numbers all states of an object alike if the bucket keeps no versions.
+fn is_same(new: &Version, old: &Version) -> bool {
+    match (&new.e_tag, &old.e_tag) {
+        (Some(new), Some(old)) => new.trim_matches('"') == old.trim_matches('"'),
+        _ => new.version.is_some() && new.version == old.version,
     }
 }
 

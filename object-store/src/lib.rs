@@ -92,6 +92,8 @@ mod driver;
 mod error;
 #[doc(hidden)]
 pub mod faults;
+#[cfg(feature = "http")]
+mod http_client;
 mod keepalive;
 mod location;
 mod lock;

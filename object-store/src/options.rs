@@ -195,6 +195,11 @@ impl StoreOptions {
     /// client that sends a conditional write again is refused because of its own first copy, which costs
     /// one more request each time.
     ///
+    /// An HTTP client of your own must follow no redirect (`redirect::Policy::none()` of `reqwest`, in an
+    /// `HttpConnector`). The default one of `object_store` does: it sends a PUT that is redirected on as a
+    /// GET, whose answer looks as if the write were done, and sends the session token to the other host.
+    /// [`acquire`](StoreOptions::acquire) has a client that does not.
+    ///
     /// ```
     /// # use std::sync::Arc;
     /// use std::time::Duration;

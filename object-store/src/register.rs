@@ -35,6 +35,9 @@ pub trait Register: Send + Sync + 'static {
 
     /// Writes `bytes` if `condition` holds.
     ///
+    /// [`Put::Stored`] is the answer to this write alone. An HTTP client that follows redirects is not fit:
+    /// it sends a PUT on as a GET, and the version in that answer is of a write that is not in.
+    ///
     /// # Errors
     ///
     /// See [`ErrorClass`]. A write that ends with an error may have been done, and may still be done

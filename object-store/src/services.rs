@@ -81,10 +81,11 @@ fn install_tls_provider() {
 mod http {
     use std::sync::Arc;
 
-    use object_store::client::{ClientConfigKey, SpawnedReqwestConnector};
+    use object_store::client::ClientConfigKey;
     use object_store::{ObjectStore, RetryConfig};
 
     use super::{Bucket, HttpOptions, Location, OpenError};
+    use crate::http_client::Connector;
 
     /// What `object_store` sends again by itself is refused because of its own first copy.
     fn no_retries() -> RetryConfig {
@@ -94,8 +95,8 @@ mod http {
         }
     }
 
-    fn connector(http: &HttpOptions) -> SpawnedReqwestConnector {
-        SpawnedReqwestConnector::new(http.runtime.clone())
+    fn connector(http: &HttpOptions) -> Connector {
+        Connector(http.runtime.clone())
     }
 
     /// As `object_store` reads durations.

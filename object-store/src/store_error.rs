@@ -11,7 +11,7 @@ use crate::register::RegisterError;
 /// What the answer of a store means. `object_store` has no statuses in its errors: 429, 5xx and a
 /// timeout are all `Generic`, and so are the answers that no repetition changes, whose codes are read
 /// from the text.
-const PERMANENT: [&str; 9] = [
+const PERMANENT: [&str; 10] = [
     "<Code>NoSuchBucket</Code>",
     "<Code>InvalidBucketName</Code>",
     "<Code>ContainerNotFound</Code>",
@@ -19,6 +19,7 @@ const PERMANENT: [&str; 9] = [
     // The wrong region: a redirect to another endpoint, with or without its address.
     "<Code>AuthorizationHeaderMalformed</Code>",
     "status code: 301 ",
+    "status code: 308 ",
     "Received redirect without LOCATION",
     // A server that sends no version has nothing that a condition can name.
     "ETag required for conditional",

@@ -14,7 +14,7 @@ use object_store::{
     ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
     Result,
 };
-use rvlf_object_store::{AcquireError, StoreLock, block_on};
+use rvlf_object_store::{AcquireError, CommitError, StoreLock, block_on};
 
 /// No test is about speed.
 const LONG: Duration = Duration::from_secs(120);
@@ -24,6 +24,8 @@ enum Flaw {
     None,
     /// Every write is done, as by s3rver.
     IgnoresConditions,
+    /// An update is answered as a read, as by a client that follows a redirect.
+    AnswersUpdatesAsReads,
     /// ETags have quotes in answers, and must have none in conditions, as with some gateways.
     WantsNoQuotes,
 }
@@ -52,7 +54,15 @@ impl ObjectStore for Server {
                 // What came with quotes has two of them now, and matches nothing.
                 version.e_tag = version.e_tag.take().map(|tag| format!("\"{tag}\""));
             }
-            (Flaw::WantsNoQuotes | Flaw::None, _) => {}
+            (Flaw::AnswersUpdatesAsReads, PutMode::Update(_)) => {
+                let meta = self.0.head(location).await?;
+                return Ok(PutResult {
+                    e_tag: meta.e_tag,
+                    version: meta.version,
+                    extensions: Default::default(),
+                });
+            }
+            (_, _) => {}
         }
         self.0.put_opts(location, payload, options).await
     }
@@ -120,6 +130,17 @@ fn a_server_that_ignores_conditions_is_refused_before_it_makes_two_holders() {
     let second = block_on(untested.acquire_on(server, "x", LONG)).expect("it looks free");
     block_on(first.commit("first")).expect("nothing refuses it");
     block_on(second.commit("second")).expect("nothing refuses it");
+}
+
+// The commit was acknowledged, and is in no later root.
+#[test]
+fn a_write_that_was_answered_as_a_read_is_not_confirmed() {
+    let server = server(Flaw::AnswersUpdatesAsReads);
+    let options = StoreLock::options().self_test(false);
+    let lock = block_on(options.acquire_on(server, "x", LONG)).expect("a create is done");
+    let commit = block_on(lock.commit_within("root", Duration::from_secs(1)));
+    let error = commit.expect_err("it is not in");
+    assert!(matches!(error, CommitError::Unsettled { .. }), "{error}");
 }
 
 // Hetzner, Ceph RGW: the lock object exists, and says that the server was tested, but not in which form it

@@ -37,8 +37,8 @@ struct State {
     objects: HashMap<String, (Vec<u8>, u64)>,
     versions: u64,
     requests: Vec<Request>,
-    /// The status and body of the next answers, whatever is asked.
-    next: Vec<(u16, String)>,
+    /// The next answers, whatever is asked.
+    next: Vec<Vec<u8>>,
 }
 
 /// The stub. It answers until the process ends.
@@ -72,9 +72,17 @@ impl Stub {
 
     /// The next `times` requests are answered with `status` and `body`, and change nothing.
     pub fn answer_next(&self, times: usize, status: u16, body: &str) {
-        self.state()
-            .next
-            .extend((0..times).map(|_| (status, body.to_owned())));
+        let answer = response(status, 0, body.as_bytes());
+        self.state().next.extend((0..times).map(|_| answer.clone()));
+    }
+
+    /// The next `times` requests are redirected to `location` with `status`.
+    pub fn redirect_next(&self, times: usize, status: u16, location: &str) {
+        let answer = format!(
+            "HTTP/1.1 {status} Status\r\nContent-Length: 0\r\nLocation: {location}\r\n\r\n"
+        );
+        let answers = (0..times).map(|_| answer.clone().into_bytes());
+        self.state().next.extend(answers);
     }
 
     pub fn requests(&self) -> Vec<Request> {
@@ -100,8 +108,7 @@ impl Stub {
         let mut state = self.state();
         state.requests.push(request.clone());
         if !state.next.is_empty() {
-            let (status, body) = state.next.remove(0);
-            return response(status, 0, body.as_bytes());
+            return state.next.remove(0);
         }
         let found = state.objects.get(&request.path).cloned();
         match request.method.as_str() {
