@@ -39,7 +39,7 @@ pub enum StoreError {
         /// What the client below reported.
         source: Option<RegisterError>,
     },
-    /// The URL names no object.
+    /// The URL, or the path in a store, names no object.
     Url(LocationError),
     /// The environment does not configure a client for the URL, or this build has none.
     Open(OpenError),

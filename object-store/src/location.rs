@@ -47,6 +47,8 @@ impl Service {
 /// let data: Location = "s3://bucket/data/x".parse()?;
 /// assert_eq!(data.lock_key(None).as_ref(), "data/x.lock");
 /// assert_eq!(data.lock_key(Some(&"locks".into())).as_ref(), "locks/data/x.lock");
+/// let data: Location = "s3://bucket/50%~".parse()?;
+/// assert_eq!(data.lock_key(None).as_ref(), "50%~.lock");
 /// # Ok::<(), rvlf_object_store::LocationError>(())
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -78,11 +80,19 @@ impl Location {
 
 /// The key of the lock of the data object `data`.
 pub(crate) fn lock_key(data: &Path, prefix: Option<&Path>) -> Path {
-    let key = format!("{data}.lock");
-    match prefix {
-        Some(prefix) => format!("{prefix}/{key}").into(),
-        None => key.into(),
-    }
+    let key = match prefix {
+        Some(prefix) => format!("{prefix}/{data}.lock"),
+        None => format!("{data}.lock"),
+    };
+    // Not `into`, which encodes some characters, and `%` among them: the lock of `a%7Eb` would be that of
+    // `a%257Eb`, and a program with another path for the same data would have another lock.
+    Path::parse(key).expect("two keys and `.lock` make no segment that is empty or has dots alone")
+}
+
+/// The key that this text is, as it stands. Text that is none is made one, as by `object_store`: for the
+/// objects of a self-test, which may have any key.
+pub(crate) fn any_key(text: &str) -> Path {
+    Path::parse(text).unwrap_or_else(|_| Path::from(text))
 }
 
 impl fmt::Display for Location {
@@ -106,14 +116,13 @@ impl FromStr for Location {
             });
         }
         let bucket = bucket.to_owned();
-        let key = match Path::parse(key) {
-            Ok(key) if !key.as_ref().is_empty() => key,
-            _ => {
-                return Err(LocationError::BadKey {
-                    bucket_url: format!("{scheme}://{bucket}"),
-                });
-            }
-        };
+        // `Path` drops these two, and `b/d/` would have the lock of `b/d`.
+        let has_an_empty_end = key.starts_with('/') || key.ends_with('/');
+        let key = Path::parse(key).ok();
+        let key = key.filter(|key| !key.is_root() && !has_an_empty_end);
+        let key = key.ok_or_else(|| LocationError::BadKey {
+            bucket_url: format!("{scheme}://{bucket}"),
+        })?;
         Ok(Self {
             service,
             bucket,
@@ -123,9 +132,9 @@ impl FromStr for Location {
 }
 
 /// The characters that a service allows. Others are refused here, because `user:secret@bucket` would be
-/// shown in messages.
+/// shown in messages. In the path of a request `.` and `..` are no names.
 fn is_bucket_name(name: &str) -> bool {
-    !name.is_empty()
+    !name.bytes().all(|byte| byte == b'.')
         && name
             .bytes()
             .all(|byte| byte.is_ascii_alphanumeric() || b"-._$".contains(&byte))
@@ -147,9 +156,10 @@ pub enum LocationError {
         /// The scheme.
         scheme: &'static str,
     },
-    /// The key is empty, or no key of an object store: it has an empty segment, `.` or `..`.
+    /// The key is empty, or no key of an object store: it has an empty segment, `.`, `..` or a control
+    /// character.
     BadKey {
-        /// The URL up to the key.
+        /// The URL up to the key, or the name of the store.
         bucket_url: String,
     },
 }
@@ -176,8 +186,8 @@ impl fmt::Display for LocationError {
             ),
             Self::BadKey { bucket_url } => write!(
                 f,
-                "the key in {bucket_url} is empty, or has an empty segment, `.` or `..`: write \
-                 {bucket_url}/KEY"
+                "the key in {bucket_url} is empty, or has an empty segment, `.`, `..` or a control \
+                 character: write {bucket_url}/KEY"
             ),
         }
     }
@@ -198,6 +208,18 @@ mod tests {
         assert_eq!(location.to_string(), "gs://my-bucket/a/b%20c#d?e");
     }
 
+    // `~` became `%7E`, and `%` became `%25`: a program that had made its path otherwise had another lock.
+    #[test]
+    fn the_key_of_the_lock_is_that_of_the_data_with_an_end_and_no_character_is_encoded() {
+        let key = "d/~%7E#?*[]{}^|\\\"<>`é/x";
+        let location: Location = format!("s3://b/{key}").parse().expect("it is a URL");
+        assert_eq!(location.lock_key(None).as_ref(), format!("{key}.lock"));
+        let prefix = Path::parse("~locks").expect("it is a key");
+        let under = location.lock_key(Some(&prefix));
+        assert_eq!(under.as_ref(), format!("~locks/{key}.lock"));
+        assert_eq!(any_key(under.as_ref()), under);
+    }
+
     #[test]
     fn text_that_is_no_url_of_an_object_is_refused_without_showing_a_secret() {
         for url in [
@@ -207,6 +229,11 @@ mod tests {
             "s3:///key",
             "s3://b/a/../c",
             "s3://b/a//c",
+            "s3://b//c",
+            "s3://b/a/",
+            "s3://b/",
+            "s3://./c",
+            "s3://../c",
         ] {
             url.parse::<Location>().expect_err(url);
         }

@@ -27,7 +27,7 @@ use crate::report::LockReport;
 ///
 /// # let store = Arc::new(InMemory::new());
 /// # block_on(async {
-/// let object = StoreLock::options().open_on(store, "data/x");
+/// let object = StoreLock::options().open_on(store, "data/x")?;
 /// assert_eq!(object.inspect().await?.code(), "free");
 /// for _ in 0..3 {
 ///     let lock = object.acquire(Duration::from_secs(10)).await?;
@@ -89,7 +89,7 @@ impl LockObject {
     ///
     /// # let store = Arc::new(InMemory::new());
     /// # block_on(async {
-    /// let object = StoreLock::options().open_on(store, "data/x");
+    /// let object = StoreLock::options().open_on(store, "data/x")?;
     /// let lock = object.acquire(Duration::ZERO).await?;
     /// let report = object.inspect().await?;
     /// assert!(report.is_held() && report.is_this_process());
@@ -117,7 +117,7 @@ impl LockObject {
     /// use rvlf_object_store::{StoreLock, block_on};
     ///
     /// # let store = Arc::new(InMemory::new());
-    /// let object = StoreLock::options().open_on(store, "data/x");
+    /// let object = StoreLock::options().open_on(store, "data/x")?;
     /// assert_eq!(block_on(object.read())?, None);
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```

@@ -11,7 +11,7 @@ use crate::bucket::Bucket;
 use crate::driver::{Order, SelfTest};
 use crate::error::{AcquireError, StoreError};
 use crate::keepalive::Keepalive;
-use crate::location::{Location, lock_key};
+use crate::location::{Location, LocationError, lock_key};
 use crate::lock::StoreLock;
 use crate::lock_object::LockObject;
 use crate::machine::Timing;
@@ -38,19 +38,29 @@ enum LockKey {
     /// At the key of the data with `.lock`.
     Beside,
     /// The same, under a prefix.
-    Under(Path),
+    Under(String),
     /// At this key.
-    At(Path),
+    At(String),
 }
 
 impl LockKey {
-    fn of(&self, data: &Path) -> Path {
-        match self {
+    /// `store`: what an error calls the store.
+    fn of(&self, data: &Path, store: &str) -> Result<Path, StoreError> {
+        Ok(match self {
             LockKey::Beside => lock_key(data, None),
-            LockKey::Under(prefix) => lock_key(data, Some(prefix)),
-            LockKey::At(key) => key.clone(),
-        }
+            LockKey::Under(prefix) => lock_key(data, Some(&key(prefix, store)?)),
+            LockKey::At(at) => key(at, store)?,
+        })
     }
+}
+
+/// Not by `Path::from`, which encodes: see [`lock_key`].
+fn key(text: &str, store: &str) -> Result<Path, StoreError> {
+    let key = Path::parse(text).ok().filter(|key| !key.is_root());
+    key.ok_or_else(|| {
+        let bucket_url = store.to_owned();
+        StoreError::Url(LocationError::BadKey { bucket_url })
+    })
 }
 
 impl StoreOptions {
@@ -117,9 +127,9 @@ impl StoreOptions {
     /// A prefix for the keys of lock objects: the lock of `data/x` is `PREFIX/data/x.lock`. Default: none.
     ///
     /// Lock objects then have lifecycle rules of their own: a bucket that keeps old versions keeps one for
-    /// each refresh. Every program must use the same prefix.
-    pub fn key_prefix(mut self, prefix: impl Into<Path>) -> StoreOptions {
-        self.key = LockKey::Under(prefix.into());
+    /// each refresh. Every program must use the same prefix. It is taken as it stands, as every key here.
+    pub fn key_prefix(mut self, prefix: impl AsRef<str>) -> StoreOptions {
+        self.key = LockKey::Under(prefix.as_ref().to_owned());
         self
     }
 
@@ -132,11 +142,12 @@ impl StoreOptions {
     /// use rvlf_object_store::StoreLock;
     ///
     /// # let store = Arc::new(InMemory::new());
-    /// let object = StoreLock::options().lock_key("locks/index").open_on(store, "data/index/");
+    /// let object = StoreLock::options().lock_key("locks/index").open_on(store, "data/index/")?;
     /// assert!(object.name().ends_with("/locks/index"));
+    /// # Ok::<(), rvlf_object_store::StoreError>(())
     /// ```
-    pub fn lock_key(mut self, key: impl Into<Path>) -> StoreOptions {
-        self.key = LockKey::At(key.into());
+    pub fn lock_key(mut self, key: impl AsRef<str>) -> StoreOptions {
+        self.key = LockKey::At(key.as_ref().to_owned());
         self
     }
 
@@ -187,7 +198,8 @@ impl StoreOptions {
         async move { options.open(&url)?.acquire(timeout).await }
     }
 
-    /// As [`acquire`](StoreOptions::acquire), for the object `path` of `store`. With
+    /// As [`acquire`](StoreOptions::acquire), for the object `path` of `store`: a `Path`, or its text, which
+    /// is taken as it stands (`Path::parse`), where `Path::from` would encode some characters. With
     /// `object_store::memory::InMemory` it is a lock within one process, for tests.
     ///
     /// The requests run on the thread of this library. Do not share the store with other work: a connection
@@ -227,10 +239,11 @@ impl StoreOptions {
     pub fn acquire_on(
         &self,
         store: Arc<dyn ObjectStore>,
-        path: impl Into<Path>,
+        path: impl AsRef<str>,
         timeout: Duration,
     ) -> impl Future<Output = Result<StoreLock, AcquireError>> + Send + 'static {
-        self.open_on(store, path).acquire(timeout)
+        let object = self.open_on(store, path);
+        async move { object?.acquire(timeout).await }
     }
 
     /// As [`acquire`](StoreOptions::acquire), for the lock object that is `register`.
@@ -267,17 +280,25 @@ impl StoreOptions {
             runtime: keepalive.handle().clone(),
         };
         let bucket = Bucket::open(&location, &http).map_err(StoreError::Open)?;
-        Ok(self.in_bucket(bucket, self.key.of(&location.key), order))
+        let key = self.key.of(&location.key, &location.bucket_url())?;
+        Ok(self.in_bucket(bucket, key, order))
     }
 
     /// Opens the lock of the object `path` of `store`; see [`acquire_on`](StoreOptions::acquire_on).
     ///
     /// Example: [`LockObject`].
-    #[must_use]
-    pub fn open_on(&self, store: Arc<dyn ObjectStore>, path: impl Into<Path>) -> LockObject {
-        let bucket = Bucket::new(store.clone(), &store.to_string());
-        let key = self.key.of(&path.into());
-        self.in_bucket(bucket, key, self.order())
+    ///
+    /// # Errors
+    ///
+    /// The text is no key.
+    pub fn open_on(
+        &self,
+        store: Arc<dyn ObjectStore>,
+        path: impl AsRef<str>,
+    ) -> Result<LockObject, StoreError> {
+        let url = store.to_string();
+        let key = self.key.of(&key(path.as_ref(), &url)?, &url)?;
+        Ok(self.in_bucket(Bucket::new(store, &url), key, self.order()))
     }
 
     /// Opens the lock object that is `register`; see

@@ -11,6 +11,7 @@ use rand::rngs::SysRng;
 use tokio::time::{Instant, sleep};
 
 use crate::bucket::Bucket;
+use crate::location::any_key;
 use crate::machine::{Condition, ErrorClass, Found, Put, Version};
 use crate::register::{Register, RegisterError, RegisterFuture};
 use crate::store_error;
@@ -46,11 +47,11 @@ pub trait Scratch: Send + Sync {
 
 impl Scratch for Bucket {
     fn register(&self, key: &str) -> Arc<dyn Register> {
-        Arc::new(Bucket::register(self, key.into()))
+        Arc::new(Bucket::register(self, any_key(key)))
     }
 
     fn delete(&self, key: &str) -> RegisterFuture<()> {
-        Bucket::delete(self, key.into())
+        Bucket::delete(self, any_key(key))
     }
 
     fn strip_quotes(&self, strip: bool) {

@@ -89,7 +89,9 @@ mod tests {
             let store = Arc::new(InMemory::new());
             let put = block_on(store.put(&"x.lock".into(), Bytes::from(bytes).into()));
             put.expect("memory answers");
-            let object = StoreLock::options().open_on(store, "x");
+            let object = StoreLock::options()
+                .open_on(store, "x")
+                .expect("it is a key");
             let report = json!(block_on(object.inspect()).expect("memory answers"));
             let member = |name| report.get(name).cloned();
             assert_eq!(member("state"), Some(json!("held")), "{report}");

@@ -160,7 +160,9 @@ fn a_server_that_wants_etags_without_quotes_gets_them_also_in_a_process_that_did
 #[test]
 fn the_self_test_leaves_no_object_behind_and_is_not_made_to_break_a_lock() {
     let store = Arc::new(InMemory::new());
-    let object = StoreLock::options().open_on(store.clone(), "x");
+    let object = StoreLock::options()
+        .open_on(store.clone(), "x")
+        .expect("it is a key");
     assert_eq!(block_on(object.break_stale()).expect("there is none"), None);
     let objects = block_on(store.list_with_delimiter(None))
         .expect("memory answers")
@@ -182,7 +184,9 @@ fn the_self_test_leaves_no_object_behind_and_is_not_made_to_break_a_lock() {
 #[test]
 fn the_lock_object_is_never_deleted() {
     let server = server(Flaw::None);
-    let object = StoreLock::options().open_on(server.clone(), "x");
+    let object = StoreLock::options()
+        .open_on(server.clone(), "x")
+        .expect("it is a key");
     let lock = block_on(object.acquire(LONG)).expect("it is free");
     block_on(lock.commit("root")).expect("it is held");
     block_on(lock.release()).expect("it is held");

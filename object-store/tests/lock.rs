@@ -8,6 +8,7 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 use object_store::ObjectStoreExt;
 use object_store::memory::InMemory;
+use object_store::path::Path;
 use rvlf::record::{Hostname, Pid, StoreStamp};
 use rvlf::{Record, WriterId};
 use rvlf_object_store::{
@@ -55,7 +56,7 @@ fn locks_and_futures_can_be_sent_and_shared() {
     is_sent_and_shared::<AcquireError>();
     is_sent_and_shared::<BreakError>();
     is_sent_and_shared::<CommitError>();
-    let object = options().open_on(store(), "x");
+    let object = options().open_on(store(), "x").expect("it is a key");
     let lock = block_on(is_spawned(object.acquire(LONG))).expect("it is free");
     block_on(is_spawned(object.inspect())).expect("memory answers");
     drop(is_spawned(object.wait_until_free(LONG)));
@@ -102,7 +103,7 @@ fn a_register_that_panics_ends_the_belief() {
 
 #[test]
 fn a_second_contender_is_refused_with_the_holder_and_acquires_after_the_release() {
-    let object = options().open_on(store(), "x");
+    let object = options().open_on(store(), "x").expect("it is a key");
     let lock = acquire(&object);
     let error = block_on(object.acquire(Duration::ZERO)).expect_err("it is held");
     let holder = error.holder().expect("the reason is a holder");
@@ -124,7 +125,7 @@ fn a_second_contender_is_refused_with_the_holder_and_acquires_after_the_release(
 // The payload is the root of the data: a successor that does not get it loses every commit.
 #[test]
 fn what_was_committed_is_what_the_next_holder_begins_with() {
-    let object = options().open_on(store(), "x");
+    let object = options().open_on(store(), "x").expect("it is a key");
     let lock = acquire(&object);
     assert!(lock.payload().is_empty());
     for root in ["first", "second"] {
@@ -144,7 +145,10 @@ fn what_was_committed_is_what_the_next_holder_begins_with() {
 
 #[test]
 fn a_lock_is_held_for_much_longer_than_its_lease() {
-    let object = options().lease(LEASE).open_on(store(), "x");
+    let object = options()
+        .lease(LEASE)
+        .open_on(store(), "x")
+        .expect("it is a key");
     let lock = acquire(&object);
     let error = block_on(object.acquire(LEASE * 2)).expect_err("its holder refreshes it");
     assert!(error.is_held());
@@ -159,7 +163,10 @@ fn a_blocked_executor_keeps_the_lock() {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build();
-    let object = options().lease(LEASE).open_on(store(), "x");
+    let object = options()
+        .lease(LEASE)
+        .open_on(store(), "x")
+        .expect("it is a key");
     runtime.expect("a runtime").block_on(async {
         let lock = object.acquire(LONG).await.expect("it is free");
         std::thread::sleep(LEASE * 2);
@@ -173,7 +180,7 @@ fn a_blocked_executor_keeps_the_lock() {
 // learns of the release.
 #[test]
 fn threads_share_a_lock_and_the_last_commit_of_one_of_them_is_the_root() {
-    let object = options().open_on(store(), "x");
+    let object = options().open_on(store(), "x").expect("it is a key");
     let lock = Arc::new(acquire(&object));
     let lost = lock.lost();
     let waits = std::thread::spawn(move || block_on(lost));
@@ -201,7 +208,7 @@ fn threads_share_a_lock_and_the_last_commit_of_one_of_them_is_the_root() {
 
 #[test]
 fn a_dropped_lock_is_released_in_the_background() {
-    let object = options().open_on(store(), "x");
+    let object = options().open_on(store(), "x").expect("it is a key");
     drop(acquire(&object));
     release(acquire(&object));
 }
@@ -210,7 +217,7 @@ fn a_dropped_lock_is_released_in_the_background() {
 // would count as held until its lease is over.
 #[test]
 fn a_dropped_acquisition_leaves_no_lock_behind() {
-    let object = options().open_on(store(), "x");
+    let object = options().open_on(store(), "x").expect("it is a key");
     for polls in 1..4 {
         let mut acquisition = Box::pin(object.acquire(LONG));
         for _ in 0..polls {
@@ -265,9 +272,12 @@ fn thousands_of_dead_locks_are_taken_over_by_one_process() {
 #[test]
 fn a_cancelled_wait_ends_although_the_lock_is_held() {
     let store = store();
-    let lock = acquire(&options().open_on(store.clone(), "x"));
+    let lock = acquire(&options().open_on(store.clone(), "x").expect("it is a key"));
     let token = rvlf::CancelToken::new();
-    let object = options().cancel_token(&token).open_on(store, "x");
+    let object = options()
+        .cancel_token(&token)
+        .open_on(store, "x")
+        .expect("it is a key");
     let waiter = std::thread::spawn(move || block_on(object.acquire(Duration::MAX)));
     token.cancel();
     let error = waiter
@@ -283,7 +293,7 @@ fn an_object_that_is_no_lock_is_refused_at_once_and_never_written() {
     let store = store();
     let key = "x.lock".into();
     block_on(store.put(&key, "notes of a user".into())).expect("memory answers");
-    let object = options().open_on(store.clone(), "x");
+    let object = options().open_on(store.clone(), "x").expect("it is a key");
     let error = block_on(object.acquire(Duration::MAX)).expect_err("it is no lock");
     assert!(matches!(error, AcquireError::NotALock { .. }), "{error}");
     block_on(object.break_stale()).expect_err("it is no lock");
@@ -294,7 +304,7 @@ fn an_object_that_is_no_lock_is_refused_at_once_and_never_written() {
 #[test]
 fn a_lock_whose_object_was_deleted_or_overwritten_is_lost_and_commits_nothing() {
     let store = store();
-    let object = options().open_on(store.clone(), "x");
+    let object = options().open_on(store.clone(), "x").expect("it is a key");
     let lock = acquire(&object);
     block_on(store.delete(&"x.lock".into())).expect("memory answers");
     let error = block_on(lock.commit("late")).expect_err("the object is gone");
@@ -311,7 +321,7 @@ fn a_lock_whose_object_was_deleted_or_overwritten_is_lost_and_commits_nothing() 
 
 #[test]
 fn a_payload_over_the_limit_is_refused_and_one_at_the_limit_is_not() {
-    let object = options().open_on(store(), "x");
+    let object = options().open_on(store(), "x").expect("it is a key");
     let lock = acquire(&object);
     block_on(lock.commit(vec![7; MAX_PAYLOAD_LEN])).expect("it is at the limit");
     let error = block_on(lock.commit(vec![7; MAX_PAYLOAD_LEN + 1])).expect_err("it is over");
@@ -322,7 +332,10 @@ fn a_payload_over_the_limit_is_refused_and_one_at_the_limit_is_not() {
 
 #[test]
 fn a_live_lock_is_broken_only_by_its_writer_id_and_its_holder_commits_nothing_after_that() {
-    let object = options().lease(LEASE).open_on(store(), "x");
+    let object = options()
+        .lease(LEASE)
+        .open_on(store(), "x")
+        .expect("it is a key");
     let lock = acquire(&object);
     block_on(lock.commit("kept")).expect("it is held");
     let error = block_on(object.break_stale()).expect_err("its holder lives");
@@ -348,7 +361,7 @@ fn a_live_lock_is_broken_only_by_its_writer_id_and_its_holder_commits_nothing_af
 
 #[test]
 fn a_wait_for_a_free_lock_ends_with_its_release_or_its_timeout() {
-    let object = options().open_on(store(), "x");
+    let object = options().open_on(store(), "x").expect("it is a key");
     let lock = acquire(&object);
     let report = block_on(object.wait_until_free(Duration::ZERO)).expect("the store answers");
     assert!(report.is_held());
@@ -368,8 +381,13 @@ fn a_wait_for_a_free_lock_ends_with_its_release_or_its_timeout() {
 #[test]
 fn the_prefix_of_keys_is_part_of_the_lock() {
     let store = store();
-    let plain = acquire(&options().open_on(store.clone(), "x"));
-    let prefixed = acquire(&options().key_prefix("locks").open_on(store, "x"));
+    let plain = acquire(&options().open_on(store.clone(), "x").expect("it is a key"));
+    let prefixed = acquire(
+        &options()
+            .key_prefix("locks")
+            .open_on(store, "x")
+            .expect("it is a key"),
+    );
     assert!(plain.name().ends_with("/x.lock"), "{}", plain.name());
     assert!(
         prefixed.name().ends_with("/locks/x.lock"),
@@ -378,4 +396,38 @@ fn the_prefix_of_keys_is_part_of_the_lock() {
     );
     release(plain);
     release(prefixed);
+}
+
+// The text of a path was encoded, and that of a path that came parsed as well: two locks of the same data.
+#[test]
+fn a_path_and_its_text_have_one_lock_and_no_character_of_the_key_is_encoded() {
+    let store = store();
+    let parsed = Path::parse("a~b").expect("it is a key");
+    let of_path = options()
+        .open_on(store.clone(), parsed)
+        .expect("it is a key");
+    let of_text = options()
+        .open_on(store.clone(), "a~b")
+        .expect("it is a key");
+    let prefixed = options().key_prefix("~l").open_on(store.clone(), "a~b");
+    let at = options().lock_key("l~").open_on(store.clone(), "a~b");
+    for (object, end) in [
+        (&of_path, "/a~b.lock"),
+        (&of_text, "/a~b.lock"),
+        (&prefixed.expect("it is a key"), "/~l/a~b.lock"),
+        (&at.expect("it is a key"), "/l~"),
+    ] {
+        assert!(object.name().ends_with(end), "{}", object.name());
+    }
+    let lock = acquire(&of_path);
+    assert!(
+        !block_on(of_text.inspect())
+            .expect("memory answers")
+            .verdict()
+            .is_free()
+    );
+    release(lock);
+    for no_key in ["", "a//b", "a/../b"] {
+        options().open_on(store.clone(), no_key).expect_err(no_key);
+    }
 }

@@ -239,7 +239,9 @@ fn a_register_that_blocks_the_thread_of_the_locks_costs_all_and_each_knows_it_in
 
 #[test]
 fn the_lock_stays_with_the_parent_and_a_forked_child_can_acquire_its_own() {
-    let object = StoreLock::options().open_on(Arc::new(InMemory::new()), "x");
+    let object = StoreLock::options()
+        .open_on(Arc::new(InMemory::new()), "x")
+        .expect("it is a key");
     let lock = block_on(object.acquire(LONG)).expect("it is free");
     block_on(lock.commit("root")).expect("it is held");
     let mut copy = Some(lock);
@@ -257,7 +259,9 @@ fn the_lock_stays_with_the_parent_and_a_forked_child_can_acquire_its_own() {
             && lock.record().pid().get() != std::process::id()
             && block_on(lock.release()).is_err_and(|error| is_forked(&error.lost));
         // A store of its own: the fork may have come while a thread of the parent had that one locked.
-        let own = StoreLock::options().open_on(Arc::new(InMemory::new()), "x");
+        let own = StoreLock::options()
+            .open_on(Arc::new(InMemory::new()), "x")
+            .expect("it is a key");
         let acquired = block_on(own.acquire(LONG)).is_ok_and(|lock| {
             lock.record().pid().get() == std::process::id() && block_on(lock.release()).is_ok()
         });

@@ -356,6 +356,18 @@ fn a_data_object_whose_name_ends_as_that_of_a_lock_has_a_lock_of_its_own() {
     );
 }
 
+// The lock of x~ was at x%7E.lock, beside that of another program. `d/.lock` meant the lock of d.
+#[test]
+fn the_lock_is_at_the_key_of_the_data_with_its_end_whatever_characters_the_key_has() {
+    let test = Test::new();
+    for (data, lock) in [("x~", "x~.lock"), ("d/.lock", "d/.lock.lock")] {
+        let ended = test.rvlf(&["run", &format!("s3://bucket/{data}"), "true"]);
+        assert_eq!(ended.code(), 0, "{}", ended.stderr);
+        assert!(test.bucket.read(lock).is_some(), "{lock}");
+    }
+    assert_eq!(test.bucket.read("d.lock"), None);
+}
+
 #[test]
 fn a_forced_break_takes_the_lock_of_the_named_hold_alone() {
     let test = Test::new();

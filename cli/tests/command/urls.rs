@@ -76,6 +76,10 @@ fn a_url_that_names_no_object_is_refused_without_its_secrets() {
         "s3://bucket",
         "s3://id:hunter2@bucket/key",
         "az://b/../k",
+        "s3://..",
+        "s3://../k",
+        "s3://b//k",
+        "s3://b/k/",
     ] {
         for refusal in refusals(url) {
             assert!(!refusal.stderr.contains("hunter2"), "{}", refusal.stderr);
