@@ -431,3 +431,27 @@ fn a_path_and_its_text_have_one_lock_and_no_character_of_the_key_is_encoded() {
         options().open_on(store.clone(), no_key).expect_err(no_key);
     }
 }
+
+// Of a longer object only the beginning is read, and the takeover wrote that back: the rest was lost.
+#[test]
+fn an_object_that_is_longer_than_a_lock_is_never_written() {
+    for (beyond, is_lock) in [(0, true), (1, false), (3 << 20, false)] {
+        let store = store();
+        let object = options().open_on(store.clone(), "x").expect("it is a key");
+        release(acquire(&object));
+        let register = Bucket::new(store, "memory://").register("x.lock".into());
+        let found = block_on(register.get()).expect("memory answers");
+        let Found::Present(released) = found else {
+            panic!("a released lock stays");
+        };
+        let payload = vec![7; MAX_PAYLOAD_LEN + beyond];
+        let long = [&released.bytes[..], &payload].concat();
+        let condition = Condition::Version(released.version);
+        block_on(register.put_if(long.into(), condition)).expect("memory answers");
+        match block_on(object.acquire(Duration::ZERO)) {
+            Ok(lock) => assert!(is_lock && lock.payload() == payload, "{beyond} bytes"),
+            Err(AcquireError::NotALock { .. }) => assert!(!is_lock, "{beyond} bytes"),
+            Err(error) => panic!("{beyond} bytes: {error}"),
+        }
+    }
+}

@@ -7,7 +7,10 @@ use core::fmt;
 use core::time::Duration;
 
 use super::Age;
-use crate::record::{DecodeError, Record, StoreStamp};
+use crate::record::{DecodeError, RECORD_LEN, Record, StoreStamp};
+
+/// The longest payload of a lock. A reader reads one byte more, and sees that an object is longer.
+const MAX_PAYLOAD_LEN: usize = 64 * 1024;
 
 /// Everything that a verdict on a lock in an object store rests on.
 ///
@@ -53,14 +56,15 @@ pub enum StoreContent {
     /// A valid record without a store stamp, such as a copied lock file, or with a store stamp outside
     /// its limits.
     OtherStamp,
-    /// Less than a record, or a record whose checksum or pid is wrong. A store replaces an object at
-    /// once, so no writer that was interrupted leaves this.
+    /// Less than a record, a record whose checksum or pid is wrong, or more than 64 KiB behind a record. A
+    /// store replaces an object at once, so no writer that was interrupted leaves this.
     Damaged,
 }
 
 impl StoreContent {
-    /// Classifies an object by its bytes: a record, and behind it a payload of any length, which is
-    /// ignored. An empty object is [`Damaged`](StoreContent::Damaged), no object is
+    /// Classifies an object by its bytes: a record, and behind it a payload of at most 64 KiB. Of a longer
+    /// one only the beginning is read, which a takeover would write back as the whole: such an object is
+    /// [`Damaged`](StoreContent::Damaged). So is an empty one. No object is
     /// [`Absent`](StoreContent::Absent).
     ///
     /// ```
@@ -72,6 +76,7 @@ impl StoreContent {
     #[must_use]
     pub fn of(bytes: &[u8]) -> StoreContent {
         match Record::decode(bytes) {
+            Ok(_) if bytes.len() > RECORD_LEN + MAX_PAYLOAD_LEN => StoreContent::Damaged,
             Ok(record) => match record.store_stamp() {
                 Some(stamp) if stamp.is_within_limits() => StoreContent::Valid(stamp),
                 _ => StoreContent::OtherStamp,
@@ -220,7 +225,7 @@ pub enum StoreReason {
     Unsupported,
     /// Held: a record without a store stamp, or with one outside its limits.
     OtherStamp,
-    /// Held: an incomplete or damaged record.
+    /// Held: an incomplete or damaged record, or one with too much behind it.
     Damaged,
 }
 
@@ -282,7 +287,9 @@ impl StoreReason {
             StoreReason::OtherStamp => {
                 "the record has no valid store stamp, so it is never written"
             }
-            StoreReason::Damaged => "the record is incomplete or damaged, so it is never written",
+            StoreReason::Damaged => {
+                "the object is incomplete, damaged or too long, so it is never written"
+            }
         }
     }
 }

@@ -265,7 +265,7 @@ const SENTENCES: [(StoreReason, &str); 10] = [
     (StoreReason::Foreign, "the object is not an RVLF record, so it is never written"),
     (StoreReason::Unsupported, "the record is of another version, so it is never written"),
     (StoreReason::OtherStamp, "the record has no valid store stamp, so it is never written"),
-    (StoreReason::Damaged, "the record is incomplete or damaged, so it is never written"),
+    (StoreReason::Damaged, "the object is incomplete, damaged or too long, so it is never written"),
 ];
 
 #[test]
