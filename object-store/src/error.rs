@@ -13,12 +13,13 @@ use crate::register::RegisterError;
 use crate::report::LockReport;
 use crate::self_test::Demand;
 use crate::services::OpenError;
+use crate::store_error;
 
 /// What the store, or this machine, did not do. Example: [`LockObject::inspect`](crate::LockObject::inspect).
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// The store gave no answer in time: a timeout, a lost connection, an overloaded server.
+    /// The store gave no usable answer in time: a timeout, a lost connection, an overloaded server.
     NoAnswer {
         /// The lock object.
         name: String,
@@ -57,7 +58,10 @@ impl fmt::Display for StoreError {
         let (name, what, source, step) = match self {
             StoreError::NoAnswer { name, source } => (
                 name,
-                "the store gave no answer in time",
+                match source.as_ref().and_then(store_error::StoreError::of) {
+                    Some(error) if error.is_answer() => "the store gave no usable answer",
+                    _ => "the store gave no answer in time",
+                },
                 source,
                 "check the endpoint and the network, and try again",
             ),
@@ -85,6 +89,8 @@ impl fmt::Display for StoreError {
                 );
             }
         };
+        let better = source.as_ref().and_then(store_error::StoreError::of);
+        let step = better.and_then(|error| error.step()).unwrap_or(step);
         write!(f, "{}: {what}", escaped(name))?;
         if let Some(source) = source {
             write!(f, ": {source}")?;

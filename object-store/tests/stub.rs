@@ -247,12 +247,31 @@ fn gcs_is_sent_the_generation_that_it_returned() {
 #[test]
 fn each_status_has_its_class_and_no_request_is_sent_again() {
     let name = "each_status_has_its_class_and_no_request_is_sent_again";
-    let statuses = [429, 500, 503, 408, 403, 401, 409, 412, 404];
+    let answers = [
+        (429, "Some"),
+        (500, "Some"),
+        (503, "Some"),
+        (408, "Some"),
+        (425, "Some"),
+        (400, "RequestTimeout"),
+        (403, "Some"),
+        (401, "Some"),
+        (400, "ExpiredToken"),
+        (400, "InvalidToken"),
+        (400, "InvalidAccessKeyId"),
+        (409, "Some"),
+        (412, "Some"),
+        (404, "Some"),
+        (501, "NotImplemented"),
+        (400, "InvalidArgument"),
+        (400, "KeyTooLongError"),
+        (405, "MethodNotAllowed"),
+    ];
     if env::var_os("RVLF_TEST_CHILD").is_none() {
         for dialect in [Dialect::S3, Dialect::Gcs] {
             let stub = Stub::start(dialect);
-            for status in statuses {
-                stub.answer_next(1, status, "<Error><Code>Some</Code></Error>");
+            for (status, code) in answers {
+                stub.answer_next(1, status, &format!("<Error><Code>{code}</Code></Error>"));
             }
             stub.answer_next(2, 404, "<Error><Code>NoSuchBucket</Code></Error>");
             let mut variables = if dialect == Dialect::Gcs {
@@ -265,7 +284,7 @@ fn each_status_has_its_class_and_no_request_is_sent_again() {
             run_again(name, &variables);
             assert_eq!(
                 stub.requests().len(),
-                statuses.len() + 2,
+                answers.len() + 2,
                 "{dialect:?}: one for each call"
             );
         }
@@ -279,14 +298,18 @@ fn each_status_has_its_class_and_no_request_is_sent_again() {
         version: Some("1".to_owned()),
     };
     let put = || runtime.block_on(object.put_if("x".into(), Condition::Version(version.clone())));
-    for status in statuses {
+    for (status, code) in answers {
         let outcome = put().map_err(|error| error.class);
-        let expected = match status {
-            403 | 401 => Err(ErrorClass::Denied),
-            409 | 412 | 404 => Ok(Put::Refused),
+        let expected = match (status, code) {
+            (400, "RequestTimeout") => Err(ErrorClass::Unknown),
+            (403 | 401, _) | (400, "ExpiredToken" | "InvalidToken" | "InvalidAccessKeyId") => {
+                Err(ErrorClass::Denied)
+            }
+            (409 | 412 | 404, _) => Ok(Put::Refused),
+            (501 | 400 | 405, _) => Err(ErrorClass::Permanent),
             _ => Err(ErrorClass::Unknown),
         };
-        assert_eq!(outcome, expected, "{status}");
+        assert_eq!(outcome, expected, "{status} {code}");
     }
     assert_eq!(put().expect_err("no bucket").class, ErrorClass::Permanent);
     let read = runtime.block_on(object.get());
@@ -330,6 +353,28 @@ fn a_redirect_is_not_followed_and_is_no_write_and_no_object() {
         let get = runtime.block_on(object.get());
         assert_eq!(get.expect_err("no object").class, class, "{status}");
     }
+}
+
+// "the store gave no answer in time", after half a minute, of a server that answers or is never asked.
+#[test]
+fn an_acquisition_that_no_repetition_helps_ends_at_once_and_says_what_to_do() {
+    let name = "an_acquisition_that_no_repetition_helps_ends_at_once_and_says_what_to_do";
+    if env::var_os("RVLF_TEST_CHILD").is_none() {
+        let stub = Stub::start(Dialect::S3);
+        stub.answer_next(1, 404, "<Error><Code>NoSuchKey</Code></Error>");
+        stub.answer_next(9, 501, "<Error><Code>NotImplemented</Code></Error>");
+        let mut variables = s3(&stub);
+        variables.push(("RVLF_TEST_EXPECTED", "cannot carry a lock".to_owned()));
+        run_again(name, &variables);
+        variables.retain(|(name, _)| !["AWS_ALLOW_HTTP", "RVLF_TEST_EXPECTED"].contains(name));
+        variables.push(("RVLF_TEST_EXPECTED", "AWS_ALLOW_HTTP=true".to_owned()));
+        run_again(name, &variables);
+        return;
+    }
+    let expected = env::var("RVLF_TEST_EXPECTED").expect("the parent sets it");
+    let acquisition = StoreLock::options().acquire("s3://bucket/x", Duration::MAX);
+    let error = block_on(acquisition).expect_err("it cannot be done");
+    assert!(error.to_string().contains(&expected), "{error}");
 }
 
 // An error goes into logs and tickets.
