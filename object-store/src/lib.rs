@@ -105,6 +105,7 @@ mod options;
 mod own_holds;
 mod register;
 mod report;
+mod secrets;
 mod self_test;
 #[cfg(feature = "serde")]
 mod serialize;

@@ -426,12 +426,45 @@ fn no_message_and_no_debug_output_shows_a_credential() {
     println!("error: {error} {error:?}");
 }
 
+// A token in place of the name of its file is quoted when the file is opened, which is at the first request.
+#[test]
+fn a_secret_in_the_wrong_place_is_not_repeated_by_the_error_of_a_request() {
+    let name = "a_secret_in_the_wrong_place_is_not_repeated_by_the_error_of_a_request";
+    let variables: [&[(&str, &str)]; 3] = [
+        &[
+            ("AWS_WEB_IDENTITY_TOKEN_FILE", "hunter2-pasted"),
+            ("AWS_ROLE_ARN", "arn:aws:iam::1:role/r"),
+        ],
+        &[(
+            "AWS_CONTAINER_CREDENTIALS_FULL_URI",
+            "http://127.0.0.1:9/hunter2-pasted?t=hunter2-pasted",
+        )],
+        &[
+            ("AWS_ENDPOINT", "http://id:'hunter2-pasted@127.0.0.1:9"),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AWS_SKIP_SIGNATURE", "true"),
+        ],
+    ];
+    for variables in variables {
+        if let Some(output) = again_with(name, variables) {
+            assert!(!output.contains("hunter2"), "{output}");
+            assert!(output.contains("error: "), "{output}");
+        }
+    }
+    if env::var_os("RVLF_TEST_CHILD").is_some() {
+        let runtime = runtime();
+        let object = open("s3://bucket/x", &runtime).register("x.lock".into());
+        let error = runtime.block_on(object.get()).expect_err("no credentials");
+        println!("error: {error} {error:?}");
+    }
+}
+
 // A key in the wrong variable is quoted by the parser that does not understand it.
 #[test]
 fn a_secret_in_the_wrong_place_is_not_repeated_by_the_error_of_the_configuration() {
     let name = "a_secret_in_the_wrong_place_is_not_repeated_by_the_error_of_the_configuration";
     let variables = [
-        ("GOOGLE_SERVICE_ACCOUNT_KEY", "\"hunter2-pasted\""),
+        ("GOOGLE_SERVICE_ACCOUNT", "{\"key\": \"hunter2-pasted\"}"),
         ("AZURE_STORAGE_ACCOUNT_NAME", "account"),
         ("AZURE_STORAGE_ACCOUNT_KEY", "hunter2-pasted"),
         ("AWS_SECRET_ACCESS_KEY", "hunter2-pasted"),
