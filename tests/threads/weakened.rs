@@ -238,7 +238,7 @@ const WEAKENED: [Weakened; 32] = [
     Weakened {
         what: "a hold that was given up is dead to its process",
         file: "object-store/src/own_holds.rs",
-        from: "self.dead.push_back(id);",
+        from: "push_bounded(&mut self.dead, id);",
         to: "",
         found_by: "guards::a_lock_whose_release_is_lost_is_taken_at_once_by_its_own_process",
     },
