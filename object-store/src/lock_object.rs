@@ -149,8 +149,8 @@ impl LockObject {
     /// Breaks the lock if its holder is dead: takes it over and releases it. Returns the dead holder's
     /// record; `None` if the lock was free.
     ///
-    /// Judges as [`inspect`](LockObject::inspect) does: on a machine whose wall clock is ahead by more than
-    /// 300 s and than ten leases, it breaks the lock of a live holder.
+    /// Judges as [`inspect`](LockObject::inspect) does, but by the clocks only if that of this machine agrees
+    /// with the store's: see [`both_clocks`](crate::StoreOptions::both_clocks).
     ///
     /// # Errors
     ///

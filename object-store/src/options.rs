@@ -92,10 +92,12 @@ impl StoreOptions {
     /// store's modification time: both older than 300 s and than ten leases. Default: false.
     ///
     /// One look is then enough for a lock that was left behind long ago. It is the only place where the
-    /// clocks of two machines are compared. A holder's clock or a store's that is wrong alone does no harm.
-    /// But **both ages are measured by the wall clock of this machine**: if that one alone is ahead by so
-    /// much, a live holder loses its lock. It may go on to write for two thirds of its lease, and its next
-    /// commit is refused.
+    /// clocks of two machines are compared. Both ages are measured by the wall clock of this machine: if
+    /// that one alone is ahead by so much, a live lock looks old. So an object is written beside such a lock and
+    /// removed, and the lock is held unless the store's time of that object differs by less than a minute.
+    /// **Without the [self-test](StoreOptions::self_test), and for a [`Register`], the clocks are not compared**:
+    /// there a live holder may lose its lock by one wrong clock, and go on to write for two thirds of its
+    /// lease; its next commit is refused.
     pub fn both_clocks(mut self, both_clocks: bool) -> StoreOptions {
         self.both_clocks = both_clocks;
         self

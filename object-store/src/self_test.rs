@@ -12,7 +12,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::bucket::Bucket;
 use crate::location::any_key;
-use crate::machine::{Condition, ErrorClass, Found, Put, Version};
+use crate::machine::{Condition, ErrorClass, Found, Put, Stored, Version};
 use crate::register::{Register, RegisterError, RegisterFuture};
 use crate::store_error;
 
@@ -235,7 +235,7 @@ async fn demands(first: &Subject, second: &Subject) -> Result<(), SelfTestError>
     first
         .expect_done(Demand::UpdateAfterPut, text(3), after_put)
         .await?;
-    let read = first.read(&text(3)).await?;
+    let read = first.read(&text(3)).await?.version;
     let after_get = Condition::Version(read.clone());
     first
         .expect_done(Demand::UpdateAfterGet, text(4), after_get)
@@ -250,6 +250,24 @@ async fn demands(first: &Subject, second: &Subject) -> Result<(), SelfTestError>
     second
         .expect_refused(Demand::RefuseMissing, text(6), nothing, None)
         .await
+}
+
+/// The time by the store's clock, as Unix time: when it modified an object beside the lock that is written now.
+/// `None` if the store reports none.
+pub(crate) async fn store_time(
+    scratch: &dyn Scratch,
+    lock_key: &str,
+    timeout: Duration,
+) -> Result<Option<Duration>, SelfTestError> {
+    let key = random_key(lock_key)?;
+    let object = Subject {
+        register: scratch.register(&key),
+        deadline: deadline_after(timeout),
+    };
+    let written = object.written_now().await;
+    // Best effort, as in the self-test.
+    let _ = tokio::time::timeout(PAUSE, scratch.delete(&key)).await;
+    Ok(written?.modified_ms.map(Duration::from_millis))
 }
 
 /// The bytes of one write: no two are equal, and each says what it is to a user who finds it.
@@ -350,11 +368,17 @@ impl Subject {
         }
     }
 
+    async fn written_now(&self) -> Result<Stored, SelfTestError> {
+        self.expect_done(Demand::CreateAbsent, text(1), Condition::Absent)
+            .await?;
+        self.read(&text(1)).await
+    }
+
     /// Looks until the object has `bytes`, which are in.
-    async fn read(&self, bytes: &Bytes) -> Result<Version, SelfTestError> {
+    async fn read(&self, bytes: &Bytes) -> Result<Stored, SelfTestError> {
         loop {
             match self.get().await? {
-                Found::Present(found) if found.bytes == *bytes => return Ok(found.version),
+                Found::Present(found) if found.bytes == *bytes => return Ok(found),
                 _ => self.pause(LOOK_PAUSE, other_state()).await?,
             }
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt;
@@ -14,7 +14,9 @@ use object_store::{
     ObjectStore, ObjectStoreExt, PutMode, PutMultipartOptions, PutOptions, PutPayload, PutResult,
     Result,
 };
-use rvlf_object_store::{AcquireError, CommitError, StoreLock, block_on};
+use rvlf::record::{Hostname, Pid, StoreStamp};
+use rvlf::{Record, WriterId};
+use rvlf_object_store::{AcquireError, BreakError, CommitError, StoreLock, block_on};
 
 /// No test is about speed.
 const LONG: Duration = Duration::from_secs(120);
@@ -28,7 +30,14 @@ enum Flaw {
     AnswersUpdatesAsReads,
     /// ETags have quotes in answers, and must have none in conditions, as with some gateways.
     WantsNoQuotes,
+    /// Its clock is behind that of this machine.
+    IsBehind,
+    /// The lock object was written long ago.
+    HasOldLock,
 }
+
+/// By how much.
+const BEHIND: Duration = Duration::from_secs(600);
 
 /// A server in memory, and which objects it was asked to delete.
 #[derive(Debug)]
@@ -62,7 +71,7 @@ impl ObjectStore for Server {
                     extensions: Default::default(),
                 });
             }
-            (_, _) => {}
+            _ => {}
         }
         self.0.put_opts(location, payload, options).await
     }
@@ -76,7 +85,12 @@ impl ObjectStore for Server {
     }
 
     async fn get_opts(&self, location: &Path, options: GetOptions) -> Result<GetResult> {
-        self.0.get_opts(location, options).await
+        let mut found = self.0.get_opts(location, options).await?;
+        let is_lock = location.as_ref() == "x.lock";
+        if self.1 == Flaw::IsBehind || is_lock && self.1 == Flaw::HasOldLock {
+            found.meta.last_modified -= BEHIND;
+        }
+        Ok(found)
     }
 
     fn delete_stream(
@@ -155,6 +169,49 @@ fn a_server_that_wants_etags_without_quotes_gets_them_also_in_a_process_that_did
         block_on(lock.commit(root)).expect("it is held");
         block_on(lock.release()).expect("it is held");
     }
+}
+
+/// The object of a holder with a lease of 30 s whose last refresh is old by its timestamp.
+fn old_record() -> PutPayload {
+    let stamp = StoreStamp {
+        generation: 1,
+        lease_ms: 30_000,
+        nonce: 1,
+    };
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let then = now.expect("it is after 1970").saturating_sub(BEHIND);
+    let then = u64::try_from(then.as_nanos()).expect("it is before 2554");
+    let (pid, id) = (
+        Pid::new(1).expect("1 is a pid"),
+        WriterId::from_bytes([7; 16]),
+    );
+    let record = Record::for_store(pid, &Hostname::truncated(b"host"), then, id, stamp);
+    record.encode().to_vec().into()
+}
+
+// Ten minutes ahead of the holder's clock and of the store's, this machine's makes each live lock look as old as one
+// that was left behind: a break ended its holder, and the next writer began beside it.
+#[test]
+fn a_break_does_not_ask_the_clocks_where_this_machines_differs_from_the_stores() {
+    let broken = |flaw: Flaw| {
+        let server = server(flaw);
+        block_on(server.put(&"x.lock".into(), old_record())).expect("memory answers");
+        let broken = block_on(
+            StoreLock::options()
+                .open_on(server.clone(), "x")
+                .break_stale(),
+        );
+        let acquired = StoreLock::options().both_clocks(true);
+        let acquired = block_on(acquired.acquire_on(server.clone(), "x", Duration::ZERO));
+        let objects = block_on(server.list_with_delimiter(None)).expect("memory answers");
+        assert_eq!(objects.objects.len(), 1, "the lock alone is left");
+        (broken, acquired)
+    };
+    let (held, acquired) = broken(Flaw::IsBehind);
+    assert!(matches!(held, Err(BreakError::Held { .. })), "{held:?}");
+    assert!(acquired.expect_err("it may be alive").is_held());
+    let (left_behind, _) = broken(Flaw::HasOldLock);
+    assert!(left_behind.expect("the clocks agree").is_some());
 }
 
 #[test]

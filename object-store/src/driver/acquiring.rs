@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::holding::Holding;
 use super::port::Port;
 use super::testing::{self, SelfTest, Suspicion};
-use super::{CANCEL_POLL, Event, Events, moment};
+use super::{CANCEL_POLL, Event, Events, clock, moment};
 use crate::error::{AcquireError, StoreError};
 use crate::keepalive::Keepalive;
 use crate::lock::StoreLock;
@@ -118,13 +118,17 @@ enum End {
 impl Acquiring {
     async fn run(mut self, order: Order) {
         self.begin_hold(order.forced.is_some());
+        let deadline = moment().boottime.saturating_add(order.timeout);
+        let (keepalive, register) = (self.port.keepalive, self.port.register.clone());
+        // The first look alone needs the clocks: before a record that is watched is old by them, its lease is over.
+        let both_clocks = order.both_clocks && clock::may_decide(keepalive, register, &order).await;
         let at = moment();
         let settings = AcquireSettings {
             timing: order.timing,
             writer: self.writer,
-            deadline: at.boottime.saturating_add(order.timeout),
+            deadline,
             own_dead: self.port.keepalive.memory().holds.dead(),
-            both_clocks: order.both_clocks,
+            both_clocks,
             forced: order.forced,
             stale_only: order.stale_only,
             omission: Omission::default(),

@@ -49,7 +49,7 @@ async fn get(register: Arc<dyn Register>, timing: Timing) -> Result<Found, Store
     }
 }
 
-async fn look(
+pub(super) async fn look(
     keepalive: &'static Keepalive,
     register: Arc<dyn Register>,
     timing: Timing,

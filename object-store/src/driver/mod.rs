@@ -3,6 +3,7 @@
 
 mod acquiring;
 mod breaking;
+mod clock;
 mod holding;
 mod looking;
 mod port;
