@@ -269,6 +269,20 @@ fn thousands_of_dead_locks_are_taken_over_by_one_process() {
     assert_eq!(taken, 2_000);
 }
 
+// A takeover that is cancelled is released as soon as it is settled: the victim may believe for two thirds of its
+// lease after that, and the next holder would begin beside it.
+#[test]
+fn a_break_by_force_waits_for_its_victim_although_it_is_cancelled() {
+    let store = store();
+    let lock = acquire(&options().lease(LEASE).open_on(store.clone(), "x"));
+    let token = rvlf::CancelToken::new();
+    let breaker = options().cancel_token(&token).open_on(store, "x");
+    token.cancel();
+    let broken = block_on(breaker.break_forced(lock.writer_id()));
+    broken.expect("it is that hold");
+    lock.check_local().expect_err("the wait is for this");
+}
+
 #[test]
 fn a_cancelled_wait_ends_although_the_lock_is_held() {
     let store = store();
