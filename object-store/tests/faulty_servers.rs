@@ -199,6 +199,7 @@ fn a_break_does_not_ask_the_clocks_where_this_machines_differs_from_the_stores()
         let broken = block_on(
             StoreLock::options()
                 .open_on(server.clone(), "x")
+                .expect("x is a key")
                 .break_stale(),
         );
         let acquired = StoreLock::options().both_clocks(true);

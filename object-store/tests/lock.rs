@@ -274,9 +274,11 @@ fn thousands_of_dead_locks_are_taken_over_by_one_process() {
 #[test]
 fn a_break_by_force_waits_for_its_victim_although_it_is_cancelled() {
     let store = store();
-    let lock = acquire(&options().lease(LEASE).open_on(store.clone(), "x"));
+    let object = options().lease(LEASE).open_on(store.clone(), "x");
+    let lock = acquire(&object.expect("x is a key"));
     let token = rvlf::CancelToken::new();
     let breaker = options().cancel_token(&token).open_on(store, "x");
+    let breaker = breaker.expect("x is a key");
     token.cancel();
     let broken = block_on(breaker.break_forced(lock.writer_id()));
     broken.expect("it is that hold");
