@@ -105,10 +105,11 @@ const WEAKENED: [Weakened; 32] = [
     Weakened {
         what: "a loss is noted under the mutex under which it was looked for",
         file: HOLD,
-        from: "        status.loss = Some(reason);",
-        to: "        drop(status);
-        let mut status = lock(&self.status);
-        status.loss = Some(reason);",
+        from: "        let loss = &mut lock(&self.status).loss;
+        match *loss {",
+        to: "        let seen = lock(&self.status).loss;
+        let loss = &mut lock(&self.status).loss;
+        match seen {",
         found_by: "guard::a_loss_is_reported_once_however_many_threads_find_it",
     },
     Weakened {
