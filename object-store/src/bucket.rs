@@ -13,7 +13,7 @@ use object_store::{
 };
 
 use crate::machine::{Condition, ErrorClass, Found, Put, Stored, Version};
-use crate::register::{Register, RegisterError, RegisterFuture};
+use crate::register::{Register, RegisterError, RegisterFuture, caught};
 use crate::store_error;
 
 /// The most that is read of an object: one byte more than a record and its payload may have. Of an
@@ -73,7 +73,7 @@ impl Bucket {
         self.store.clone()
     }
 
-    /// The object with this key.
+    /// The object with this key. `Path::parse` takes a text as it stands, `Path::from` encodes some characters.
     #[must_use]
     pub fn register(&self, key: Path) -> ObjectRegister {
         ObjectRegister {
@@ -135,26 +135,26 @@ pub struct ObjectRegister {
 impl Register for ObjectRegister {
     fn get(&self) -> RegisterFuture<Found> {
         let Self { bucket, key } = self.clone();
-        Box::pin(async move {
+        caught(Box::pin(async move {
             // Not a range: of an empty object none can be read, and the answer is an error (416).
             match bucket.store.get_opts(&key, GetOptions::default()).await {
                 Ok(result) => Ok(Found::Present(read(result).await?)),
                 Err(error @ ClientError::NotFound { .. }) => absent_or_no_bucket(&error),
                 Err(error) => Err(store_error::of_client(&error)),
             }
-        })
+        }))
     }
 
     fn put_if(&self, bytes: Bytes, condition: Condition) -> RegisterFuture<Put> {
         let Self { bucket, key } = self.clone();
-        Box::pin(async move {
+        caught(Box::pin(async move {
             let options = PutOptions::from(bucket.put_mode(&condition));
             match bucket.store.put_opts(&key, bytes.into(), options).await {
                 Ok(put) => stored(put, &condition),
                 Err(error) if is_refusal(&error, &condition) => Ok(Put::Refused),
                 Err(error) => Err(store_error::of_client(&error)),
             }
-        })
+        }))
     }
 
     fn name(&self) -> String {

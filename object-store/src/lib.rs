@@ -114,6 +114,8 @@ mod shared;
 mod sights;
 mod store_error;
 mod sync;
+#[cfg(feature = "http")]
+mod variables;
 
 pub use blocking::block_on;
 pub use bucket::{Bucket, ObjectRegister};

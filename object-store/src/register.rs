@@ -2,11 +2,15 @@
 
 use std::error::Error;
 use std::fmt;
+use std::future::poll_fn;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
+use std::task::Poll;
 
 use bytes::Bytes;
 
 use crate::machine::{Condition, ErrorClass, Found, Put};
+use crate::store_error;
 
 /// The future that a [`Register`] returns.
 pub type RegisterFuture<T> = Pin<Box<dyn Future<Output = Result<T, RegisterError>> + Send>>;
@@ -46,6 +50,18 @@ pub trait Register: Send + Sync + 'static {
 
     /// The name of the object for messages: its URL, without credentials.
     fn name(&self) -> String;
+}
+
+/// The request, whose panic is an error: a task that has ended without an answer would be waited for, and the
+/// request sent again, until the deadline of the caller.
+pub(crate) fn caught<T: 'static>(mut request: RegisterFuture<T>) -> RegisterFuture<T> {
+    Box::pin(poll_fn(move |context| {
+        let poll = AssertUnwindSafe(|| request.as_mut().poll(context));
+        catch_unwind(poll).unwrap_or_else(|_| {
+            let text = "the client of the store has panicked";
+            Poll::Ready(Err(store_error::of_text(ErrorClass::Permanent, text)))
+        })
+    }))
 }
 
 /// Why a store gave no answer.

@@ -31,7 +31,8 @@ impl Bucket {
     /// # Errors
     ///
     /// [`OpenError::NoFeature`] if the service was left out of this build,
-    /// [`OpenError::Configuration`] if the environment does not configure it.
+    /// [`OpenError::Configuration`] if the environment does not configure it, [`OpenError::Variable`] if a
+    /// variable has a value that no request can carry.
     ///
     #[cfg_attr(feature = "aws", doc = "```")]
     #[cfg_attr(not(feature = "aws"), doc = "```ignore")]
@@ -71,7 +72,7 @@ impl Bucket {
 /// `reqwest` without a provider of its own panics if the process has no default one. Losing the race
 /// against another thread that installs one is as good.
 #[cfg(feature = "http")]
-fn install_tls_provider() {
+pub(crate) fn install_tls_provider() {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         let _ = rustls::crypto::ring::default_provider().install_default();
     }
@@ -79,6 +80,7 @@ fn install_tls_provider() {
 
 #[cfg(any(feature = "aws", feature = "azure", feature = "gcp"))]
 mod http {
+    use std::str::FromStr;
     use std::sync::Arc;
 
     use object_store::client::ClientConfigKey;
@@ -86,6 +88,7 @@ mod http {
 
     use super::{Bucket, HttpOptions, Location, OpenError};
     use crate::http_client::Connector;
+    use crate::variables::flawed;
 
     /// What `object_store` sends again by itself is refused because of its own first copy.
     fn no_retries() -> RetryConfig {
@@ -97,6 +100,21 @@ mod http {
 
     fn connector(http: &HttpOptions) -> Connector {
         Connector(http.runtime.clone())
+    }
+
+    /// Variables that are not UTF-8 are not read by `object_store`.
+    fn check_variables<K: FromStr>(location: &Location) -> Result<(), OpenError> {
+        let variables = std::env::vars_os().filter_map(|(name, value)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        });
+        match flawed::<K>(variables) {
+            None => Ok(()),
+            Some((name, flaw)) => Err(OpenError::Variable {
+                bucket_url: location.bucket_url(),
+                name,
+                problem: flaw.text(),
+            }),
+        }
     }
 
     /// As `object_store` reads durations.
@@ -117,6 +135,7 @@ mod http {
     #[cfg(feature = "aws")]
     pub(super) fn s3(location: &Location, http: &HttpOptions) -> Result<Bucket, OpenError> {
         use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey};
+        check_variables::<AmazonS3ConfigKey>(location)?;
         let builder = AmazonS3Builder::from_env()
             .with_bucket_name(&location.bucket)
             .with_config(
@@ -131,6 +150,7 @@ mod http {
     #[cfg(feature = "azure")]
     pub(super) fn azure(location: &Location, http: &HttpOptions) -> Result<Bucket, OpenError> {
         use object_store::azure::{AzureConfigKey, MicrosoftAzureBuilder};
+        check_variables::<AzureConfigKey>(location)?;
         let builder = MicrosoftAzureBuilder::from_env()
             .with_container_name(&location.bucket)
             .with_config(
@@ -145,6 +165,7 @@ mod http {
     #[cfg(feature = "gcp")]
     pub(super) fn gcs(location: &Location, http: &HttpOptions) -> Result<Bucket, OpenError> {
         use object_store::gcp::{GoogleCloudStorageBuilder, GoogleConfigKey};
+        check_variables::<GoogleConfigKey>(location)?;
         let builder = GoogleCloudStorageBuilder::from_env()
             .with_bucket_name(&location.bucket)
             .with_config(
@@ -165,6 +186,15 @@ pub enum OpenError {
     NoFeature {
         /// The service.
         service: Service,
+    },
+    /// A variable has a value that the client of the service cannot use.
+    Variable {
+        /// The bucket.
+        bucket_url: String,
+        /// The variable. Its value may be secret.
+        name: String,
+        /// What is wrong, and what to do.
+        problem: &'static str,
     },
     /// The environment does not configure the service.
     Configuration {
@@ -201,6 +231,11 @@ impl fmt::Display for OpenError {
                     service.scheme()
                 )
             }
+            Self::Variable {
+                bucket_url,
+                name,
+                problem,
+            } => write!(f, "cannot open {bucket_url}: {name} {problem}"),
             Self::Configuration {
                 bucket_url,
                 problem,

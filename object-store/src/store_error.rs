@@ -1,5 +1,6 @@
 //! What an error of `object_store` means for the lock, and its text in one line.
 
+use std::env;
 use std::error::Error;
 use std::fmt;
 
@@ -14,7 +15,7 @@ use crate::secrets::masked;
 const STATUS: &str = "Server returned non-2xx status code: ";
 
 /// What no repetition changes, whatever the status.
-const PERMANENT: [&str; 9] = [
+const PERMANENT: [&str; 10] = [
     "<Code>NoSuchBucket</Code>",
     "<Code>InvalidBucketName</Code>",
     "<Code>ContainerNotFound</Code>",
@@ -27,6 +28,8 @@ const PERMANENT: [&str; 9] = [
     "Version required for conditional",
     // The client does not send the request.
     "HTTP error: builder error",
+    // The task of the request has panicked, or the runtime has ended.
+    "HTTP error: SpawnError",
 ];
 
 /// Credentials that the store does not know any more, or never knew. Most come with 400.
@@ -85,12 +88,14 @@ fn class_of_answer(text: &str) -> ErrorClass {
 /// Whether the request was not for the store, but for a token. A service that has no token for a new machine yet
 /// answers 404, and one that cannot ask the next service 400.
 fn is_of_credentials(text: &str) -> bool {
-    text.contains("Error performing POST ") || asks_the_machine(text)
-}
-
-/// The addresses at which a cloud's machine asks for its own credentials.
-fn asks_the_machine(text: &str) -> bool {
-    has_one_of(text, &["://169.254.", "://metadata.google.internal"])
+    const SIGNS: [&str; 4] = [
+        "Error performing POST ",
+        "Error performing token request: ",
+        "://169.254.",
+        "://metadata.google.internal",
+    ];
+    let agent = env::var("AWS_CONTAINER_CREDENTIALS_FULL_URI");
+    has_one_of(text, &SIGNS) || agent.is_ok_and(|url| !url.is_empty() && text.contains(&url))
 }
 
 fn has_one_of(text: &str, signs: &[&str]) -> bool {
@@ -115,11 +120,23 @@ fn step(error: &ClientError) -> Option<&'static str> {
             _ => "use https://, or set AZURE_ALLOW_HTTP=true",
         });
     }
-    if asks_the_machine(&text) {
+    // The machine itself is asked where no variable has credentials.
+    if has_one_of(
+        &text,
+        &["://169.254.169.254", "://metadata.google.internal"],
+    ) {
         return Some(match service {
-            "S3" => "no credentials are set: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
-            "GCS" => "no credentials are set: set GOOGLE_SERVICE_ACCOUNT",
-            _ => "no credentials are set: set AZURE_STORAGE_ACCOUNT_KEY",
+            "S3" => {
+                "no credentials are set, and this machine has no role: set AWS_ACCESS_KEY_ID and \
+                 AWS_SECRET_ACCESS_KEY"
+            }
+            "GCS" => {
+                "no credentials are set, and this machine has no account: set GOOGLE_SERVICE_ACCOUNT"
+            }
+            _ => {
+                "no credentials are set, and this machine has no identity: set \
+                 AZURE_STORAGE_ACCOUNT_KEY"
+            }
         });
     }
     does_not_know_conditions(&text).then_some(
@@ -276,6 +293,7 @@ mod tests {
         for text in [
             "PUT http://169.254.169.254/latest/api/token in 1ms - {}404 Not Found: ",
             "POST https://sts.amazonaws.com/ in 1ms - {}400 Bad Request: <Code>IDPCommunicationError</Code>",
+            "token request: Error performing GET http://localhost:9/msi in 1ms - {}400 Bad Request: ",
             "PUT http://h/b/k in 1ms - {}400 Bad Request: <Code>RequestTimeout</Code>",
             "PUT http://h/b/k in 1ms - {}421 Misdirected Request: ",
         ] {

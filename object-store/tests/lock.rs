@@ -13,7 +13,7 @@ use rvlf::record::{Hostname, Pid, StoreStamp};
 use rvlf::{Record, WriterId};
 use rvlf_object_store::{
     AcquireError, BreakError, Bucket, CommitError, Condition, Found, LockObject, LossReason,
-    MAX_PAYLOAD_LEN, Put, Register, RegisterFuture, StoreLock, StoreOptions, block_on,
+    MAX_PAYLOAD_LEN, Put, Register, RegisterFuture, StoreError, StoreLock, StoreOptions, block_on,
 };
 
 /// For tests that wait for a lease: two thirds of it are longer than a machine under load stands still.
@@ -470,4 +470,25 @@ fn an_object_that_is_longer_than_a_lock_is_never_written() {
             Err(error) => panic!("{beyond} bytes: {error}"),
         }
     }
+}
+
+// Nothing answered, and the acquisition sent the request again until its deadline.
+#[test]
+fn a_request_that_panics_ends_an_acquisition() {
+    struct Panics;
+    impl Register for Panics {
+        fn get(&self) -> RegisterFuture<Found> {
+            Box::pin(async { panic!("as the client of a store does") })
+        }
+        fn put_if(&self, _: Bytes, _: Condition) -> RegisterFuture<Put> {
+            Box::pin(async { panic!("as the client of a store does") })
+        }
+        fn name(&self) -> String {
+            "test://x.lock".into()
+        }
+    }
+    let error = block_on(options().acquire_register(Arc::new(Panics), Duration::MAX));
+    let error = error.expect_err("it never answers");
+    let is_final = matches!(error, AcquireError::Store(StoreError::Permanent { .. }));
+    assert!(is_final, "{error}");
 }

@@ -426,6 +426,75 @@ fn no_message_and_no_debug_output_shows_a_credential() {
     println!("error: {error} {error:?}");
 }
 
+// The client panicked at the first request: the acquisition sent it again until its deadline, or ended the command
+// with 101.
+#[test]
+fn a_value_that_no_request_can_carry_is_an_error_that_names_its_variable() {
+    let name = "a_value_that_no_request_can_carry_is_an_error_that_names_its_variable";
+    let variables = [
+        ("s3", "AWS_ACCESS_KEY_ID", "hunter2\n"),
+        ("s3", "AWS_SESSION_TOKEN", "hunter2\n"),
+        ("s3", "AWS_SESSION_TOKEN", "hunter2\u{e4}"),
+        ("s3", "AWS_REGION", "eu\n"),
+        ("s3", "AWS_DEFAULT_REGION", "eu west"),
+        ("s3", "AWS_ENDPOINT", "127.0.0.1:9"),
+        ("s3", "AWS_ENDPOINT", ""),
+        ("s3", "AWS_ENDPOINT", "http://id:hunter2/@127.0.0.1:9"),
+        ("s3", "AWS_ENDPOINT", "http://id:hunter2?@127.0.0.1:9"),
+        ("s3", "AWS_ENDPOINT", "http://id:hunter2\"@127.0.0.1:9"),
+        (
+            "s3",
+            "AWS_ENDPOINT_URL_S3",
+            "http://id:hun ter2@127.0.0.1:9",
+        ),
+        ("s3", "AWS_ENDPOINT", "http://127.0.0.1:99999"),
+        ("az", "AZURE_STORAGE_TOKEN", "hunter2\n"),
+        ("az", "AZURE_STORAGE_TENANT_ID", "a b"),
+        ("gs", "GOOGLE_BEARER_TOKEN", "hunter2\n"),
+    ];
+    for (scheme, variable, value) in variables {
+        let all = [
+            ("AWS_ACCESS_KEY_ID", "id"),
+            ("AWS_SECRET_ACCESS_KEY", "secret"),
+            ("AWS_ALLOW_HTTP", "true"),
+            ("AZURE_STORAGE_ACCOUNT_NAME", "account"),
+            ("AZURE_CLIENT_ID", "client"),
+            ("AZURE_CLIENT_SECRET", "secret"),
+            ("RVLF_TEST_SCHEME", scheme),
+            (variable, value),
+        ];
+        if let Some(output) = again_with(name, &all) {
+            let error = format!("error: cannot open {scheme}://bucket: {variable} ");
+            assert!(output.contains(&error), "{value:?}: {output}");
+            assert!(
+                !output.contains("hunter2") && !output.contains("ter2@"),
+                "{output}"
+            );
+        }
+    }
+    if env::var_os("RVLF_TEST_CHILD").is_some() {
+        let scheme = env::var("RVLF_TEST_SCHEME").expect("the parent sets it");
+        let acquisition =
+            StoreLock::options().acquire(&format!("{scheme}://bucket/x"), Duration::ZERO);
+        let error = block_on(acquisition).expect_err("it cannot be sent");
+        println!("error: {error} {error:?}");
+    }
+}
+
+// JSON has lines, and a path may have any character.
+#[test]
+fn a_value_that_no_header_carries_is_not_refused() {
+    let name = "a_value_that_no_header_carries_is_not_refused";
+    let variables = [
+        ("AWS_WEB_IDENTITY_TOKEN_FILE", "/tmp/t\u{e4}"),
+        ("AWS_ENDPOINT", "http://[::1]:9/path/"),
+        ("AWS_OF_ANOTHER_PROGRAM", "two\nlines"),
+    ];
+    if again_with(name, &variables).is_none() {
+        open("s3://bucket/x", &runtime());
+    }
+}
+
 // A token in place of the name of its file is quoted when the file is opened, which is at the first request.
 #[test]
 fn a_secret_in_the_wrong_place_is_not_repeated_by_the_error_of_a_request() {

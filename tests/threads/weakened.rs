@@ -159,15 +159,15 @@ const WEAKENED: [Weakened; 32] = [
     Weakened {
         what: "what no caller wants any more is dropped",
         file: TASK,
-        from: "return drop(result);",
+        from: "return self.discard_result(result);",
         to: "return mem::forget(result);",
         found_by: "cancellation::a_future_that_is_dropped_leaves_the_lock_free",
     },
     Weakened {
         what: "the drop of a future waits for no thread",
         file: TASK,
-        from: "slot.close_unless_busy();",
-        to: "drop(slot.close());",
+        from: "let ended = try_lock(&self.state).map(|mut state| mem::replace(&mut *state, State::Closed));",
+        to: "let ended = Some(self.close());",
         found_by: "forks::a_child_drops_its_copy_of_a_future_of_its_parent",
     },
     Weakened {

@@ -501,6 +501,12 @@ fn no_message_contains_a_credential() {
             "http://id:hunter2@127.0.0.1:9",
         ),
         (
+            "s3://bucket/k",
+            "AWS_ENDPOINT",
+            "http://id:\"/hunter2@127.0.0.1:9",
+        ),
+        ("s3://bucket/k", "AWS_SESSION_TOKEN", "hunter2\n"),
+        (
             "az://bucket/k",
             "AZURE_STORAGE_ACCOUNT_KEY",
             "hunter2 is no base64",

@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{Event, Events};
 use crate::keepalive::Keepalive;
 use crate::machine::{Answer, ErrorClass, Moment, Request};
-use crate::register::{Register, RegisterError};
+use crate::register::{Register, RegisterError, caught};
 use crate::sights::Watch;
 use crate::sync::time::timeout;
 
@@ -50,7 +50,7 @@ impl Port {
         let events = self.sender();
         match request {
             Request::Get { request } => {
-                let get = self.register.get();
+                let get = caught(self.register.get());
                 self.keepalive.handle().spawn(async move {
                     let _ = events.send(Event::Got(request, get.await));
                 });
@@ -61,7 +61,7 @@ impl Port {
                 condition,
                 ..
             } => {
-                let put = self.register.put_if(bytes, condition);
+                let put = caught(self.register.put_if(bytes, condition));
                 self.keepalive.handle().spawn(async move {
                     let _ = events.send(Event::Written(request, put.await));
                 });
