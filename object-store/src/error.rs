@@ -399,9 +399,9 @@ pub enum CommitError {
     Out {
         /// How the lock was lost; [`Lost::by`] has the record of the new holder.
         lost: Lost,
-        /// `Some(false)`: the payload was never sent. `None`: it was, and nothing can show whether it was in:
-        /// an equal payload of the next holder may be of a commit of its own.
-        landed: Option<bool>,
+        /// Whether the payload was sent. Nothing can show then whether it was in: an equal payload of the next
+        /// holder may be of a commit of its own.
+        may_be_in: bool,
     },
     /// The store has not said whether the payload is in until the timeout. It may come in later. The next
     /// call of this lock settles it first.
@@ -422,10 +422,10 @@ pub enum CommitError {
 impl fmt::Display for CommitError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            CommitError::Out { lost, landed } => {
-                f.write_str(match landed {
-                    Some(false) => "the commit was not sent: ",
-                    _ => "the commit may be in: keep every object that it names: ",
+            CommitError::Out { lost, may_be_in } => {
+                f.write_str(match may_be_in {
+                    false => "the commit was not sent: ",
+                    true => "the commit may be in: keep every object that it names: ",
                 })?;
                 lost.fmt(f)
             }

@@ -243,7 +243,7 @@ impl StoreLock {
         }
         self.check_local().map_err(|lost| CommitError::Out {
             lost,
-            landed: Some(false),
+            may_be_in: false,
         })?;
         let id = CommitId(self.commits.fetch_add(1, Ordering::Relaxed));
         let (done, answer) = oneshot::channel();

@@ -403,13 +403,8 @@ impl Explorer<'_> {
                 self.events.committed += 1;
                 insert(&mut state.acknowledged, number);
             }
-            CommitEnd::Out { landed: Some(true) } => {
-                return Err(Broken("a commit without an answer is reported as in"));
-            }
-            CommitEnd::Out {
-                landed: Some(false),
-            } => insert(&mut state.not_in, number),
-            CommitEnd::Out { landed: None } | CommitEnd::Unsettled => {}
+            CommitEnd::Out { may_be_in: false } => insert(&mut state.not_in, number),
+            CommitEnd::Out { may_be_in: true } | CommitEnd::Unsettled => {}
         }
         self.check_reported(state)
     }

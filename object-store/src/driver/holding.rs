@@ -197,13 +197,13 @@ impl Holding {
         let _ = done.send(match end {
             CommitEnd::Done => Ok(()),
             CommitEnd::Unsettled => Err(CommitError::Unsettled { name }),
-            CommitEnd::Out { landed } => {
+            CommitEnd::Out { may_be_in } => {
                 let reason = self
                     .hold
                     .loss()
                     .map_or(LossReason::Released, LossReason::from);
                 let lost = self.shared.lost_by(reason);
-                Err(CommitError::Out { lost, landed })
+                Err(CommitError::Out { lost, may_be_in })
             }
         });
     }

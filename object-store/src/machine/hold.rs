@@ -105,9 +105,9 @@ pub enum CommitEnd {
     /// The lock is lost, or was released. If it was sent, the payload may have been in the object, or come
     /// into it before the tombstone, and the next holder may have built on it.
     Out {
-        /// `Some(false)`: it was never sent. `None`: it was, and nothing shows whether it was in. The payload
-        /// of a successor does not: it may have made an equal commit of its own.
-        landed: Option<bool>,
+        /// Whether it was sent. Nothing shows then whether it was in. The payload of a successor does not: it
+        /// may have made an equal commit of its own.
+        may_be_in: bool,
     },
     /// No answer until the caller gave up. The write goes on, and the next call waits for it.
     Unsettled,
@@ -233,8 +233,7 @@ impl Hold {
         self.step(at, |hold, steps| match hold.stage {
             Stage::Held => hold.waiting.push_back((commit, payload)),
             Stage::Lost(_) | Stage::Releasing { .. } | Stage::Ended => {
-                let landed = Some(false);
-                let end = CommitEnd::Out { landed };
+                let end = CommitEnd::Out { may_be_in: false };
                 steps.push(HoldStep::Committed { commit, end });
             }
         })
@@ -377,8 +376,7 @@ impl Hold {
     fn take_for_not_in(&mut self, steps: &mut Vec<HoldStep>) {
         let Some(open) = self.open.take() else { return };
         if let Some(commit) = open.commit {
-            let landed = Some(false);
-            let end = CommitEnd::Out { landed };
+            let end = CommitEnd::Out { may_be_in: false };
             steps.push(HoldStep::Committed { commit, end });
         }
     }
@@ -405,13 +403,12 @@ impl Hold {
     fn end_commits(&mut self, steps: &mut Vec<HoldStep>) {
         if let Some(open) = &mut self.open {
             if let Some(commit) = open.commit.take() {
-                let end = CommitEnd::Out { landed: None };
+                let end = CommitEnd::Out { may_be_in: true };
                 steps.push(HoldStep::Committed { commit, end });
             }
         }
         for (commit, _) in self.waiting.drain(..) {
-            let landed = Some(false);
-            let end = CommitEnd::Out { landed };
+            let end = CommitEnd::Out { may_be_in: false };
             steps.push(HoldStep::Committed { commit, end });
         }
     }

@@ -235,7 +235,7 @@ fn commit_of_a_lost_lock_does_not_claim_that_it_is_not_in() {
     let steps = hold.answered(&at(1_020), got(&settle, found, at(1_020).boottime));
     let out = HoldStep::Committed {
         commit: CommitId(1),
-        end: CommitEnd::Out { landed: None },
+        end: CommitEnd::Out { may_be_in: true },
     };
     assert_eq!(steps.first(), Some(&out));
     assert!(matches!(
@@ -338,13 +338,13 @@ fn commit_that_is_under_way_at_a_release_ends() {
     requested(&hold.commit(&at(1_000), CommitId(1), Bytes::from_static(b"a")));
     hold.commit(&at(1_010), CommitId(2), Bytes::from_static(b"b"));
     let steps = hold.release(&at(1_020), at(60_000).boottime);
-    let out = |commit, landed| HoldStep::Committed {
+    let out = |commit, may_be_in| HoldStep::Committed {
         commit: CommitId(commit),
-        end: CommitEnd::Out { landed },
+        end: CommitEnd::Out { may_be_in },
     };
     let ends = [
-        out(1, None),        // It may land before the tombstone.
-        out(2, Some(false)), // It was never sent.
+        out(1, true),  // It may land before the tombstone.
+        out(2, false), // It was never sent.
     ];
     assert_eq!(steps.first_chunk(), Some(&ends));
 }
@@ -407,7 +407,7 @@ fn older_content_of_the_same_hold_does_not_show_that_a_commit_is_in() {
     let steps = hold.answered(&at(220), got(&settle, found, at(10).boottime));
     let unknown = HoldStep::Committed {
         commit: CommitId(2),
-        end: CommitEnd::Out { landed: None },
+        end: CommitEnd::Out { may_be_in: true },
     };
     assert_eq!(steps.first(), Some(&unknown));
 }
@@ -893,7 +893,7 @@ fn equal_payload_of_a_successor_does_not_show_that_a_commit_was_in() {
     let steps = hold.answered(&at(120), got(&settle, found, at(120).boottime));
     let unknown = HoldStep::Committed {
         commit: CommitId(1),
-        end: CommitEnd::Out { landed: None },
+        end: CommitEnd::Out { may_be_in: true },
     };
     assert_eq!(steps.first(), Some(&unknown));
 }
