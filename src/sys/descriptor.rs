@@ -183,8 +183,8 @@ mod tests {
     use nix::unistd::close;
 
     fn opened(flags: OFlag) -> Descriptor<File> {
-        let opened = open(file!(), flags | OFlag::O_CLOEXEC, Mode::empty());
-        let opened = opened.expect("cargo runs tests in the directory of the package");
+        let opened = open("/dev/null", flags | OFlag::O_CLOEXEC, Mode::empty());
+        let opened = opened.expect("every Unix has it");
         Descriptor::new(opened.into()).expect("it is open")
     }
 
