@@ -49,13 +49,7 @@ pub fn cannot_run(program: &OsStr, error: &io::Error) -> u8 {
         // The command itself may be executable.
         (Some(step), _) => (step, exit::RVLF_FAILED),
         (None, io::ErrorKind::NotFound) => step_for_missing(path),
-        (None, io::ErrorKind::PermissionDenied) => {
-            let step = match path.is_dir() {
-                true => "it is a directory: name a program",
-                false => "make it executable (chmod +x), or name the program that reads it",
-            };
-            (step, exit::NOT_EXECUTABLE)
-        }
+        (None, io::ErrorKind::PermissionDenied) => (step_for_denied(path), exit::NOT_EXECUTABLE),
         (None, io::ErrorKind::ArgumentListTooLong) => {
             ("give it fewer arguments", exit::NOT_EXECUTABLE)
         }
@@ -71,6 +65,16 @@ pub fn cannot_run(program: &OsStr, error: &io::Error) -> u8 {
     let program = Escaped::path(path);
     messages::print(format_args!("cannot run {program}: {error}; {step}"));
     status
+}
+
+fn step_for_denied(program: &Path) -> &'static str {
+    let is_path = program.components().count() > 1;
+    match () {
+        () if program.is_dir() => "it is a directory: name a program",
+        () if is_path => "make it executable (chmod +x), or name the program that reads it",
+        // execvp(3) goes on after EACCES, and reports it if it finds nothing.
+        () => "check the name, and that this user may search the directories of PATH",
+    }
 }
 
 /// The step, and the exit status, as a shell has it.

@@ -7,7 +7,7 @@ use nix::sys::signal::{Signal, kill};
 use rvlf::WriterId;
 
 use crate::support::{
-    Directory, Holder, LONG_AGO, Output, RVLF, STUBBORN, output_of, skip, vector,
+    Directory, Holder, LONG_AGO, Output, RVLF, STUBBORN, finish, output_of, skip, vector,
 };
 
 // A script checks for a writer before it copies a file. A status of 0 for a held lock makes it copy a
@@ -311,7 +311,10 @@ fn a_command_that_cannot_run_comes_with_a_next_step() {
         ("./data", 126, "make it executable (chmod +x)"),
         (".", 126, "it is a directory"),
     ] {
-        let ended = dir.rvlf(&["run", "d", "--", command]);
+        let mut rvlf = dir.command(&["run", "d", "--", command]);
+        // A directory that this user may not search makes another error.
+        rvlf.env("PATH", "/usr/bin:/bin");
+        let ended = finish(rvlf);
         let text = &ended.stderr;
         assert_eq!(ended.code(), code, "{command}: {text}");
         assert!(text.contains(step), "{command}: {text}");
