@@ -311,7 +311,7 @@ fn a_command_that_cannot_run_comes_with_a_next_step() {
         ("./data", 126, "make it executable (chmod +x)"),
         (".", 126, "it is a directory"),
     ] {
-        let mut rvlf = dir.command(&["run", "d", "--", command]);
+        let mut rvlf = dir.command(["run", "d", "--", command]);
         // A directory that this user may not search makes another error.
         rvlf.env("PATH", "/usr/bin:/bin");
         let ended = finish(rvlf);
