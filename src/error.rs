@@ -224,10 +224,14 @@ fn step_for_contender(lock_path: &Path, holder: &Holder) -> String {
         "wait for its release; the file server shows which client has the file open (`smbstatus`)"
             .into()
     } else {
-        let data = lock_path.with_extension("");
-        let data = ShellWord::path(&data);
+        let data = data_word(lock_path);
         format!("wait for its release; to see the holder: rvlf status {data}")
     }
+}
+
+/// The data file of a lock file, as a word of a command.
+fn data_word(lock_path: &Path) -> String {
+    ShellWord::path(&lock_path.with_extension("")).to_string()
 }
 
 fn write_foreign(f: &mut fmt::Formatter<'_>, path: &Path, found: &Foreign) -> fmt::Result {
@@ -321,8 +325,7 @@ fn write_not_broken(f: &mut fmt::Formatter<'_>, path: &Path, holder: &Holder) ->
     } else if holder.process_lives() {
         write!(f, "; end process {} first", record.pid())?;
     }
-    let (id, data) = (record.writer_id(), path.with_extension(""));
-    let data = ShellWord::path(&data);
+    let (id, data) = (record.writer_id(), data_word(path));
     write!(
         f,
         "; if you are sure that no process writes the data file: rvlf break --force --writer-id {id} \

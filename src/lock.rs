@@ -999,10 +999,7 @@ impl LockOptions {
 
     fn keep(&self, held: Arc<Held<Host>>) -> Result<WriterLock, AcquireError> {
         let kept = self.keep_alive(&held);
-        if kept.is_err() {
-            held.give_back();
-        }
-        let registration = kept?;
+        let registration = kept.inspect_err(|_| held.give_back())?;
         Ok(WriterLock { registration, held })
     }
 

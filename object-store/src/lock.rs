@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use rvlf::judge::StoreContent;
 use rvlf::{Record, WriterId, host};
 use tokio::sync::oneshot;
 
@@ -19,7 +20,7 @@ use crate::shared::Shared;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// The largest payload of a commit, in bytes: 64 KiB. Each refresh of the lock writes it again.
-pub const MAX_PAYLOAD_LEN: usize = 64 * 1024;
+pub const MAX_PAYLOAD_LEN: usize = StoreContent::MAX_PAYLOAD_LEN;
 
 /// The writer lock of data in an object store, held until it is released or dropped.
 ///

@@ -9,9 +9,6 @@ use core::time::Duration;
 use super::Age;
 use crate::record::{DecodeError, RECORD_LEN, Record, StoreStamp};
 
-/// The longest payload of a lock. A reader reads one byte more, and sees that an object is longer.
-const MAX_PAYLOAD_LEN: usize = 64 * 1024;
-
 /// Everything that a verdict on a lock in an object store rests on.
 ///
 /// Example: [`judge_store`].
@@ -62,6 +59,9 @@ pub enum StoreContent {
 }
 
 impl StoreContent {
+    /// The most bytes of a payload. A reader reads one byte more, and sees that an object is longer.
+    pub const MAX_PAYLOAD_LEN: usize = 64 * 1024;
+
     /// Classifies an object by its bytes: a record, and behind it a payload of at most 64 KiB. Of a longer
     /// one only the beginning is read, which a takeover would write back as the whole: such an object is
     /// [`Damaged`](StoreContent::Damaged). So is an empty one. No object is
@@ -76,7 +76,9 @@ impl StoreContent {
     #[must_use]
     pub fn of(bytes: &[u8]) -> StoreContent {
         match Record::decode(bytes) {
-            Ok(_) if bytes.len() > RECORD_LEN + MAX_PAYLOAD_LEN => StoreContent::Damaged,
+            Ok(_) if bytes.len() > RECORD_LEN + StoreContent::MAX_PAYLOAD_LEN => {
+                StoreContent::Damaged
+            }
             Ok(record) => match record.store_stamp() {
                 Some(stamp) if stamp.is_within_limits() => StoreContent::Valid(stamp),
                 _ => StoreContent::OtherStamp,

@@ -330,7 +330,7 @@ impl<S: Sys> Held<S> {
         if seen.is_ok() || self.place.entry.is_open() {
             return seen;
         }
-        let place = self.place_in_reach();
+        let place = self.place.open_anew();
         place.map_or(Ok(PathOwner::OutOfReach), |place| look(&place))
     }
 

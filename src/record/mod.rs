@@ -71,14 +71,9 @@ impl Record {
         writer_id: WriterId,
         stamp: Option<KernelStamp>,
     ) -> Record {
-        let name = hostname.as_bytes();
-        let field = match stamp.map(KernelStamp::to_bytes) {
-            Some(stamp) => hostname_field(
-                name.get(..KernelStamp::MAX_HOSTNAME_LEN).unwrap_or(name),
-                Some(&stamp),
-            ),
-            None => hostname_field(name, None),
-        };
+        let stamp = stamp.map(KernelStamp::to_bytes);
+        let stamp = stamp.as_ref().map(|bytes| bytes.as_slice());
+        let field = hostname_field(hostname.as_bytes(), stamp);
         Record::with_field(pid, field, timestamp_ns, writer_id)
     }
 
@@ -107,9 +102,7 @@ impl Record {
         writer_id: WriterId,
         stamp: StoreStamp,
     ) -> Record {
-        let name = hostname.as_bytes();
-        let name = name.get(..StoreStamp::MAX_HOSTNAME_LEN).unwrap_or(name);
-        let field = hostname_field(name, Some(&stamp.to_bytes()));
+        let field = hostname_field(hostname.as_bytes(), Some(&stamp.to_bytes()));
         Record::with_field(pid, field, timestamp_ns, writer_id)
     }
 
@@ -269,10 +262,11 @@ impl fmt::Debug for Record {
     }
 }
 
-/// The host name field: a name that leaves room for the stamp, if there is one.
+/// The host name field: the name, or as much of it as leaves room for a NUL and the stamp.
 fn hostname_field(name: &[u8], stamp: Option<&[u8]>) -> [u8; HOSTNAME_FIELD.size] {
     let mut field = [0; HOSTNAME_FIELD.size];
-    for (to, from) in field.iter_mut().zip(name) {
+    let room = stamp.map_or(name.len(), |_| KernelStamp::MAX_HOSTNAME_LEN);
+    for (to, from) in field.iter_mut().zip(name.iter().take(room)) {
         *to = *from;
     }
     if let Some(stamp) = stamp {
