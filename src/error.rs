@@ -573,9 +573,14 @@ mod tests {
         Age, Content, Evidence, FileSystem, HostMatch, KernelLock, OwnHold, Process, Stamp,
     };
     use crate::record::{Hostname, Pid, Record, WriterId};
+    use crate::sys::Operation;
 
     fn io_error(kind: io::ErrorKind) -> IoError {
-        IoError::new("start a thread", Path::new("store.rvf.lock"), kind.into())
+        IoError::new(
+            Operation::Thread("start a thread"),
+            Path::new("store.rvf.lock"),
+            kind.into(),
+        )
     }
 
     // A thread that cannot be started fails with EAGAIN, whose kind is WouldBlock. A caller that

@@ -20,7 +20,7 @@ use crate::protocol::{
 use crate::record::{Record, WriterId};
 #[cfg(unix)]
 use crate::sys::child::{self, DeathSignal};
-use crate::sys::{CancelToken, Context, Host};
+use crate::sys::{CancelToken, Context, Host, Operation};
 use crate::task::{self, LockFuture};
 
 /// The writer lock of one data file, held until it is released or dropped.
@@ -1006,11 +1006,17 @@ impl LockOptions {
     /// Starts the threads of a hold.
     fn keep_alive(&self, held: &Arc<Held<Host>>) -> Result<Option<Registration>, IoError> {
         let reserved = held.reserve_callback_thread();
-        reserved.context("start the thread for on_lost", held.place.lock_path())?;
+        reserved.context(
+            Operation::Thread("start the thread for on_lost"),
+            held.place.lock_path(),
+        )?;
         let [phase, ..] = *held.record().writer_id().as_bytes();
         let register = |interval| keepalive::register(held, interval, phase, held.id.dev);
         let registration = self.keepalive.map(register).transpose();
-        registration.context("start the keepalive thread", held.place.lock_path())
+        registration.context(
+            Operation::Thread("start the keepalive thread"),
+            held.place.lock_path(),
+        )
     }
 }
 

@@ -16,9 +16,9 @@ use std::time::Duration;
 
 use crate::error::{Cancelled, IoError};
 use crate::sync::{Mutex, lock, try_lock};
-use crate::sys::CancelToken;
 use crate::sys::latch::{Latch, wait_any};
 use crate::sys::thread;
+use crate::sys::{CancelToken, Operation};
 
 /// How long a cancelled wait may take to notice the cancellation before its thread is left behind.
 /// It needs microseconds, unless a mount hangs or the machine is overloaded.
@@ -51,7 +51,9 @@ where
         Ok(None) => Err(E::from(Cancelled {
             lock_path: lock_path.to_owned(),
         })),
-        Err(source) => Err(IoError::new("start a thread", lock_path, source).into()),
+        Err(source) => {
+            Err(IoError::new(Operation::Thread("start a thread"), lock_path, source).into())
+        }
     }
 }
 
@@ -140,7 +142,8 @@ impl<T: Send + 'static, E: From<IoError> + Send + 'static> Future for LockFuture
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Result<T, E>> {
         if let Progress::Ready(_) = &self.state {
             if let Err(source) = self.start() {
-                let error = IoError::new("start a thread", &self.lock_path, source);
+                let error =
+                    IoError::new(Operation::Thread("start a thread"), &self.lock_path, source);
                 return Poll::Ready(Err(error.into()));
             }
         }

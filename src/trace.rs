@@ -44,6 +44,7 @@ mod tests {
     use tracing::{Event, Metadata, Subscriber};
 
     use super::*;
+    use crate::sys::{IoError, Operation};
 
     /// Collects the fields of all events.
     #[derive(Clone, Default)]
@@ -80,7 +81,7 @@ mod tests {
         tracing::subscriber::with_default(log.clone(), || {
             let error = io::Error::from(io::ErrorKind::NotFound);
             lost(path, &crate::loss::LossReason::Removed);
-            refresh_failed(path, &crate::sys::IoError::new("stat", path, error));
+            refresh_failed(path, &IoError::new(Operation::File("stat"), path, error));
         });
         let text = log.0.lock().expect("no test panics while it writes");
         let name = r"lock_path=a\u{1b}[2J\u{202e}.lock";

@@ -14,7 +14,7 @@ use crate::judge::{Age, KernelLock, StalePolicy};
 use crate::record::Record;
 use crate::sys::entry::{is_replaced, present, unless_removed};
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Access, Context, FailedPublish, Flock, IoError, Stat, Sys};
+use crate::sys::{Access, Context, FailedPublish, Flock, IoError, Operation, Stat, Sys};
 use crate::trace;
 
 /// A deployed client calls a record on its own host stale when it is older than this.
@@ -117,11 +117,11 @@ impl<S: Sys> Examination<'_, S> {
     fn is_still_stale(&mut self, lock: &ExaminedLock<S>, kernel_lock: KernelLock) -> Result<bool> {
         let place = self.place;
         let named = place.stat_if_same(&place.entry.name, lock);
-        let Some(stat) = named.context("read", place.lock_path())? else {
+        let Some(stat) = named.context(Operation::File("read"), place.lock_path())? else {
             return Ok(false);
         };
         let prefix = place.read_once(&lock.opened.file);
-        let prefix = prefix.context("read", place.lock_path())?;
+        let prefix = prefix.context(Operation::File("read"), place.lock_path())?;
         if prefix != lock.prefix {
             return Ok(false);
         }
@@ -176,9 +176,9 @@ impl<S: Sys> Place<S> {
     /// Removes an open file by its handle, where that is how files are removed.
     pub(super) fn remove_open(&self, file: &S::File) -> Result<(), IoError> {
         let (sys, path) = (self.sys(), self.lock_path());
-        let aside = aside_name(sys).context("draw a temporary name", path)?;
+        let aside = aside_name(sys).context(Operation::Random("draw a temporary name"), path)?;
         let removed = sys.remove(&self.entry.dir, file, &aside);
-        removed.context("remove the lock file", path)
+        removed.context(Operation::OldName("remove the lock file"), path)
     }
 
     /// Renames the lock aside, and unlinks it if `recognise` accepts what was caught. Otherwise
@@ -188,10 +188,10 @@ impl<S: Sys> Place<S> {
         recognise: impl FnOnce(&OsStr) -> io::Result<bool>,
     ) -> Result<bool, IoError> {
         let (sys, dir, path) = (self.sys(), &self.entry.dir, self.lock_path());
-        let aside = aside_name(sys).context("draw a temporary name", path)?;
+        let aside = aside_name(sys).context(Operation::Random("draw a temporary name"), path)?;
         let renamed = present(sys.rename(dir, &self.entry.name, &aside));
         if renamed
-            .context("rename the lock file aside", path)?
+            .context(Operation::OldName("rename the lock file aside"), path)?
             .is_none()
         {
             return Ok(false);
@@ -204,13 +204,13 @@ impl<S: Sys> Place<S> {
         match recognised {
             Ok(true) => {
                 sys.unlink(dir, &aside)
-                    .context("unlink the renamed lock file", path)?;
+                    .context(Operation::OldName("unlink the renamed lock file"), path)?;
                 Ok(true)
             }
             Ok(false) => self.put_back(&aside).map(|()| false),
             Err(error) => {
                 self.put_back(&aside)?;
-                Err(error).context("stat the renamed lock file", path)
+                Err(error).context(Operation::File("stat the renamed lock file"), path)
             }
         }
     }
@@ -231,7 +231,10 @@ impl<S: Sys> Place<S> {
             return Ok(());
         }
         // Not the kind of a file that has gone, after which a contender starts again.
-        Err(io::Error::other(error)).context("put back the lock file", self.lock_path())
+        Err(io::Error::other(error)).context(
+            Operation::OldName("put back the lock file"),
+            self.lock_path(),
+        )
     }
 
     /// Unlinks the aside of a lock whose name another contender has taken. False for a foreign file, which a

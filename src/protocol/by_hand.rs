@@ -11,7 +11,7 @@ use super::{Contention, Place, Result, jittered};
 use crate::holder::Holder;
 use crate::judge::{KernelLock, StalePolicy};
 use crate::record::{Record, WriterId};
-use crate::sys::{Access, Context, Flock, Sys};
+use crate::sys::{Access, Context, Flock, Operation, Sys};
 use crate::trace;
 
 /// How a break by hand ended without an error.
@@ -96,7 +96,7 @@ impl<S: Sys> Place<S> {
             return Ok(BreakOutcome::Refused(lock.into_contention()));
         }
         lock.opened.locked = kernel_lock == KernelLock::Free;
-        if !is_file_named(&lock.opened.file).context("read", self.lock_path())? {
+        if !is_file_named(&lock.opened.file).context(Operation::File("read"), self.lock_path())? {
             return Ok(BreakOutcome::Refused(Contention::changed_hands()));
         }
         self.remove_open(&lock.opened.file)?;

@@ -11,7 +11,7 @@ use crate::judge::{Age, KernelLock, OwnHold, Reason, StalePolicy, judge};
 use crate::record::{DecodeError, RECORD_LEN, Record};
 use crate::sys::entry::{Opened, is_replaced};
 use crate::sys::hooks::Rounds;
-use crate::sys::{Access, CancelToken, Context, FileId, Flock, Prefix, Stat, Sys};
+use crate::sys::{Access, CancelToken, Context, FileId, Flock, Operation, Prefix, Stat, Sys};
 
 /// What lies at the lock path.
 pub(crate) enum LockFileState<S: Sys> {
@@ -199,7 +199,7 @@ impl<'a, S: Sys> Examination<'a, S> {
                     let locked = || LockFileState::Unreadable(Contention::locked());
                     return Ok(is_held.then(locked));
                 }
-                read => read.context("read", place.lock_path())?,
+                read => read.context(Operation::File("read"), place.lock_path())?,
             };
             let holder = self.judge(&Sighting {
                 prefix,

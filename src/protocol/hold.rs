@@ -43,7 +43,7 @@ use crate::sys::hooks::sabotaged;
 #[cfg(all(windows, not(rvlf_unsupported)))]
 use crate::sys::windows::child;
 
-use crate::sys::{Context, FileId, Host, Identity, IoError, SyncMode, Sys, is_closed};
+use crate::sys::{Context, FileId, Host, Identity, IoError, Operation, SyncMode, Sys, is_closed};
 use crate::trace;
 
 /// How long the owner of a lost lock waits for calls that may hang with the mount. They take milliseconds
@@ -102,7 +102,10 @@ impl<S: Sys> Held<S> {
         before_wait: &dyn Fn(),
     ) -> Result<Acquired<S>> {
         let process = place.sys().identity();
-        let process = process.context("identify this process", place.lock_path())?;
+        let process = process.context(
+            Operation::Process("identify this process"),
+            place.lock_path(),
+        )?;
         let waited = Place::wait_at_the_path(place, options.timeout, |place, left| {
             Held::acquire_there(place, left, process, &options, before_wait)
         })?;
@@ -488,11 +491,11 @@ impl<S: Sys> Held<S> {
         let now = sys.now();
         let record = self.record().refreshed(now.realtime_ns);
         let written = sys.write(file, 0, &record.encode());
-        written.context("refresh the record", path)?;
+        written.context(Operation::File("refresh the record"), path)?;
         // A local page cache is coherent; a remote server must be sent the bytes.
         if !self.place.entry.is_local() {
             let synced = sys.sync(file, SyncMode::Data);
-            synced.context("sync the record", path)?;
+            synced.context(Operation::Sync("sync the record"), path)?;
         }
         lock(&self.status).last = Recorded {
             record,

@@ -9,7 +9,7 @@ use super::Place;
 use super::aside::{aside_name, is_aside_name, is_rvlf_content};
 use super::examine::OpenLockFile;
 use crate::judge::Age;
-use crate::sys::{Access, Context, FileKind, Flock, FlockOutcome, IoError, Stat, Sys};
+use crate::sys::{Access, Context, FileKind, Flock, FlockOutcome, IoError, Operation, Stat, Sys};
 
 /// Asides younger than this may belong to a breaker that is still running.
 const LEFTOVER_AGE: Duration = Duration::from_secs(60);
@@ -18,7 +18,7 @@ const LEFTOVER_AGE: Duration = Duration::from_secs(60);
 pub(crate) fn remove_leftovers_at<S: Sys>(sys: &S, path: &Path) -> Result<usize, IoError> {
     let dir = sys
         .open_dir(None, path)
-        .context("open the directory", path)?;
+        .context(Operation::Directory("open the directory"), path)?;
     Ok(remove_leftovers(sys, &dir))
 }
 

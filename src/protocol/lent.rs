@@ -19,7 +19,9 @@ use crate::record::WriterId;
 use crate::sync::{MutexGuard, lock};
 use crate::sys::entry::present;
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Access, CancelToken, Context, FileId, Flock, IoError, Sys, WakeReason};
+use crate::sys::{
+    Access, CancelToken, Context, FileId, Flock, IoError, Operation, Sys, WakeReason,
+};
 
 /// How a release ended without an error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -221,12 +223,15 @@ impl<S: Sys> Place<S> {
         id: FileId,
         open: impl FnOnce() -> io::Result<S::File>,
     ) -> Result<Option<S::File>, IoError> {
-        let opened = present(open()).context("open", self.lock_path())?;
+        let opened = present(open()).context(Operation::File("open"), self.lock_path())?;
         let Some(file) = opened else {
             return Ok(None);
         };
         // Compared while the holder's own descriptor is open, which keeps the number from being reused.
-        let stat = self.sys().stat(&file).context("stat", self.lock_path())?;
+        let stat = self
+            .sys()
+            .stat(&file)
+            .context(Operation::File("stat"), self.lock_path())?;
         let is_same = !self.entry.is_local() || stat.id == id;
         Ok(is_same.then_some(file))
     }
@@ -244,7 +249,7 @@ impl<S: Sys> Place<S> {
         if sabotaged!(self.entry.sys, LentPath) {
             let unlinked = present(self.sys().unlink(&self.entry.dir, &self.entry.name));
             return unlinked
-                .context("unlink the lock file", self.lock_path())
+                .context(Operation::OldName("unlink the lock file"), self.lock_path())
                 .map(|_| PathOwner::Us);
         }
         self.unlink_own(Some(anew), id, writer_id)

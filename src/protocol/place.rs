@@ -13,8 +13,8 @@ use crate::record::{DecodeError, Record};
 use crate::sys::entry::{Entry, present};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{
-    Access, Context, FileId, FileKind, Flock, FlockOutcome, Host, IoError, LockingProcess, Prefix,
-    Sys, is_locked,
+    Access, Context, FileId, FileKind, Flock, FlockOutcome, Host, IoError, LockingProcess,
+    Operation, Prefix, Sys, is_locked,
 };
 
 /// How often content with a wrong checksum is read again: a read may see half of a refresh.
@@ -38,7 +38,7 @@ impl<S: Sys> Place<S> {
         let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name");
         let name = data_path.file_name().ok_or_else(no_name);
         let checked = name.and_then(|name| sys.check_data_name(name));
-        checked.context("name the lock file", &lock_path)?;
+        checked.context(Operation::Path("name the lock file"), &lock_path)?;
         Ok(Place {
             entry: Entry::open(sys, &lock_path)?,
             data_path: data_path.to_owned(),
@@ -90,7 +90,7 @@ impl<S: Sys> Place<S> {
 
     /// Why the data file may have a second lock path, if its own path shows that.
     pub(super) fn alias(&self) -> Result<Option<Alias>, IoError> {
-        const OPERATION: &str = "stat the data file";
+        const OPERATION: Operation = Operation::File("stat the data file");
         let name = self.data_path.file_name().unwrap_or_default();
         let stat = present(self.sys().stat_at(&self.entry.dir, name));
         let Some(stat) = stat.context(OPERATION, &self.data_path)? else {
@@ -174,13 +174,14 @@ impl<S: Sys> Place<S> {
 
     pub(super) fn flock(&self, file: &S::File, operation: Flock) -> Result<KernelLock, IoError> {
         let outcome = self.entry.flock(file, operation);
-        match outcome.context("flock", self.lock_path())? {
+        match outcome.context(Operation::KernelLock("flock"), self.lock_path())? {
             FlockOutcome::Done => Ok(KernelLock::Free),
             FlockOutcome::WouldBlock => Ok(KernelLock::HeldElsewhere),
             // Every local file system has flock. On one that refuses it (ENOLCK) no death would
             // have a witness, and all would have to be guessed.
             FlockOutcome::Unsupported if self.entry.is_local() => {
-                Err(io::ErrorKind::Unsupported.into()).context("flock", self.lock_path())
+                Err(io::ErrorKind::Unsupported.into())
+                    .context(Operation::KernelLock("flock"), self.lock_path())
             }
             FlockOutcome::Unsupported => Ok(KernelLock::Unsupported),
         }

@@ -10,25 +10,27 @@ use super::publish::{Linked, PublishOptions, is_unavailable};
 use super::unsettled::Unsettled;
 use super::{Place, Result};
 use crate::judge::KernelLock;
-use crate::sys::{Context, Flock, SyncMode, Sys};
+use crate::sys::{Context, Flock, Operation, SyncMode, Sys};
 
 impl<S: Sys> Place<S> {
     /// The file is made, locked, written and synced under a temporary name, and renamed to the lock
     /// path without replacing anything.
     pub(super) fn publish_private(&self, options: &PublishOptions) -> Result<Linked<'_, S>> {
         let (sys, dir, path) = (self.sys(), &self.entry.dir, self.lock_path());
-        let name = aside_name(sys).context("name the lock file", path)?;
+        let name = aside_name(sys).context(Operation::Random("draw a temporary name"), path)?;
         let file = match sys.create(dir, &name, options.mode) {
             Ok(file) => file,
             Err(error) if is_unavailable(&error) => return Ok(Linked::Unavailable),
-            Err(error) => return Err(error).context("create the lock file", path)?,
+            Err(error) => {
+                return Err(error).context(Operation::NewName("create the lock file"), path)?;
+            }
         };
         let mut private = PrivateName {
             place: self,
             name,
             is_gone: false,
         };
-        let stat = sys.stat(&file).context("stat", path)?;
+        let stat = sys.stat(&file).context(Operation::File("stat"), path)?;
         // A breaker has taken the file for a leftover: this process was paused for a minute.
         let kernel_lock = self.flock(&file, Flock::Exclusive)?;
         if kernel_lock == KernelLock::HeldElsewhere {
@@ -37,7 +39,7 @@ impl<S: Sys> Place<S> {
         let recorded = self.write_new_record(&file, &stat, kernel_lock == KernelLock::Free)?;
         if options.sync {
             let synced = sys.sync(&file, SyncMode::All);
-            synced.context("sync the record", path)?;
+            synced.context(Operation::Sync("sync the record"), path)?;
         }
         match sys.rename_noreplace(dir, &private.name, &self.entry.name) {
             Ok(()) => {}
@@ -46,7 +48,7 @@ impl<S: Sys> Place<S> {
                 return match error.kind() {
                     // Not found: a breaker has removed the private file, as above.
                     io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound => Ok(Linked::NameTaken),
-                    _ => Err(error).context("rename the lock file", path)?,
+                    _ => Err(error).context(Operation::OldName("rename the lock file"), path)?,
                 };
             }
         }
@@ -54,7 +56,7 @@ impl<S: Sys> Place<S> {
         let unsettled = Unsettled::new(self, file, stat.id, recorded.record.writer_id());
         if options.sync {
             let synced = sys.sync_dir(dir);
-            synced.context("sync the directory", path)?;
+            synced.context(Operation::Sync("sync the directory"), path)?;
         }
         Ok(Linked::Done((unsettled, recorded)))
     }

@@ -13,7 +13,7 @@ use crate::judge::KernelLock;
 use crate::record::{DecodeError, KernelStamp, Record, WriterId};
 use crate::sys::entry::{Entry, is_replaced};
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Context, FileId, Flock, Identity, IoError, Stat, SyncMode, Sys};
+use crate::sys::{Context, FileId, Flock, Identity, IoError, Operation, Stat, SyncMode, Sys};
 
 /// How long a network mount may take until all creators of one name see one file.
 pub(crate) const READ_BACK_DELAY: Duration = Duration::from_millis(100);
@@ -142,14 +142,14 @@ impl<S: Sys> Place<S> {
 
     fn link_unnamed(&self, file: S::File, options: &PublishOptions) -> Result<Linked<'_, S>> {
         let (sys, path) = (self.sys(), self.lock_path());
-        let stat = sys.stat(&file).context("stat", path)?;
+        let stat = sys.stat(&file).context(Operation::File("stat"), path)?;
         // No other process can have opened a file without a name.
         let has_flock = self.flock(&file, Flock::Exclusive)? == KernelLock::Free;
         let recorded = self.write_new_record(&file, &stat, has_flock)?;
         if options.sync && sys.removes_by_handle() {
             // A rename is in the journal, and may survive a loss of power without the content.
             let synced = sys.sync(&file, SyncMode::All);
-            synced.context("sync the record", path)?;
+            synced.context(Operation::Sync("sync the record"), path)?;
         }
         match sys.link(&file, &self.entry.dir, &self.entry.name) {
             Ok(()) => {}
@@ -157,14 +157,16 @@ impl<S: Sys> Place<S> {
                 return Ok(Linked::NameTaken);
             }
             Err(error) if is_unavailable(&error) => return Ok(Linked::Unavailable),
-            Err(error) => return Err(error).context("link the lock file", path)?,
+            Err(error) => {
+                return Err(error).context(Operation::NewName("link the lock file"), path)?;
+            }
         }
         let unsettled = Unsettled::new(self, file, stat.id, recorded.record.writer_id());
         if options.sync {
             // One fsync after the link makes record and name durable together; synced before the
             // link, a power loss made the lock vanish.
             let synced = sys.sync(unsettled.file(), SyncMode::All);
-            synced.context("sync the lock file", path)?;
+            synced.context(Operation::Sync("sync the lock file"), path)?;
         }
         Ok(Linked::Done((unsettled, recorded)))
     }
@@ -178,7 +180,7 @@ impl<S: Sys> Place<S> {
     ) -> Result<Recorded> {
         let recorded = self.new_record(stat, self.draw_writer_id()?, has_flock)?;
         let written = self.sys().write(file, 0, &recorded.record.encode());
-        written.context("write the record", self.lock_path())?;
+        written.context(Operation::File("write the record"), self.lock_path())?;
         Ok(recorded)
     }
 
@@ -192,7 +194,9 @@ impl<S: Sys> Place<S> {
             Ok(file) => Ok(Unnamed::File(file)),
             Err(error) if error.kind() == io::ErrorKind::Unsupported => Ok(Unnamed::Unsupported),
             Err(error) if is_unavailable(&error) => Ok(Unnamed::Refused),
-            Err(error) => Err(error).context("create the lock file", self.lock_path()),
+            Err(error) => {
+                Err(error).context(Operation::NewName("create the lock file"), self.lock_path())
+            }
         }
     }
 
@@ -223,7 +227,10 @@ impl<S: Sys> Place<S> {
     ) -> Result<Option<Made<'_, S>>> {
         // Without its identity the file cannot be distinguished from a successor's: on an error it
         // stays, torn, and the next contender breaks it after the grace.
-        let stat = self.sys().stat(&file).context("stat", self.lock_path())?;
+        let stat = self
+            .sys()
+            .stat(&file)
+            .context(Operation::File("stat"), self.lock_path())?;
         let Some(has_flock) = self.lock_named(&file)? else {
             if sabotaged!(self.entry.sys, LockedWithdraw) {
                 drop(Unsettled::new(self, file, stat.id, writer_id));
@@ -273,21 +280,21 @@ impl<S: Sys> Place<S> {
     ) -> Result<(), IoError> {
         let (sys, path) = (self.sys(), self.lock_path());
         let written = sys.write(file, 0, &record.encode());
-        written.context("write the record", path)?;
+        written.context(Operation::File("write the record"), path)?;
         if options.sync {
             // With its names where the file system journals them: a directory that this user may
             // not read cannot be synced.
             let synced = sys.sync(file, SyncMode::All);
-            synced.context("sync the record", path)?;
+            synced.context(Operation::Sync("sync the record"), path)?;
             let synced = sys.sync_dir(&self.entry.dir);
-            synced.context("sync the directory", path)?;
+            synced.context(Operation::Sync("sync the directory"), path)?;
         }
         Ok(())
     }
 
     fn draw_writer_id(&self) -> Result<WriterId, IoError> {
         let random = self.sys().random();
-        let random = random.context("draw a writer id", self.lock_path())?;
+        let random = random.context(Operation::Random("draw a writer id"), self.lock_path())?;
         Ok(WriterId::from_random(random))
     }
 
@@ -300,7 +307,10 @@ impl<S: Sys> Place<S> {
         let identity = self.sys().identity();
         let Identity {
             pid, start_ticks, ..
-        } = identity.context("identify this process", self.lock_path())?;
+        } = identity.context(
+            Operation::Process("identify this process"),
+            self.lock_path(),
+        )?;
         // Without start ticks (no /proc) a contender could not distinguish this process from a later one, and need
         // not on a plain file system: there the kernel lock alone decides.
         let is_enough = start_ticks > 0 || self.entry.file_system.is_plain();
@@ -329,7 +339,7 @@ impl<S: Sys> Place<S> {
             // On a local file system a security policy has refused to open what this call has just
             // made: the file may be there because of that, and stays as a torn one.
             io::ErrorKind::PermissionDenied if !self.entry.is_local() && exists() => Ok(()),
-            _ => Err(error).context("create the lock file", self.lock_path()),
+            _ => Err(error).context(Operation::NewName("create the lock file"), self.lock_path()),
         }
     }
 
@@ -364,7 +374,7 @@ impl<S: Sys> Place<S> {
     /// Some network mounts let several creators of one name win: the record that is there in the
     /// end is the winner's.
     fn read_back<'a>(&'a self, unsettled: Unsettled<'a, S>) -> Result<Option<Unsettled<'a, S>>> {
-        const OPERATION: &str = "read the lock file back";
+        const OPERATION: Operation = Operation::File("read the lock file back");
         self.settle(READ_BACK_DELAY);
         let found = match self.read_locked(&self.entry.name, Some(unsettled.file()), unsettled.id())
         {

@@ -8,7 +8,7 @@ use super::{Place, Result, SETTLE};
 use crate::record::{DecodeError, Record, WriterId};
 use crate::sys::entry::present;
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Context, FileId, FileKind, IoError, Sys};
+use crate::sys::{Context, FileId, FileKind, IoError, Operation, Sys};
 
 /// Whose file is at the lock path, seen by a holder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,7 +44,8 @@ impl<S: Sys> Place<S> {
                 return self.remove_open(own).map(|()| PathOwner::Us);
             }
             let unlinked = present(self.sys().unlink(&self.entry.dir, &self.entry.name));
-            let unlinked = unlinked.context("unlink the lock file", self.lock_path())?;
+            let unlinked =
+                unlinked.context(Operation::OldName("unlink the lock file"), self.lock_path())?;
             if unlinked.is_some() {
                 return Ok(PathOwner::Us);
             }
@@ -108,13 +109,13 @@ impl<S: Sys> Place<S> {
         record: io::Result<Option<std::result::Result<Record, DecodeError>>>,
         writer_id: WriterId,
     ) -> Result<PathOwner, IoError> {
-        match record.context("read", self.lock_path())? {
+        match record.context(Operation::File("read"), self.lock_path())? {
             None => Ok(PathOwner::NoFile),
             Some(Ok(record)) if record.writer_id() == writer_id => Ok(PathOwner::Us),
             Some(Ok(record)) => Ok(PathOwner::Other(Some(record))),
             // Perhaps half of the holder's own write: neither a loss nor a file to unlink.
             Some(Err(error @ DecodeError::BadChecksum { .. })) => {
-                Err(io::Error::other(error)).context("read", self.lock_path())
+                Err(io::Error::other(error)).context(Operation::File("read"), self.lock_path())
             }
             Some(Err(_)) => Ok(PathOwner::Other(None)),
         }

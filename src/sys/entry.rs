@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{
-    Access, Context, FileId, FileKind, Flock, FlockOutcome, Host, IoError, LockingProcess, Stat,
-    Sys, is_closed,
+    Access, Context, FileId, FileKind, Flock, FlockOutcome, Host, IoError, LockingProcess,
+    Operation, Stat, Sys, is_closed,
 };
 use crate::judge::FileSystem;
 
@@ -58,7 +58,8 @@ impl<S: Sys> Entry<S> {
             None
         } else {
             let opened = sys.open_dir(None, Path::new("."));
-            let opened = opened.context("open the working directory", path)?;
+            let opened =
+                opened.context(Operation::Directory("open the working directory"), path)?;
             Some(Arc::new(opened))
         };
         Entry::open_from(sys, base, path)
@@ -77,7 +78,7 @@ impl<S: Sys> Entry<S> {
         Ok(Entry {
             sys: self.sys.clone(),
             base: self.base.clone(),
-            dir: dir.context("open the directory", &path)?,
+            dir: dir.context(Operation::Directory("open the directory"), &path)?,
             id: self.id,
             name: name.to_owned(),
             path,
@@ -89,10 +90,10 @@ impl<S: Sys> Entry<S> {
         let name = file_name(path)?.to_owned();
         let dir = sys
             .open_dir(base.as_deref(), parent(path))
-            .context("open the directory", path)?;
+            .context(Operation::Directory("open the directory"), path)?;
         let file_system = sys
             .file_system(&dir)
-            .context("identify the file system", path)?;
+            .context(Operation::Directory("identify the file system"), path)?;
         let mut entry = Entry {
             sys,
             base,
@@ -109,7 +110,7 @@ impl<S: Sys> Entry<S> {
     /// The number of the directory that is open.
     fn open_id(&self) -> Result<FileId, IoError> {
         let id = self.sys.stat_dir(Some(&self.dir), Path::new("."));
-        id.context("stat the directory", &self.path)
+        id.context(Operation::Directory("stat the directory"), &self.path)
     }
 
     /// Whether the directory's descriptor can be used: other code of the process may have closed it.
@@ -128,7 +129,7 @@ impl<S: Sys> Entry<S> {
     /// The path leads nowhere, or cannot be followed.
     pub(crate) fn path_leads_here(&self) -> Result<bool, IoError> {
         let led_to = self.sys.stat_dir(self.base.as_deref(), parent(&self.path));
-        let led_to = led_to.context("follow the path", &self.path)?;
+        let led_to = led_to.context(Operation::Directory("follow the path"), &self.path)?;
         Ok(self.id == Some(led_to) || led_to == self.open_id()?)
     }
 
@@ -158,13 +159,13 @@ impl<S: Sys> Entry<S> {
     /// The stat of what the name stands for; `None` if nothing has the name.
     pub(crate) fn stat(&self) -> Result<Option<Stat>, IoError> {
         let stat = present(self.stat_at(&self.name));
-        stat.context("stat", &self.path)
+        stat.context(Operation::File("stat"), &self.path)
     }
 
     /// The same, if the name stands for the inode `id`.
     pub(crate) fn stat_if_names(&self, id: FileId) -> Result<Option<Stat>, IoError> {
         let stat = unless_removed(self.stat_at(&self.name));
-        let stat = stat.context("stat", &self.path)?;
+        let stat = stat.context(Operation::File("stat"), &self.path)?;
         Ok(stat.filter(|stat| stat.id == id))
     }
 
@@ -185,7 +186,7 @@ impl<S: Sys> Entry<S> {
         if stat.kind != FileKind::Regular {
             return Ok(Opened::Irregular(stat.kind));
         }
-        let file = match open().context("open", &self.path) {
+        let file = match open().context(Operation::File("open"), &self.path) {
             Ok(file) => file,
             Err(error) if error.source.kind() == io::ErrorKind::PermissionDenied => {
                 let uid = stat.uid;
@@ -194,7 +195,7 @@ impl<S: Sys> Entry<S> {
             Err(error) => return Err(error),
         };
         let stat = self.on_opened(self.sys.stat(&file));
-        let stat = stat.context("stat", &self.path)?;
+        let stat = stat.context(Operation::File("stat"), &self.path)?;
         match stat.kind {
             FileKind::Regular => Ok(Opened::File(file, stat)),
             kind => Ok(Opened::Irregular(kind)),
@@ -239,7 +240,10 @@ impl Entry<Host> {
     /// there is no file. A fact for people, which decides nothing: the simulated kernel does not have it.
     pub(crate) fn locked_by(&self) -> Result<Vec<LockingProcess>, IoError> {
         let found = present(self.sys.flock_holders(&self.dir, &self.name));
-        let found = found.context("find the processes that have locked the file", &self.path)?;
+        let found = found.context(
+            Operation::Process("find the processes that have locked the file"),
+            &self.path,
+        )?;
         Ok(found.unwrap_or_default())
     }
 }
@@ -248,7 +252,7 @@ impl Entry<Host> {
 pub(crate) fn file_name(path: &Path) -> Result<&OsStr, IoError> {
     let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name");
     let name = path.file_name().ok_or_else(no_name);
-    name.context("use this path", path)
+    name.context(Operation::Path("use this path"), path)
 }
 
 /// The directory of `path`.

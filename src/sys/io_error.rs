@@ -33,13 +33,15 @@ pub struct IoError {
     pub path: PathBuf,
     /// The error of the operating system.
     pub source: io::Error,
+    next_step: &'static str,
 }
 
 impl IoError {
-    pub(crate) fn new(operation: &'static str, path: &Path, source: io::Error) -> IoError {
+    pub(crate) fn new(operation: Operation, path: &Path, source: io::Error) -> IoError {
         IoError {
-            operation,
+            operation: operation.phrase(),
             path: path.to_owned(),
+            next_step: operation.next_step(&source),
             source,
         }
     }
@@ -51,9 +53,10 @@ impl fmt::Display for IoError {
             operation,
             path,
             source,
+            next_step,
         } = self;
-        let (path, step) = (Escaped::path(path), next_step(operation, source));
-        write!(f, "{path}: could not {operation}: {source}; {step}")
+        let path = Escaped::path(path);
+        write!(f, "{path}: could not {operation}: {source}; {next_step}")
     }
 }
 
@@ -66,68 +69,74 @@ impl Error for IoError {
 /// The same number on every Unix.
 const EBADF: i32 = 9;
 
-/// What an operation acts on, as far as the next step depends on it.
+/// What was attempted, as the verb phrase of a sentence ("open the directory"), by what it acts on: the
+/// next step depends on that.
 #[derive(Clone, Copy)]
-enum Subject {
-    Thread,
-    Process,
-    Random,
-    Path,
-    Directory,
+pub(crate) enum Operation {
+    Thread(&'static str),
+    Process(&'static str),
+    Random(&'static str),
+    Path(&'static str),
+    Directory(&'static str),
     /// A name that is created in the directory.
-    NewName,
+    NewName(&'static str),
     /// A name that is removed or changed.
-    OldName,
+    OldName(&'static str),
     /// A file that another process has left, and that is in the way.
-    Leftover,
-    KernelLock,
-    Sync,
+    Leftover(&'static str),
+    KernelLock(&'static str),
+    Sync(&'static str),
     /// The file: stat, open, read and write.
-    File,
+    File(&'static str),
 }
 
-impl Subject {
-    fn of(operation: &str) -> Subject {
-        let verb = operation.split(' ').next().unwrap_or_default();
-        match (verb, operation) {
-            ("start", _) => Subject::Thread,
-            (_, "identify this process") => Subject::Process,
-            ("draw", _) => Subject::Random,
-            (_, "name the lock file" | "use this path") => Subject::Path,
-            (_, "open the directory" | "identify the file system") => Subject::Directory,
-            (_, "remove what a killed process left") => Subject::Leftover,
-            ("create" | "make", _) => Subject::NewName,
-            ("rename" | "unlink" | "put", _) => Subject::OldName,
-            ("flock" | "lock", _) => Subject::KernelLock,
-            ("sync", _) => Subject::Sync,
-            _ => Subject::File,
+impl Operation {
+    fn phrase(self) -> &'static str {
+        match self {
+            Operation::Thread(phrase)
+            | Operation::Process(phrase)
+            | Operation::Random(phrase)
+            | Operation::Path(phrase)
+            | Operation::Directory(phrase)
+            | Operation::NewName(phrase)
+            | Operation::OldName(phrase)
+            | Operation::Leftover(phrase)
+            | Operation::KernelLock(phrase)
+            | Operation::Sync(phrase)
+            | Operation::File(phrase) => phrase,
         }
     }
-}
 
-/// What the user can do about `source`, with which `operation` failed.
-///
-/// It depends on both: EAGAIN of a thread is a limit of processes, EINVAL of fsync(2) is not the
-/// fault of a file name, and EDQUOT of flock(2) does not go away with a deleted file.
-fn next_step(operation: &str, source: &io::Error) -> &'static str {
-    let (subject, kind) = (Subject::of(operation), kind_of(source));
-    if let Some(step) = step_for_shortage(source) {
-        return step;
-    }
-    match subject {
-        Subject::Thread => step_for_thread(kind),
-        Subject::Process => "check that /proc is mounted and that this process may read it",
-        Subject::Random => "permit this process to call getrandom(2)",
-        Subject::Leftover => "root, its owner, or the owner of the directory must remove it",
-        Subject::Path => "name the file or the directory itself; from inside a directory: ../NAME",
-        Subject::KernelLock => step_for_kernel_lock(source),
-        _ if source.raw_os_error() == Some(EBADF) => {
-            "other code of this process has closed the descriptor: find what closes a number that it \
-             has not opened, or that it has closed before"
+    /// What the user can do about `error`, with which the operation failed.
+    ///
+    /// It depends on both: EAGAIN of a thread is a limit of processes, EINVAL of fsync(2) is not the
+    /// fault of a file name, and EDQUOT of flock(2) does not go away with a deleted file.
+    fn next_step(self, error: &io::Error) -> &'static str {
+        if let Some(step) = step_for_shortage(error) {
+            return step;
         }
-        Subject::Sync => step_for_sync(kind),
-        Subject::Directory | Subject::NewName | Subject::OldName | Subject::File => {
-            step_for_file(subject, source)
+        match self {
+            Operation::Thread(_) => step_for_thread(error),
+            Operation::Process(_) => {
+                "check that /proc is mounted and that this process may read it"
+            }
+            Operation::Random(_) => "permit this process to call getrandom(2)",
+            Operation::Leftover(_) => {
+                "root, its owner, or the owner of the directory must remove it"
+            }
+            Operation::Path(_) => {
+                "name the file or the directory itself; from inside a directory: ../NAME"
+            }
+            Operation::KernelLock(_) => step_for_kernel_lock(error),
+            _ if error.raw_os_error() == Some(EBADF) => {
+                "other code of this process has closed the descriptor: find what closes a number \
+                 that it has not opened, or that it has closed before"
+            }
+            Operation::Sync(_) => step_for_sync(error),
+            Operation::Directory(_)
+            | Operation::NewName(_)
+            | Operation::OldName(_)
+            | Operation::File(_) => step_for_file(self, error),
         }
     }
 }
@@ -148,8 +157,8 @@ fn step_for_shortage(error: &io::Error) -> Option<&'static str> {
     }
 }
 
-fn step_for_thread(kind: io::ErrorKind) -> &'static str {
-    match kind {
+fn step_for_thread(error: &io::Error) -> &'static str {
+    match error.kind() {
         // clone(2), EINVAL
         io::ErrorKind::InvalidInput => {
             "this process has called unshare(CLONE_NEWPID), after which the kernel refuses threads: \
@@ -159,10 +168,10 @@ fn step_for_thread(kind: io::ErrorKind) -> &'static str {
     }
 }
 
-fn step_for_kernel_lock(source: &io::Error) -> &'static str {
-    match kind_of(source) {
+fn step_for_kernel_lock(error: &io::Error) -> &'static str {
+    match kind_of(error) {
         // The descriptor is open, but not for writing. flock(2), NFS
-        _ if source.raw_os_error() == Some(EBADF) => {
+        _ if error.raw_os_error() == Some(EBADF) => {
             "act as a user who may write to the file: NFS grants an exclusive lock to no other"
         }
         io::ErrorKind::Unsupported => {
@@ -173,8 +182,8 @@ fn step_for_kernel_lock(source: &io::Error) -> &'static str {
     }
 }
 
-fn step_for_sync(kind: io::ErrorKind) -> &'static str {
-    match kind {
+fn step_for_sync(error: &io::Error) -> &'static str {
+    match kind_of(error) {
         io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
             "free space on its file system"
         }
@@ -185,22 +194,22 @@ fn step_for_sync(kind: io::ErrorKind) -> &'static str {
     }
 }
 
-fn step_for_file(subject: Subject, source: &io::Error) -> &'static str {
+fn step_for_file(operation: Operation, error: &io::Error) -> &'static str {
     const EPERM: i32 = 1;
-    match (kind_of(source), subject) {
-        (io::ErrorKind::NotFound, Subject::Directory) => {
+    match (kind_of(error), operation) {
+        (io::ErrorKind::NotFound, Operation::Directory(_)) => {
             "check the path, or create the directory first"
         }
         (io::ErrorKind::NotFound, _) => "check that its directory still exists, then try again",
         (io::ErrorKind::NotADirectory, _) => "its parent must be a directory",
         // EACCES: the directory's mode. EPERM: the sticky bit, or an attribute. unlink(2)
-        (io::ErrorKind::PermissionDenied, Subject::OldName)
-            if source.raw_os_error() == Some(EPERM) =>
+        (io::ErrorKind::PermissionDenied, Operation::OldName(_))
+            if error.raw_os_error() == Some(EPERM) =>
         {
             "in a sticky directory (/tmp) only root and the owner of the file or of the directory may \
              do this, so try again as one of them; otherwise check the attributes of both (lsattr)"
         }
-        (io::ErrorKind::PermissionDenied, Subject::File) => {
+        (io::ErrorKind::PermissionDenied, Operation::File(_)) => {
             "check the permissions of the file and of its directory, and the security policy of \
              this process"
         }
@@ -215,12 +224,12 @@ fn step_for_file(subject: Subject, source: &io::Error) -> &'static str {
         }
         (io::ErrorKind::FileTooLarge, _) => "raise the limit of file sizes (ulimit -f)",
         // rename(2), unlink(2): the name is a mount point.
-        (io::ErrorKind::ResourceBusy, Subject::OldName | Subject::NewName) => {
+        (io::ErrorKind::ResourceBusy, Operation::OldName(_) | Operation::NewName(_)) => {
             "unmount the lock file, and mount its directory in its place"
         }
-        _ if is_name_too_long(source) => "choose another file name",
+        _ if is_name_too_long(error) => "choose another file name",
         // open(2), EINVAL: the file system does not accept the name.
-        (io::ErrorKind::InvalidInput, Subject::NewName) => "choose another file name",
+        (io::ErrorKind::InvalidInput, Operation::NewName(_)) => "choose another file name",
         (io::ErrorKind::Unsupported, _) => {
             "choose another file system, or permit this call in the security policy of this process"
         }
@@ -271,11 +280,11 @@ pub(crate) fn is_locked(error: &io::Error) -> bool {
 
 /// Adds to a failed call its operation and its path.
 pub(crate) trait Context<T> {
-    fn context(self, operation: &'static str, path: &Path) -> Result<T, IoError>;
+    fn context(self, operation: Operation, path: &Path) -> Result<T, IoError>;
 }
 
 impl<T> Context<T> for io::Result<T> {
-    fn context(self, operation: &'static str, path: &Path) -> Result<T, IoError> {
+    fn context(self, operation: Operation, path: &Path) -> Result<T, IoError> {
         self.map_err(|source| IoError::new(operation, path, source))
     }
 }
@@ -286,11 +295,11 @@ mod tests {
 
     use super::*;
 
-    fn step(operation: &'static str, errno: Errno) -> String {
+    fn step(operation: Operation, errno: Errno) -> String {
         let error = IoError::new(operation, Path::new("d.lock"), errno.into());
         let text = error.to_string();
         let cause = std::io::Error::from(errno);
-        let prefix = format!("d.lock: could not {operation}: {cause}; ");
+        let prefix = format!("d.lock: could not {}: {cause}; ", operation.phrase());
         text.strip_prefix(&prefix).unwrap_or(&text).to_owned()
     }
 
@@ -298,142 +307,116 @@ mod tests {
     // a free process to the file system.
     #[test]
     fn the_next_step_goes_by_the_operation_and_its_error() {
-        let expected = [
-            ("start a thread", Errno::EAGAIN, "end processes or threads"),
+        let expected: [(Operation, &[(Errno, &str)]); 11] = [
             (
-                "start the keepalive thread",
-                Errno::EAGAIN,
-                "end processes or threads",
-            ),
-            ("start a thread", Errno::EINVAL, "unshare(CLONE_NEWPID)"),
-            ("start a thread", Errno::ENOMEM, "free memory"),
-            ("identify this process", Errno::ENOENT, "/proc"),
-            ("identify this process", Errno::ENOSYS, "/proc"),
-            ("draw a writer id", Errno::ENOSYS, "getrandom(2)"),
-            ("draw a temporary name", Errno::EPERM, "getrandom(2)"),
-            ("name the lock file", Errno::EINVAL, "../NAME"),
-            (
-                "open the directory",
-                Errno::ENOENT,
-                "create the directory first",
-            ),
-            ("open the directory", Errno::ENOTDIR, "must be a directory"),
-            (
-                "open the directory",
-                Errno::EACCES,
-                "permissions of its directory",
+                Operation::Thread("start a thread"),
+                &[
+                    (Errno::EAGAIN, "end processes or threads"),
+                    (Errno::EINVAL, "unshare(CLONE_NEWPID)"),
+                    (Errno::ENOMEM, "free memory"),
+                ],
             ),
             (
-                "open the directory",
-                Errno::EMFILE,
-                "close files of this process",
+                Operation::Process("identify this process"),
+                &[(Errno::ENOENT, "/proc"), (Errno::ENOSYS, "/proc")],
             ),
             (
-                "open the directory",
-                Errno::ENFILE,
-                "the system's limit of open files",
+                Operation::Random("draw a writer id"),
+                &[
+                    (Errno::ENOSYS, "getrandom(2)"),
+                    (Errno::EPERM, "getrandom(2)"),
+                ],
             ),
             (
-                "identify the file system",
-                Errno::ENOSYS,
-                "choose another file system",
+                Operation::Path("name the lock file"),
+                &[(Errno::EINVAL, "../NAME")],
             ),
             (
-                "create the lock file",
-                Errno::ENOENT,
-                "its directory still exists",
+                Operation::Directory("open the directory"),
+                &[
+                    (Errno::ENOENT, "create the directory first"),
+                    (Errno::ENOTDIR, "must be a directory"),
+                    (Errno::EACCES, "permissions of its directory"),
+                    (Errno::EMFILE, "close files of this process"),
+                    (Errno::ENFILE, "the system's limit of open files"),
+                    (Errno::ENOSYS, "choose another file system"),
+                ],
             ),
             (
-                "create the lock file",
-                Errno::EPERM,
-                "permissions of its directory",
+                Operation::NewName("create the lock file"),
+                &[
+                    (Errno::ENOENT, "its directory still exists"),
+                    (Errno::EPERM, "permissions of its directory"),
+                    (Errno::EACCES, "permissions of its directory"),
+                    (Errno::EINVAL, "choose another file name"),
+                    (Errno::ENAMETOOLONG, "choose another file name"),
+                    (Errno::EROFS, "mount it read-write"),
+                    (Errno::EDQUOT, "free space"),
+                    (Errno::ENOSPC, "inodes"),
+                    (Errno::ENOSYS, "choose another file system"),
+                ],
             ),
             (
-                "create the lock file",
-                Errno::EACCES,
-                "permissions of its directory",
+                Operation::OldName("unlink the lock file"),
+                &[
+                    (Errno::EBUSY, "unmount the lock file"),
+                    (Errno::EPERM, "in a sticky directory"),
+                    (Errno::EACCES, "permissions of its directory"),
+                ],
             ),
             (
-                "create the lock file",
-                Errno::EINVAL,
-                "choose another file name",
+                Operation::Leftover("remove what a killed process left"),
+                &[(
+                    Errno::EPERM,
+                    "its owner, or the owner of the directory must remove it",
+                )],
             ),
             (
-                "create the lock file",
-                Errno::ENAMETOOLONG,
-                "choose another file name",
-            ),
-            ("create the lock file", Errno::EROFS, "mount it read-write"),
-            ("create the lock file", Errno::EDQUOT, "free space"),
-            ("create the lock file", Errno::ENOSPC, "inodes"),
-            ("write the record", Errno::EFBIG, "ulimit -f"),
-            (
-                "unlink the lock file",
-                Errno::EBUSY,
-                "unmount the lock file",
-            ),
-            (
-                "create the lock file",
-                Errno::ENOSYS,
-                "choose another file system",
+                Operation::KernelLock("flock"),
+                &[
+                    (Errno::EOPNOTSUPP, "support flock(2)"),
+                    (
+                        Errno::EDQUOT,
+                        "check that the file system supports flock(2)",
+                    ),
+                    (Errno::EIO, "check that the file system supports flock(2)"),
+                    (Errno::EACCES, "security policy"),
+                    (Errno::EBADF, "a user who may write to the file"),
+                ],
             ),
             (
-                "remove what a killed process left",
-                Errno::EPERM,
-                "its owner, or the owner of the directory must remove it",
+                Operation::Sync("sync the record"),
+                &[
+                    (Errno::EBADF, "other code of this process has closed"),
+                    (Errno::EINVAL, "without durability"),
+                    (Errno::ENOSYS, "without durability"),
+                    (Errno::ENOSPC, "free space"),
+                    (Errno::EIO, "check the device"),
+                ],
             ),
             (
-                "rename the lock file aside",
-                Errno::EPERM,
-                "in a sticky directory",
+                Operation::File("write the record"),
+                &[
+                    (Errno::EINVAL, "try again"),
+                    (Errno::EACCES, "permissions of the file"),
+                    (Errno::EIO, "check the file system"),
+                    (Errno::ESTALE, "check the network mount"),
+                    (Errno::ENOSPC, "free space"),
+                    (Errno::EDQUOT, "free space"),
+                    (Errno::EFBIG, "ulimit -f"),
+                    (Errno::EBADF, "other code of this process has closed"),
+                ],
             ),
-            (
-                "unlink the lock file",
-                Errno::EPERM,
-                "in a sticky directory",
-            ),
-            (
-                "unlink the lock file",
-                Errno::EACCES,
-                "permissions of its directory",
-            ),
-            ("open", Errno::EINVAL, "try again"),
-            ("open", Errno::EACCES, "permissions of the file"),
-            ("stat", Errno::EIO, "check the file system"),
-            ("read", Errno::ESTALE, "check the network mount"),
-            ("write the record", Errno::ENOSPC, "free space"),
-            ("refresh the record", Errno::EDQUOT, "free space"),
-            (
-                "stat",
-                Errno::EBADF,
-                "other code of this process has closed",
-            ),
-            (
-                "sync the record",
-                Errno::EBADF,
-                "other code of this process",
-            ),
-            ("flock", Errno::EOPNOTSUPP, "support flock(2)"),
-            (
-                "flock",
-                Errno::EDQUOT,
-                "check that the file system supports flock(2)",
-            ),
-            ("flock", Errno::EACCES, "security policy"),
-            ("flock", Errno::EBADF, "a user who may write to the file"),
-            (
-                "lock the new table",
-                Errno::EIO,
-                "check that the file system supports flock(2)",
-            ),
-            ("sync the record", Errno::EINVAL, "without durability"),
-            ("sync the directory", Errno::ENOSYS, "without durability"),
-            ("sync the lock file", Errno::ENOSPC, "free space"),
-            ("sync the lock file", Errno::EIO, "check the device"),
         ];
-        for (operation, errno, part) in expected {
-            let step = step(operation, errno);
-            assert!(step.contains(part), "{operation}, {errno}: {step}");
+        for (operation, steps) in expected {
+            for (errno, part) in steps {
+                let step = step(operation, *errno);
+                assert!(
+                    step.contains(part),
+                    "{}, {errno}: {step}",
+                    operation.phrase()
+                );
+            }
         }
     }
 
@@ -441,42 +424,33 @@ mod tests {
     #[test]
     fn no_step_speaks_of_what_the_operation_did_not_do() {
         let operations = [
-            "start a thread",
-            "identify this process",
-            "draw a writer id",
-            "open the directory",
-            "create the lock file",
-            "open",
-            "read",
-            "sync the record",
-            "flock",
+            Operation::Thread("start a thread"),
+            Operation::Process("identify this process"),
+            Operation::Random("draw a writer id"),
+            Operation::Directory("open the directory"),
+            Operation::NewName("create the lock file"),
+            Operation::File("open"),
+            Operation::Sync("sync the record"),
+            Operation::KernelLock("flock"),
         ];
         for operation in operations {
+            let names_a_file = matches!(
+                operation,
+                Operation::NewName(_) | Operation::File(_) | Operation::Directory(_)
+            );
+            let names = [
+                ("flock(2)", matches!(operation, Operation::KernelLock(_))),
+                ("file name", names_a_file),
+                (
+                    "free space",
+                    names_a_file || matches!(operation, Operation::Sync(_)),
+                ),
+                ("threads", matches!(operation, Operation::Thread(_))),
+            ];
             for number in 1..=133 {
                 let step = step(operation, Errno::from_raw(number));
-                let names = [
-                    ("flock(2)", operation == "flock"),
-                    (
-                        "file name",
-                        matches!(
-                            operation,
-                            "create the lock file" | "open" | "open the directory" | "read"
-                        ),
-                    ),
-                    (
-                        "free space",
-                        matches!(
-                            operation,
-                            "create the lock file"
-                                | "open"
-                                | "open the directory"
-                                | "read"
-                                | "sync the record"
-                        ),
-                    ),
-                    ("threads", operation == "start a thread"),
-                ];
                 for (word, permitted) in names {
+                    let operation = operation.phrase();
                     assert!(
                         permitted || !step.contains(word),
                         "{operation}, {number}: {step}"

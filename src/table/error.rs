@@ -606,8 +606,9 @@ impl fmt::Display for PathProblem {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sys::Operation;
 
-    fn io_error(operation: &'static str, kind: io::ErrorKind) -> TableError {
+    fn io_error(operation: Operation, kind: io::ErrorKind) -> TableError {
         IoError::new(operation, Path::new("table.json"), kind.into()).into()
     }
 
@@ -625,7 +626,7 @@ mod tests {
             io::ErrorKind::AlreadyExists,
             io::ErrorKind::NotFound,
         ] {
-            let error = io::Error::from(io_error("lock", ambiguous));
+            let error = io::Error::from(io_error(Operation::KernelLock("lock"), ambiguous));
             assert_eq!(error.kind(), io::ErrorKind::Other, "{error}");
             let inner = error.get_ref().and_then(|inner| inner.downcast_ref());
             let Some(TableError::Io(inner)) = inner else {
@@ -633,7 +634,7 @@ mod tests {
             };
             assert_eq!(inner.source.kind(), ambiguous);
         }
-        let denied = io_error("open", io::ErrorKind::PermissionDenied);
+        let denied = io_error(Operation::File("open"), io::ErrorKind::PermissionDenied);
         assert_eq!(kind(denied), io::ErrorKind::PermissionDenied);
     }
 

@@ -40,7 +40,9 @@ use super::flocked::{
 };
 use crate::sys::entry::{self, Entry, is_removed, present};
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Access, Context, FileId, Flock, FlockOutcome, Identity, SyncMode, Sys, TableSys};
+use crate::sys::{
+    Access, Context, FileId, Flock, FlockOutcome, Identity, Operation, SyncMode, Sys, TableSys,
+};
 
 const DIR_MODE: u32 = 0o700;
 
@@ -141,7 +143,7 @@ impl Search {
     /// The last look has found what the mount remembers of a file that was removed.
     fn look_again<S: Sys>(&mut self, entry: &Entry<S>, stale: Option<io::Error>) -> Result<()> {
         if let Some(error) = stale.filter(|_| self.is_over()) {
-            return Ok(Err(error).context("open", &entry.path)?);
+            return Ok(Err(error).context(Operation::File("open"), &entry.path)?);
         }
         entry.sys.wait(None, &[], LOOK_AGAIN);
         self.now = entry.sys.now().since_boot;
@@ -151,7 +153,7 @@ impl Search {
 
 fn read<S: TableSys>(entry: &Entry<S>, file: &S::File) -> Result<Vec<u8>> {
     let read = entry.on_opened(entry.sys.read_all(file, MAX_LEN + 1));
-    let bytes = read.context("read", &entry.path)?;
+    let bytes = read.context(Operation::File("read"), &entry.path)?;
     ensure_fits(&entry.path, &bytes)?;
     Ok(bytes)
 }
@@ -181,7 +183,7 @@ impl<S: TableSys> TableFile<S> {
         // First, so that no directory is created for a path that cannot name a file.
         entry::file_name(path)?;
         sys.create_dirs(entry::parent(path), DIR_MODE)
-            .context("make the directory", path)?;
+            .context(Operation::NewName("make the directory"), path)?;
         let locked = TableFile::lock_in(Entry::open(sys, path)?, timeout, true)?;
         Ok(locked.expect("a table that is not there is created"))
     }
@@ -265,7 +267,9 @@ impl<S: TableSys> TableFile<S> {
             TableLock::Beside { content, .. } => *content = bytes.to_vec(),
         }
         let Entry { sys, dir, path, .. } = self.place();
-        Ok(sys.sync_dir(dir).context("sync the directory", path)?)
+        Ok(sys
+            .sync_dir(dir)
+            .context(Operation::Sync("sync the directory"), path)?)
     }
 
     /// Creates a complete new table, and renames it over the old one.
@@ -285,7 +289,7 @@ impl<S: TableSys> TableFile<S> {
         let file = self.create_new(&name, &new)?;
         let renamed = self.fill(&file, &new, bytes).and_then(|id| {
             let renamed = sys.rename(dir, &name, old);
-            renamed.context("rename the new table", path)?;
+            renamed.context(Operation::OldName("rename the new table"), path)?;
             Ok(id)
         });
         match renamed {
@@ -308,37 +312,40 @@ impl<S: TableSys> TableFile<S> {
                     sys.wait(None, &[], LATE_RENAME);
                 }
                 let removed = present(sys.unlink(dir, name));
-                removed.context("remove what a killed process left", path)?;
+                removed.context(
+                    Operation::Leftover("remove what a killed process left"),
+                    path,
+                )?;
                 sys.create(dir, name, FILE_MODE)
             }
             outcome => outcome,
         };
-        Ok(created.context("create the new table", path)?)
+        Ok(created.context(Operation::NewName("create the new table"), path)?)
     }
 
     /// Makes `file`, which is at `path`, the complete new table.
     fn fill(&self, file: &S::File, path: &Path, bytes: &[u8]) -> Result<FileId> {
         let sys = self.sys();
-        let id = sys.stat(file).context("stat", path)?.id;
+        let id = sys.stat(file).context(Operation::File("stat"), path)?.id;
         if let TableLock::Own(_) = &self.lock {
             self.lock_new(file, path)?;
         }
         let written = sys.write_all(file, bytes);
-        written.context("write the new table", path)?;
+        written.context(Operation::File("write the new table"), path)?;
         self.copy_access(file)?;
         let synced = sys.sync(file, SyncMode::All);
-        synced.context("sync the new table", path)?;
+        synced.context(Operation::Sync("sync the new table"), path)?;
         Ok(id)
     }
 
     /// Before the file gets the table's name, so that the table is locked at every moment.
     fn lock_new(&self, file: &S::File, path: &Path) -> Result<()> {
         let flocked = self.place().flock(file, Flock::Exclusive);
-        match flocked.context("lock", path)? {
+        match flocked.context(Operation::KernelLock("lock"), path)? {
             FlockOutcome::Done => Ok(()),
             FlockOutcome::WouldBlock | FlockOutcome::Unsupported => {
                 let refused = Err(io::ErrorKind::WouldBlock.into());
-                Ok(refused.context("lock the new table", path)?)
+                Ok(refused.context(Operation::KernelLock("lock the new table"), path)?)
             }
         }
     }
@@ -358,7 +365,7 @@ impl<S: TableSys> TableFile<S> {
                 sys.copy_access(&old, file)
             }
         };
-        Ok(copied.context("keep the table's permissions", path)?)
+        Ok(copied.context(Operation::File("keep the table's permissions"), path)?)
     }
 
     /// The process that locked the table.
@@ -433,7 +440,9 @@ fn open_or_create<S: TableSys>(table: &Entry<S>, creates: bool) -> Result<Option
             Found::Absent => match sys.create(dir, name, FILE_MODE) {
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => remembered(),
                 created => {
-                    return Ok(Some(created.context("create the table", &table.path)?));
+                    return Ok(Some(
+                        created.context(Operation::NewName("create the table"), &table.path)?,
+                    ));
                 }
             },
         };
@@ -464,7 +473,7 @@ fn restore<S: TableSys>(table: &Entry<S>) -> Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(true),
         renamed => Ok(renamed
-            .context("rename the new table", &table.path)
+            .context(Operation::OldName("rename the new table"), &table.path)
             .map(|()| true)?),
     }
 }

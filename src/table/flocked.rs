@@ -9,7 +9,8 @@ use crate::protocol::pace::Pace;
 use crate::sys::entry::{Entry, Opened, is_removed, is_replaced};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{
-    Access, Context, FileId, Flock, FlockOutcome, Identity, IoError, Stat, TableSys, WakeReason,
+    Access, Context, FileId, Flock, FlockOutcome, Identity, IoError, Operation, Stat, TableSys,
+    WakeReason,
 };
 
 /// The mode of a new file. A table shows which processes run and where they write: only its user may read it.
@@ -49,7 +50,7 @@ impl<S: TableSys> Flocked<S> {
     /// no file.
     pub(super) fn lock(entry: Entry<S>, request: &Request<'_>) -> Result<Option<Flocked<S>>> {
         let process = entry.sys.identity();
-        let process = process.context("identify this process", &entry.path)?;
+        let process = process.context(Operation::Process("identify this process"), &entry.path)?;
         let mut wait = LockWait { entry, request };
         let locked = wait.lock()?;
         Ok(locked.map(|(file, id)| Flocked {
@@ -72,7 +73,7 @@ impl<S: TableSys> Flocked<S> {
     pub(super) fn is_named(&self) -> Result<bool> {
         // Other code may have closed the descriptor, and with it freed the kernel lock.
         let stat = self.entry.sys.stat(&self.file);
-        stat.context("stat", &self.entry.path)?;
+        stat.context(Operation::File("stat"), &self.entry.path)?;
         is_named(&self.entry, self.id)
     }
 
@@ -177,11 +178,13 @@ impl<S: TableSys> LockWait<'_, S> {
             match sys.create(dir, name, FILE_MODE) {
                 // An empty file is an empty table.
                 Ok(file) => {
-                    let id = sys.stat(&file).context("stat", path)?.id;
+                    let id = sys.stat(&file).context(Operation::File("stat"), path)?.id;
                     return Ok(Some((file, id)));
                 }
                 Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(error) => return Ok(Err(error).context("create the file", path)?),
+                Err(error) => {
+                    return Ok(Err(error).context(Operation::NewName("create the file"), path)?);
+                }
             }
             self.begin_round(&mut rounds)?;
         }
@@ -213,7 +216,7 @@ impl<S: TableSys> LockWait<'_, S> {
             // A saves, which removes the file that B waits for: the server of a network mount has no lock
             // of a removed file (seen on JuiceFS: ENOENT).
             Err(error) if is_removed(&error) => return Ok(Some(Locking::Replaced)),
-            flocked => flocked.context("lock", path)?,
+            flocked => flocked.context(Operation::KernelLock("lock"), path)?,
         };
         if let Some(ended) = lost(&self.entry, id)? {
             if flocked == FlockOutcome::Done {
@@ -227,7 +230,7 @@ impl<S: TableSys> LockWait<'_, S> {
             FlockOutcome::WouldBlock => Ok(None),
             FlockOutcome::Unsupported => {
                 let unsupported = Err(io::ErrorKind::Unsupported.into());
-                Ok(unsupported.context("lock", path)?)
+                Ok(unsupported.context(Operation::KernelLock("lock"), path)?)
             }
         }
     }
@@ -330,7 +333,7 @@ pub(super) fn open_uncached<S: TableSys>(entry: &Entry<S>) -> Result<Found<S::Fi
         }
         Ok(_) => Ok(Found::File(file, shown)),
         Err(error) if is_removed(&error) => Ok(Found::Removed(error)),
-        Err(error) => Ok(Err(error).context("stat", &entry.path)?),
+        Err(error) => Ok(Err(error).context(Operation::File("stat"), &entry.path)?),
     }
 }
 

@@ -16,7 +16,7 @@ use super::witness::{Witness, Witnesses};
 use crate::judge::FileSystem;
 use crate::record::{Pid, WriterId};
 use crate::sys::entry::Entry as DirectoryEntry;
-use crate::sys::{self, Context, PidNamespace, Sys, TableSys};
+use crate::sys::{self, Context, Operation, PidNamespace, Sys, TableSys};
 
 /// Whether the process of an entry is alive, and how this is known. `Display` gives a sentence.
 ///
@@ -314,7 +314,10 @@ pub(super) fn process_holder<S: TableSys>(sys: &S, pid: u32) -> Result<EntryHold
         sys::Liveness::Unknown => 0,
     };
     let id = holder_id(sys, start_ticks);
-    let id = id.context("identify the process", Path::new("/proc"))?;
+    let id = id.context(
+        Operation::Process("identify the process"),
+        Path::new("/proc"),
+    )?;
     Ok(EntryHolder::new(pid, id))
 }
 

@@ -13,7 +13,7 @@ use super::file::TableFile;
 use super::liveness::{Liveness, LivenessProbe, judge_all, this_process};
 use super::witness::{LockedByte, Witness};
 use crate::record::WriterId;
-use crate::sys::{Context, Identity, TableSys};
+use crate::sys::{Context, Identity, Operation, TableSys};
 
 /// A table's file, locked by this process, and its content.
 pub(crate) struct LockedTable<S: TableSys> {
@@ -45,7 +45,7 @@ impl<S: TableSys> LockedTable<S> {
 
     pub(crate) fn save(&mut self) -> Result<()> {
         let json = self.table.to_json().map_err(io::Error::from);
-        let bytes = json.context("write as JSON", self.path())?;
+        let bytes = json.context(Operation::File("write as JSON"), self.path())?;
         self.file.replace(&bytes)
     }
 
@@ -96,7 +96,7 @@ impl<S: TableSys> LockedTable<S> {
     /// Locks a byte of the table's directory for an entry of this process.
     pub(crate) fn lock_byte(&self) -> Result<Option<LockedByte<S>>> {
         let locked = LockedByte::new(self.file.place());
-        Ok(locked.context("take a lock in the directory", self.path())?)
+        Ok(locked.context(Operation::File("take a lock in the directory"), self.path())?)
     }
 
     pub(crate) fn this_process(
@@ -104,7 +104,7 @@ impl<S: TableSys> LockedTable<S> {
         witness: Option<&Witness>,
     ) -> Result<(EntryHolder, WriterId)> {
         let identified = this_process(self.file.sys(), witness);
-        Ok(identified.context("identify this process", self.path())?)
+        Ok(identified.context(Operation::Process("identify this process"), self.path())?)
     }
 }
 
