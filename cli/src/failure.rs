@@ -67,11 +67,17 @@ pub fn cannot_run(program: &OsStr, error: &io::Error) -> u8 {
     status
 }
 
+/// Whether PATH is not searched for it. execvp(3)
+fn has_directory(program: &Path) -> bool {
+    program.components().count() > 1
+}
+
 fn step_for_denied(program: &Path) -> &'static str {
-    let is_path = program.components().count() > 1;
     match () {
         () if program.is_dir() => "it is a directory: name a program",
-        () if is_path => "make it executable (chmod +x), or name the program that reads it",
+        () if has_directory(program) => {
+            "make it executable (chmod +x), or name the program that reads it"
+        }
         // execvp(3) goes on after EACCES, and reports it if it finds nothing.
         () => "check the name, and that this user may search the directories of PATH",
     }
@@ -79,11 +85,10 @@ fn step_for_denied(program: &Path) -> &'static str {
 
 /// The step, and the exit status, as a shell has it.
 fn step_for_missing(program: &Path) -> (&'static str, u8) {
-    let is_path = program.components().count() > 1;
     let has_blank = program.as_os_str().as_encoded_bytes().contains(&b' ');
     match () {
         // execve(2), ENOENT
-        () if is_path && program.exists() => (
+        () if has_directory(program) && program.exists() => (
             "the interpreter in its first line, or its dynamic loader, does not exist",
             exit::NOT_EXECUTABLE,
         ),
@@ -91,7 +96,7 @@ fn step_for_missing(program: &Path) -> (&'static str, u8) {
             "give the program and its arguments as separate words; for shell syntax: sh -c '...'",
             exit::NOT_FOUND,
         ),
-        () if is_path => ("check the path", exit::NOT_FOUND),
+        () if has_directory(program) => ("check the path", exit::NOT_FOUND),
         () => (
             "check the name and PATH; a command of the shell itself runs in sh -c '...'",
             exit::NOT_FOUND,

@@ -128,6 +128,23 @@ impl StalePolicy {
         self.malformed_grace
     }
 
+    /// How long after its last successful refresh a holder off a local file system counts its lock as
+    /// lost: half of [`cross_host_age`](StalePolicy::cross_host_age), and at most 150 s, since deployed
+    /// clients elsewhere break a lock after 300 s whatever the policy of its holder is.
+    ///
+    /// ```
+    /// use rvlf::StalePolicy;
+    /// use std::time::Duration;
+    ///
+    /// assert_eq!(StalePolicy::new().lost_after().as_secs(), 150);
+    /// let hour = StalePolicy::new().with_cross_host_age(Duration::from_secs(3600));
+    /// assert_eq!(hour.lost_after().as_secs(), 150);
+    /// ```
+    #[must_use]
+    pub fn lost_after(&self) -> Duration {
+        self.cross_host_age.min(StalePolicy::CROSS_HOST_AGE) / 2
+    }
+
     /// The age at which a dead process's record of the same host is stale.
     ///
     /// ```

@@ -28,7 +28,6 @@ use crate::error::HoldError;
 #[cfg(all(unix, not(rvlf_unsupported)))]
 use crate::escape::Escaped;
 use crate::holder::Holder;
-use crate::judge::StalePolicy;
 use crate::loss::{LossReason, Lost, OnLost};
 use crate::record::Record;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -159,11 +158,6 @@ impl<S: Sys> Held<S> {
             recorded,
             broken,
         } = published;
-        // A deployed client elsewhere breaks after 300 s, whatever this process has as its policy.
-        let stale_after = options
-            .policy
-            .cross_host_age()
-            .min(StalePolicy::CROSS_HOST_AGE);
         Held {
             place,
             id,
@@ -172,7 +166,7 @@ impl<S: Sys> Held<S> {
             broken,
             has_leftovers: AtomicBool::new(broken.is_some()),
             has_ended: AtomicBool::new(false),
-            lost_after: stale_after / 2,
+            lost_after: options.policy.lost_after(),
             on_lost: options.on_lost.clone(),
             reserved: OnceLock::new(),
             file: Mutex::new(Some(file)),
@@ -761,7 +755,8 @@ mod tests {
 
     use super::super::publish::PublishOptions;
     use super::*;
-    use crate::judge::OwnHold;
+    use crate::judge::{OwnHold, StalePolicy};
+
     use crate::sys::thread;
 
     /// Far more than any machine needs: a test that waits so long has failed.

@@ -82,8 +82,6 @@ pub(crate) enum Operation {
     NewName(&'static str),
     /// A name that is removed or changed.
     OldName(&'static str),
-    /// A file that another process has left, and that is in the way.
-    Leftover(&'static str),
     KernelLock(&'static str),
     Sync(&'static str),
     /// The file: stat, open, read and write.
@@ -100,7 +98,6 @@ impl Operation {
             | Operation::Directory(phrase)
             | Operation::NewName(phrase)
             | Operation::OldName(phrase)
-            | Operation::Leftover(phrase)
             | Operation::KernelLock(phrase)
             | Operation::Sync(phrase)
             | Operation::File(phrase) => phrase,
@@ -121,9 +118,6 @@ impl Operation {
                 "check that /proc is mounted and that this process may read it"
             }
             Operation::Random(_) => "permit this process to call getrandom(2)",
-            Operation::Leftover(_) => {
-                "root, its owner, or the owner of the directory must remove it"
-            }
             Operation::Path(_) => {
                 "name the file or the directory itself; from inside a directory: ../NAME"
             }
@@ -202,6 +196,7 @@ fn step_for_file(operation: Operation, error: &io::Error) -> &'static str {
         }
         (io::ErrorKind::NotFound, _) => "check that its directory still exists, then try again",
         (io::ErrorKind::NotADirectory, _) => "its parent must be a directory",
+        (io::ErrorKind::IsADirectory, _) => "move the directory of this name away",
         // EACCES: the directory's mode. EPERM: the sticky bit, or an attribute. unlink(2)
         (io::ErrorKind::PermissionDenied, Operation::OldName(_))
             if error.raw_os_error() == Some(EPERM) =>
@@ -307,7 +302,7 @@ mod tests {
     // a free process to the file system.
     #[test]
     fn the_next_step_goes_by_the_operation_and_its_error() {
-        let expected: [(Operation, &[(Errno, &str)]); 11] = [
+        let expected: [(Operation, &[(Errno, &str)]); 10] = [
             (
                 Operation::Thread("start a thread"),
                 &[
@@ -360,16 +355,10 @@ mod tests {
                 Operation::OldName("unlink the lock file"),
                 &[
                     (Errno::EBUSY, "unmount the lock file"),
+                    (Errno::EISDIR, "move the directory of this name away"),
                     (Errno::EPERM, "in a sticky directory"),
                     (Errno::EACCES, "permissions of its directory"),
                 ],
-            ),
-            (
-                Operation::Leftover("remove what a killed process left"),
-                &[(
-                    Errno::EPERM,
-                    "its owner, or the owner of the directory must remove it",
-                )],
             ),
             (
                 Operation::KernelLock("flock"),

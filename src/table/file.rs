@@ -313,7 +313,7 @@ impl<S: TableSys> TableFile<S> {
                 }
                 let removed = present(sys.unlink(dir, name));
                 removed.context(
-                    Operation::Leftover("remove what a killed process left"),
+                    Operation::OldName("remove what a killed process left"),
                     path,
                 )?;
                 sys.create(dir, name, FILE_MODE)

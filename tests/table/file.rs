@@ -679,7 +679,7 @@ fn the_half_written_table_of_a_killed_process_does_not_hinder_a_save() {
 // In /tmp only its owner may remove what a killed process of another user has left. The error named the table, whose
 // permissions were right.
 #[test]
-fn an_error_about_what_a_killed_process_left_names_it_and_says_who_removes_it() {
+fn an_error_about_what_a_killed_process_left_names_it_and_a_step_that_removes_it() {
     let (_dir, path) = place();
     // No user may remove a directory as if it were a file.
     fs::create_dir(path.with_file_name(".table.json.rvlf-new")).expect("the disk has room");
@@ -689,7 +689,10 @@ fn an_error_about_what_a_killed_process_left_names_it_and_says_who_removes_it() 
         error.contains("/.table.json.rvlf-new: could not remove"),
         "{error}"
     );
-    assert!(error.ends_with("must remove it"), "{error}");
+    assert!(
+        error.ends_with("move the directory of this name away"),
+        "{error}"
+    );
 }
 
 // A child that is forked while its parent has the table shares the kernel lock: an unlock in the child

@@ -196,9 +196,6 @@ fn release(holding: &mut Holding, args: &Run, data: &Path) -> Result<Option<NotR
     Ok(Some(NotReleased::Otherwise))
 }
 
-/// After this time a lock on a mount that hangs is lost, and nothing is left to release.
-const LOST_AFTER: Duration = Duration::from_secs(StalePolicy::CROSS_HOST_AGE.as_secs() / 2);
-
 /// `None` if the file system does not answer.
 fn release_on_a_thread(
     holding: &mut Holding,
@@ -214,7 +211,8 @@ fn release_on_a_thread(
     let answers_within = match holding.lock().is_lost() {
         true => Some(loss::RELEASE),
         false if args.wait_children => None,
-        false => Some(LOST_AFTER),
+        // After that the lock on a mount that hangs is lost, and nothing is left to release.
+        false => Some(StalePolicy::new().lost_after()),
     };
     let deadline = answers_within.map(|time| Instant::now() + time);
     let cancel = CancelToken::new();
