@@ -756,7 +756,6 @@ mod tests {
     use super::super::publish::PublishOptions;
     use super::*;
     use crate::judge::{OwnHold, StalePolicy};
-
     use crate::sys::thread;
 
     /// Far more than any machine needs: a test that waits so long has failed.
