@@ -333,7 +333,9 @@ fn the_local_file_systems_of_linux_are_those_of_the_library_and_of_the_reference
     let text = spec("format.md");
     let numbered = part(&text, "\n| Linux | ext2", " | f_type");
     let types = format!("ext2{numbered}");
-    let types = types.split(", ").map(|one| one.split(" (").next().expect("a name"));
+    let types = types
+        .split(", ")
+        .map(|one| one.split(" (").next().expect("a name"));
     let listed: BTreeSet<String> = types.map(str::to_owned).collect();
     let reference = read(&root().join("spec/reference/rvlf.py"));
     let in_reference = names(part(&reference, "LOCAL_TYPES = b\"", "\""));
