@@ -124,10 +124,11 @@ pub(crate) fn die_with_parent(command: &mut Command, signal: DeathSignal) {
         only_in_child.check()?;
         set_pdeathsig(signal)?;
         // For a parent that died before the call above the kernel sends no signal.
-        if !parent.is_alive() {
-            return Err(io::Error::from(Errno::ESRCH));
+        match parent.is_alive() {
+            Some(true) => Ok(()),
+            Some(false) => exit_without_parent(),
+            None => Err(Errno::ESRCH.into()),
         }
-        Ok(())
     };
     // SAFETY: the closure makes system calls that are async-signal-safe on Linux, on a descriptor
     // that it owns, and builds its errors from a number without allocating; it takes no lock.
@@ -149,14 +150,22 @@ pub(crate) fn die_with_parent(command: &mut Command, signal: DeathSignal) {
         // SAFETY: the kernel reads one integer at the address, which outlives the call.
         Errno::result(unsafe { procctl(P_PID, 0, PROC_PDEATHSIG_CTL, address) })?;
         // For a parent that died before the call above the kernel sends no signal.
-        if getppid() != parent {
-            return Err(Errno::ESRCH.into());
+        match getppid() == parent {
+            true => Ok(()),
+            false => exit_without_parent(),
         }
-        Ok(())
     };
     // SAFETY: the closure makes system calls that are async-signal-safe, and builds its errors from a
     // number without allocating; it takes no lock.
     unsafe { command.pre_exec(request_signal) };
+}
+
+/// Ends a child whose parent has ended. An error could not be reported: std would abort the child, with
+/// a message on the standard error that the user has done nothing to deserve.
+#[cfg(all(any(target_os = "linux", target_os = "freebsd"), not(rvlf_unsupported)))]
+fn exit_without_parent() -> ! {
+    // SAFETY: _exit(2) is async-signal-safe, and runs no exit handler of the parent.
+    unsafe { nix::libc::_exit(1) }
 }
 
 /// No other system has such a signal.
@@ -190,17 +199,16 @@ mod parent {
             }
         }
 
-        /// In the child, between fork and exec.
-        pub(super) fn is_alive(&self) -> bool {
+        /// In the child, between fork and exec. `None` if that is not known.
+        pub(super) fn is_alive(&self) -> Option<bool> {
             match getppid() {
                 // After unshare(CLONE_NEWPID) in the parent the child is in another pid namespace,
                 // where its parent has no pid. getppid(2)
-                outside if outside.as_raw() == 0 => self.has_not_ended().unwrap_or(false),
-                parent => parent == self.pid,
+                outside if outside.as_raw() == 0 => self.has_not_ended(),
+                parent => Some(parent == self.pid),
             }
         }
 
-        /// `None` if that is not known.
         fn has_not_ended(&self) -> Option<bool> {
             let end = self.end.as_ref()?.get().ok()?;
             let mut polled = [PollFd::new(end.as_fd(), PollFlags::POLLIN)];

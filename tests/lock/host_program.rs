@@ -2,6 +2,7 @@
 //! is theirs.
 #![cfg(all(target_os = "linux", not(rvlf_portable), not(rvlf_unsupported)))]
 
+use std::fs;
 use std::fs::File;
 use std::future::Future;
 use std::os::fd::{AsFd, AsRawFd, IntoRawFd, RawFd};
@@ -90,7 +91,7 @@ fn with_thread(kind: &str, data: &Path, body: impl FnOnce()) {
                 let _ = end.lock().expect("no panic").recv();
             });
             let _lock = options.try_acquire(data).expect("no other holder");
-            std::fs::remove_file(lock_path_for(data)).expect("it is there");
+            fs::remove_file(lock_path_for(data)).expect("it is there");
             is_running("rvlf-on-lost");
             body();
             drop(ends);
@@ -160,7 +161,7 @@ fn every_thread_of_the_library_is_started_in_one_place() {
     let src = Path::new(env!("CARGO_MANIFEST_DIR")).join("../src");
     let mut directories = vec![src.clone()];
     while let Some(directory) = directories.pop() {
-        for entry in std::fs::read_dir(&directory).expect("the sources are there") {
+        for entry in fs::read_dir(&directory).expect("the sources are there") {
             let path = entry.expect("the sources are there").path();
             let inside = path.strip_prefix(&src).expect("it is below src");
             if path.is_dir() {
@@ -448,7 +449,7 @@ fn acquires_after_descriptors_were_closed() {
         let handles = (used == "handles").then(|| [open(), open()]);
         let old = handles.is_none().then(acquire);
         close_all();
-        let _ = std::fs::remove_file(lock_path_for(&data));
+        let _ = fs::remove_file(lock_path_for(&data));
         for _ in 0..between {
             acquire().release().expect("it is held");
         }
@@ -539,7 +540,7 @@ fn loses_its_lock_without_threads() {
     });
     let lock = options.try_acquire(&data).expect("no other holder");
     refuse_threads();
-    std::fs::remove_file(lock.lock_path()).expect("it is there");
+    fs::remove_file(lock.lock_path()).expect("it is there");
     lock.check().expect_err("the file is gone");
     *holder.lock().expect("no panic") = Some(lock);
     let reason = reports.recv_timeout(support::PATIENCE);
@@ -664,6 +665,8 @@ fn a_command_that_was_lent_the_lock_is_not_executed_in_the_place_of_its_holder()
 fn ends_while_it_spawns() {
     let mut command = Command::new("touch");
     command.arg(support::arg("MARKER"));
+    let messages = fs::File::create(support::arg("MESSAGES"));
+    command.stderr(messages.expect("the directory is writable"));
     let waits_for_the_test = || {
         nix::unistd::write(std::io::stdout(), b"\n@spawned\n")?;
         nix::unistd::read(std::io::stdin(), &mut [0])?;
@@ -683,22 +686,27 @@ fn ends_while_it_spawns() {
 }
 
 // For a parent that has ended before prctl(2) the kernel sends no signal: the child would write the
-// data file without the lock, for as long as it likes.
+// data file without the lock, for as long as it likes. A child that returned an error was aborted by std
+// with "fatal runtime error", since the pipe to its parent was closed.
 #[test]
-fn a_child_whose_parent_has_ended_before_it_was_bound_executes_nothing() {
+fn a_child_whose_parent_has_ended_before_it_was_bound_executes_nothing_and_is_silent() {
     for unshared in ["no", "yes"] {
         if unshared == "yes" && !may_unshare() {
             return;
         }
         let dir = scratch();
         let marker = dir.path().join("marker");
+        let messages = dir.path().join("messages");
         let role = Role::new("ends while it spawns").with("MARKER", &marker);
+        let role = role.with("MESSAGES", &messages);
         let mut parent = role.with("UNSHARED", unshared).start();
         assert_eq!(parent.receive(), "spawned");
         parent.kill();
         parent.send("go on");
         assert_eq!(parent.receive_or_end(), None, "the child has ended, too");
         assert!(!marker.exists(), "unshared: {unshared}");
+        let messages = fs::read_to_string(messages).expect("the child has made the file");
+        assert_eq!(messages, "", "unshared: {unshared}");
     }
 }
 
