@@ -414,10 +414,6 @@ impl WriterLock {
     /// release, and nothing at the lock path was touched. After [`HoldError::Io`] the lock is still
     /// held, and the call may be repeated. After [`HoldError::GivenUp`], which only a lent lock reports,
     /// it is lost: the descriptor was closed before the error, and a contender may recover the lock.
-    #[expect(
-        clippy::result_large_err,
-        reason = "once per hold, and it carries the lock"
-    )]
     pub fn release(self) -> Result<Released, ReleaseError> {
         self.release_with(&Patience::NONE)
     }
@@ -449,10 +445,6 @@ impl WriterLock {
     /// # Errors
     ///
     /// As [`release`](WriterLock::release).
-    #[expect(
-        clippy::result_large_err,
-        reason = "once per hold, and it carries the lock"
-    )]
     pub fn release_within(
         self,
         timeout: Duration,
@@ -464,10 +456,6 @@ impl WriterLock {
         })
     }
 
-    #[expect(
-        clippy::result_large_err,
-        reason = "once per hold, and it carries the lock"
-    )]
     fn release_with(self, patience: &Patience<'_>) -> Result<Released, ReleaseError> {
         self.held
             .release(patience)

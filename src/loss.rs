@@ -23,13 +23,13 @@ use crate::record::Record;
 /// }
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LossReason {
     /// The lock file is gone.
     Removed,
     /// Another lock file is in its place; its record, if it has a valid one.
-    Replaced(Option<Record>),
+    Replaced(Option<Box<Record>>),
     /// On a file system that is not local, no refresh succeeded for so long (150 s by default) that
     /// other hosts may judge this holder dead.
     RefreshFailed,

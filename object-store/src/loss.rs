@@ -11,12 +11,12 @@ use crate::machine::Loss;
 /// How a lock was lost.
 ///
 /// Example: [`StoreLock::lost`](crate::StoreLock::lost).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum LossReason {
     /// Another process took the lock over, or another program overwrote the object; its record, if it has
     /// one.
-    Replaced(Option<Record>),
+    Replaced(Option<Box<Record>>),
     /// The object was deleted. No rvlf does that.
     Removed,
     /// The store confirmed no refresh for two thirds of the lease, so other processes may take the lock
@@ -31,7 +31,7 @@ pub enum LossReason {
 impl From<&Loss> for LossReason {
     fn from(loss: &Loss) -> LossReason {
         match loss {
-            Loss::Replaced { by } => LossReason::Replaced(*by),
+            Loss::Replaced { by } => LossReason::Replaced(by.map(Box::new)),
             Loss::Removed => LossReason::Removed,
             Loss::Expired => LossReason::Expired,
         }
@@ -81,7 +81,7 @@ impl Lost {
     #[must_use]
     pub fn by(&self) -> Option<&Record> {
         match &self.reason {
-            LossReason::Replaced(by) => by.as_ref(),
+            LossReason::Replaced(by) => by.as_deref(),
             _ => None,
         }
     }

@@ -61,7 +61,7 @@ impl Shared {
                 .believed_until
                 .compare_exchange(until, OVER, new, relaxed);
             if over.is_ok() {
-                let reason = *self.loss.borrow();
+                let reason = self.loss();
                 return Err(self.lost_by(reason.unwrap_or(LossReason::Expired)));
             }
         }
@@ -84,14 +84,14 @@ impl Shared {
     }
 
     pub(crate) fn loss(&self) -> Option<LossReason> {
-        *self.loss.borrow()
+        self.loss.borrow().clone()
     }
 
     /// Waits until the lock is lost or released.
     pub(crate) async fn lost(&self) -> Lost {
         let mut loss = self.loss.subscribe();
         let reason = match loss.wait_for(Option::is_some).await {
-            Ok(reason) => reason.unwrap_or(LossReason::Expired),
+            Ok(reason) => reason.clone().unwrap_or(LossReason::Expired),
             // The sender lives as long as this does.
             Err(_) => LossReason::Expired,
         };

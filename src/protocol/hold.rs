@@ -78,7 +78,7 @@ pub(crate) struct Held<S: Sys> {
     status: Mutex<Status>,
 }
 
-#[derive(Clone, Copy, Debug)]
+#[derive(Debug)]
 struct Status {
     last: Recorded,
     /// Sticky; after a final one nothing at the path is this holder's.
@@ -222,12 +222,15 @@ impl<S: Sys> Held<S> {
         if self.is_forked() {
             return Some(LossReason::Forked);
         }
-        let Status { last, loss } = *lock(&self.status);
-        if self.place.entry.is_local() || loss.is_some_and(|loss| loss.is_final()) {
+        let (refreshed, loss) = {
+            let status = lock(&self.status);
+            (status.last.since_boot, status.loss.clone())
+        };
+        if self.place.entry.is_local() || loss.as_ref().is_some_and(LossReason::is_final) {
             return loss;
         }
         let now = self.place.sys().now().since_boot;
-        if now.saturating_sub(last.since_boot) > self.lost_after {
+        if now.saturating_sub(refreshed) > self.lost_after {
             return Some(self.lose(LossReason::RefreshFailed));
         }
         loss
@@ -347,7 +350,7 @@ impl<S: Sys> Held<S> {
         match owner {
             PathOwner::Us => Ok(()),
             PathOwner::NoFile => Err(self.lose(LossReason::Removed)),
-            PathOwner::Other(record) => Err(self.lose(LossReason::Replaced(record))),
+            PathOwner::Other(record) => Err(self.lose(LossReason::Replaced(record.map(Box::new)))),
             PathOwner::OutOfReach => Err(self.lose(LossReason::DescriptorClosed)),
         }
     }
@@ -355,7 +358,7 @@ impl<S: Sys> Held<S> {
     /// Makes a loss sticky. The callback is called for the first loss of a hold alone, also where a final
     /// one follows a move.
     pub(super) fn lose(&self, reason: LossReason) -> LossReason {
-        let was_lost = match self.make_sticky(reason) {
+        let was_lost = match self.make_sticky(&reason) {
             Ok(earlier) => earlier.is_some(),
             Err(earlier) => return earlier,
         };
@@ -369,17 +372,17 @@ impl<S: Sys> Held<S> {
         // locks, and never under the hold's mutexes, which a callback that drops the lock would
         // wait for.
         if let (Some(on_lost), Some(reserved)) = (&self.on_lost, self.reserved.get()) {
-            reserved.call(on_lost, self.lost(reason));
+            reserved.call(on_lost, self.lost(reason.clone()));
         }
         reason
     }
 
     /// Returns the earlier loss; as an error if that stays.
-    fn make_sticky(&self, reason: LossReason) -> Result<Option<LossReason>, LossReason> {
+    fn make_sticky(&self, reason: &LossReason) -> Result<Option<LossReason>, LossReason> {
         let loss = &mut lock(&self.status).loss;
-        match *loss {
-            Some(earlier) if earlier.is_final() || !reason.is_final() => Err(earlier),
-            _ => Ok(loss.replace(reason)),
+        match loss {
+            Some(earlier) if earlier.is_final() || !reason.is_final() => Err(earlier.clone()),
+            _ => Ok(loss.replace(reason.clone())),
         }
     }
 
@@ -388,7 +391,7 @@ impl<S: Sys> Held<S> {
     pub(super) fn end_by(&self, error: HoldError) -> HoldError {
         match error {
             HoldError::Io(error) => {
-                let _ = self.make_sticky(LossReason::GivenUp);
+                let _ = self.make_sticky(&LossReason::GivenUp);
                 HoldError::GivenUp(error)
             }
             lost => lost,

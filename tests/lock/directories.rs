@@ -190,7 +190,7 @@ fn a_holder_whose_path_leads_to_another_directory_reports_it_and_goes_on_refresh
     let (sender, news) = channel();
     let options = LockOptions::new().keepalive(Some(Duration::from_millis(3)));
     let options = options.on_lost(move |lost| {
-        let _ = sender.send(lost.reason);
+        let _ = sender.send(lost.reason.clone());
     });
     let lock = options.try_acquire(site.data()).expect("the lock is free");
     site.replace();
@@ -216,7 +216,7 @@ fn a_moved_holder_whose_file_is_removed_has_lost_it_for_good() {
     let site = Site::new();
     let (sender, reports) = channel();
     let options = LockOptions::new().keepalive(None).on_lost(move |lost| {
-        let _ = sender.send(lost.reason);
+        let _ = sender.send(lost.reason.clone());
     });
     let lock = options.try_acquire(site.data()).expect("the lock is free");
     drop(options);

@@ -536,7 +536,7 @@ fn loses_its_lock_without_threads() {
     let options = LockOptions::new().keepalive(None).on_lost(move |lost| {
         // A callback may drop the lock.
         drop(dropped.lock().expect("no panic").take());
-        let _ = sender.send(lost.reason);
+        let _ = sender.send(lost.reason.clone());
     });
     let lock = options.try_acquire(&data).expect("no other holder");
     refuse_threads();

@@ -387,7 +387,7 @@ fn damages() -> [(&'static str, Damage); 5] {
 
 fn expected_loss(lock_path: &Path) -> LossReason {
     match fs::read(lock_path) {
-        Ok(bytes) => LossReason::Replaced(Record::decode(&bytes).ok()),
+        Ok(bytes) => LossReason::Replaced(Record::decode(&bytes).ok().map(Box::new)),
         Err(_) if lock_path.is_dir() => LossReason::Replaced(None),
         Err(_) => LossReason::Removed,
     }
@@ -712,7 +712,7 @@ fn closed_directory() {
             let next = options.try_acquire(&data).expect("no file is there");
             assert_eq!(
                 reason(&lock),
-                Err(LossReason::Replaced(Some(next.record())))
+                Err(LossReason::Replaced(Some(Box::new(next.record()))))
             );
             lock.refresh().expect_err("the lock is lost");
             drop(lock.release().expect_err("the lock is lost"));

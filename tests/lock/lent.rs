@@ -159,7 +159,7 @@ fn a_lent_lock_whose_release_fails_is_lost_and_says_so() {
     let (sender, losses) = std::sync::mpsc::channel();
     let options = LockOptions::new().keepalive(None).mode(0o644);
     let options = options.on_lost(move |lost| {
-        let _ = sender.send(lost.reason);
+        let _ = sender.send(lost.reason.clone());
     });
     let lock = options.try_acquire(&data).expect("it is free");
     drop(options);

@@ -661,7 +661,7 @@ fn child_is_refused(lock: WriterLock) -> bool {
         return false;
     };
     let lost = match &error.error {
-        HoldError::Lost(lost) => lost.reason,
+        HoldError::Lost(lost) => lost.reason.clone(),
         _ => return false,
     };
     // The error returns the guard, which is as lost as before.

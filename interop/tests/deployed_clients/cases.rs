@@ -515,7 +515,7 @@ pub fn a_client_takes_a_record_that_is_not_refreshed_and_the_holder_notices(star
     let lost = lock.check().expect_err("the client has taken it");
     assert_eq!(
         lost.reason,
-        LossReason::Replaced(Some(taken)),
+        LossReason::Replaced(Some(Box::new(taken))),
         "the loss names the new holder"
     );
     assert!(lock.is_lost(), "the loss is final");
