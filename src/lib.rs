@@ -81,7 +81,7 @@
 //! |---|---|
 //! | `std` (default) | the lock; nix, rand and crc32c as dependencies |
 //! | `table` | the module `table`: many writers, disjoint scopes, one file; serde and serde_json |
-//! | `serde` | `Serialize` for records and reports: the JSON of the command `rvlf` |
+//! | `serde` | `Serialize` for records and reports, as members of the JSON of the command `rvlf` |
 //! | `tracing` | events for breaks, losses and failed refreshes |
 //!
 //! Without std (`default-features = false`) the modules [`record`] and [`judge`](mod@judge) remain.

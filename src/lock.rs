@@ -98,6 +98,10 @@ impl WriterLock {
     /// the release or the holder's death; elsewhere it polls, every 10 ms at first and every 500 ms
     /// in the end. There is no queue: any of several waiters may be next.
     ///
+    /// The timeout limits the wait for a holder. The attempt itself may take what
+    /// [`try_acquire`](WriterLock::try_acquire) takes: with a timeout of 200 ms a torn lock file is still
+    /// recovered after 2 s.
+    ///
     /// [`LockOptions::cancel_token`] ends the wait from another thread. In asynchronous code use
     /// [`LockOptions::acquire_async`].
     ///
@@ -734,7 +738,8 @@ impl LockOptions {
     /// counts its lock as lost after 150 s. With `None`, call [`WriterLock::refresh`] at least once
     /// a minute.
     ///
-    /// One thread refreshes all locks of the process. It is started by the first acquisition, also by
+    /// One thread schedules the refreshes of all locks of the process, and one more for each device
+    /// writes them, from the first refresh on. The former is started by the first acquisition, also by
     /// one that waits: before it waits. A refresh may come early by a 64th of the interval, so that one
     /// wake-up serves many locks. Intervals below one millisecond count as one.
     ///

@@ -1,4 +1,5 @@
-//! [`serde::Serialize`] for records and reports: the JSON of the command `rvlf` is made here.
+//! [`serde::Serialize`] for records and reports. The JSON of the command `rvlf` consists of these members,
+//! and of the paths and processes that the command adds.
 //!
 //! Keys and codes are stable; sentences and row numbers may change. Lengths of time are integers in
 //! milliseconds.

@@ -35,8 +35,7 @@ impl<S: Sys> Place<S> {
     /// Opens the directory of the data file `data_path`.
     pub(crate) fn open(sys: S, data_path: &Path) -> Result<Place<S>, IoError> {
         let lock_path = lock_path_for(data_path);
-        let no_name = || io::Error::new(io::ErrorKind::InvalidInput, "the path has no file name");
-        let name = data_path.file_name().ok_or_else(no_name);
+        let name = data_name(data_path);
         let checked = name.and_then(|name| sys.check_data_name(name));
         checked.context(Operation::Path("name the lock file"), &lock_path)?;
         Ok(Place {
@@ -213,4 +212,16 @@ pub fn lock_path_for(data_path: impl AsRef<Path>) -> PathBuf {
     let mut name = data_path.file_name().unwrap_or_default().to_owned();
     name.push(".lock");
     data_path.with_file_name(name)
+}
+
+/// The name of the data file.
+fn data_name(data_path: &Path) -> io::Result<&OsStr> {
+    let path = data_path.as_os_str();
+    let refused = |reason| io::Error::new(io::ErrorKind::InvalidInput, reason);
+    match data_path.file_name() {
+        _ if path.as_encoded_bytes().contains(&0) => Err(refused("the path has a NUL byte")),
+        Some(name) => Ok(name),
+        None if path.is_empty() => Err(refused("the path of the data file is empty")),
+        None => Err(refused("the path has no file name")),
+    }
 }

@@ -555,7 +555,7 @@ fn paths_that_cannot_be_locked_fail_with_operation_path_and_kind() {
         // With ".lock" the name is one byte too long.
         (long(251), invalid_filename, "stat"),
         (long(5000), invalid_filename, "stat"),
-        (below("nul\0byte"), InvalidInput, "stat"),
+        (below("nul\0byte"), InvalidInput, "name the lock file"),
         ("/".into(), InvalidInput, "name the lock file"),
         ("..".into(), InvalidInput, "name the lock file"),
         (".".into(), InvalidInput, "name the lock file"),
@@ -572,6 +572,10 @@ fn paths_that_cannot_be_locked_fail_with_operation_path_and_kind() {
         }
         assert!(inspect(&path).is_err(), "{shown}: an inspection fails, too");
     }
+    // From a script whose variable is not set, and from a program that joins what it was sent.
+    let text = |path: PathBuf| io_error(WriterLock::try_acquire(path)).1;
+    assert!(text("".into()).contains("the path of the data file is empty"));
+    assert!(text(below("nul\0byte")).contains("the path has a NUL byte"));
     let names = support::names_in(dir.path());
     assert_eq!(names, ["file"], "no file was created");
     let lock = WriterLock::try_acquire(long(250)).expect("255 bytes are a file name");
