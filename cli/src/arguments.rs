@@ -79,18 +79,46 @@ fn is_duration(arg: &OsStr) -> bool {
         .is_some_and(|text| time::parse_duration(text).is_ok())
 }
 
-/// Adds the line to type to a usage error of `run` that lacks a command.
+/// Adds to a usage error what to type instead.
 pub fn with_advice(mut error: clap::Error, args: &[OsString]) -> clap::Error {
+    // clap proposes `-- -1` for every word that begins with a hyphen: here no file has such a name, and no option
+    // takes such a value.
+    error.remove(ContextKind::Suggested);
+    match line_to_type(&error, args) {
+        Some(line) => {
+            let advice = ContextValue::StyledStrs(vec![line.into()]);
+            error.insert(ContextKind::Suggested, advice);
+            error
+        }
+        None => error,
+    }
+}
+
+fn line_to_type(error: &clap::Error, args: &[OsString]) -> Option<String> {
+    if let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) {
+        return verb_of_other_tools(verb);
+    }
     let lacks = error.get(ContextKind::InvalidArg).map(ToString::to_string);
     let lacks_command =
         lacks.is_some_and(|lacks| lacks.contains("COMMAND") && !lacks.contains("DATA"));
-    if let Some(data) = first_word(args).filter(|_| lacks_command) {
-        let data = shell_path(data.as_ref());
-        let line = format!("to run a command under the lock of {data}: rvlf run {data} COMMAND");
-        let advice = ContextValue::StyledStrs(vec![line.into()]);
-        error.insert(ContextKind::Suggested, advice);
-    }
-    error
+    let data = shell_path(first_word(args).filter(|_| lacks_command)?.as_ref());
+    Some(format!(
+        "to run a command under the lock of {data}: rvlf run {data} COMMAND"
+    ))
+}
+
+/// What other tools call our verbs.
+fn verb_of_other_tools(verb: &str) -> Option<String> {
+    let line = match verb {
+        "list" | "ls" | "ps" => "to list the locks that are held: rvlf scan",
+        "check" | "info" | "inspect" | "show" => "to see who holds the lock: rvlf status DATA",
+        "exec" | "lock" => "to run a command under the lock: rvlf run DATA COMMAND",
+        "clean" | "remove" | "rm" | "unlock" => {
+            "to remove the lock that a dead holder left: rvlf break DATA"
+        }
+        _ => return None,
+    };
+    Some(line.to_owned())
 }
 
 /// The first argument of the verb that is neither an option nor the value of one. What follows `--` is no option.

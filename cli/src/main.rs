@@ -97,9 +97,11 @@ fn main() -> ExitCode {
         }
         Err(error) => {
             let error = arguments::with_advice(escape::usage_error(error), &arguments);
-            // If the help cannot be written, no other way is left to report that.
-            let _ = error.print();
-            status_for_usage_error(&error)
+            match error.print() {
+                Err(unwritten) if !error.use_stderr() => status_of(Err(unwritten)),
+                // If the error cannot be written, no other way is left to report that.
+                _ => status_for_usage_error(&error),
+            }
         }
     };
     status.into()

@@ -69,7 +69,7 @@ pub struct Acquisition {
     #[arg(long, value_enum, value_name = "ACTION", default_value_t = OnLost::Kill)]
     on_lost: OnLost,
 
-    /// The data file or URL; its lock is DATA.lock
+    /// The data file, or for `run` a URL; its lock is DATA.lock
     #[arg(value_hint = ValueHint::FilePath)]
     pub data: Target,
 }

@@ -57,7 +57,7 @@ EXIT STATUS
   3  a lock is stale: left behind by a dead holder
   4  a lock is malformed or of an unsupported version
   5  operating system error, for example an unreadable directory
-  With several locks, the highest of their statuses.";
+  With several locks, the highest of their statuses. What was skipped does not count.";
 
 pub fn run(args: &Scan) -> io::Result<u8> {
     let mut walk = Walk {

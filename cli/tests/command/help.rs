@@ -53,6 +53,24 @@ fn complaints(command: &mut Command, input: &str) -> Option<String> {
     Some(complaints)
 }
 
+// A help text that is kept in a file on a full disk was empty, with status 0.
+#[test]
+fn a_help_text_that_cannot_be_written_is_a_failure() {
+    let dir = Directory::new();
+    for page in ["--help", "--version", "help"] {
+        let full = std::fs::File::options().write(true).open("/dev/full");
+        let mut command = Command::new(RVLF);
+        command.current_dir(dir.path()).arg(page);
+        let output = command
+            .stdout(full.expect("the device exists"))
+            .output()
+            .expect("rvlf can be executed");
+        assert_eq!(output.status.code(), Some(5), "{page}");
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(text.contains("standard output"), "{page}: {text}");
+    }
+}
+
 // `rvlf run` is parsed without the other verbs.
 #[test]
 fn run_is_described_alike_alone_and_among_the_verbs() {

@@ -340,6 +340,34 @@ fn a_line_without_a_command_is_completed_with_its_data_file() {
     }
 }
 
+// A tip that was followed to the letter led to the next error: "use '-- -1'".
+#[test]
+fn no_usage_error_proposes_a_line_that_fails() {
+    let dir = Directory::new();
+    for args in [
+        &["run", "-w", "-1", "d", "true"][..],
+        &["wait", "-t", "5", "d"],
+        &["status", "d", "-q"],
+    ] {
+        let text = dir.rvlf(args).stderr;
+        assert!(!text.contains("tip:"), "{args:?}: {text}");
+    }
+}
+
+#[test]
+fn a_verb_of_another_tool_is_answered_with_ours() {
+    let dir = Directory::new();
+    for (verb, advice) in [
+        ("list", "rvlf scan"),
+        ("unlock", "rvlf break DATA"),
+        ("lock", "rvlf run DATA COMMAND"),
+        ("check", "rvlf status DATA"),
+    ] {
+        let text = dir.rvlf(&[verb, "d"]).stderr;
+        assert!(text.contains(advice), "{verb}: {text}");
+    }
+}
+
 // new.lock is the lock file of new while new is held, and a data file while neither is there: one word would name two
 // locks, and no message said so.
 #[test]
