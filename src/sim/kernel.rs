@@ -29,7 +29,7 @@ use self::files::{Ino, Inode};
 use self::power::Disk;
 use self::processes::{Boot, Life, Process};
 use self::waiting::Watch;
-use super::call::{DirId, Name};
+use super::call::{DirId, Name, name_in};
 use super::shared::Shared;
 use crate::record::{KernelStamp, Pid, Record, WriterId};
 use crate::sys::{FileKind, nanos};
@@ -179,6 +179,16 @@ impl Kernel {
     pub(super) fn content(&self, name: &Name) -> Option<&[u8]> {
         let ino = self.names.get(name)?;
         Some(&self.inode(*ino).content)
+    }
+
+    /// The same, in the directory to which the path leads.
+    pub(super) fn content_at_the_path(&self, name: &str) -> Option<&[u8]> {
+        self.content(&name_in(self.path_leads_to, OsStr::new(name)))
+    }
+
+    /// Whether the path has come to lead to another directory.
+    pub(super) fn had_switch(&self) -> bool {
+        self.had_switch
     }
 
     pub(super) fn names(&self) -> impl Iterator<Item = &Name> {

@@ -100,8 +100,9 @@ impl Sys for SimSys {
     type File = SimFile;
     type Watch = SimWatch;
 
-    fn open_dir(&self, _base: Option<&SimDir>, _path: &Path) -> io::Result<SimDir> {
-        self.dir(Call::OpenDir).map(SimDir)
+    fn open_dir(&self, base: Option<&SimDir>, _path: &Path) -> io::Result<SimDir> {
+        let led_to = self.dir(Call::OpenDir)?;
+        Ok(SimDir(base.map_or(led_to, |itself| itself.0)))
     }
 
     fn stat_dir(&self, base: Option<&SimDir>, _path: &Path) -> io::Result<FileId> {

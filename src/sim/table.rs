@@ -101,12 +101,27 @@ impl SimSys {
     ///
     /// See [`TableError`].
     pub fn register(&self, claim: &Claim, timeout: Duration) -> Result<SimAllocation> {
+        self.register_and(claim, timeout, || {})
+    }
+
+    /// The same, and calls `held` as soon as the entry is held: while the table is still locked.
+    ///
+    /// # Errors
+    ///
+    /// See [`TableError`].
+    pub fn register_and(
+        &self,
+        claim: &Claim,
+        timeout: Duration,
+        held: impl FnOnce(),
+    ) -> Result<SimAllocation> {
         let mut table = self.open_table(timeout)?;
         let byte = table.lock_byte()?;
         let witness = byte.as_ref().map(|byte| &byte.witness);
         let (holder, writer_id) = table.this_process(witness)?;
         table.register(&holder, claim, &segment_of(writer_id))?;
         table.save()?;
+        held();
         Ok(SimAllocation {
             sys: self.clone(),
             name: claim.name().to_owned(),

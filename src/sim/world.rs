@@ -374,7 +374,9 @@ impl World {
         self.has_table = true;
         if !self.rules.file_system.is_local() {
             self.expected.push(OsStr::new(TABLE_LOCK).into());
+            self.expected.push(name_in(1, OsStr::new(TABLE_LOCK)));
         }
+        self.expected.push(name_in(1, OsStr::new(TABLE)));
         self.file(TABLE, b"", Duration::from_secs(3600))
     }
 

@@ -182,5 +182,7 @@ mod simulated {
         TableName,
         /// It checks this again before it saves.
         TableNameAtSave,
+        /// The last step of its save is a second check that the path leads to the table.
+        TablePathLast,
     }
 }

@@ -190,7 +190,7 @@ pub enum TableError {
         /// The timeout.
         timeout: Duration,
     },
-    /// The file was removed, or replaced without its lock, while it was locked here.
+    /// The file was removed, or replaced without its lock, while it was locked here; or its directory was.
     Replaced {
         /// The table's file.
         path: PathBuf,

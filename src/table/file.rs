@@ -248,7 +248,8 @@ impl<S: TableSys> TableFile<S> {
     /// Makes `bytes` the content of the table on stable storage, and keeps the table locked.
     ///
     /// A crash at any step leaves the old table or the new one at the path. An error leaves the old
-    /// one; but after an error of the last step, the sync of the directory, it is the new one.
+    /// one; but after an error of the last steps, the sync of the directory and the second check of the path, it is
+    /// the new one.
     pub(super) fn replace(&mut self, bytes: &[u8]) -> Result<()> {
         if self.is_forked() {
             return Err(TableError::Forked {
@@ -256,9 +257,7 @@ impl<S: TableSys> TableFile<S> {
             });
         }
         ensure_fits(self.path(), bytes)?;
-        // If the locked file was removed, another process may have created and locked a new one, and the
-        // rename would destroy its table.
-        if !self.flocked().is_named()? && !sabotaged!(*self.sys(), TableNameAtSave) {
+        if !self.is_at_the_path()? {
             return Err(replaced(self.flocked().entry()));
         }
         let (file, id) = self.put_new(bytes)?;
@@ -267,9 +266,26 @@ impl<S: TableSys> TableFile<S> {
             TableLock::Beside { content, .. } => *content = bytes.to_vec(),
         }
         let Entry { sys, dir, path, .. } = self.place();
-        Ok(sys
-            .sync_dir(dir)
-            .context(Operation::Sync("sync the directory"), path)?)
+        let synced = sys.sync_dir(dir);
+        synced.context(Operation::Sync("sync the directory"), path)?;
+        // The directory may have been replaced during the syncs, which may take seconds. Doubt reads as that: an
+        // error after the rename would look like one before it.
+        let is_here =
+            sabotaged!(*self.sys(), TablePathLast) || self.is_at_the_path().is_ok_and(|is| is);
+        if is_here {
+            return Ok(());
+        }
+        Err(replaced(self.flocked().entry()))
+    }
+
+    /// Whether the path names the file that is locked here: first its name, then its directory.
+    ///
+    /// If that file was removed, another process may have created and locked a new one, and the rename would
+    /// destroy its table. If the directory was replaced, B registers in the new one what A saves in the old one.
+    fn is_at_the_path(&self) -> Result<bool> {
+        let lock = self.flocked();
+        let is_named = lock.is_named()? || sabotaged!(*self.sys(), TableNameAtSave);
+        Ok(is_named && lock.path_leads_here())
     }
 
     /// Creates a complete new table, and renames it over the old one.
@@ -637,6 +653,31 @@ mod tests {
         };
         assert_eq!(path, site.path(".t.json.rvlf-lock"));
         drop(second);
+    }
+
+    // `mv d d.old; mkdir d` while A has the table locked: A saved in the old directory, beside B in the new one.
+    #[test]
+    #[cfg_attr(miri, ignore = "makes system calls")]
+    fn a_holder_whose_directory_was_replaced_saves_nothing() {
+        let outer = Site::new();
+        let (inner, old) = (outer.path("d"), outer.path("d.old"));
+        std::fs::create_dir(&inner).expect("the name is free");
+        let path = inner.join("t.json");
+        let request = Request {
+            path: &path,
+            started: Host.now().since_boot,
+            timeout: Duration::ZERO,
+            creates: true,
+        };
+        let table = Entry::open(Host, &path).expect("the directory is there");
+        let lock = lock_beside(&table, &request).expect("it is free");
+        let lock = lock.expect("it is created");
+        std::fs::rename(&inner, &old).expect("the directory is writable");
+        std::fs::create_dir(&inner).expect("the name is free");
+        let saved = TableFile { lock }.replace(TABLE);
+        assert!(matches!(saved, Err(TableError::Replaced { .. })));
+        let left = std::fs::read(old.join("t.json"));
+        assert_eq!(left.expect("it was created"), b"");
     }
 
     // Users of a group share a table: the first one's lock file kept the others out.

@@ -77,6 +77,11 @@ impl<S: TableSys> Flocked<S> {
         is_named(&self.entry, self.id)
     }
 
+    /// Whether the path still leads to the directory of the file.
+    pub(super) fn path_leads_here(&self) -> bool {
+        path_leads_here(&self.entry, self.id)
+    }
+
     /// Goes on with `file`, which is locked and has the name now.
     pub(super) fn replace(&mut self, file: S::File, id: FileId) {
         let old = std::mem::replace(&mut self.file, file);
@@ -287,13 +292,17 @@ fn lost<S: TableSys>(entry: &Entry<S>, id: FileId) -> Result<Option<Locking>> {
     if !is_named(entry, id)? && !sabotaged!(entry.sys, TableName) {
         return Ok(Some(Locking::Replaced));
     }
+    Ok((!path_leads_here(entry, id)).then_some(Locking::Moved))
+}
+
+/// Whether the path leads to the directory that is open, in which the file `id` is.
+fn path_leads_here<S: TableSys>(entry: &Entry<S>, id: FileId) -> bool {
     if matches!(entry.path_leads_here(), Ok(true)) {
-        return Ok(None);
+        return true;
     }
     // The numbers may be made up: what the whole path names decides.
     let is_there = |anew: Entry<S>| matches!(is_named(&anew, id), Ok(true));
-    let is_same = !entry.is_local() && entry.open_anew().is_ok_and(is_there);
-    Ok((!is_same).then_some(Locking::Moved))
+    !entry.is_local() && entry.open_anew().is_ok_and(is_there)
 }
 
 /// Whether the name stands for the file `id`.

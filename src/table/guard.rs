@@ -151,10 +151,11 @@ impl TableGuard {
     ///
     /// # Errors
     ///
-    /// [`Forked`](super::TableError::Forked); [`Replaced`](super::TableError::Replaced) if the file was removed
-    /// while it was locked; [`TooLarge`](super::TableError::TooLarge); [`Io`](super::TableError::Io). The file is
-    /// the old one then, with one exception: after a failed "sync the directory" it is the new one, and a power loss
-    /// may bring the old one back.
+    /// [`Forked`](super::TableError::Forked); [`Replaced`](super::TableError::Replaced) if the file or its directory
+    /// was removed or replaced while the file was locked; [`TooLarge`](super::TableError::TooLarge);
+    /// [`Io`](super::TableError::Io). The file is the old one then, with two exceptions. After a failed "sync the
+    /// directory" it is the new one, and a power loss may bring the old one back. If the directory was replaced
+    /// during the save, the file may be the new one, in a directory to which the path does not lead any more.
     ///
     /// ```
     /// # use std::time::Duration;

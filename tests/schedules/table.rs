@@ -219,6 +219,49 @@ fn without_a_witness_an_entry_of_another_container_stays() {
     );
 }
 
+/// Registers where the directory at the path may be replaced: then the process may lose its entry, and the test does
+/// not check for that.
+fn register_in_danger(name: &'static str) -> impl Fn(&SimSys) {
+    move |os| match os.register_and(&claim(name), AT_ONCE, || os.entered()) {
+        Ok(entry) => {
+            os.left();
+            let _ = entry.release(AT_ONCE);
+        }
+        Err(error) => assert!(
+            error.is_contention() || matches!(error, TableError::Replaced { .. }),
+            "refused for another reason than contention: {error}"
+        ),
+    }
+}
+
+fn two_in_danger(world: World) -> World {
+    let world = world.process("A", 1, register_in_danger("A"));
+    world.process("B", 1, register_in_danger("B"))
+}
+
+// A has locked the table, the directory is replaced, B registers in the new one, and A saved in the old one: two
+// live processes had the same scope.
+#[test]
+fn holders_exclude_each_other_although_the_directory_of_the_table_is_replaced() {
+    let world = |place: World| two_in_danger(place.with_table().coarse());
+    let local = || world(World::local());
+    prove("table, 1 switch, 1 crash", &local().switches(1).crashes(1));
+    sample("table, 2 switches", &local().switches(2));
+    let mount = world(World::network()).switches(1);
+    sample("table, 1 switch, a mount", &mount);
+}
+
+// A compares, the directory is replaced during A's sync, and B may register in the new one, where no table names A.
+#[test]
+fn holders_that_compare_the_directory_only_before_they_save_break_exclusion() {
+    let world = two_in_danger(coarse()).switches(1);
+    find(
+        "the path is not checked after a save",
+        &world.without(Safeguard::TablePathLast),
+        "the table is gone",
+    );
+}
+
 /// Two machines that have mounted one file system: on the first one run A and C, on the second one B.
 fn machines(mount: World, names: &[&'static str]) -> World {
     let program = |name| register_and_look(name, AT_ONCE, expect_listed);

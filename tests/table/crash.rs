@@ -26,6 +26,8 @@ const SAVED: i32 = 10;
 const FAILED: i32 = 11;
 /// The last step failed: the new table is in place.
 const NOT_SYNCED: i32 = 12;
+/// The path does not lead to the table, or a check of that has failed: before the rename, or after the last sync.
+const REPLACED: i32 = 13;
 
 /// Adds an entry to the table and saves it.
 fn saver() {
@@ -49,6 +51,7 @@ fn saver() {
     std::process::exit(match outcome {
         Ok(()) => SAVED,
         Err(TableError::Io(error)) if error.operation == "sync the directory" => NOT_SYNCED,
+        Err(TableError::Replaced { .. }) => REPLACED,
         Err(_) => FAILED,
     });
 }
@@ -264,6 +267,7 @@ fn an_error_at_any_call_of_a_save_leaves_the_old_table_or_the_new_one() {
                     assert!(new, "the saver reported the new table: {error} at {call:?}")
                 }
                 Some(FAILED) => assert!(!new, "a failed save changes nothing: {error} at {call:?}"),
+                Some(REPLACED) => {}
                 _ => panic!("a save succeeds or fails: {status} after {error} at {call:?}"),
             }
             if status.code() != Some(SAVED) {

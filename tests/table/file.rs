@@ -657,6 +657,39 @@ fn a_table_that_was_removed_while_locked_does_not_replace_its_successor() {
     assert!(table.find("second").is_some() && table.find("first").is_none());
 }
 
+// A has locked the table, `mv d d.old; mkdir d`, and B has registered in the new directory: A saved in the old one,
+// and both had the scope. The same with a link to the directory that `ln -sfn` has changed.
+#[test]
+fn a_table_whose_directory_was_replaced_while_locked_is_not_saved() {
+    let moved = |dir: &Path| {
+        fs::rename(dir.join("d"), dir.join("d.old")).expect("the directory is writable");
+        fs::create_dir(dir.join("d")).expect("the name is free");
+    };
+    let relinked = |dir: &Path| {
+        fs::create_dir(dir.join("d2")).expect("the name is free");
+        symlink(dir.join("d2"), dir.join("link2")).expect("the name is free");
+        fs::rename(dir.join("link2"), dir.join("link")).expect("the directory is writable");
+    };
+    for (parent, replace) in [("d", &moved as &dyn Fn(&Path)), ("link", &relinked)] {
+        let (dir, _) = place();
+        fs::create_dir(dir.path().join("d")).expect("the name is free");
+        symlink(dir.path().join("d"), dir.path().join("link")).expect("the name is free");
+        let path = dir.path().join(parent).join("table.json");
+        let mut first = TableGuard::open(&path, PATIENCE).expect("the lock is free");
+        let registered = first.register(&claim("first", "/a"), "1");
+        registered.expect("the table is new");
+        replace(dir.path());
+        save(&path, |guard| {
+            let registered = guard.register(&claim("second", "/a"), "1");
+            registered.expect("the table is new");
+        });
+        let error = first.save().expect_err("the path leads to another table");
+        assert!(matches!(error, TableError::Replaced { .. }), "{error:?}");
+        let table = snapshot(&path).expect("the file is a table").table;
+        assert!(table.find("second").is_some() && table.find("first").is_none());
+    }
+}
+
 #[test]
 fn the_half_written_table_of_a_killed_process_does_not_hinder_a_save() {
     let (dir, path) = place();
