@@ -10,6 +10,7 @@ use super::call::{Call, Reply};
 use super::process::SimSys;
 use super::sim_sys::{SimDir, SimFile};
 use crate::record::WriterId;
+use crate::sys::entry::present;
 use crate::sys::{Identity, PidNamespace, Stat, Sys, TableSys};
 use crate::table::{Claim, LockedByte, LockedTable, Result, TableError, snapshot_by};
 
@@ -65,10 +66,10 @@ impl TableSys for SimSys {
         }
     }
 
-    fn kernel_boot_id(&self) -> Option<[u8; 16]> {
+    fn kernel_boot_id(&self) -> io::Result<Option<[u8; 16]>> {
         match self.call(Call::KernelBootId) {
-            Reply::BootId(id) => Some(id),
-            _ => None,
+            Reply::BootId(id) => Ok(Some(id)),
+            reply => present(Err(reply.into_error())),
         }
     }
 

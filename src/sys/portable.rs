@@ -48,8 +48,8 @@ pub(super) fn boot_id() -> io::Result<Option<[u8; 16]>> {
 }
 
 #[cfg(feature = "table")]
-pub(super) fn kernel_boot_id() -> Option<[u8; 16]> {
-    None
+pub(super) fn kernel_boot_id() -> io::Result<Option<[u8; 16]>> {
+    Ok(None)
 }
 
 pub(super) fn identity() -> io::Result<Identity> {

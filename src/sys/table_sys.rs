@@ -32,18 +32,22 @@ pub(crate) trait TableSys: Sys {
     fn is_byte_locked(&self, dir: &Self::Dir, offset: u64) -> io::Result<bool>;
     /// Names this boot of this kernel, also where a container shows a boot id of its own:
     /// [`boot_id`](Sys::boot_id) reports that one, and this reports nothing.
-    fn kernel_boot_id(&self) -> Option<[u8; 16]>;
-    /// The pid namespace of this process.
     ///
     /// # Errors
     ///
     /// It could not be read, and the next attempt may succeed.
+    fn kernel_boot_id(&self) -> io::Result<Option<[u8; 16]>>;
+    /// The pid namespace of this process.
+    ///
+    /// # Errors
+    ///
+    /// As [`kernel_boot_id`](Self::kernel_boot_id).
     fn pid_namespace(&self) -> io::Result<PidNamespace>;
     /// Names the time namespace of this process: what starts are counted from. `None` where it is not shown.
     ///
     /// # Errors
     ///
-    /// As [`pid_namespace`](Self::pid_namespace).
+    /// As [`kernel_boot_id`](Self::kernel_boot_id).
     fn time_namespace(&self) -> io::Result<Option<u64>>;
 }
 
@@ -130,7 +134,7 @@ mod host {
             platform::is_byte_locked(dir.get()?, offset)
         }
 
-        fn kernel_boot_id(&self) -> Option<[u8; 16]> {
+        fn kernel_boot_id(&self) -> io::Result<Option<[u8; 16]>> {
             platform::kernel_boot_id()
         }
 
@@ -258,8 +262,8 @@ mod host {
             match *dir {}
         }
 
-        fn kernel_boot_id(&self) -> Option<[u8; 16]> {
-            None
+        fn kernel_boot_id(&self) -> io::Result<Option<[u8; 16]>> {
+            Ok(None)
         }
 
         fn pid_namespace(&self) -> io::Result<PidNamespace> {
@@ -312,8 +316,8 @@ mod host {
             Err(unsupported())
         }
 
-        fn kernel_boot_id(&self) -> Option<[u8; 16]> {
-            None
+        fn kernel_boot_id(&self) -> io::Result<Option<[u8; 16]>> {
+            Ok(None)
         }
 
         fn pid_namespace(&self) -> io::Result<PidNamespace> {

@@ -195,11 +195,12 @@ fn judge(pid: Option<Pid>, facts: &Facts) -> Liveness {
         // kill(2) may speak of another process. The witness is the only fact.
         (_, PidNamespaces::Unknown)                      => false,
         (Some(true), PidNamespaces::Same)                => true,
-        // The writer's kernel is this one, or has ended. No two pid namespaces that exist in one
-        // kernel have the same number: either the process is here or it is dead.
-        (None, PidNamespaces::Same) if local             => true,
-        // The writer's kernel may be another one. No better fact is available.
-        (_, PidNamespaces::NoneExist) | (None, PidNamespaces::Same) => origin.same_hostname,
+        // On a local file system the writer's kernel is this one, or has ended. No two pid namespaces that
+        // exist in one kernel have the same number: either the process is here or it is dead. Elsewhere the
+        // number proves nothing: that of the initial pid namespace is the same on every host.
+        (None, PidNamespaces::Same)                      => local,
+        // No better fact is available.
+        (_, PidNamespaces::NoneExist)                    => origin.same_hostname,
     };
     let other_clock = origin.same_clock == Some(false);
     let unknown_start = |ticks| ticks == 0 || origin.start_ticks == 0 || other_clock;
@@ -225,9 +226,7 @@ pub(super) struct LivenessProbe<'a, S: Sys> {
     file_system: FileSystem,
     witnesses: Witnesses<'a, S>,
     hostname: String,
-    boot_id: Option<String>,
-    pid_namespace: PidNamespace,
-    time_namespace: Option<u64>,
+    here: Here,
     /// Several entries may belong to one process, which is queried once.
     processes: HashMap<Pid, sys::Liveness>,
 }
@@ -236,19 +235,13 @@ impl<'a, S: TableSys> LivenessProbe<'a, S> {
     /// For the entries of the table at `place`.
     pub(super) fn new(place: &'a DirectoryEntry<S>) -> LivenessProbe<'a, S> {
         let sys = &place.sys;
-        // A start in another time namespace is another number: without it no start and so no pid can be compared.
-        let namespaces = sys
-            .pid_namespace()
-            .and_then(|pid| Ok((pid, sys.time_namespace()?)));
-        let (pid_namespace, time_namespace) = namespaces.unwrap_or((PidNamespace::Hidden, None));
         LivenessProbe {
             sys,
             file_system: place.file_system,
             witnesses: Witnesses::of(place),
             hostname: sys.hostname().to_string(),
-            boot_id: kernel_boot_id(sys),
-            pid_namespace,
-            time_namespace,
+            // What cannot be read now may be anything: no pid means a process of this place.
+            here: Here::of(sys).unwrap_or(Here::UNKNOWN),
             processes: HashMap::new(),
         }
     }
@@ -271,12 +264,12 @@ impl<'a, S: TableSys> LivenessProbe<'a, S> {
     fn origin(&self, holder: &HolderId) -> Origin {
         let same = |one: Option<u64>, other: Option<u64>| Some(one? == other?);
         let witness = holder.witness.as_ref();
-        let boots = self.boot_id.as_ref().zip(holder.boot_id.as_ref());
+        let boots = self.here.boot_id.as_ref().zip(holder.boot_id.as_ref());
         Origin {
             same_boot: boots.map(|(ours, theirs)| ours.eq_ignore_ascii_case(theirs)),
-            pid_namespace: PidNamespaces::compare(self.pid_namespace, holder.pid_namespace),
+            pid_namespace: PidNamespaces::compare(self.here.pid_namespace, holder.pid_namespace),
             same_hostname: self.hostname == holder.hostname,
-            same_clock: same(self.time_namespace, holder.time_namespace),
+            same_clock: same(self.here.time_namespace, holder.time_namespace),
             start_ticks: holder.start_ticks,
             witness_locked: witness.and_then(|witness| self.witnesses.is_locked(witness)),
         }
@@ -324,20 +317,44 @@ pub(super) fn process_holder<S: TableSys>(sys: &S, pid: u32) -> Result<EntryHold
 /// A process of this machine, as this process sees it, with a new writer id.
 fn holder_id<S: TableSys>(sys: &S, start_ticks: u64) -> io::Result<HolderId> {
     let writer_id = WriterId::from_random(sys.random()?);
+    let here = Here::of(sys)?;
     let mut id = HolderId::new(sys.hostname().to_string(), start_ticks, writer_id);
-    id.boot_id = kernel_boot_id(sys);
-    id.pid_namespace = match sys.pid_namespace()? {
+    id.boot_id = here.boot_id;
+    id.pid_namespace = match here.pid_namespace {
         PidNamespace::Number(number) => Some(number),
         PidNamespace::NoneExist | PidNamespace::Hidden => None,
     };
-    id.time_namespace = sys.time_namespace()?;
+    id.time_namespace = here.time_namespace;
     Ok(id)
 }
 
-/// The boot id in the form in which the kernel writes it, that of a UUID.
-fn kernel_boot_id<S: TableSys>(sys: &S) -> Option<String> {
-    let bytes = sys.kernel_boot_id()?;
-    Some(WriterId::from_bytes(bytes).to_string())
+/// What gives the pids and the starts of processes their meaning.
+struct Here {
+    /// In the form in which the kernel writes it, that of a UUID.
+    boot_id: Option<String>,
+    pid_namespace: PidNamespace,
+    /// A start in another time namespace is another number.
+    time_namespace: Option<u64>,
+}
+
+impl Here {
+    const UNKNOWN: Here = Here {
+        boot_id: None,
+        pid_namespace: PidNamespace::Hidden,
+        time_namespace: None,
+    };
+
+    /// # Errors
+    ///
+    /// One of the facts could not be read, and the next attempt may succeed.
+    fn of<S: TableSys>(sys: &S) -> io::Result<Here> {
+        let boot_id = sys.kernel_boot_id()?;
+        Ok(Here {
+            boot_id: boot_id.map(|bytes| WriterId::from_bytes(bytes).to_string()),
+            pid_namespace: sys.pid_namespace()?,
+            time_namespace: sys.time_namespace()?,
+        })
+    }
 }
 
 #[cfg(test)]
@@ -420,8 +437,8 @@ mod tests {
         let visible = !rebooted
             && match origin.pid_namespace {
                 PidNamespaces::Different | PidNamespaces::Unknown => false,
-                PidNamespaces::Same if one_kernel => true,
-                PidNamespaces::Same | PidNamespaces::NoneExist => origin.same_hostname,
+                PidNamespaces::Same => one_kernel,
+                PidNamespaces::NoneExist => origin.same_hostname,
             };
         let known_start = origin.start_ticks != 0 && origin.same_clock != Some(false);
         let gone =

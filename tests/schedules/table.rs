@@ -277,6 +277,46 @@ fn machines(mount: World, names: &[&'static str]) -> World {
     })
 }
 
+// The number of the initial pid namespace is the same on every host, and so may be the host name. A boot id that the
+// reader or the entry does not have was taken for that of this kernel, and the live holder on the other machine was dead.
+#[test]
+fn machines_of_one_host_name_exclude_each_other() {
+    let twin = System::HOST.on_kernel(1);
+    let both = |first: System, second: System| {
+        let world = World::network().with_table().coarse();
+        let world = world
+            .on(first)
+            .process("A", 1, register_despite_faults("A"));
+        world
+            .on(second)
+            .process("B", 1, register_despite_faults("B"))
+    };
+    prove(
+        "table, 2 twins, 1 fault",
+        &both(System::HOST, twin).faults(1),
+    );
+    let hidden = |system: System| system.without_boot_id();
+    prove(
+        "table, a twin without the boot id",
+        &both(System::HOST, hidden(twin)),
+    );
+    prove(
+        "table, 2 twins without the boot id",
+        &both(hidden(System::HOST), hidden(twin)),
+    );
+}
+
+/// Registers an entry and holds it, whatever calls fail.
+fn register_despite_faults(name: &'static str) -> impl Fn(&SimSys) {
+    move |os| {
+        if let Ok(entry) = os.register(&claim(name), AT_ONCE) {
+            os.entered();
+            os.left();
+            let _ = entry.release(AT_ONCE);
+        }
+    }
+}
+
 /// A reader takes no lock: the mount may show it a table that was replaced, or none.
 fn expect_listed(entry: &SimAllocation) {
     let is_listed = entry.is_listed().expect("the table can be read");

@@ -131,8 +131,8 @@ fn local_faults(call: &Call) -> &'static [Errno] {
         }
         Call::Write(..) | Call::Sync(..) => &[Errno::EIO, Errno::ENOSPC],
         Call::Flock(..) => &[Errno::ENOLCK],
-        // The former opens files of procfs, the latter an inotify instance.
-        Call::Process(_) | Call::Watch(..) => &[Errno::EMFILE],
+        // The first two open files of procfs, the last one an inotify instance.
+        Call::KernelBootId | Call::Process(_) | Call::Watch(..) => &[Errno::EMFILE],
         _ => &[],
     }
 }

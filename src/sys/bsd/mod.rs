@@ -47,6 +47,6 @@ pub(super) const SEARCH_ONLY: Option<OFlag> = None;
 
 /// No container has a boot id of its own.
 #[cfg(feature = "table")]
-pub(super) fn kernel_boot_id() -> Option<[u8; 16]> {
-    boot_id().ok().flatten()
+pub(super) fn kernel_boot_id() -> std::io::Result<Option<[u8; 16]>> {
+    boot_id()
 }

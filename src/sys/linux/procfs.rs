@@ -1,5 +1,7 @@
 //! Facts from procfs: the boot, and what a process is.
 
+#[cfg(feature = "table")]
+use std::ffi::OsStr;
 use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read};
@@ -24,6 +26,9 @@ use crate::sys::wide::fstatfs_type;
 use crate::sys::{Liveness, Now, nanos};
 
 const BOOT_ID_FILE: &str = "/proc/sys/kernel/random/boot_id";
+
+#[cfg(feature = "table")]
+const BOOT_ID_DIR: &str = "/proc/sys/kernel/random";
 
 /// The boot id; `None` where there is no procfs. A value that was read once is remembered, since it
 /// cannot change while this process lives. A failure is not: it may pass.
@@ -51,17 +56,22 @@ fn parse_uuid(text: &[u8]) -> Option<[u8; 16]> {
 /// Read at each call: what this process remembers may be from before it entered a container, or was
 /// restored from a checkpoint.
 #[cfg(feature = "table")]
-pub(in crate::sys) fn kernel_boot_id() -> Option<[u8; 16]> {
-    let path = Path::new(BOOT_ID_FILE);
-    let dir = File::open(path.parent()?).ok()?;
-    let mut file = File::open(path).ok()?;
-    let is_in_procfs = fstatfs_type(&file).ok()? == PROC_SUPER_MAGIC;
-    if !is_in_procfs || is_mount_point(&dir, path.file_name()?).ok()? {
-        return None;
+pub(in crate::sys) fn kernel_boot_id() -> io::Result<Option<[u8; 16]>> {
+    kernel_boot_id_in(Path::new(BOOT_ID_DIR), OsStr::new("boot_id"))
+}
+
+#[cfg(feature = "table")]
+fn kernel_boot_id_in(dir: &Path, name: &OsStr) -> io::Result<Option<[u8; 16]>> {
+    let opened = in_procfs(File::open(dir))?.zip(in_procfs(File::open(dir.join(name)))?);
+    let Some((dir, mut file)) = opened else {
+        return Ok(None);
+    };
+    if fstatfs_type(&file)? != PROC_SUPER_MAGIC || is_mount_point(&dir, name)? {
+        return Ok(None);
     }
     let mut text = Vec::new();
-    file.read_to_end(&mut text).ok()?;
-    parse_uuid(&text)
+    file.read_to_end(&mut text)?;
+    Ok(parse_uuid(&text))
 }
 
 /// When this process started, in clock ticks since boot; 0 where there is no procfs.
@@ -200,6 +210,25 @@ mod tests {
         assert!(has_one_pid(b"Name:\tx\nNSpid:\t7\nNSsid:\t7\n"));
         assert!(!has_one_pid(b"Name:\tx\nNSpid:\t7\t7\nNSsid:\t7\n"));
         assert!(!has_one_pid(b"Name:\tx\n"), "before Linux 4.1: not known");
+    }
+
+    // One failed open (ENFILE) was "no boot id": off local file systems a live process of another host of the same
+    // name was taken for one of this kernel, and dead.
+    #[cfg(feature = "table")]
+    #[test]
+    #[cfg_attr(miri, ignore = "makes system calls")]
+    fn a_boot_id_that_cannot_be_read_now_is_an_error() {
+        let dir = tempfile::tempdir().expect("there is room");
+        let name = OsStr::new("boot_id");
+        let path = dir.path().join(name);
+        let found = || kernel_boot_id_in(dir.path(), name).map_err(|error| error.kind());
+        assert_eq!(found(), Ok(None), "procfs without /proc/sys");
+        std::fs::write(&path, "").expect("there is room");
+        assert_eq!(found(), Ok(None), "another file");
+        std::fs::remove_file(&path).expect("it was just made");
+        // Any error other than "missing" and "denied".
+        std::os::unix::fs::symlink("boot_id", &path).expect("the name is free");
+        found().expect_err("the open fails");
     }
 
     // A command may be called ") S 1 (": a parser that stops at the first parenthesis takes parts
