@@ -111,9 +111,8 @@ impl Claim {
 
     /// The entry for this claim, with normalized paths.
     pub(super) fn to_entry(&self, holder: &EntryHolder) -> Result<Entry> {
-        if self.socket.to_str().is_none() {
-            return Err(invalid(&self.socket, PathProblem::NotUtf8));
-        }
+        ensure_no_nul(&self.name)?;
+        ensure_text(&self.socket)?;
         let mut entry = Entry::new(&self.name, holder.clone());
         entry.socket.clone_from(&self.socket);
         entry.allow = normalize_rules(&self.allow)?;
@@ -130,12 +129,30 @@ fn normalize_rule(rule: &ScopeRule) -> Result<ScopeRule> {
     if !rule.target.is_absolute() {
         return Err(invalid(&rule.target, PathProblem::Relative));
     }
-    if rule.target.to_str().is_none() {
-        return Err(invalid(&rule.target, PathProblem::NotUtf8));
-    }
+    ensure_text(&rule.target)?;
     let mut rule = rule.clone();
     rule.target = normalize(&rule.target);
     Ok(rule)
+}
+
+/// Refuses what JSON cannot hold, and what no system call can name.
+fn ensure_text(path: &Path) -> Result<()> {
+    match path.to_str() {
+        None => Err(invalid(path, PathProblem::NotUtf8)),
+        Some(text) if text.contains('\0') => Err(invalid(path, PathProblem::Nul)),
+        Some(_) => Ok(()),
+    }
+}
+
+/// Refuses a name or a segment that no command line can pass on. An operator released the entry `a` in place of
+/// `a\0b`, which was in the way: a shell cuts the word at that character.
+pub(super) fn ensure_no_nul(name: &str) -> Result<()> {
+    if name.contains('\0') {
+        return Err(TableError::InvalidName {
+            name: name.to_owned(),
+        });
+    }
+    Ok(())
 }
 
 fn invalid(path: &Path, problem: PathProblem) -> TableError {

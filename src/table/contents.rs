@@ -7,6 +7,7 @@ use serde_json::{Map, Value};
 
 use super::entry::{Entry, NameField};
 use super::scope::Scope;
+use super::segment::is_same_segment;
 
 /// The contents of a table file.
 ///
@@ -118,7 +119,8 @@ impl Table {
         self.entries.iter_mut().find(|entry| entry.name == name)
     }
 
-    /// The entry that writes `segment`. A placeholder writes no segment.
+    /// The entry that writes `segment`. A placeholder writes no segment. A UUID is the same segment in upper and in
+    /// lower case.
     ///
     /// ```
     /// # use rvlf::table::{Claim, EntryHolder, ScopeRule, Table};
@@ -131,7 +133,7 @@ impl Table {
     /// ```
     #[must_use]
     pub fn find_by_segment(&self, segment: &str) -> Option<&Entry> {
-        let writes = |entry: &&Entry| entry.segment.as_deref() == Some(segment);
+        let writes = |entry: &&Entry| is_same_segment(entry.segment.as_deref(), Some(segment));
         self.entries.iter().find(writes)
     }
 

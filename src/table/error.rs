@@ -29,7 +29,7 @@ pub type Result<T> = std::result::Result<T, TableError>;
 /// - `NotFound`: [`UnknownName`](TableError::UnknownName), [`NoProcess`](TableError::NoProcess) and
 ///   [`NoPath`](TableError::NoPath);
 /// - `ResourceBusy`: [`OldDefault`](TableError::OldDefault);
-/// - `InvalidInput`: [`InvalidPath`](TableError::InvalidPath);
+/// - `InvalidInput`: [`InvalidPath`](TableError::InvalidPath) and [`InvalidName`](TableError::InvalidName);
 /// - `InvalidData`: [`Parse`](TableError::Parse) and [`NotRegular`](TableError::NotRegular);
 /// - `FileTooLarge`: [`TooLarge`](TableError::TooLarge);
 /// - `Other`: all others but [`Io`](TableError::Io).
@@ -138,6 +138,11 @@ pub enum TableError {
         /// The reason.
         problem: PathProblem,
     },
+    /// A name or a segment contains a NUL character, which no command line can pass on.
+    InvalidName {
+        /// The name or the segment.
+        name: String,
+    },
     /// This [`Allocation`](super::Allocation) does not hold its entry any more: the entry was
     /// released by hand or reclaimed by its parent, or the table was removed. Stop writing.
     Lost {
@@ -221,6 +226,8 @@ pub enum PathProblem {
     Relative,
     /// The path is not UTF-8, and JSON holds only UTF-8.
     NotUtf8,
+    /// The path contains a NUL character, and no file has such a name.
+    Nul,
 }
 
 impl TableError {
@@ -297,7 +304,9 @@ impl TableError {
             TableError::UnknownName { .. } | TableError::NoProcess { .. } | TableError::NoPath => {
                 io::ErrorKind::NotFound
             }
-            TableError::InvalidPath { .. } => io::ErrorKind::InvalidInput,
+            TableError::InvalidPath { .. } | TableError::InvalidName { .. } => {
+                io::ErrorKind::InvalidInput
+            }
             TableError::Parse { .. } | TableError::NotRegular { .. } => io::ErrorKind::InvalidData,
             TableError::TooLarge { .. } => io::ErrorKind::FileTooLarge,
             TableError::Io(error) => match unambiguous(error.source.kind()) {
@@ -358,6 +367,10 @@ impl fmt::Display for TableError {
             TableError::InvalidPath { path, problem } => {
                 write!(f, "{}: {problem}", Escaped::path(path))
             }
+            TableError::InvalidName { name } => write!(
+                f,
+                "{name:?} contains a NUL character, which no command can pass on; choose another name or segment"
+            ),
             TableError::Lost {
                 name,
                 path,
@@ -439,6 +452,10 @@ impl<'a> Verb<'a> {
 
 impl fmt::Display for Verb<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // No argument of a command can be such a name, which another program may have written.
+        if let Some(name) = self.name.filter(|name| name.contains('\0')) {
+            return write!(f, "TableGuard::{}({name:?})", self.verb);
+        }
         f.write_str("rvlf table")?;
         if let Some(table) = self.table {
             write!(f, " --table {}", ShellWord::path(table))?;
@@ -599,6 +616,7 @@ impl fmt::Display for PathProblem {
         f.write_str(match self {
             PathProblem::Relative => "a relative path; rules need absolute paths",
             PathProblem::NotUtf8 => "not UTF-8; a table holds UTF-8 paths only",
+            PathProblem::Nul => "no path has a NUL character; choose another path",
         })
     }
 }
@@ -778,6 +796,20 @@ mod tests {
                 "UTF-8 paths only",
             ),
             (
+                invalid(PathProblem::Nul),
+                InvalidInput,
+                "data",
+                "choose another path",
+            ),
+            (
+                TableError::InvalidName {
+                    name: "a\0b".to_owned(),
+                },
+                InvalidInput,
+                "\"a\\0b\"",
+                "choose another name",
+            ),
+            (
                 TableError::NoProcess { pid: 7 },
                 NotFound,
                 "pid 7",
@@ -833,6 +865,12 @@ mod tests {
         let found = text("-f", "t");
         assert!(
             found.contains("`rvlf table --table t release -- -f`"),
+            "{found}"
+        );
+        // A shell cuts the word at the NUL: the pasted command released the entry "a".
+        let found = text("a\0b", "t");
+        assert!(
+            found.contains("`TableGuard::release(\"a\\0b\")`"),
             "{found}"
         );
     }

@@ -14,13 +14,14 @@
 
 use std::collections::{HashMap, HashSet};
 
-use super::claim::Claim;
+use super::claim::{Claim, ensure_no_nul};
 use super::conflicts::Conflict;
 use super::contents::{Table, lineage};
 use super::entry::{Entry, EntryHolder};
 use super::error::{Result, TableError};
 use super::rule::ScopeRule;
 use super::scope::Scope;
+use super::segment::is_same_segment;
 
 impl Table {
     /// Adds an entry without a parent, held by `holder`, which writes `segment`.
@@ -422,7 +423,8 @@ impl Table {
 
     /// Refuses a `segment` that an entry other than `writer` writes.
     fn ensure_free_segment(&self, segment: &str, writer: Option<&str>) -> Result<()> {
-        let writes = |entry: &&Entry| entry.segment.as_deref() == Some(segment);
+        ensure_no_nul(segment)?;
+        let writes = |entry: &&Entry| is_same_segment(entry.segment.as_deref(), Some(segment));
         let mut others = self.entries.iter().filter(writes);
         match others.find(|entry| Some(entry.name.as_str()) != writer) {
             Some(other) => Err(TableError::SegmentConflict {

@@ -8,6 +8,7 @@ use super::contents::Table;
 use super::entry::Entry;
 use super::family::Family;
 use super::rule::ScopeRule;
+use super::segment::segment_key;
 use crate::escape::Escaped;
 
 /// A contradiction in a table. `Display` gives a sentence.
@@ -135,7 +136,7 @@ impl Table {
             let Some(segment) = entry.segment.as_deref() else {
                 continue;
             };
-            if let Some(earlier) = segments.insert(segment, name) {
+            if let Some(earlier) = segments.insert(segment_key(segment), name) {
                 problems.push(Problem::DuplicateSegment {
                     segment: segment.into(),
                     names: [earlier.into(), name.into()],

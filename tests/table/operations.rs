@@ -824,3 +824,66 @@ proptest! {
         prop_assert_eq!((found_cycles, found_dangling), (cycles, dangling), "{:?}", table);
     }
 }
+
+// An operator pasted the command of a refusal for "a\0b": the shell cut the word there, and "a" was released.
+#[test]
+fn a_name_or_a_path_with_a_nul_character_is_refused() {
+    let mut table = Table::default();
+    let nul = "a\0b";
+    let refused = |outcome: Result<(), TableError>| {
+        assert!(
+            matches!(&outcome, Err(TableError::InvalidName { name }) if name == nul),
+            "{outcome:?}"
+        );
+    };
+    refused(table.register(&claim(nul, &["/a"]), "s", &process(1)));
+    refused(table.register(&claim("a", &["/a"]), nul, &process(1)));
+    let registered = table.register(&claim("a", &["/a"]), "s", &process(1));
+    registered.expect("the table is empty");
+    refused(table.delegate("a", &claim(nul, &["/a/b"]), &process(1)));
+    refused(table.update_segment("a", nul));
+    let of_path = [claim("c", &["/c\0"]), claim("c", &["/c"]).socket("/c\0")];
+    for claim in of_path {
+        let refused = table.register(&claim, "c", &process(1));
+        assert!(
+            matches!(
+                refused,
+                Err(TableError::InvalidPath {
+                    problem: PathProblem::Nul,
+                    ..
+                })
+            ),
+            "{refused:?}"
+        );
+    }
+}
+
+// `yoi` reads both as one UUID, and two processes wrote one segment.
+#[test]
+fn a_uuid_is_one_segment_in_upper_and_in_lower_case() {
+    let (lower, upper) = (
+        "0197f0c2-7d2b-7c55-9f0a-3d1f6f1f0a11",
+        "0197F0C2-7D2B-7C55-9F0A-3D1F6F1F0A11",
+    );
+    let mut table = Table::default();
+    let registered = table.register(&claim("a", &["/a"]), lower, &process(1));
+    registered.expect("the table is empty");
+    let refused = table.register(&claim("b", &["/b"]), upper, &process(2));
+    assert!(
+        matches!(refused, Err(TableError::SegmentConflict { .. })),
+        "{refused:?}"
+    );
+    assert!(table.find_by_segment(upper).is_some());
+
+    // Another program has written both.
+    let registered = table.register(&claim("b", &["/b"]), "s", &process(2));
+    registered.expect("the scope is free");
+    if let Some(entry) = table.find_mut("b") {
+        entry.segment = Some(upper.to_owned());
+    }
+    let problems = table.problems();
+    assert!(
+        matches!(problems.as_slice(), [Problem::DuplicateSegment { .. }]),
+        "{problems:?}"
+    );
+}
