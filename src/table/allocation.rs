@@ -13,6 +13,7 @@ use super::error::{Result, TableError};
 use super::guard::TableGuard;
 use super::kept_bytes::KeptBytes;
 use super::rule::ScopeRule;
+use super::segment::is_same_segment;
 use super::snapshot::snapshot;
 use super::witness::{LockedByte, Witness};
 use crate::record::WriterId;
@@ -42,6 +43,11 @@ const RELEASE_TIMEOUT: Duration = Duration::from_secs(10);
 /// processes that see this pid; processes in other containers reclaim it, as if this process had
 /// ended. A program that registers and then executes another one uses [`TableGuard::register`].
 /// **Crash**: the entry stays in the table until the next operation of any process reclaims it.
+///
+/// **chroot, pivot_root and setuid**: each method follows the path of the table anew. In a process that has
+/// changed its root, the path leads elsewhere: `check` and `release` report the entry as lost, although other
+/// processes see it. A process that has given up the right to change the table cannot release its entry. In both
+/// cases the entry stays until the process has ended.
 ///
 /// **Other programs**: a save by a program that does not know the field `holder` drops it. The
 /// allocation still recognises its entry, by pid, segment, socket and scope, and its next change of
@@ -114,7 +120,7 @@ impl Allocation {
         segment: &str,
         timeout: Duration,
     ) -> Result<Allocation> {
-        let mut guard = TableGuard::open(path, timeout)?;
+        let mut guard = TableGuard::open(absolute(path.as_ref()), timeout)?;
         let byte = guard.lock_byte()?;
         let witness = byte.as_ref().map(|byte| &byte.witness);
         let writer_id = guard.register_witnessed(claim, segment, witness)?;
@@ -152,7 +158,7 @@ impl Allocation {
         segment: &str,
         timeout: Duration,
     ) -> Result<Allocation> {
-        let mut guard = TableGuard::open(path, timeout)?;
+        let mut guard = TableGuard::open(absolute(path.as_ref()), timeout)?;
         let byte = guard.lock_byte()?;
         let witness = byte.as_ref().map(|byte| &byte.witness);
         let writer_id = guard.adopt_witnessed(name, segment, witness)?;
@@ -165,11 +171,9 @@ impl Allocation {
         writer_id: WriterId,
         byte: Option<LockedByte<Host>>,
     ) -> Result<Allocation> {
-        // A later chdir must not make the release look for the table in another directory.
-        let path = std::path::absolute(guard.path()).unwrap_or_else(|_| guard.path().to_owned());
         let allocation = Allocation {
             name: name.to_owned(),
-            path,
+            path: guard.path().to_owned(),
             writer_id,
             seen: Mutex::new(guard.table().find(name).cloned()),
             process: Some(guard.process()),
@@ -297,8 +301,8 @@ impl Allocation {
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     pub fn delegate(&self, claim: &Claim, timeout: Duration) -> Result<()> {
-        let witness = self.lasting_witness();
         self.change(timeout, |guard| {
+            let witness = self.lasting_witness();
             let delegated = guard.delegate_witnessed(&self.name, claim, witness);
             delegated.map(drop)
         })
@@ -330,9 +334,8 @@ impl Allocation {
         claim: &Claim,
         timeout: Duration,
     ) -> Result<()> {
-        let witness = self.lasting_witness();
         self.change(timeout, |guard| {
-            let name = &self.name;
+            let (name, witness) = (&self.name, self.lasting_witness());
             let delegated = guard.delegate_within_witnessed(name, authority, claim, witness);
             delegated.map(drop)
         })
@@ -460,6 +463,9 @@ impl Allocation {
     }
 
     /// The witness for a placeholder, which may stay in the table for longer than this allocation.
+    ///
+    /// For a caller that has locked the table. If thread A kept the byte and then waited for the table, thread B, which
+    /// had it locked and read no entry that names the byte, would forget it before A saves the placeholder.
     fn lasting_witness(&self) -> Option<&Witness> {
         let byte = self.byte.as_ref()?;
         if let Some(process) = self.process {
@@ -510,12 +516,18 @@ impl Allocation {
     }
 }
 
+/// `path` for all calls of an allocation. A chdir(2) of another thread, while the first call waits for the table or
+/// later, must not make the next one look for the entry in another directory.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_owned())
+}
+
 /// Whether `entry` is `seen` without its holder, which a program that does not know that field has
 /// dropped. Denials are not compared: a reclaim by hand changes them.
 fn is_same_hold(seen: &Entry, entry: &Entry) -> bool {
     entry.holder.is_none()
         && entry.pid == seen.pid
-        && entry.segment == seen.segment
+        && is_same_segment(entry.segment.as_deref(), seen.segment.as_deref())
         && entry.socket == seen.socket
         && entry.allow == seen.allow
 }

@@ -578,7 +578,10 @@ fn a_waiter_follows_the_path_into_the_directory_that_took_its_place() {
 }
 
 #[cfg(target_os = "linux")]
-pub const ROLES: &[support::RoleEntry] = &[("prints the default path", prints_the_default_path)];
+pub const ROLES: &[support::RoleEntry] = &[
+    ("prints the default path", prints_the_default_path),
+    ("registers by a relative path", registers_by_a_relative_path),
+];
 
 /// Prints what the default path is. The environment of a whole process decides it.
 #[cfg(target_os = "linux")]
@@ -1299,6 +1302,80 @@ fn what_an_allocation_keeps_open_for_its_placeholders_is_closed_after_their_adop
             .expect("it is held");
         assert_eq!(descriptors_of(dir.path()), 0, "no placeholder is left");
     }
+}
+
+// P's entry has lost its holder to the older program. Thread A was in P.delegate, had kept the byte, and waited for the
+// table. Thread B changed the table, read no entry that names the byte, and forgot it. Then A saved the placeholder, and
+// after P's release other containers saw its maker dead.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_placeholder_keeps_its_witness_although_another_thread_changes_the_table_first() {
+    for _ in 0..20 {
+        let (dir, path) = place();
+        let register = |name: &str| {
+            let claim = claim(name, &format!("/{name}"));
+            Allocation::register(&path, &claim, name, PATIENCE).expect("the scope is free")
+        };
+        let (parent, other) = (register("parent"), register("other"));
+        if descriptors_of(dir.path()) == 0 {
+            return support::skip("the directory of temporary files is not local, or an overlay");
+        }
+        save_without_holders(&path);
+        let guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
+        std::thread::scope(|scope| {
+            let delegating =
+                scope.spawn(|| parent.delegate(&claim("child", "/parent/a"), PATIENCE));
+            let changing = scope.spawn(|| other.update_segment("2", PATIENCE));
+            until("both wait with the file open", || {
+                descriptors_of(&path) >= 3
+            });
+            drop(guard);
+            for ended in [delegating.join(), changing.join()] {
+                ended.expect("no panic").expect("the entry is held");
+            }
+        });
+        parent.release().expect("it is held");
+        assert_eq!(
+            descriptors_of(dir.path()),
+            2,
+            "the placeholder names a byte"
+        );
+    }
+}
+
+// The register waited for the table; meanwhile another thread changed the working directory. The entry was in the right
+// table, and `check` and `release` looked for it in another one: the entry stayed until the process ended.
+#[cfg(target_os = "linux")]
+fn registers_by_a_relative_path() {
+    let dir = std::path::PathBuf::from(support::arg("DIR"));
+    let path = dir.join("table.json");
+    std::env::set_current_dir(&dir).expect("it is there");
+    let guard = TableGuard::open(&path, PATIENCE).expect("the lock is free");
+    std::thread::scope(|scope| {
+        let waiting =
+            scope.spawn(|| Allocation::register("table.json", &claim("a", "/a"), "1", PATIENCE));
+        until("it waits with the file open", || descriptors_of(&path) >= 2);
+        std::env::set_current_dir("/").expect("every user may");
+        drop(guard);
+        let held = waiting
+            .join()
+            .expect("no panic")
+            .expect("the table is empty");
+        assert_eq!(held.table_path(), path);
+        held.check().expect("the entry is held");
+        held.release().expect("the entry is held");
+    });
+    assert_eq!(names(&path), [""; 0]);
+    support::report("done");
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn an_allocation_finds_its_entry_although_the_working_directory_changes_while_it_waits() {
+    let (dir, _) = place();
+    let dir = dir.path().canonicalize().expect("it is there");
+    let role = support::Role::new("registers by a relative path").with("DIR", &dir);
+    assert_eq!(role.start().receive(), "done");
 }
 
 #[test]
