@@ -16,6 +16,21 @@ fn the_lock_of_a_killed_rvlf_is_recovered_when_its_command_has_ended() {
     killed.await_end_of_all();
 }
 
+// The command has no descriptor of the lock, and macOS sends it no signal: rvlf is killed, the next writer recovers
+// the lock, and the command writes on.
+#[cfg(unix)]
+#[test]
+fn with_close_the_command_of_a_killed_rvlf_is_killed() {
+    let scratch = Scratch::new();
+    let mut killed = scratch.hold(&["--close"], "stay");
+    killed.kill_rvlf();
+    // Its input has not ended.
+    killed.await_end_of_all();
+    scratch
+        .rvlf(&["run", "--wait", "d", RVLF, "--version"])
+        .expect_status(0);
+}
+
 #[test]
 fn rvlf_wait_and_break_know_the_lock_of_a_killed_rvlf() {
     let scratch = Scratch::new();

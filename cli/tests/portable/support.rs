@@ -182,11 +182,16 @@ impl Running {
 
     /// Kills rvlf. Linux and Windows end its command then; elsewhere the end of its input does.
     pub fn kill(&mut self) {
-        self.process.kill().expect("it may be killed");
-        self.process.wait().expect("it is a child");
+        self.kill_rvlf();
         if !cfg!(any(target_os = "linux", windows)) {
             self.end_input();
         }
+    }
+
+    /// Kills rvlf, and does nothing that ends its command.
+    pub fn kill_rvlf(&mut self) {
+        self.process.kill().expect("it may be killed");
+        self.process.wait().expect("it is a child");
     }
 
     /// Returns when every process has ended that can write to the output of the command.

@@ -32,7 +32,7 @@ pub fn start(lock: &WriterLock, order: &Order) -> Result<Supervisor, u8> {
     adopt_orphans();
     let since = Ticks::now().map_err(|error| failed(&error))?;
     let kills_on_loss = order.kills_on_loss;
-    if order.close && cfg!(target_os = "linux") {
+    if order.close {
         let (command, guardian) = start_guarded(lock, order)?;
         return Ok(Supervisor::new(
             &command,
@@ -43,10 +43,8 @@ pub fn start(lock: &WriterLock, order: &Order) -> Result<Supervisor, u8> {
     }
     let mut command = Command::new(order.program);
     command.args(order.arguments);
-    if !order.close {
-        let lent = lock.lend_to(&mut command);
-        lent.map_err(|error| failed_to("pass the lock to the command", &error))?;
-    }
+    let lent = lock.lend_to(&mut command);
+    lent.map_err(|error| failed_to("pass the lock to the command", &error))?;
     set_environment(&mut command, &Environment::of_file(lock));
     let child = command.spawn();
     // What the command was to inherit: the release of a lock whose command cannot be started may need it.

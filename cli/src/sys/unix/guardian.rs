@@ -1,14 +1,14 @@
 //! A process that keeps the lock of `rvlf run -o` if rvlf is killed, until the command has ended.
 //!
-//! The command does not inherit the lock's descriptor, and the death signal that the kernel would send it
-//! is forgotten when it changes its user (sudo, setpriv, a set-user-ID program; prctl(2)). Then the command
-//! writes on, and the lock would be free. The guardian has the descriptor:
+//! The command does not inherit the lock's descriptor. Linux forgets the death signal that it would send the
+//! command when the command changes its user (sudo, setpriv, a set-user-ID program; prctl(2)), and macOS has no such
+//! signal. Then the command writes on, and the lock would be free. The guardian has the descriptor:
 //!
 //! ```text
 //!   rvlf                         guardian                      command
 //!   start the guardian           own process group, no signals
 //!   start the command                                          waits at a gate before its exec
-//!   name its pid          --->   pidfd of the command
+//!   name its pid          --->   watch for its end
 //!                         <---   guarding
 //!   open the gate                                         --->  exec
 //!   (the command has ended)
@@ -18,7 +18,7 @@
 //!
 //! If rvlf ends without "done", the guardian kills the command, waits for its end where it may not, and
 //! refreshes the record meanwhile. If rvlf is killed before it opens the gate, the command is not executed.
-//! If both are killed at one time, the death signal alone is left.
+//! If both are killed at one time, the death signal alone is left, which only Linux and FreeBSD have.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Write};
