@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use support::until;
 
-use crate::support::{Directory, Holder, RVLF, finish, has_ended, output_of};
+use crate::support::{Directory, Holder, RVLF, can_run_in_container, finish, has_ended, output_of};
 
 // `docker stop` and systemd send SIGTERM to the process that they know. If rvlf ended at once, its
 // command would be an orphan; if it ignored the signal, the service would not stop.
@@ -142,6 +142,23 @@ fn sigpipe_is_ignored_in_the_command_where_it_was_ignored_from_the_start() {
             "{trap}"
         );
     }
+}
+
+// macOS and the BSDs have no /proc, in which rvlf looked for the ignored signals. It installed a handler for SIGHUP,
+// which exec(2) resets to the default: the command of `nohup rvlf run` died at the logout, and one that expects EPIPE
+// at a closed pipe was killed in the middle of a write.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_signal_that_is_ignored_from_the_start_stays_ignored_without_proc() {
+    if !can_run_in_container() {
+        return;
+    }
+    let dir = Directory::new();
+    dir.write("script", "kill -HUP $$; kill -PIPE $$; echo on");
+    let inner = "mount -t tmpfs none /proc; exec rvlf run d.rvf sh ./script";
+    let line = format!("trap '' HUP PIPE; exec unshare --mount sh -c '{inner}'");
+    let ended = finish(dir.sh(&line));
+    assert_eq!(ended.stdout, "on\n", "{}", ended.stderr);
 }
 
 // A real-time signal had no name in a library: the child that it had killed was an error, at which rvlf released the

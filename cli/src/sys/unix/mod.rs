@@ -7,6 +7,7 @@ mod gate;
 mod guardian;
 pub mod help;
 mod hold;
+mod ignored;
 pub mod open_locks;
 mod other_process;
 mod own_program;

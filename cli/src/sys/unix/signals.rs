@@ -1,7 +1,6 @@
 //! Signals, as events of the main thread, and the means to wake it.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,6 +15,7 @@ use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
 
+use super::ignored::was_ignored;
 use crate::events::{Event, Events};
 use crate::failure::with_next_step;
 use crate::{exit, messages};
@@ -227,48 +227,5 @@ fn is_for_the_group(signal: Signal) -> bool {
         Signal::SIGINT | Signal::SIGQUIT | Signal::SIGWINCH => true,
         Signal::SIGHUP => getsid(None) != Ok(getpid()),
         _ => false,
-    }
-}
-
-/// Whether the signal was ignored when this process started: the answer to the first call counts. Never
-/// without procfs.
-pub fn was_ignored(signal: Signal) -> bool {
-    // It costs as much as ten other system calls.
-    static IGNORED: OnceLock<u64> = OnceLock::new();
-    let mask = IGNORED.get_or_init(|| ignored_in(&read_status().unwrap_or_default()));
-    is_in(*mask, signal)
-}
-
-fn read_status() -> io::Result<String> {
-    // Without a capacity std reads 32 bytes first, then 64, and so on.
-    let mut status = String::with_capacity(4096);
-    File::open("/proc/self/status")?.read_to_string(&mut status)?;
-    Ok(status)
-}
-
-/// From the text of /proc/PID/status. proc_pid_status(5)
-fn ignored_in(status: &str) -> u64 {
-    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
-    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok())
-        .unwrap_or(0)
-}
-
-/// Bit 0 is signal 1.
-fn is_in(mask: u64, signal: Signal) -> bool {
-    mask >> (signal as i32 - 1) & 1 == 1
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_mask_counts_from_signal_1() {
-        let is_ignored = |status, signal| is_in(ignored_in(status), signal);
-        let status = "SigBlk:\t0000000000000000\nSigIgn:\t0000000000001000\n";
-        assert!(is_ignored(status, Signal::SIGPIPE));
-        assert!(!is_ignored(status, Signal::SIGALRM));
-        assert!(!is_ignored(status, Signal::SIGUSR2));
-        assert!(!is_ignored("", Signal::SIGPIPE));
     }
 }

@@ -8,17 +8,10 @@ use std::process::Command;
 
 use nix::sys::signal::Signal;
 
-use super::signals::was_ignored;
-
-/// Runs before the runtime, and so before main: /proc shows the signals that the parent left ignored.
-#[ctor::ctor(unsafe)]
-fn remember() {
-    was_ignored(Signal::SIGPIPE);
-}
+use super::ignored::was_ignored;
 
 /// Starts the child of `command` with SIGPIPE ignored, if this process was started so.
 pub fn pass_on(command: &mut Command) {
-    // Without procfs the command gets the default.
     if was_ignored(Signal::SIGPIPE) {
         rvlf::process::ignore_sigpipe(command);
     }
