@@ -1,8 +1,6 @@
 //! `rvlf hold`: holds a lock for the rest of a script.
 
-use std::fs;
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::fd::RawFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, ExitStatus, Stdio};
@@ -17,6 +15,7 @@ use rvlf::{CancelToken, Escaped, WriterLock};
 
 use super::descendants::Tree;
 use super::ending::Ending;
+use super::inherited::close_inherited;
 use super::other_process::OtherProcess;
 use super::own_program::own_program;
 use super::signals;
@@ -77,6 +76,8 @@ fn data_file(args: &Hold) -> Result<PathBuf, u8> {
 
 /// What the keeper does. Returns its exit status.
 pub fn keep(args: &Hold) -> u8 {
+    // A lock of flock(1) that the script has, or of an `rvlf run` around the script, would be held by the keeper as
+    // well, after the script has let it go.
     close_inherited();
     let (Ok(status) | Err(status)) = keep_until_the_end(args);
     status
@@ -192,21 +193,6 @@ fn end_unless_printed() -> io::Result<()> {
         }
     })?;
     Ok(())
-}
-
-/// Closes what the script has open besides its standard streams. A lock of flock(1), or of an `rvlf run`
-/// around the script, would be held by the keeper as well, after the script has let it go.
-fn close_inherited() {
-    let entries = fs::read_dir("/proc/self/fd")
-        .into_iter()
-        .flatten()
-        .flatten();
-    let number = |entry: fs::DirEntry| entry.file_name().to_str()?.parse::<RawFd>().ok();
-    // The descriptor of the directory itself is among them, and closed before the loop.
-    let descriptors: Vec<_> = entries.filter_map(number).collect();
-    for descriptor in descriptors.into_iter().filter(|number| *number > 2) {
-        let _ = nix::unistd::close(descriptor);
-    }
 }
 
 /// Holds the lock until the process has ended.

@@ -8,6 +8,7 @@ mod guardian;
 pub mod help;
 mod hold;
 mod ignored;
+mod inherited;
 pub mod open_locks;
 mod other_process;
 mod own_program;
