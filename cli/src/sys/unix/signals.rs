@@ -1,5 +1,6 @@
 //! Signals, as events of the main thread, and the means to wake it.
 
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::AsFd;
 use std::os::unix::net::UnixStream;
@@ -10,7 +11,7 @@ use std::time::Duration;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 pub use nix::sys::signal::Signal;
 use nix::sys::signal::{SigSet, SigmaskHow};
-use nix::unistd::{Pid, getpid, getsid};
+use nix::unistd::{Pid, getpgrp, getpid, getsid, tcgetpgrp};
 use signal_hook::iterator::backend::SignalDelivery;
 use signal_hook::iterator::exfiltrator::WithOrigin;
 use signal_hook::low_level::siginfo::{Cause, Origin};
@@ -207,7 +208,7 @@ fn event_for(origin: Origin) -> Option<Event> {
     match Signal::try_from(origin.signal).ok()? {
         Signal::SIGCHLD => Some(Event::Child),
         signal => {
-            let from_terminal = origin.cause == Cause::Kernel && is_for_the_group(signal);
+            let from_terminal = is_from_terminal(signal, origin.cause, is_in_foreground);
             if from_terminal && signal == Signal::SIGINT {
                 CTRL_C.store(true, Ordering::Relaxed);
             }
@@ -219,13 +220,47 @@ fn event_for(origin: Origin) -> Option<Event> {
     }
 }
 
-/// Whether a terminal sends the signal to the whole foreground process group. At a hangup the session leader alone
+/// Whether a terminal has sent the signal to the whole foreground process group. At a hangup the session leader alone
 /// gets SIGHUP; the group gets it when that leader ends. The kernel itself sends others, such as SIGALRM, to this
 /// process alone.
-fn is_for_the_group(signal: Signal) -> bool {
-    match signal {
-        Signal::SIGINT | Signal::SIGQUIT | Signal::SIGWINCH => true,
-        Signal::SIGHUP => getsid(None) != Ok(getpid()),
+///
+/// Linux and FreeBSD say which signals the kernel has sent. macOS says nothing of any signal, and NetBSD and OpenBSD
+/// nothing of those of the kernel: there each signal of a key counts as the terminal's while this process is in its
+/// foreground.
+fn is_from_terminal(signal: Signal, cause: Cause, is_in_foreground: fn() -> bool) -> bool {
+    match (signal, cause) {
+        (Signal::SIGINT | Signal::SIGQUIT | Signal::SIGWINCH, Cause::Kernel) => true,
+        (Signal::SIGINT | Signal::SIGQUIT | Signal::SIGWINCH, Cause::Unknown) => is_in_foreground(),
+        (Signal::SIGHUP, Cause::Kernel) => getsid(None) != Ok(getpid()),
         _ => false,
+    }
+}
+
+/// Whether this process is in the foreground of its terminal, which need be none of its standard streams.
+fn is_in_foreground() -> bool {
+    File::open("/dev/tty").is_ok_and(|terminal| tcgetpgrp(terminal) == Ok(getpgrp()))
+}
+
+#[cfg(test)]
+mod tests {
+    use signal_hook::low_level::siginfo::Sent;
+
+    use super::*;
+
+    // macOS says of no signal who has sent it: a Ctrl-C reached the command from the terminal and once more from rvlf,
+    // and at the second one many programs skip their clean-up.
+    #[test]
+    fn a_key_is_known_also_where_the_system_does_not_say_who_sent_the_signal() {
+        let foreground = || true;
+        let background = || false;
+        for key in [Signal::SIGINT, Signal::SIGQUIT, Signal::SIGWINCH] {
+            assert!(is_from_terminal(key, Cause::Kernel, background));
+            assert!(is_from_terminal(key, Cause::Unknown, foreground));
+            assert!(!is_from_terminal(key, Cause::Unknown, background));
+            assert!(!is_from_terminal(key, Cause::Sent(Sent::User), foreground));
+        }
+        for other in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGALRM] {
+            assert!(!is_from_terminal(other, Cause::Unknown, foreground));
+        }
     }
 }
