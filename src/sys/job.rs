@@ -32,6 +32,10 @@ unsafe extern "system" {
 /// [`let_live`](Job::let_live) was called. What another process starts for them is not among them: a
 /// service, a scheduled task, a program for which the user has confirmed a prompt of User Account Control.
 ///
+/// A child enters the job in the moment after its creation. If this process is killed in between, the child stays: it
+/// has executed nothing and never will, but keeps the handles that it has inherited, such as that of a lent lock,
+/// until it is ended by hand.
+///
 /// ```
 /// use std::process::Command;
 ///
