@@ -416,10 +416,6 @@ impl Allocation {
     /// }
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
-    #[expect(
-        clippy::result_large_err,
-        reason = "returned once per hold, and it carries the allocation"
-    )]
     pub fn release(mut self) -> std::result::Result<(), ReleaseError> {
         match self.remove_entry() {
             Ok(()) => {
@@ -429,7 +425,7 @@ impl Allocation {
             }
             Err(error) => Err(ReleaseError {
                 error,
-                allocation: self,
+                allocation: Box::new(self),
             }),
         }
     }
@@ -572,7 +568,7 @@ impl fmt::Debug for Allocation {
 /// loop {
 ///     match held.release() {
 ///         Ok(()) => break,
-///         Err(failed) if failed.error.is_contention() => held = failed.allocation,
+///         Err(failed) if failed.error.is_contention() => held = *failed.allocation,
 ///         Err(failed) => return Err(failed.into()),
 ///     }
 /// }
@@ -584,7 +580,7 @@ pub struct ReleaseError {
     /// The reason.
     pub error: TableError,
     /// The allocation.
-    pub allocation: Allocation,
+    pub allocation: Box<Allocation>,
 }
 
 impl fmt::Display for ReleaseError {
