@@ -87,6 +87,7 @@ enum Verb {
 }
 
 fn main() -> ExitCode {
+    sys::file_limit::report_excess();
     let arguments = arguments::with_joined_wait(std::env::args_os());
     let status = match parse(&arguments) {
         Ok(cli) => {

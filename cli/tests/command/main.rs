@@ -10,6 +10,7 @@ mod chaos;
 mod document;
 mod dump;
 mod exit_status;
+mod file_limit;
 mod foreign;
 mod guardian;
 mod help;

@@ -3,6 +3,7 @@
 pub mod command;
 mod descendants;
 mod ending;
+pub mod file_limit;
 mod gate;
 mod guardian;
 pub mod help;

@@ -1,6 +1,7 @@
 //! Windows: job objects, the console, and handles that are inherited.
 
 pub mod command;
+pub mod file_limit;
 pub mod help;
 mod hold;
 pub mod open_locks;
