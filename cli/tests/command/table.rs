@@ -6,6 +6,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::Duration;
 
 use rvlf::table::{Allocation, Claim, Liveness, ScopeRule, TableGuard};
@@ -129,11 +130,66 @@ fn no_verb_creates_a_table() {
         assert_eq!(output.code(), 0, "{args:?} of no table");
         assert!(output.stdout.starts_with(&reason), "{}", output.stdout);
     }
+    let output = table.rvlf(&["list", "--json"]);
+    let expected = format!("rvlf: {reason}no entries\n");
+    let printed = (
+        output.code(),
+        output.stdout.as_str(),
+        output.stderr.as_str(),
+    );
+    assert_eq!(printed, (0, "", expected.as_str()));
     let output = table.rvlf(&["release", "x"]);
     assert_eq!(output.code(), 2, "no such entry");
     let expected = format!("rvlf: {reason}no entry \"x\"; name the table");
     assert!(output.stderr.starts_with(&expected), "{}", output.stderr);
     assert!(!table.path.exists());
+}
+
+// The example printed `null` for a table whose writers call the name `worker_name`.
+#[test]
+fn the_examples_of_the_help_print_the_names_of_both_kinds_of_tables() {
+    if Command::new("jq").arg("--version").output().is_err() {
+        return support::skip("there is no jq here");
+    }
+    let (table, _parent) = Table::populated();
+    let help = table.rvlf(&["--help"]).stdout;
+    let example = help.lines().find(|line| line.contains("| jq"));
+    let example = example.expect("the help has an example").trim();
+    let names = || {
+        let mut command = table.dir.sh(example);
+        command.env("RVLF_TABLE", &table.path);
+        finish(command).stdout
+    };
+    let expected = format!("{DEAD}\n");
+    assert_eq!(names(), expected);
+    let json = String::from_utf8(table.bytes()).expect("a table is UTF-8");
+    table
+        .dir
+        .write("table.json", json.replace("pod_name", "worker_name"));
+    assert_eq!(names(), expected);
+}
+
+// A chain of 20,000 entries in a table of 3 MB was printed with an indent of 4 bytes for each level: 2.4 GB.
+#[test]
+fn the_size_of_a_list_does_not_grow_with_the_square_of_its_depth() {
+    const LEVELS: usize = 5000;
+    let table = Table::new();
+    let entry = |level: usize| {
+        let parent = level.checked_sub(1).map(|above| format!("e{above}"));
+        serde_json::json!({
+            "pod_name": format!("e{level}"), "pid": 0, "scope_allow": [], "delegated_from": parent,
+            "segment_id": format!("s{level}"),
+        })
+    };
+    let entries: Vec<_> = (0..LEVELS).map(entry).collect();
+    let json = serde_json::json!({ "allocations": entries });
+    table.dir.write("table.json", json.to_string());
+    let listed = table.rvlf(&["list"]).stdout;
+    assert!(listed.len() < 300 * LEVELS, "{} bytes", listed.len());
+    let lines: Vec<&str> = listed.lines().map(str::trim_start).collect();
+    let last = lines.get(lines.len() - 3..).expect("there are entries");
+    assert!(last[0].starts_with("e4999  pid 0  dead"), "{last:?}");
+    assert_eq!(last[1..], ["delegated by e4998", "segment s4999"]);
 }
 
 #[test]

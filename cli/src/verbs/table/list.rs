@@ -9,15 +9,22 @@ use rvlf::Escaped;
 use rvlf::table::{Entry, Liveness, Snapshot, snapshot};
 use serde_json::json;
 
-use super::{Failure, of_table};
+use super::{Failure, is_missing, of_table};
 use crate::escape::{json_text, shell_path};
-use crate::exit;
+use crate::{exit, messages};
+
+/// The deepest level that has an indent of its own. A deeper entry names its parent: with an indent for each level
+/// the output would grow with the square of the depth, and a table of 3 MB may have 20,000 levels.
+const INDENTED: usize = 16;
 
 pub fn run(path: &Path, as_json: bool) -> Result<u8, Failure> {
     let snapshot = snapshot(path)?;
-    if as_json {
+    let is_empty = snapshot.table.entries.is_empty();
+    if as_json && is_empty && is_missing(path) {
+        messages::print(of_table(path, "no entries"));
+    } else if as_json {
         print_json(&snapshot)?;
-    } else if snapshot.table.entries.is_empty() {
+    } else if is_empty {
         writeln!(stdout(), "{}", of_table(path, "no entries"))?;
     } else {
         print_tree(&snapshot)?;
@@ -87,10 +94,13 @@ fn family(entries: &[Entry]) -> (Vec<usize>, HashMap<&str, Vec<usize>>) {
 }
 
 fn print_entry(entry: &Entry, liveness: Liveness, depth: usize) -> io::Result<()> {
-    let indent = "    ".repeat(depth);
+    let indent = "    ".repeat(depth.min(INDENTED));
     let print = |line: String| writeln!(stdout(), "{indent}{}", Escaped::text(&line));
     let (name, pid, state) = (&entry.name, entry.pid, state(liveness));
     print(format!("{name}  pid {pid}  {state}: {liveness}"))?;
+    if let Some(parent) = entry.parent.as_ref().filter(|_| depth > INDENTED) {
+        print(format!("  delegated by {parent}"))?;
+    }
     match &entry.segment {
         Some(segment) => print(format!("  segment {segment}"))?,
         None => print("  placeholder: not adopted yet".into())?,

@@ -78,13 +78,14 @@ enum Verb {
 const HELP: &str = "\
 EXAMPLES
   rvlf table list
-  rvlf table list --json | jq -r 'select(.state == \"dead\") | .entry.pod_name'
+  rvlf table list --json | jq -r 'select(.state == \"dead\") | .entry | .worker_name // .pod_name'
   rvlf table --table /srv/data/table.json reclaim --dry-run
 
 EXIT STATUS
   0  success; check: no problems
-  1  release: the process is alive; or the table stayed locked for 10 s; or a process that was
-     started by an earlier version holds an entry in that version's default table
+  1  release: the process is alive; or the table stayed locked for 10 s; or it was removed or
+     replaced while it was locked; or a process that was started by an earlier version holds an
+     entry in that version's default table
   2  usage error; no table given; release: no such entry
   3  check: dead entries, and no other problem
   4  check: entries that contradict each other; or the file is not a table, or larger than 64 MiB
