@@ -78,6 +78,12 @@ pub(crate) enum Operation {
     Random(&'static str),
     Path(&'static str),
     Directory(&'static str),
+    /// What is where a directory should be.
+    #[cfg_attr(
+        not(feature = "table"),
+        allow(dead_code, reason = "only a table makes directories")
+    )]
+    InPlaceOfDirectory(&'static str),
     /// A name that is created in the directory.
     NewName(&'static str),
     /// A name that is removed or changed.
@@ -96,6 +102,7 @@ impl Operation {
             | Operation::Random(phrase)
             | Operation::Path(phrase)
             | Operation::Directory(phrase)
+            | Operation::InPlaceOfDirectory(phrase)
             | Operation::NewName(phrase)
             | Operation::OldName(phrase)
             | Operation::KernelLock(phrase)
@@ -128,6 +135,7 @@ impl Operation {
             }
             Operation::Sync(_) => step_for_sync(error),
             Operation::Directory(_)
+            | Operation::InPlaceOfDirectory(_)
             | Operation::NewName(_)
             | Operation::OldName(_)
             | Operation::File(_) => step_for_file(self, error),
@@ -193,6 +201,12 @@ fn step_for_file(operation: Operation, error: &io::Error) -> &'static str {
     match (kind_of(error), operation) {
         (io::ErrorKind::NotFound, Operation::Directory(_)) => {
             "check the path, or create the directory first"
+        }
+        (io::ErrorKind::NotFound, Operation::InPlaceOfDirectory(_)) => {
+            "it is a link that leads nowhere: make the directory that it names, or remove the link"
+        }
+        (kind, Operation::InPlaceOfDirectory(_)) if kind != io::ErrorKind::PermissionDenied => {
+            "move it away, or choose another path"
         }
         (io::ErrorKind::NotFound, _) => "check that its directory still exists, then try again",
         (io::ErrorKind::NotADirectory, _) => "its parent must be a directory",
@@ -302,7 +316,7 @@ mod tests {
     // a free process to the file system.
     #[test]
     fn the_next_step_goes_by_the_operation_and_its_error() {
-        let expected: [(Operation, &[(Errno, &str)]); 10] = [
+        let expected: [(Operation, &[(Errno, &str)]); 11] = [
             (
                 Operation::Thread("start a thread"),
                 &[
@@ -335,6 +349,15 @@ mod tests {
                     (Errno::EMFILE, "close files of this process"),
                     (Errno::ENFILE, "the system's limit of open files"),
                     (Errno::ENOSYS, "choose another file system"),
+                ],
+            ),
+            (
+                Operation::InPlaceOfDirectory("open the directory"),
+                &[
+                    (Errno::ENOENT, "make the directory that it names"),
+                    (Errno::ENOTDIR, "move it away"),
+                    (Errno::ELOOP, "move it away"),
+                    (Errno::EACCES, "check the permissions"),
                 ],
             ),
             (

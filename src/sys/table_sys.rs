@@ -2,15 +2,19 @@
 //! files, their owners and modes, and namespaces.
 
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{Identity, Stat, Sys};
 
-/// Eleven more calls.
+/// Twelve more calls.
 pub(crate) trait TableSys: Sys {
     /// Makes `path` and its missing parents, with permission bits `mode` less the umask. Leaves
     /// existing directories alone.
     fn create_dirs(&self, path: &Path, mode: u32) -> io::Result<()>;
+    /// The nearest of `path` and the directories above it that is there, unless it is a directory or leads to one.
+    fn in_place_of_dir(&self, _path: &Path) -> Option<PathBuf> {
+        None
+    }
     /// Whether this process is `process`, and no forked child of it. Opens no file: a child that may open none
     /// must not take itself for its parent, nor the parent for its child.
     fn is_this_process(&self, process: Identity) -> bool;
@@ -67,7 +71,7 @@ mod host {
     use std::fs::{DirBuilder, File};
     use std::io;
     use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, fchown};
-    use std::path::Path;
+    use std::path::{Path, PathBuf};
 
     use super::super::calls::retry;
     use super::super::descriptor::Descriptor;
@@ -77,6 +81,12 @@ mod host {
     impl TableSys for Host {
         fn create_dirs(&self, path: &Path, mode: u32) -> io::Result<()> {
             DirBuilder::new().recursive(true).mode(mode).create(path)
+        }
+
+        fn in_place_of_dir(&self, path: &Path) -> Option<PathBuf> {
+            let mut above = path.ancestors();
+            let there = above.find(|path| path.symlink_metadata().is_ok())?;
+            (!there.is_dir()).then(|| there.to_owned())
         }
 
         fn is_this_process(&self, process: Identity) -> bool {

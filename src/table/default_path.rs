@@ -76,8 +76,8 @@ fn ensure_unused(old: &Path, path: &Path) -> Result<()> {
         return Ok(());
     }
     let table = match snapshot(old) {
-        // The directory of another user, of which su(1) leaves the variable. Or a file is where a directory would
-        // be: no table is there, as if nothing were.
+        // The directory of another user, of which su(1) leaves the variable. Or a file, or a link that leads
+        // nowhere, is where a directory would be: no table is there, as if nothing were.
         Err(TableError::Io(error)) if has_no_table(error.source.kind()) => return Ok(()),
         table => table?,
     };
@@ -94,8 +94,8 @@ fn ensure_unused(old: &Path, path: &Path) -> Result<()> {
 }
 
 fn has_no_table(kind: io::ErrorKind) -> bool {
-    use io::ErrorKind::{NotADirectory, PermissionDenied};
-    matches!(kind, NotADirectory | PermissionDenied)
+    use io::ErrorKind::{NotADirectory, NotFound, PermissionDenied};
+    matches!(kind, NotADirectory | NotFound | PermissionDenied)
 }
 
 #[cfg(all(test, unix))]

@@ -34,17 +34,16 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::contents::Table;
+use super::directory;
 use super::error::{Result, TableError};
 use super::flocked::{
-    FILE_MODE, Flocked, Found, LOOK_AGAIN, Request, is_missing, open_existing, open_uncached,
+    FILE_MODE, Flocked, Found, LOOK_AGAIN, Request, open_existing, open_uncached,
 };
 use crate::sys::entry::{self, Entry, is_removed, present};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{
     Access, Context, FileId, Flock, FlockOutcome, Identity, Operation, SyncMode, Sys, TableSys,
 };
-
-const DIR_MODE: u32 = 0o700;
 
 /// The largest table, in bytes: some 100,000 entries. A process that reads a larger file, which is hardly a table,
 /// could run out of memory, and a failed allocation ends it.
@@ -78,9 +77,8 @@ const LATE_RENAME: Duration = Duration::from_millis(200);
 /// The bytes of the table at `path`, and its place; `None` if there is no file. Neither locks nor
 /// creates anything: a saved table is whole at every moment. Off local file systems it may sleep for 5 s.
 pub(super) fn load<S: TableSys>(sys: S, path: &Path) -> Result<Option<(Vec<u8>, Entry<S>)>> {
-    let entry = match Entry::open(sys, path) {
-        Err(error) if is_missing(&error) => return Ok(None),
-        entry => entry?,
+    let Some(entry) = directory::open(sys, path)? else {
+        return Ok(None);
     };
     let bytes = if entry.is_local() {
         let found = open_existing(&entry, Access::Read)?;
@@ -182,8 +180,7 @@ impl<S: TableSys> TableFile<S> {
     pub(super) fn lock(sys: S, path: &Path, timeout: Duration) -> Result<TableFile<S>> {
         // First, so that no directory is created for a path that cannot name a file.
         entry::file_name(path)?;
-        sys.create_dirs(entry::parent(path), DIR_MODE)
-            .context(Operation::NewName("make the directory"), path)?;
+        directory::make(&sys, path)?;
         let locked = TableFile::lock_in(Entry::open(sys, path)?, timeout, true)?;
         Ok(locked.expect("a table that is not there is created"))
     }
@@ -194,9 +191,9 @@ impl<S: TableSys> TableFile<S> {
         path: &Path,
         timeout: Duration,
     ) -> Result<Option<TableFile<S>>> {
-        match Entry::open(sys, path) {
-            Err(error) if is_missing(&error) => Ok(None),
-            table => TableFile::lock_in(table?, timeout, false),
+        match directory::open(sys, path)? {
+            Some(table) => TableFile::lock_in(table, timeout, false),
+            None => Ok(None),
         }
     }
 

@@ -90,6 +90,7 @@ mod compatibility;
 mod conflicts;
 mod contents;
 mod default_path;
+mod directory;
 mod entry;
 mod error;
 mod family;

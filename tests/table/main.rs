@@ -2,6 +2,7 @@
 
 mod crash;
 mod file;
+mod next_steps;
 mod operations;
 mod processes;
 mod scope;
