@@ -92,6 +92,12 @@ pub(crate) enum Operation {
     Sync(&'static str),
     /// The file: stat, open, read and write.
     File(&'static str),
+    /// The user, the group and the mode of a file.
+    #[cfg_attr(
+        not(feature = "table"),
+        allow(dead_code, reason = "only a table keeps those of another file")
+    )]
+    Access(&'static str),
 }
 
 impl Operation {
@@ -107,7 +113,8 @@ impl Operation {
             | Operation::OldName(phrase)
             | Operation::KernelLock(phrase)
             | Operation::Sync(phrase)
-            | Operation::File(phrase) => phrase,
+            | Operation::File(phrase)
+            | Operation::Access(phrase) => phrase,
         }
     }
 
@@ -138,7 +145,8 @@ impl Operation {
             | Operation::InPlaceOfDirectory(_)
             | Operation::NewName(_)
             | Operation::OldName(_)
-            | Operation::File(_) => step_for_file(self, error),
+            | Operation::File(_)
+            | Operation::Access(_) => step_for_file(self, error),
         }
     }
 }
@@ -217,6 +225,10 @@ fn step_for_file(operation: Operation, error: &io::Error) -> &'static str {
         {
             "in a sticky directory (/tmp) only root and the owner of the file or of the directory may \
              do this, so try again as one of them; otherwise check the attributes of both (lsattr)"
+        }
+        // chown(2): only a member of the group, or root.
+        (io::ErrorKind::PermissionDenied, Operation::Access(_)) => {
+            "join that group, or change the group of the file (chgrp) to one that its users share"
         }
         (io::ErrorKind::PermissionDenied, Operation::File(_)) => {
             "check the permissions of the file and of its directory, and the security policy of \
@@ -316,7 +328,7 @@ mod tests {
     // a free process to the file system.
     #[test]
     fn the_next_step_goes_by_the_operation_and_its_error() {
-        let expected: [(Operation, &[(Errno, &str)]); 11] = [
+        let expected: [(Operation, &[(Errno, &str)]); 12] = [
             (
                 Operation::Thread("start a thread"),
                 &[
@@ -358,6 +370,13 @@ mod tests {
                     (Errno::ENOTDIR, "move it away"),
                     (Errno::ELOOP, "move it away"),
                     (Errno::EACCES, "check the permissions"),
+                ],
+            ),
+            (
+                Operation::Access("keep the permissions"),
+                &[
+                    (Errno::EPERM, "join that group"),
+                    (Errno::EROFS, "mount it read-write"),
                 ],
             ),
             (

@@ -27,7 +27,7 @@ pub(crate) trait TableSys: Sys {
     fn read_all(&self, file: &Self::File, limit: usize) -> io::Result<Vec<u8>>;
     /// From the beginning. After an error some of it may be written.
     fn write_all(&self, file: &Self::File, bytes: &[u8]) -> io::Result<()>;
-    /// Gives `to` the permission bits and the user and group of `from`.
+    /// Gives `to` the permission bits, the group and, if permitted, the user of `from`.
     fn copy_access(&self, from: &Self::File, to: &Self::File) -> io::Result<()>;
     /// Takes a shared lock of one byte of the directory, which lasts until every copy of the
     /// descriptor is closed, that of a forked child included.
@@ -130,7 +130,10 @@ mod host {
             let (uid, gid) = (wanted.uid(), wanted.gid());
             if (uid, gid) != (found.uid(), found.gid()) {
                 // Only root gives files away; within a group the group is what others need.
-                fchown(to, Some(uid), Some(gid)).or_else(|_| fchown(to, None, Some(gid)))?;
+                let changed = fchown(to, Some(uid), Some(gid));
+                changed
+                    .or_else(|_| fchown(to, None, Some(gid)))
+                    .map_err(|error| of_group(gid, &error))?;
             }
             // After the change of owner, which takes bits away. chown(2)
             to.set_permissions(wanted.permissions())
@@ -167,6 +170,11 @@ mod host {
                 Ok(None)
             }
         }
+    }
+
+    /// The error of chown(2) with the group, which is what a person has to know.
+    fn of_group(gid: u32, error: &io::Error) -> io::Error {
+        io::Error::new(error.kind(), format!("{error}, for its group {gid}"))
     }
 
     const HAS_NAMESPACES: bool = cfg!(any(target_os = "linux", target_os = "android"));

@@ -378,7 +378,7 @@ impl<S: TableSys> TableFile<S> {
                 sys.copy_access(&old, file)
             }
         };
-        Ok(copied.context(Operation::File("keep the table's permissions"), path)?)
+        Ok(copied.context(Operation::Access("keep the table's permissions"), path)?)
     }
 
     /// The process that locked the table.

@@ -11,5 +11,13 @@ mod yoi;
 #[cfg(target_os = "linux")]
 #[test]
 fn child_role() {
-    support::run_role(&[crash::ROLES, file::ROLES, processes::ROLES].concat());
+    support::run_role(
+        &[
+            crash::ROLES,
+            file::ROLES,
+            next_steps::ROLES,
+            processes::ROLES,
+        ]
+        .concat(),
+    );
 }

@@ -3,13 +3,16 @@
 //! The failure: a person did what an error said, and got the same error again; or waited for what never came.
 #![cfg(target_os = "linux")]
 
-use std::fs;
-use std::os::unix::fs::symlink;
-use std::path::PathBuf;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
 
 use rvlf::table::{Allocation, TableError, TableGuard, snapshot};
 use support::PATIENCE;
 use support::table::{claim, place};
+
+pub const ROLES: &[support::RoleEntry] =
+    &[("saves a table as another user", saves_as_another_user)];
 
 fn refusal<T: std::fmt::Debug>(outcome: Result<T, TableError>) -> String {
     outcome.expect_err("it is refused").to_string()
@@ -66,6 +69,47 @@ fn a_holder_whose_directory_is_a_link_that_leads_nowhere_has_not_lost_its_entry(
     fs::rename(&away, &disk).expect("both are in one directory");
     held.check().expect("the entry is there");
     held.release().expect("the entry is held");
+}
+
+/// The group of the table, of which the other user is no member.
+const GROUP: u32 = 2345;
+
+/// Files are accessed as the user and with the group 65534.
+fn saves_as_another_user() {
+    let path = PathBuf::from(std::env::var_os("TABLE").expect("the test sets it"));
+    nix::unistd::setgroups(&[]).expect("root may leave its groups");
+    nix::unistd::setfsgid(nix::unistd::Gid::from_raw(65534));
+    nix::unistd::setfsuid(nix::unistd::Uid::from_raw(65534));
+    let saved = TableGuard::open(path, PATIENCE).and_then(|mut guard| guard.save());
+    support::report(match saved {
+        Ok(()) => "saved".to_owned(),
+        Err(error) => error.to_string(),
+    });
+}
+
+// A table that every user may write, of a group that one of them is not in. The error sent that user to the
+// permissions of the file and of its directory, which permitted the save.
+#[test]
+fn a_save_that_cannot_keep_the_group_names_it() {
+    if !nix::unistd::geteuid().is_root() {
+        return support::skip("only root can act as another user");
+    }
+    let (dir, path) = place();
+    fs::write(&path, "").expect("the disk has room");
+    std::os::unix::fs::chown(&path, Some(1234), Some(GROUP)).expect("root may change the owner");
+    let permit = |path: &Path, mode| fs::set_permissions(path, Permissions::from_mode(mode));
+    permit(&path, 0o666).expect("root may change the mode");
+    permit(dir.path(), 0o777).expect("root may change the mode");
+    let save = || {
+        let mut command = support::Role::new("saves a table as another user").into_command();
+        command.env("TABLE", &path);
+        support::Role::from(command).start().receive()
+    };
+    let error = save();
+    let expected = format!("group {GROUP}; join that group, or change the group of the file");
+    assert!(error.contains(&expected), "{error}");
+    std::os::unix::fs::chown(&path, None, Some(65534)).expect("root may change the group");
+    assert_eq!(save(), "saved");
 }
 
 /// A home directory, and what [`default_path`](rvlf::table::default_path) answers there.
