@@ -24,6 +24,8 @@ impl Conflict<'_> {
     pub(super) fn into_error(self) -> TableError {
         TableError::WriteConflict {
             entry: self.entry.name.clone(),
+            pid: self.entry.pid,
+            is_placeholder: self.entry.is_placeholder(),
             requested: Box::new(self.requested.clone()),
             held: Box::new(self.held.clone()),
             liveness: None,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::error::{Result, TableError};
 use super::snapshot::snapshot;
+use crate::sys::{Host, Sys, entry};
 
 /// The path of the table: `argument` if there is one, else `$RVLF_TABLE`, else
 /// `$XDG_STATE_HOME/rvlf/table.json`, else `$HOME/.local/state/rvlf/table.json`.
@@ -26,7 +27,7 @@ use super::snapshot::snapshot;
 ///
 /// [`NoPath`](TableError::NoPath): there is no argument, and no variable is usable.
 /// [`OldDefault`](TableError::OldDefault): a live process holds an entry in the table that earlier
-/// versions used by default. Any error of [`snapshot`] for that table.
+/// versions used by default. [`UnreadableOldDefault`](TableError::UnreadableOldDefault): that table cannot be read.
 ///
 /// ```
 /// use std::path::Path;
@@ -72,25 +73,39 @@ fn in_directory(directory: &Path) -> PathBuf {
 /// The old table is not used in its place. When its last entry is released, one process would still
 /// go on with the old table, and the next one begin with the new.
 fn ensure_unused(old: &Path, path: &Path) -> Result<()> {
-    if old == path {
+    if old == path || is_same_directory(entry::parent(old), entry::parent(path)) {
         return Ok(());
     }
     let table = match snapshot(old) {
         // The directory of another user, of which su(1) leaves the variable. Or a file, or a link that leads
         // nowhere, is where a directory would be: no table is there, as if nothing were.
         Err(TableError::Io(error)) if has_no_table(error.source.kind()) => return Ok(()),
-        table => table?,
+        Err(error) => {
+            return Err(TableError::UnreadableOldDefault {
+                path: path.to_owned(),
+                error: Box::new(error),
+            });
+        }
+        Ok(table) => table,
     };
     let mut held = table.entries().filter(|(_, liveness)| !liveness.is_dead());
     match held.next() {
-        Some((entry, _)) => Err(TableError::OldDefault {
+        Some((entry, liveness)) => Err(TableError::OldDefault {
             old: old.to_owned(),
             path: path.to_owned(),
             entry: entry.name.clone(),
             pid: entry.pid,
+            is_placeholder: entry.is_placeholder(),
+            liveness,
         }),
         None => Ok(()),
     }
+}
+
+/// Whether both paths lead to one directory, through a link or a mount: then the two tables are one.
+fn is_same_directory(one: &Path, other: &Path) -> bool {
+    let number = |path| Host.stat_dir(None, path).ok();
+    number(one).is_some_and(|one| number(other) == Some(one))
 }
 
 fn has_no_table(kind: io::ErrorKind) -> bool {

@@ -6,11 +6,11 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use super::advice::{InTheWay, Verb};
 use super::liveness::Liveness;
 use super::rule::ScopeRule;
 use crate::error::{IoError, unambiguous};
 use crate::escape::Escaped;
-use crate::shell_word::ShellWord;
 use crate::sys::FileKind;
 
 /// The result of an operation on a table.
@@ -32,6 +32,7 @@ pub type Result<T> = std::result::Result<T, TableError>;
 /// - `InvalidInput`: [`InvalidPath`](TableError::InvalidPath) and [`InvalidName`](TableError::InvalidName);
 /// - `InvalidData`: [`Parse`](TableError::Parse) and [`NotRegular`](TableError::NotRegular);
 /// - `FileTooLarge`: [`TooLarge`](TableError::TooLarge);
+/// - that of its reason: [`UnreadableOldDefault`](TableError::UnreadableOldDefault);
 /// - `Other`: all others but [`Io`](TableError::Io).
 ///
 /// [`Io`](TableError::Io) converts as [`IoError`] does, but into `Other` instead of `AlreadyExists`
@@ -64,6 +65,8 @@ pub enum TableError {
         name: String,
         /// The process id of its holder.
         pid: u32,
+        /// Whether that entry was delegated and is not adopted yet.
+        is_placeholder: bool,
         /// Whether the process of that entry is alive; `None` from an operation of
         /// [`Table`](super::Table) alone, which looks at no process.
         liveness: Option<Liveness>,
@@ -74,6 +77,11 @@ pub enum TableError {
     WriteConflict {
         /// The name of that entry: where scopes were delegated, the deepest.
         entry: String,
+        /// The process id of its holder.
+        pid: u32,
+        /// Whether that entry was delegated and is not adopted yet. Its maker takes it back by
+        /// [`reclaim_delegated`](super::TableGuard::reclaim_delegated), also after the release of its own entry.
+        is_placeholder: bool,
         /// The rule that was requested.
         requested: Box<ScopeRule>,
         /// The rule by which the other entry holds the paths.
@@ -104,6 +112,8 @@ pub enum TableError {
         segment: String,
         /// The name of that entry.
         entry: String,
+        /// The process id of its holder.
+        pid: u32,
         /// The path at which its holder can be reached; empty if there is none.
         socket: PathBuf,
         /// Whether the process of that entry is alive; `None` from an operation of
@@ -213,6 +223,18 @@ pub enum TableError {
         entry: String,
         /// The process id of its holder.
         pid: u32,
+        /// Whether that entry was delegated and is not adopted yet.
+        is_placeholder: bool,
+        /// Whether the process of that entry is alive.
+        liveness: Liveness,
+    },
+    /// The table that was the default of earlier versions cannot be read: whether a process holds an entry in it is
+    /// not known. From [`default_path`](super::default_path).
+    UnreadableOldDefault {
+        /// The table that is the default now.
+        path: PathBuf,
+        /// The error, which names the old table.
+        error: Box<TableError>,
     },
     /// The operating system failed.
     Io(IoError),
@@ -251,6 +273,32 @@ impl TableError {
                 entry, liveness, ..
             } => Some((entry, liveness)),
             _ => None,
+        }
+    }
+
+    /// What is wrong with a file that is no table, without a next step; of another error the whole text.
+    fn write_cause(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            TableError::Parse {
+                path,
+                line,
+                column,
+                source,
+            } => {
+                let (path, cause) = (Escaped::path(path), source.to_string());
+                let cause = Escaped::text(&cause);
+                write!(
+                    f,
+                    "{path}:{line}:{column}: not an allocation table: {cause}"
+                )
+            }
+            TableError::TooLarge { path } => {
+                write_at(f, path, "larger than the 64 MiB that a table may have")
+            }
+            TableError::NotRegular { path, found } => {
+                write!(f, "{}: {found}, not a regular file", Escaped::path(path))
+            }
+            error => write!(f, "{error}"),
         }
     }
 
@@ -309,6 +357,7 @@ impl TableError {
             }
             TableError::Parse { .. } | TableError::NotRegular { .. } => io::ErrorKind::InvalidData,
             TableError::TooLarge { .. } => io::ErrorKind::FileTooLarge,
+            TableError::UnreadableOldDefault { error, .. } => error.io_kind(),
             TableError::Io(error) => match unambiguous(error.source.kind()) {
                 io::ErrorKind::AlreadyExists | io::ErrorKind::NotFound => io::ErrorKind::Other,
                 kind => kind,
@@ -324,14 +373,24 @@ impl fmt::Display for TableError {
             TableError::DuplicateName {
                 name,
                 pid,
+                is_placeholder,
                 liveness,
                 table,
             } => {
                 write!(f, "entry {name:?} exists and is held by pid {pid}")?;
-                write_advice(f, name, table, *liveness, "choose another name")
+                let entry = InTheWay {
+                    name,
+                    pid: *pid,
+                    is_placeholder: *is_placeholder,
+                    liveness: *liveness,
+                    table: table.as_deref(),
+                };
+                entry.write_wait(f, "choose another name")
             }
             TableError::WriteConflict {
-                entry,
+                entry: name,
+                pid,
+                is_placeholder,
                 requested,
                 held,
                 liveness,
@@ -339,23 +398,37 @@ impl fmt::Display for TableError {
             } => {
                 write!(
                     f,
-                    "{requested} conflicts with entry {entry:?}, which holds {held}"
+                    "{requested} conflicts with entry {name:?} (pid {pid}), which holds {held}"
                 )?;
-                let list = Verb::new(table, "list");
-                let otherwise = format!("request less (`{list}` shows all entries)");
-                write_advice(f, entry, table, *liveness, &otherwise)
+                let entry = InTheWay {
+                    name,
+                    pid: *pid,
+                    is_placeholder: *is_placeholder,
+                    liveness: *liveness,
+                    table: table.as_deref(),
+                };
+                let list = Verb::new(table.as_deref(), "list");
+                entry.write_wait(f, format_args!("request less (`{list}` shows all entries)"))
             }
             TableError::NotSubset { parent, rule } => write_not_subset(f, parent, rule),
             TableError::UnknownName { name, table } => write_unknown_name(f, name, table),
             TableError::SegmentConflict {
                 segment,
-                entry,
+                entry: name,
+                pid,
                 liveness,
                 table,
                 ..
             } => {
-                write!(f, "entry {entry:?} writes segment {segment:?}")?;
-                write_advice(f, entry, table, *liveness, "choose another segment")
+                write!(f, "entry {name:?} (pid {pid}) writes segment {segment:?}")?;
+                let entry = InTheWay {
+                    name,
+                    pid: *pid,
+                    is_placeholder: false,
+                    liveness: *liveness,
+                    table: table.as_deref(),
+                };
+                entry.write_wait(f, "choose another segment")
             }
             TableError::NotAPlaceholder { name, pid } => write_not_a_placeholder(f, name, *pid),
             TableError::NotAChild {
@@ -381,30 +454,42 @@ impl fmt::Display for TableError {
                 f,
                 "no process has the pid {pid}; pass that of a process which runs"
             ),
-            TableError::Parse {
-                path,
-                line,
-                column,
-                source,
-            } => {
-                let (path, cause) = (Escaped::path(path), source.to_string());
-                let cause = Escaped::text(&cause);
-                write!(
-                    f,
-                    "{path}:{line}:{column}: not an allocation table: {cause}; {REPAIR}"
-                )
+            TableError::Parse { .. } => {
+                self.write_cause(f)?;
+                write!(f, "; {REPAIR}")
             }
-            TableError::TooLarge { path } => write_at(f, path, TOO_LARGE),
-            TableError::NotRegular { path, found } => write_not_regular(f, path, *found),
+            TableError::TooLarge { .. } => {
+                self.write_cause(f)?;
+                write!(f, "; {SHRINK}")
+            }
+            TableError::NotRegular { .. } => {
+                self.write_cause(f)?;
+                f.write_str("; choose another path for the table")
+            }
+            TableError::UnreadableOldDefault { path, error } => {
+                error.write_cause(f)?;
+                write_unreadable_old_default(f, path)
+            }
             TableError::Timeout { path, timeout } => write_timeout(f, path, *timeout),
             TableError::Replaced { path } => write_at(f, path, REPLACED),
             TableError::NoPath => f.write_str(NO_PATH),
             TableError::OldDefault {
                 old,
                 path,
-                entry,
+                entry: name,
                 pid,
-            } => write_old_default(f, old, path, entry, *pid),
+                is_placeholder,
+                liveness,
+            } => {
+                let entry = InTheWay {
+                    name,
+                    pid: *pid,
+                    is_placeholder: *is_placeholder,
+                    liveness: Some(*liveness),
+                    table: Some(old),
+                };
+                write_old_default(f, old, path, &entry)
+            }
             TableError::Io(error) => error.fmt(f),
         }
     }
@@ -414,8 +499,7 @@ const FORKED: &str = "this process is a forked child, and its parent process ope
                       open the table in the child";
 const REPAIR: &str =
     "repair the file; moving it away gives up every entry: end all processes that use it first";
-const TOO_LARGE: &str = "larger than the 64 MiB that a table may have; request fewer entries and rules, \
-                         or choose another path for the table";
+const SHRINK: &str = "request fewer entries and rules, or choose another path for the table";
 const REPLACED: &str = "the table was removed or replaced while it was locked; open it again and \
                         repeat the operation";
 const NO_PATH: &str = "no path for the allocation table; pass one, set RVLF_TABLE, or set \
@@ -423,73 +507,6 @@ const NO_PATH: &str = "no path for the allocation table; pass one, set RVLF_TABL
 
 fn write_at(f: &mut fmt::Formatter<'_>, path: &Path, message: &str) -> fmt::Result {
     write!(f, "{}: {message}", Escaped::path(path))
-}
-
-/// A verb of `rvlf table` with the table that it is to act on, to paste into a shell.
-struct Verb<'a> {
-    table: Option<&'a Path>,
-    verb: &'static str,
-    /// The entry that it is to act on.
-    name: Option<&'a str>,
-}
-
-impl<'a> Verb<'a> {
-    fn new(table: &'a Option<PathBuf>, verb: &'static str) -> Verb<'a> {
-        Verb {
-            table: table.as_deref(),
-            verb,
-            name: None,
-        }
-    }
-
-    fn of(self, name: &'a str) -> Verb<'a> {
-        Verb {
-            name: Some(name),
-            ..self
-        }
-    }
-}
-
-impl fmt::Display for Verb<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // No argument of a command can be such a name, which another program may have written.
-        if let Some(name) = self.name.filter(|name| name.contains('\0')) {
-            return write!(f, "TableGuard::{}({name:?})", self.verb);
-        }
-        f.write_str("rvlf table")?;
-        if let Some(table) = self.table {
-            write!(f, " --table {}", ShellWord::path(table))?;
-        }
-        write!(f, " {}", self.verb)?;
-        let Some(name) = self.name else {
-            return Ok(());
-        };
-        if name.starts_with('-') {
-            f.write_str(" --")?;
-        }
-        write!(f, " {}", ShellWord::new(name))
-    }
-}
-
-/// What to do about the entry `name`, which is in the way: wait for its release, or do what
-/// `otherwise` says.
-fn write_advice(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    table: &Option<PathBuf>,
-    liveness: Option<Liveness>,
-    otherwise: &str,
-) -> fmt::Result {
-    if liveness == Some(Liveness::Elsewhere) {
-        let release = Verb::new(table, "release").of(name);
-        write!(
-            f,
-            "; its process belongs to another host, boot, container or sandbox and cannot be checked \
-             from here: if it is dead, `{release}`; otherwise {otherwise}"
-        )
-    } else {
-        write!(f, "; wait until that entry is released, or {otherwise}")
-    }
 }
 
 fn write_not_subset(f: &mut fmt::Formatter<'_>, parent: &str, rule: &ScopeRule) -> fmt::Result {
@@ -508,7 +525,7 @@ fn write_unknown_name(
     if let Some(table) = table {
         write!(f, "{}: ", Escaped::path(table))?;
     }
-    let list = Verb::new(table, "list");
+    let list = Verb::new(table.as_deref(), "list");
     write!(
         f,
         "no entry {name:?}: it was released, reclaimed, or never made; `{list}` shows all entries"
@@ -537,7 +554,9 @@ fn write_not_a_child(
             f,
             "it has no parent, and more than {parent:?} could have delegated; end its process, or \
              release it by hand (`{}`)",
-            Verb::new(table, "release").of(name)
+            Verb::new(table.as_deref(), "release")
+                .of(name)
+                .with_force(true)
         ),
     }
 }
@@ -556,26 +575,31 @@ fn write_lost(
     f.write_str("; stop writing and register again")
 }
 
-fn write_not_regular(f: &mut fmt::Formatter<'_>, path: &Path, found: FileKind) -> fmt::Result {
-    let path = Escaped::path(path);
-    write!(
-        f,
-        "{path}: {found}, not a regular file; choose another path for the table"
-    )
-}
-
 fn write_old_default(
     f: &mut fmt::Formatter<'_>,
     old: &Path,
     path: &Path,
-    entry: &str,
-    pid: u32,
+    entry: &InTheWay<'_>,
 ) -> fmt::Result {
     let (old, path) = (Escaped::path(old), Escaped::path(path));
     write!(
         f,
-        "{old}: entry {entry:?} of pid {pid} is in this table, which earlier versions used by \
-         default, and not in {path}; end that process, or set RVLF_TABLE to {old} until it has ended"
+        "{old}: entry {:?} of pid {} is in this table, which earlier versions used by default, and \
+         not in {path}",
+        entry.name, entry.pid
+    )?;
+    entry.write_advice(
+        f,
+        format_args!("end that process, or set RVLF_TABLE to {old} until it has ended"),
+    )
+}
+
+fn write_unreadable_old_default(f: &mut fmt::Formatter<'_>, path: &Path) -> fmt::Result {
+    let path = Escaped::path(path);
+    write!(
+        f,
+        "; earlier versions used this table by default, and a process of theirs may hold an entry in it: if none \
+         runs, move it away, and {path} is used; otherwise set RVLF_TABLE to the table that is to be used"
     )
 }
 
@@ -668,18 +692,22 @@ mod tests {
         let held = |liveness| TableError::DuplicateName {
             name: name(),
             pid: 7,
+            is_placeholder: false,
             liveness,
             table: Some(path()),
         };
         let segment = TableError::SegmentConflict {
             segment: "s".to_owned(),
             entry: name(),
+            pid: 7,
             socket: PathBuf::new(),
             liveness: None,
             table: None,
         };
         let conflict = TableError::WriteConflict {
             entry: name(),
+            pid: 7,
+            is_placeholder: false,
             requested: rule(),
             held: rule(),
             liveness: None,
@@ -709,6 +737,8 @@ mod tests {
             path: PathBuf::from("e/table"),
             entry: name(),
             pid: 7,
+            is_placeholder: false,
+            liveness: Liveness::Alive,
         };
         let adopted = TableError::NotAPlaceholder {
             name: name(),
@@ -748,7 +778,7 @@ mod tests {
                 false,
                 "delegated by \"c\", which can reclaim it",
             ),
-            (child(None), Other, false, "`rvlf table release a`"),
+            (child(None), Other, false, "`rvlf table release --force a`"),
             (
                 lost(Some(8)),
                 Other,
@@ -830,6 +860,15 @@ mod tests {
                 "choose another path",
             ),
             (
+                TableError::UnreadableOldDefault {
+                    path: PathBuf::from("e/table"),
+                    error: Box::new(TableError::TooLarge { path: path() }),
+                },
+                FileTooLarge,
+                "d/table: larger than the 64 MiB that a table may have; earlier versions used",
+                "move it away, and e/table is used; otherwise set RVLF_TABLE",
+            ),
+            (
                 TableError::Forked { path: path() },
                 Other,
                 "d/table",
@@ -852,6 +891,7 @@ mod tests {
             let error = TableError::DuplicateName {
                 name: name.to_owned(),
                 pid: 7,
+                is_placeholder: false,
                 liveness: Some(Liveness::Elsewhere),
                 table: Some(PathBuf::from(table)),
             };

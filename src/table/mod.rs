@@ -84,6 +84,7 @@
 //! makes one with [`new_segment`]. Other programs may use any text.
 //! [`Table::compatibility_problems`] lists what `yoi` could not read.
 
+mod advice;
 mod allocation;
 mod claim;
 mod compatibility;

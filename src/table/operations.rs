@@ -414,6 +414,7 @@ impl Table {
             Some(existing) => Err(TableError::DuplicateName {
                 name: existing.name.clone(),
                 pid: existing.pid,
+                is_placeholder: existing.is_placeholder(),
                 liveness: None,
                 table: None,
             }),
@@ -430,6 +431,7 @@ impl Table {
             Some(other) => Err(TableError::SegmentConflict {
                 segment: segment.to_owned(),
                 entry: other.name.clone(),
+                pid: other.pid,
                 socket: other.socket.clone(),
                 liveness: None,
                 table: None,

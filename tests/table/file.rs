@@ -1135,7 +1135,7 @@ mod witness {
         for (name, scope, segment) in [("a", "/b", "t"), ("b", "/a", "t"), ("b", "/b", "s")] {
             let refusal = register(name, &path, scope, segment);
             let release = format!("`rvlf table --table {} release a`", path.display());
-            let advice = format!("cannot be checked from here: if it is dead, {release}");
+            let advice = format!("cannot be checked from here; if that process is dead, {release}");
             assert!(refusal.contains(&advice), "{refusal}");
         }
     }

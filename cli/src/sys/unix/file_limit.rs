@@ -5,7 +5,7 @@ use std::sync::atomic::AtomicBool;
 
 use nix::sys::signal::Signal;
 
-use super::signals::was_ignored;
+use super::ignored::was_ignored;
 
 /// Has a write beyond the limit of file sizes fail with an error that names the file and a next step: by default
 /// SIGXFSZ ends this process without a word.

@@ -88,7 +88,8 @@ EXIT STATUS
      entry in that version's default table
   2  usage error; no table given; release: no such entry
   3  check: dead entries, and no other problem
-  4  check: entries that contradict each other; or the file is not a table, or larger than 64 MiB
+  4  check: entries that contradict each other; or the file, or the default table of an earlier
+     version, is not a table, or larger than 64 MiB
   5  operating system error";
 
 pub fn run(args: &Table) -> io::Result<u8> {
@@ -139,6 +140,10 @@ fn report(error: &TableError) -> u8 {
     if let TableError::Timeout { path, .. } = error {
         inspection::report_locked_by(path, &table::locked_by(path).unwrap_or_default());
     }
+    status_for(error)
+}
+
+fn status_for(error: &TableError) -> u8 {
     match error {
         TableError::Timeout { .. }
         | TableError::Replaced { .. }
@@ -147,6 +152,7 @@ fn report(error: &TableError) -> u8 {
         TableError::Parse { .. } | TableError::TooLarge { .. } | TableError::NotRegular { .. } => {
             exit::NOT_A_LOCK
         }
+        TableError::UnreadableOldDefault { error, .. } => status_for(error),
         _ => exit::IO,
     }
 }
