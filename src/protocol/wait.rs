@@ -90,6 +90,8 @@ pub(crate) struct Waiter<'a, S: Sys> {
     hold: Option<HoldId>,
     /// The watch of its lock file. `None` where events do not arrive.
     watch: Option<S::Watch>,
+    /// Whether another process had the kernel lock when the watch was armed.
+    was_locked: bool,
     pace: Pace,
     crowd: Crowd,
 }
@@ -103,6 +105,7 @@ impl<'a, S: Sys> Waiter<'a, S> {
             timeout,
             hold: None,
             watch: None,
+            was_locked: false,
             pace: Pace::new(),
             crowd: Crowd::default(),
         }
@@ -154,7 +157,7 @@ impl<'a, S: Sys> Waiter<'a, S> {
         // `None` twice is no change either: the lock file may not be read, or was another one at every look. A new
         // pace at each such look would look every 10 ms, indefinitely.
         if hold == self.hold {
-            return Next::Sleep;
+            return self.follow_kernel_lock(contention);
         }
         // Before the next watch is made, which can then take what this one leaves.
         self.watch = None;
@@ -169,7 +172,23 @@ impl<'a, S: Sys> Waiter<'a, S> {
         self.arm(contention)
     }
 
+    /// Watches anew if the kernel lock was taken or dropped since the watch was armed, because unlocks are
+    /// events only while another process has it.
+    ///
+    /// Dropped: B, at a file whose holder has closed it by mistake, was woken by A's examination, A by B's,
+    /// and each by its own. Taken: an exclusive creator locked its file after the first look, forked and
+    /// died, and the end of the child was no event.
+    fn follow_kernel_lock(&mut self, contention: &Contention) -> Next {
+        let is_as_before = contention.holder.is_kernel_locked() == self.was_locked;
+        if self.watch.is_none() || is_as_before {
+            return Next::Sleep;
+        }
+        self.watch = None;
+        self.arm(contention)
+    }
+
     fn arm(&mut self, contention: &Contention) -> Next {
+        self.was_locked = contention.holder.is_kernel_locked();
         match self.place.watch(contention) {
             Ok(Watching::All(watch)) => {
                 self.hold = contention.hold();
@@ -257,7 +276,10 @@ impl<S: Sys> Place<S> {
         }
         let holder = &contention.holder;
         let process = holder.record().filter(|_| holder.process_lives());
-        let watch = self.sys().watch(&file, process.map(Record::pid))?;
+        let is_locked = holder.is_kernel_locked() || sabotaged!(self.entry.sys, OwnUnlocks);
+        let watch = self
+            .sys()
+            .watch(&file, process.map(Record::pid), is_locked)?;
         // A death before the watch shows in the process, which could not be watched any more; a
         // release shows at the path, where no other file can have the number of one that is open.
         let is_complete = sabotaged!(self.entry.sys, LookAfterWatch)

@@ -91,7 +91,8 @@ pub(super) enum Call {
     KernelBootId,
     PidNamespace,
     // Waiting.
-    Watch(Fd, Option<Pid>),
+    /// Whether another process has locked the file comes last.
+    Watch(Fd, Option<Pid>, bool),
     Unwatch(WatchId),
     Wait(WatchId, Duration, Cancel),
     Sleep(Duration, Cancel),
@@ -244,7 +245,8 @@ impl fmt::Display for Call {
             Call::Flock(fd, operation) => write!(f, "flock(fd {fd}, {operation:?})"),
             Call::Sync(fd, mode) => write!(f, "sync(fd {fd}, {mode:?})"),
             Call::Close(fd) => write!(f, "close(fd {fd})"),
-            Call::Watch(fd, process) => write!(f, "watch(fd {fd}, {process:?})"),
+            Call::Watch(fd, process, false) => write!(f, "watch(fd {fd}, {process:?})"),
+            Call::Watch(fd, process, true) => write!(f, "watch(locked fd {fd}, {process:?})"),
             other => write!(f, "{other:?}"),
         }
     }

@@ -94,6 +94,8 @@ pub(super) struct Kernel {
     had_fault: bool,
     /// Whether a dead process is invisible while its files are still open.
     pub(super) death_shows_first: bool,
+    /// Whether each unlock of a file is an event, and no close of a file that was open for writing.
+    pub(super) reports_unlocks: bool,
     /// Whether a stat does not show when a file was made, and no key of a file has it.
     pub(super) hides_births: bool,
 }
@@ -117,6 +119,7 @@ impl Kernel {
             had_silent_unlock: false,
             had_fault: false,
             death_shows_first: false,
+            reports_unlocks: false,
             hides_births: false,
         }
     }

@@ -23,6 +23,7 @@ impl Explorer<'_> {
         if self.world.has_table {
             self.check_table(&state.kernel, &state.kernel.held_by())?;
         }
+        self.check_wakers(state)?;
         for (name, content) in &self.world.foreign {
             if state.kernel.content(name) != Some(content) {
                 let name = Path::new(name).display();
@@ -30,6 +31,21 @@ impl Explorer<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Checks that no process ends its wait by its own examination: it would examine without rest.
+    fn check_wakers(&self, state: &State) -> Result<(), Broken> {
+        let is_woken_by_itself = |pid_index: &usize| match self.next_call(state, *pid_index) {
+            Some(Call::Wait(id, ..)) => state.kernel.is_woken_by_itself(*pid_index, *id),
+            _ => false,
+        };
+        match state.living().find(is_woken_by_itself) {
+            Some(pid_index) => {
+                let name = self.world.name(pid_index);
+                Err(Broken(format!("{name} is woken by its own examination")))
+            }
+            None => Ok(()),
+        }
     }
 
     /// Checks that no process that waits for the lock sleeps through its release or its holder's

@@ -288,8 +288,8 @@ impl Sys for SimSys {
         }
     }
 
-    fn watch(&self, file: &SimFile, process: Option<Pid>) -> io::Result<SimWatch> {
-        match self.call(Call::Watch(file.fd, process)) {
+    fn watch(&self, file: &SimFile, process: Option<Pid>, is_locked: bool) -> io::Result<SimWatch> {
+        match self.call(Call::Watch(file.fd, process, is_locked)) {
             Reply::Watch(id, watches_process) => Ok(SimWatch {
                 sys: self.clone(),
                 id,

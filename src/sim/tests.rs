@@ -316,7 +316,7 @@ fn wait_for_removal(os: &SimSys, timeout: Duration) {
     let Ok(file) = os.open(&dir, name(LOCK), Access::Read) else {
         return;
     };
-    let mut watch = os.watch(&file, None).expect("there are events");
+    let mut watch = os.watch(&file, None, true).expect("there are events");
     // The check comes after the watch is armed: the file may have been removed in between.
     while os.stat_at(&dir, name(LOCK)).is_ok() {
         if os.wait(Some(&mut watch), &[], timeout) == WakeReason::Timeout {
@@ -353,7 +353,7 @@ fn a_lost_wake_up_is_found() {
         let Ok(file) = os.open(&dir(os), name(LOCK), Access::Read) else {
             return;
         };
-        let mut watch = os.watch(&file, None).expect("there are events");
+        let mut watch = os.watch(&file, None, true).expect("there are events");
         os.wait(Some(&mut watch), &[], Duration::MAX);
     });
     broken_by(&world, "the event can be missed", "W waits indefinitely");
@@ -369,7 +369,7 @@ fn sleeping_through_a_release_is_found() {
         let Ok(file) = os.open(&dir(os), name(LOCK), Access::Read) else {
             return;
         };
-        let mut watch = os.watch(&file, None).expect("there are events");
+        let mut watch = os.watch(&file, None, true).expect("there are events");
         os.wait(Some(&mut watch), &[], MINUTE);
     });
     broken_by(&world, "the event can be missed", "W sleeps although");
@@ -439,7 +439,7 @@ fn time_passes_while_all_processes_wait() {
                 FlockOutcome::Done,
                 "waiting for an event of a locked file is possible"
             );
-            let mut watch = os.watch(&file, None).expect("there are events");
+            let mut watch = os.watch(&file, None, true).expect("there are events");
             assert_eq!(os.wait(Some(&mut watch), &[], MINUTE), WakeReason::Timeout);
             assert_eq!(
                 os.now().since_boot - before,

@@ -94,6 +94,14 @@ impl World {
         self
     }
 
+    /// Each unlock of a file is an event for those that watch for unlocks, and so is the last close of a
+    /// descriptor with which it was locked; the close of a file that was open for writing is none (macOS).
+    #[must_use]
+    pub fn where_unlocks_are_events(mut self) -> World {
+        self.kernel.reports_unlocks = true;
+        self
+    }
+
     /// A network mount. It has no files without a name. Several kernels may use it, and a flock
     /// excludes the processes of all of them.
     #[must_use]

@@ -178,6 +178,9 @@ mod simulated {
         LongestGap,
         /// A waiter examines again whatever may have changed before its watch was armed.
         LookAfterWatch,
+        /// Where unlocks are events, a waiter watches for them only while another process has the kernel
+        /// lock. (Disabled: always.)
+        OwnUnlocks,
         /// A process that has locked a table checks that the path still names the file.
         TableName,
         /// It checks this again before it saves.

@@ -254,7 +254,15 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
 
     fn now(&self) -> Now;
     /// Watches for the end of a hold. Unsupported where events do not exist.
-    fn watch(&self, file: &Self::File, process: Option<Pid>) -> io::Result<Self::Watch>;
+    ///
+    /// `is_locked` says whether another process has the file's kernel lock. Where unlocks are events, only such
+    /// a watch reports them: an examination that obtains the kernel lock also unlocks.
+    fn watch(
+        &self,
+        file: &Self::File,
+        process: Option<Pid>,
+        is_locked: bool,
+    ) -> io::Result<Self::Watch>;
     /// Whether the watch reports the end of a process: not if that came before the watch, nor where
     /// processes cannot be watched.
     fn watches_process(&self, watch: &Self::Watch) -> bool;

@@ -83,7 +83,7 @@ pub(super) fn process(pid: Pid, _now: impl FnOnce() -> Now) -> Liveness {
 #[derive(Debug)]
 pub(crate) enum Watch {}
 
-pub(super) fn watch(_file: &File, _process: Option<Pid>) -> io::Result<Watch> {
+pub(super) fn watch(_file: &File, _process: Option<Pid>, _is_locked: bool) -> io::Result<Watch> {
     Err(io::ErrorKind::Unsupported.into())
 }
 

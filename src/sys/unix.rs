@@ -306,8 +306,13 @@ impl Sys for Host {
         }
     }
 
-    fn watch(&self, file: &Descriptor<File>, process: Option<Pid>) -> io::Result<platform::Watch> {
-        platform::watch(file.get()?, process)
+    fn watch(
+        &self,
+        file: &Descriptor<File>,
+        process: Option<Pid>,
+        is_locked: bool,
+    ) -> io::Result<platform::Watch> {
+        platform::watch(file.get()?, process, is_locked)
     }
 
     fn watches_process(&self, watch: &platform::Watch) -> bool {

@@ -155,7 +155,7 @@ impl Sys for Host {
         }
     }
 
-    fn watch(&self, file: &Never, _process: Option<Pid>) -> io::Result<Never> {
+    fn watch(&self, file: &Never, _process: Option<Pid>, _is_locked: bool) -> io::Result<Never> {
         match *file {}
     }
 

@@ -257,7 +257,8 @@ impl<S: TableSys> LockWait<'_, S> {
     /// inotify reports nothing.
     fn watch(&self, file: &S::File) -> Option<S::Watch> {
         if self.entry.is_local() {
-            self.entry.sys.watch(file, None).ok()
+            let is_locked = true;
+            self.entry.sys.watch(file, None, is_locked).ok()
         } else {
             None
         }

@@ -23,6 +23,7 @@ mod refreshes;
 mod stamps;
 mod systems;
 mod table;
+mod unlocks;
 mod watching;
 mod windows;
 

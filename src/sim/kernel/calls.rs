@@ -152,7 +152,7 @@ impl Kernel {
                 let namespace = self.process(pid_index).system.pid_namespace();
                 Ok(Reply::PidNamespace(namespace))
             }
-            Call::Watch(fd, process) => self.watch(pid_index, *fd, *process),
+            Call::Watch(fd, process, is_locked) => self.watch(pid_index, *fd, *process, *is_locked),
             Call::Unwatch(id) => {
                 free_slot(&mut self.process_mut(pid_index).watches, *id);
                 Ok(Reply::Done)

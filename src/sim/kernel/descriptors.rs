@@ -19,6 +19,8 @@ pub(super) struct Description {
     pub(super) ino: Ino,
     pub(super) writable: bool,
     pub(super) lock: Option<Lock>,
+    /// Whether its last close is reported as an unlock: it was locked once.
+    unlocks_at_close: bool,
     pub(super) sharing: Sharing,
 }
 
@@ -50,6 +52,7 @@ impl Kernel {
             ino,
             writable,
             lock: None,
+            unlocks_at_close: false,
             sharing: Sharing::NONE,
         };
         let id = DescriptionId {
@@ -115,6 +118,9 @@ impl Kernel {
         free_slot(&mut self.process_mut(pid_index).descriptors, fd);
         if self.used_descriptions().all(|other| other != id) {
             free_slot(&mut self.process_mut(id.opener).descriptions, id.slot);
+            if description.unlocks_at_close {
+                self.report_unlock(pid_index, description.ino);
+            }
             self.finish_deletion(description.ino, id);
             self.note_close(pid_index, &description);
             self.free_inode(description.ino);
@@ -132,6 +138,7 @@ impl Kernel {
         let copies = self.used_descriptions().filter(|other| *other == id);
         let is_last = copies.count() == 1;
         let notifies = is_last
+            && !self.reports_unlocks
             && description.writable
             && !description.sharing.is_windows()
             && self.is_watched(description.ino);
@@ -294,7 +301,14 @@ impl Kernel {
         if rules.mandatory_flock && (would_block || converts) {
             return Err(Errno::EACCES);
         }
-        self.description_mut(id).lock = requested.filter(|_| !would_block);
+        let reports_unlocks = self.reports_unlocks;
+        let opened = self.description_mut(id);
+        opened.lock = requested.filter(|_| !would_block);
+        opened.unlocks_at_close |= reports_unlocks && opened.lock.is_some();
+        // Also an unlock that finds no lock.
+        if reports_unlocks && requested.is_none() {
+            self.report_unlock(pid_index, description.ino);
+        }
         Ok(Reply::Flocked(if would_block {
             FlockOutcome::WouldBlock
         } else {

@@ -15,6 +15,11 @@ pub(super) struct Watch {
     /// `None` when the inode is gone: another file may have its number by now.
     pub(super) ino: Option<Ino>,
     pub(super) file_event: bool,
+    /// Whether unlocks of the file are events.
+    of_unlocks: bool,
+    owner: usize,
+    /// Whether its owner has unlocked the file since.
+    unlocked_itself: bool,
     pub(super) process: Option<Pid>,
 }
 
@@ -87,12 +92,16 @@ impl Kernel {
         pid_index: usize,
         fd: Fd,
         process: Option<Pid>,
+        is_locked: bool,
     ) -> Result<Reply, Errno> {
         let ino = Some(self.description(pid_index, fd)?.1.ino);
         let process = process.filter(|pid| self.liveness(pid_index, *pid) != Liveness::Dead);
         let watch = Watch {
             ino,
             file_event: false,
+            of_unlocks: is_locked && self.reports_unlocks,
+            owner: pid_index,
+            unlocked_itself: false,
             process,
         };
         let id = fill_slot(&mut self.process_mut(pid_index).watches, watch);
@@ -113,6 +122,21 @@ impl Kernel {
         for watch in self.watches_of(ino) {
             watch.file_event = true;
         }
+    }
+
+    /// Queues an event for the watches of this inode that watch for unlocks: the process has unlocked it.
+    pub(super) fn report_unlock(&mut self, pid_index: usize, ino: Ino) {
+        for watch in self.watches_of(ino).filter(|watch| watch.of_unlocks) {
+            watch.file_event = true;
+            watch.unlocked_itself |= watch.owner == pid_index;
+        }
+    }
+
+    /// Whether a wait would end because the process itself has unlocked the file: it would examine, unlock
+    /// and wait, without rest.
+    pub(in crate::sim) fn is_woken_by_itself(&self, pid_index: usize, id: WatchId) -> bool {
+        let watch = self.process(pid_index).watches.get(id).copied().flatten();
+        watch.is_some_and(|watch| watch.unlocked_itself)
     }
 
     /// Why a wait would end now. `None` if it would not.
@@ -138,7 +162,10 @@ impl Kernel {
         if let Some(Some(watch)) = process.watches.get_mut(id) {
             match woken {
                 WakeReason::ProcessEnded => watch.process = None,
-                WakeReason::FileEvent => watch.file_event = false,
+                WakeReason::FileEvent => {
+                    watch.file_event = false;
+                    watch.unlocked_itself = false;
+                }
                 WakeReason::Timeout | WakeReason::Cancelled => {}
             }
         }

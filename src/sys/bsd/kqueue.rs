@@ -30,18 +30,35 @@ pub(crate) struct Watch {
     watches_process: bool,
 }
 
-/// A release and a break remove or rename the file; the end of a holder that leaves the file unlocks it
-/// (macOS), or closes a descriptor that was open for writing (FreeBSD). Elsewhere the end of the process
-/// alone is reported. kqueue(2)
-const END_OF_HOLD: u32 = kq::NOTE_DELETE | kq::NOTE_RENAME | kq::NOTE_LINK | kq::NOTE_UNLOCKED;
+/// A release and a break remove or rename the file. The end of a holder that leaves the file closes a
+/// descriptor that was open for writing (FreeBSD). kqueue(2)
+const END_OF_HOLD: u32 = kq::NOTE_DELETE | kq::NOTE_RENAME | kq::NOTE_LINK | kq::NOTE_CLOSED;
+
+/// What is an event of the lock file. On macOS that end unlocks the file. Elsewhere, but for FreeBSD, the
+/// end of the process alone is reported.
+///
+/// An examiner whose flock succeeds unlocks as well, and its close does so again: xnu reports every such
+/// call, also one that finds no lock. A waiter at a file that no process has locked, as that of a deployed
+/// client, would be woken by each of its own examinations, and by those of all other waiters. While another
+/// process has the kernel lock, no examiner's flock succeeds.
+fn end_of_hold(is_locked: bool) -> u32 {
+    match is_locked {
+        true => END_OF_HOLD | kq::NOTE_UNLOCKED,
+        false => END_OF_HOLD,
+    }
+}
 
 /// A longer wait waits again: kernels refuse some of the longest times.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
-pub(in crate::sys) fn watch(file: &File, process: Option<Pid>) -> io::Result<Watch> {
+pub(in crate::sys) fn watch(
+    file: &File,
+    process: Option<Pid>,
+    is_locked: bool,
+) -> io::Result<Watch> {
     let queue = new_queue()?;
     let file = Descriptor::new(file.try_clone()?)?;
-    change(&queue, &file_event(file.get()?))?;
+    change(&queue, &file_event(file.get()?, end_of_hold(is_locked)))?;
     let watches_process = process.is_some_and(|pid| change(&queue, &end_of(pid)).is_ok());
     Ok(Watch {
         queue,
@@ -68,9 +85,9 @@ fn new_queue() -> io::Result<Descriptor<OwnedFd>> {
 }
 
 /// Each event of the file once (EV_CLEAR).
-fn file_event(file: &File) -> kevent {
+fn file_event(file: &File, which: u32) -> kevent {
     let flags = kq::EV_ADD | kq::EV_CLEAR;
-    event(file.as_raw_fd(), kq::EVFILT_VNODE, flags, END_OF_HOLD)
+    event(file.as_raw_fd(), kq::EVFILT_VNODE, flags, which)
 }
 
 /// The end of a process is reported once, and the process not watched any longer.
@@ -205,12 +222,22 @@ mod tests {
         (dir, path, file)
     }
 
+    // On macOS each examination of a file that no process has locked ends in an unlock, and so wakes what
+    // watches for unlocks: the waiter itself would examine without rest. A waiter that does not watch for
+    // them misses the end of a holder that it cannot see.
+    #[test]
+    fn an_unlock_is_an_event_only_of_a_file_that_another_process_has_locked() {
+        assert_eq!(end_of_hold(true), END_OF_HOLD | kq::NOTE_UNLOCKED);
+        assert_eq!(end_of_hold(false) & kq::NOTE_UNLOCKED, 0);
+    }
+
     // A waiter that misses a release polls twice a second.
     #[test]
     fn a_removed_or_renamed_lock_file_ends_the_wait_once() {
-        for is_renamed in [false, true] {
+        for (is_renamed, is_locked) in [(false, true), (true, true), (false, false), (true, false)]
+        {
             let (_dir, path, file) = lock_file();
-            let mut watch = watch(&file, None).expect("the file can be watched");
+            let mut watch = watch(&file, None, is_locked).expect("the file can be watched");
             assert!(!watches_process(&watch));
             if is_renamed {
                 std::fs::rename(&path, path.with_extension("aside")).expect("it is there");
@@ -235,7 +262,7 @@ mod tests {
             .arg("1000")
             .spawn()
             .expect("sleep(1) is in the path");
-        let mut watch = watch(&file, Pid::new(child.id())).expect("the file can be watched");
+        let mut watch = watch(&file, Pid::new(child.id()), true).expect("the file can be watched");
         assert!(watches_process(&watch));
         child.kill().expect("it is running");
         assert_eq!(wait(&mut watch, &[], LONG), WakeReason::ProcessEnded);
@@ -253,14 +280,14 @@ mod tests {
         let (_dir, _path, file) = lock_file();
         let mut child = std::process::Command::new("true").spawn().expect("true(1)");
         child.wait().expect("it is a child of this process");
-        let watch = watch(&file, Pid::new(child.id())).expect("the file can be watched");
+        let watch = watch(&file, Pid::new(child.id()), true).expect("the file can be watched");
         assert!(!watches_process(&watch));
     }
 
     #[test]
     fn a_cancelled_token_ends_the_wait_from_another_thread_and_at_once() {
         let (_dir, _path, file) = lock_file();
-        let mut watch = watch(&file, None).expect("the file can be watched");
+        let mut watch = watch(&file, None, true).expect("the file can be watched");
         let tokens = [CancelToken::new(), CancelToken::new()];
         let waiter = thread::spawn({
             let tokens = tokens.clone();

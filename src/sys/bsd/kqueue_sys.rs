@@ -26,16 +26,20 @@ mod native {
     pub(in super::super) const NOTE_LINK: u32 = libc::NOTE_LINK as u32;
     pub(in super::super) const NOTE_RENAME: u32 = libc::NOTE_RENAME as u32;
 
-    /// NOTE_FUNLOCK, which older versions of the crate libc do not have: flock(2) has unlocked the file,
-    /// or the last descriptor of a locked file was closed.
+    /// NOTE_FUNLOCK, which older versions of the crate libc do not have: flock(2) was called to unlock the
+    /// file, or the last copy of a descriptor was closed with which it was ever locked.
     #[cfg(target_vendor = "apple")]
     pub(in super::super) const NOTE_UNLOCKED: u32 = 0x100;
+    /// Not reported.
+    #[cfg(not(target_vendor = "apple"))]
+    pub(in super::super) const NOTE_UNLOCKED: u32 = 0;
+
     /// A descriptor that was open for writing was closed.
     #[cfg(target_os = "freebsd")]
-    pub(in super::super) const NOTE_UNLOCKED: u32 = libc::NOTE_CLOSE_WRITE;
+    pub(in super::super) const NOTE_CLOSED: u32 = libc::NOTE_CLOSE_WRITE;
     /// Not reported.
-    #[cfg(not(any(target_vendor = "apple", target_os = "freebsd")))]
-    pub(in super::super) const NOTE_UNLOCKED: u32 = 0;
+    #[cfg(not(target_os = "freebsd"))]
+    pub(in super::super) const NOTE_CLOSED: u32 = 0;
 }
 
 #[cfg(target_os = "linux")]
@@ -65,7 +69,9 @@ mod libkqueue {
     pub(in super::super) const NOTE_DELETE: u32 = 0x1;
     pub(in super::super) const NOTE_LINK: u32 = 0x10;
     pub(in super::super) const NOTE_RENAME: u32 = 0x20;
-    pub(in super::super) const NOTE_UNLOCKED: u32 = 0;
+    /// As on macOS: this library does not know it.
+    pub(in super::super) const NOTE_UNLOCKED: u32 = 0x100;
+    pub(in super::super) const NOTE_CLOSED: u32 = 0;
     pub(in super::super) const NOTE_EXIT: u32 = 0x8000_0000;
 
     #[link(name = "kqueue")]

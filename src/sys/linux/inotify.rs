@@ -44,7 +44,12 @@ const END_OF_HOLD: AddWatchFlags = AddWatchFlags::IN_ATTRIB
     .union(AddWatchFlags::IN_DELETE_SELF)
     .union(AddWatchFlags::IN_MOVE_SELF);
 
-pub(in crate::sys) fn watch(file: &File, process: Option<Pid>) -> io::Result<Watch> {
+/// No unlock is an event.
+pub(in crate::sys) fn watch(
+    file: &File,
+    process: Option<Pid>,
+    _is_locked: bool,
+) -> io::Result<Watch> {
     let events = match take_spare() {
         Some(events) => events,
         None => new_instance()?,

@@ -192,7 +192,7 @@ impl Sys for Host {
         times::now()
     }
 
-    fn watch(&self, file: &OpenFile, process: Option<Pid>) -> io::Result<Watch> {
+    fn watch(&self, file: &OpenFile, process: Option<Pid>, _is_locked: bool) -> io::Result<Watch> {
         waiting::watch(file, process)
     }
 
