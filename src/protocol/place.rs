@@ -173,14 +173,19 @@ impl<S: Sys> Place<S> {
 
     pub(super) fn flock(&self, file: &S::File, operation: Flock) -> Result<KernelLock, IoError> {
         let outcome = self.entry.flock(file, operation);
-        match outcome.context(Operation::KernelLock("flock"), self.lock_path())? {
+        match outcome.context(
+            Operation::KernelLock("take the kernel lock"),
+            self.lock_path(),
+        )? {
             FlockOutcome::Done => Ok(KernelLock::Free),
             FlockOutcome::WouldBlock => Ok(KernelLock::HeldElsewhere),
             // Every local file system has flock. On one that refuses it (ENOLCK) no death would
             // have a witness, and all would have to be guessed.
             FlockOutcome::Unsupported if self.entry.is_local() => {
-                Err(io::ErrorKind::Unsupported.into())
-                    .context(Operation::KernelLock("flock"), self.lock_path())
+                Err(io::ErrorKind::Unsupported.into()).context(
+                    Operation::KernelLock("take the kernel lock"),
+                    self.lock_path(),
+                )
             }
             FlockOutcome::Unsupported => Ok(KernelLock::Unsupported),
         }

@@ -13,7 +13,9 @@ use crate::judge::KernelLock;
 use crate::record::{DecodeError, KernelStamp, Record, WriterId};
 use crate::sys::entry::{Entry, is_replaced};
 use crate::sys::hooks::sabotaged;
-use crate::sys::{Context, FileId, Flock, Identity, IoError, Operation, Stat, SyncMode, Sys};
+use crate::sys::{
+    Context, FileId, Flock, Identity, IoError, Operation, Stat, SyncMode, Sys, kind_of,
+};
 
 /// How long a network mount may take until all creators of one name see one file.
 pub(crate) const READ_BACK_DELAY: Duration = Duration::from_millis(100);
@@ -405,7 +407,7 @@ impl<S: Sys> Place<S> {
 /// create may work there, and where nothing may be created, its error is the one to report.
 pub(super) fn is_unavailable(error: &io::Error) -> bool {
     matches!(
-        error.kind(),
+        kind_of(error),
         io::ErrorKind::Unsupported | io::ErrorKind::PermissionDenied
     )
 }

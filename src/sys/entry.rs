@@ -209,7 +209,7 @@ impl<S: Sys> Entry<S> {
         const EACCES: i32 = 13;
         let may_contend = operation != Flock::Unlock && !self.is_local();
         match self.sys.flock(file, operation) {
-            Err(error) if may_contend && error.raw_os_error() == Some(EACCES) => {
+            Err(error) if cfg!(unix) && may_contend && error.raw_os_error() == Some(EACCES) => {
                 Ok(FlockOutcome::WouldBlock)
             }
             outcome => outcome,

@@ -8,7 +8,7 @@
 use std::fs::File;
 use std::io;
 
-use super::{Flock, FlockOutcome};
+use super::{Flock, FlockOutcome, kind_of};
 
 #[cfg(any(
     target_os = "android",
@@ -24,13 +24,9 @@ use super::{Flock, FlockOutcome};
 pub(super) fn flock(file: &File, operation: Flock) -> io::Result<FlockOutcome> {
     use std::os::fd::AsRawFd;
 
-    use nix::errno::Errno;
     use nix::fcntl::FlockArg;
 
-    use super::calls::{errno, retry};
-
-    /// A number of the Linux kernel's own that some file systems let through.
-    const ENOTSUPP: i32 = 524;
+    use super::calls::retry;
 
     let operation = match operation {
         Flock::Shared => FlockArg::LockSharedNonblock,
@@ -45,14 +41,26 @@ pub(super) fn flock(file: &File, operation: Flock) -> io::Result<FlockOutcome> {
     let flock = |number| nix::fcntl::flock(number, operation);
     // Not nix's errors: they have no ENOTSUPP.
     let outcome = retry(|| flock(file.as_raw_fd()).map_err(|_| io::Error::last_os_error()));
-    let Err(error) = outcome else {
-        return Ok(FlockOutcome::Done);
-    };
+    match outcome {
+        Ok(()) => Ok(FlockOutcome::Done),
+        Err(error) => refused(error),
+    }
+}
+
+/// What flock(2) answers where it does not lock.
+#[allow(dead_code, reason = "not where there is no flock(2)")]
+fn refused(error: io::Error) -> io::Result<FlockOutcome> {
+    use nix::errno::Errno;
+
+    use super::calls::errno;
+
+    /// A number of the Linux kernel's own that some file systems let through.
+    const ENOTSUPP: i32 = 524;
+
     match errno(&error) {
         Errno::EWOULDBLOCK => Ok(FlockOutcome::WouldBlock),
-        Errno::EOPNOTSUPP | Errno::ENOSYS | Errno::EINVAL | Errno::ENOLCK => {
-            Ok(FlockOutcome::Unsupported)
-        }
+        Errno::EINVAL | Errno::ENOLCK => Ok(FlockOutcome::Unsupported),
+        _ if kind_of(&error) == io::ErrorKind::Unsupported => Ok(FlockOutcome::Unsupported),
         _ if error.raw_os_error() == Some(ENOTSUPP) => Ok(FlockOutcome::Unsupported),
         _ => Err(error),
     }
@@ -77,4 +85,34 @@ pub(super) fn flock(_file: &File, _operation: Flock) -> io::Result<FlockOutcome>
         io::ErrorKind::Unsupported,
         "this operating system has no kernel lock that shows whether a holder lives",
     ))
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use nix::libc;
+
+    use super::*;
+
+    // A file system without locks answers ENOTSUP, which is not EOPNOTSUPP on macOS: every acquisition on a share
+    // failed there with "try again".
+    #[test]
+    fn a_file_system_without_locks_is_no_error_by_whatever_number_it_says_so() {
+        let numbers = [
+            libc::ENOTSUP,
+            libc::EOPNOTSUPP,
+            libc::ENOSYS,
+            libc::EINVAL,
+            libc::ENOLCK,
+            524,
+        ];
+        for number in numbers {
+            let outcome = refused(io::Error::from_raw_os_error(number));
+            assert!(
+                matches!(outcome, Ok(FlockOutcome::Unsupported)),
+                "{number}: {outcome:?}"
+            );
+        }
+        let failed = refused(io::Error::from_raw_os_error(libc::EIO));
+        assert!(failed.is_err(), "a fault of the disk is no answer");
+    }
 }

@@ -41,7 +41,7 @@ impl IoError {
         IoError {
             operation: operation.phrase(),
             path: path.to_owned(),
-            next_step: operation.next_step(&source),
+            next_step: operation.next_step(&source, System::HERE),
             source,
         }
     }
@@ -63,6 +63,29 @@ impl fmt::Display for IoError {
 impl Error for IoError {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         self.source.source()
+    }
+}
+
+/// Whose error numbers, calls and limits a next step goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum System {
+    Linux,
+    /// Without /proc.
+    OtherUnix,
+    Windows,
+}
+
+impl System {
+    const HERE: System = if cfg!(windows) {
+        System::Windows
+    } else if cfg!(any(target_os = "linux", target_os = "android")) {
+        System::Linux
+    } else {
+        System::OtherUnix
+    };
+
+    fn is_windows(self) -> bool {
+        self == System::Windows
     }
 }
 
@@ -122,43 +145,55 @@ impl Operation {
     ///
     /// It depends on both: EAGAIN of a thread is a limit of processes, EINVAL of fsync(2) is not the
     /// fault of a file name, and EDQUOT of flock(2) does not go away with a deleted file.
-    fn next_step(self, error: &io::Error) -> &'static str {
-        if let Some(step) = step_for_shortage(error) {
+    fn next_step(self, error: &io::Error, system: System) -> &'static str {
+        if let Some(step) = step_for_shortage(error, system) {
             return step;
         }
         match self {
-            Operation::Thread(_) => step_for_thread(error),
-            Operation::Process(_) => {
+            Operation::Thread(_) => step_for_thread(error, system),
+            Operation::Process(_) if system == System::Linux => {
                 "check that /proc is mounted and that this process may read it"
             }
-            Operation::Random(_) => "permit this process to call getrandom(2)",
+            Operation::Process(_) => {
+                "permit this process to query processes, in its security policy"
+            }
+            Operation::Random(_) if system == System::Linux => {
+                "permit this process to call getrandom(2)"
+            }
+            Operation::Random(_) => "permit this process to draw random numbers from the system",
             Operation::Path(_) => {
                 "name the file or the directory itself; from inside a directory: ../NAME"
             }
-            Operation::KernelLock(_) => step_for_kernel_lock(error),
-            _ if error.raw_os_error() == Some(EBADF) => {
-                "other code of this process has closed the descriptor: find what closes a number \
-                 that it has not opened, or that it has closed before"
-            }
+            Operation::KernelLock(_) => step_for_kernel_lock(error, system),
+            _ if is_closed_on(error, system) => step_for_closed(system),
             Operation::Sync(_) => step_for_sync(error),
             Operation::Directory(_)
             | Operation::InPlaceOfDirectory(_)
             | Operation::NewName(_)
             | Operation::OldName(_)
             | Operation::File(_)
-            | Operation::Access(_) => step_for_file(self, error),
+            | Operation::Access(_) => step_for_file(self, error, system),
         }
     }
 }
 
 /// What every call may lack.
-fn step_for_shortage(error: &io::Error) -> Option<&'static str> {
-    // They have no [`io::ErrorKind`] of their own; the numbers are those of every Unix.
+fn step_for_shortage(error: &io::Error, system: System) -> Option<&'static str> {
+    // They have no [`io::ErrorKind`] of their own. The numbers of Unix are those of every Unix; on Windows they
+    // are errors of a disk.
     const ENFILE: i32 = 23;
     const EMFILE: i32 = 24;
+    const ERROR_TOO_MANY_OPEN_FILES: i32 = 4;
     match (error.raw_os_error(), error.kind()) {
-        (Some(EMFILE), _) => Some("close files of this process, or raise its limit of open files"),
-        (Some(ENFILE), _) => Some("close files, or raise the system's limit of open files"),
+        (Some(ERROR_TOO_MANY_OPEN_FILES), _) if system.is_windows() => {
+            Some("close files of this process")
+        }
+        (Some(EMFILE), _) if !system.is_windows() => {
+            Some("close files of this process, or raise its limit of open files")
+        }
+        (Some(ENFILE), _) if !system.is_windows() => {
+            Some("close files, or raise the system's limit of open files")
+        }
         (_, io::ErrorKind::OutOfMemory) => Some("free memory, then try again"),
         (_, io::ErrorKind::StaleNetworkFileHandle) => {
             Some("check the network mount, then try again")
@@ -167,10 +202,23 @@ fn step_for_shortage(error: &io::Error) -> Option<&'static str> {
     }
 }
 
-fn step_for_thread(error: &io::Error) -> &'static str {
+fn step_for_closed(system: System) -> &'static str {
+    match system {
+        System::Windows => {
+            "check that its volume is still there, and that no other code of this process closes \
+             handles that it has not opened"
+        }
+        System::Linux | System::OtherUnix => {
+            "other code of this process has closed the descriptor: find what closes a number \
+             that it has not opened, or that it has closed before"
+        }
+    }
+}
+
+fn step_for_thread(error: &io::Error, system: System) -> &'static str {
     match error.kind() {
         // clone(2), EINVAL
-        io::ErrorKind::InvalidInput => {
+        io::ErrorKind::InvalidInput if system == System::Linux => {
             "this process has called unshare(CLONE_NEWPID), after which the kernel refuses threads: \
              acquire the lock before that call, or in a child process"
         }
@@ -178,8 +226,13 @@ fn step_for_thread(error: &io::Error) -> &'static str {
     }
 }
 
-fn step_for_kernel_lock(error: &io::Error) -> &'static str {
+fn step_for_kernel_lock(error: &io::Error, system: System) -> &'static str {
     match kind_of(error) {
+        // The kernel lock is an open for deletion. DELETE is refused to a user who may only read.
+        io::ErrorKind::PermissionDenied if system.is_windows() => {
+            "this user may not delete the lock file: act as its owner or as an administrator"
+        }
+        _ if system.is_windows() => "try again; if the problem persists, check the file system",
         // The descriptor is open, but not for writing. flock(2), NFS
         _ if error.raw_os_error() == Some(EBADF) => {
             "act as a user who may write to the file: NFS grants an exclusive lock to no other"
@@ -204,7 +257,7 @@ fn step_for_sync(error: &io::Error) -> &'static str {
     }
 }
 
-fn step_for_file(operation: Operation, error: &io::Error) -> &'static str {
+fn step_for_file(operation: Operation, error: &io::Error, system: System) -> &'static str {
     const EPERM: i32 = 1;
     match (kind_of(error), operation) {
         (io::ErrorKind::NotFound, Operation::Directory(_)) => {
@@ -224,7 +277,8 @@ fn step_for_file(operation: Operation, error: &io::Error) -> &'static str {
             if error.raw_os_error() == Some(EPERM) =>
         {
             "in a sticky directory (/tmp) only root and the owner of the file or of the directory may \
-             do this, so try again as one of them; otherwise check the attributes of both (lsattr)"
+             do this, so try again as one of them; otherwise check the attributes of both (lsattr, \
+             or ls -lo)"
         }
         // chown(2): only a member of the group, or root.
         (io::ErrorKind::PermissionDenied, Operation::Access(_)) => {
@@ -240,10 +294,15 @@ fn step_for_file(operation: Operation, error: &io::Error) -> &'static str {
         (io::ErrorKind::ReadOnlyFilesystem, _) => {
             "the file system is read-only: mount it read-write, or choose another directory"
         }
+        (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) if system.is_windows() => {
+            "free space on its file system"
+        }
         (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded, _) => {
             "free space, or inodes (df -i), on its file system"
         }
-        (io::ErrorKind::FileTooLarge, _) => "raise the limit of file sizes (ulimit -f)",
+        (io::ErrorKind::FileTooLarge, _) if !system.is_windows() => {
+            "raise the limit of file sizes (ulimit -f)"
+        }
         // rename(2), unlink(2): the name is a mount point.
         (io::ErrorKind::ResourceBusy, Operation::OldName(_) | Operation::NewName(_)) => {
             "unmount the lock file, and mount its directory in its place"
@@ -258,11 +317,17 @@ fn step_for_file(operation: Operation, error: &io::Error) -> &'static str {
     }
 }
 
-/// Rust 1.85 has no kind for EOPNOTSUPP.
-fn kind_of(error: &io::Error) -> io::ErrorKind {
+/// The kind of the error, "not supported" included: Rust 1.85 has none for EOPNOTSUPP, and no version has one
+/// for ENOTSUP, which is another number on macOS, NetBSD and OpenBSD, and the one that their file systems
+/// answer.
+pub(crate) fn kind_of(error: &io::Error) -> io::ErrorKind {
     #[cfg(unix)]
-    if error.raw_os_error() == Some(nix::libc::EOPNOTSUPP) {
-        return io::ErrorKind::Unsupported;
+    {
+        const NOT_SUPPORTED: [i32; 2] = [nix::libc::ENOTSUP, nix::libc::EOPNOTSUPP];
+        let code = error.raw_os_error();
+        if code.is_some_and(|code| NOT_SUPPORTED.contains(&code)) {
+            return io::ErrorKind::Unsupported;
+        }
     }
     error.kind()
 }
@@ -284,10 +349,18 @@ fn is_name_too_long(error: &io::Error) -> bool {
 /// Whether a call on an open file reports that it is open no more: other code has closed the descriptor
 /// (EBADF), or, on Windows, the volume was taken away.
 pub(crate) fn is_closed(error: &io::Error) -> bool {
+    is_closed_on(error, System::HERE)
+}
+
+fn is_closed_on(error: &io::Error, system: System) -> bool {
     const UNIX: &[i32] = &[EBADF];
-    /// ERROR_INVALID_HANDLE, ERROR_FILE_INVALID, ERROR_NO_SUCH_DEVICE, ERROR_DEVICE_REMOVED.
-    const WINDOWS: &[i32] = &[6, 1006, 433, 1617];
-    let codes = if cfg!(windows) { WINDOWS } else { UNIX };
+    /// ERROR_INVALID_HANDLE, ERROR_FILE_INVALID, ERROR_NO_SUCH_DEVICE, ERROR_DEVICE_REMOVED, ERROR_DEV_NOT_EXIST,
+    /// ERROR_DEVICE_NOT_CONNECTED. Not ERROR_NOT_READY: the medium may come back.
+    const WINDOWS: &[i32] = &[6, 1006, 433, 1617, 55, 1167];
+    let codes = match system {
+        System::Windows => WINDOWS,
+        System::Linux | System::OtherUnix => UNIX,
+    };
     error
         .raw_os_error()
         .is_some_and(|code| codes.contains(&code))
@@ -315,6 +388,84 @@ mod tests {
     use nix::errno::Errno;
 
     use super::*;
+
+    // The numbers of Unix are other errors on Windows: 23 is ERROR_CRC, and the user of a disk that fails was to
+    // raise a limit. A user who may not delete a dead lock was to permit flock(2) in a security policy.
+    #[test]
+    fn no_step_on_windows_speaks_of_unix() {
+        let operations = [
+            Operation::Thread("start a thread"),
+            Operation::Process("identify this process"),
+            Operation::Random("draw a writer id"),
+            Operation::Directory("open the directory"),
+            Operation::NewName("create the lock file"),
+            Operation::File("open"),
+            Operation::Sync("sync the record"),
+            Operation::KernelLock("take the kernel lock"),
+        ];
+        let kinds = [
+            io::ErrorKind::PermissionDenied,
+            io::ErrorKind::StorageFull,
+            io::ErrorKind::QuotaExceeded,
+            io::ErrorKind::FileTooLarge,
+            io::ErrorKind::InvalidInput,
+            io::ErrorKind::Unsupported,
+            io::ErrorKind::NotFound,
+        ];
+        let foreign = ["(2)", "/proc", "df -i", "ulimit", "lsattr", "CLONE_NEWPID"];
+        for operation in operations {
+            for kind in kinds {
+                let step = operation.next_step(&kind.into(), System::Windows);
+                let found = foreign.iter().find(|word| step.contains(*word));
+                assert_eq!(found, None, "{}, {kind}: {step}", operation.phrase());
+            }
+            for (code, word) in [
+                (23, "limit"),
+                (24, "limit"),
+                (9, "has closed the descriptor"),
+            ] {
+                let error = io::Error::from_raw_os_error(code);
+                let step = operation.next_step(&error, System::Windows);
+                let is_thread = matches!(operation, Operation::Thread(_));
+                assert!(is_thread || !step.contains(word), "{code}: {step}");
+            }
+        }
+        let step =
+            |operation: Operation, error: io::Error| operation.next_step(&error, System::Windows);
+        let denied = io::ErrorKind::PermissionDenied.into();
+        let kernel_lock = step(Operation::KernelLock("take the kernel lock"), denied);
+        assert!(
+            kernel_lock.contains("may not delete the lock file"),
+            "{kernel_lock}"
+        );
+        let too_many = step(Operation::File("open"), io::Error::from_raw_os_error(4));
+        assert_eq!(too_many, "close files of this process");
+        let pulled = step(
+            Operation::File("write the record"),
+            io::Error::from_raw_os_error(1167),
+        );
+        assert!(pulled.contains("its volume"), "{pulled}");
+    }
+
+    // /proc is of Linux, and getrandom(2) is not what macOS has.
+    #[test]
+    fn no_step_on_other_unixes_speaks_of_linux_alone() {
+        for operation in [
+            Operation::Thread("start a thread"),
+            Operation::Process("identify this process"),
+            Operation::Random("draw a writer id"),
+        ] {
+            for number in 1..=133 {
+                let error = io::Error::from_raw_os_error(number);
+                let step = operation.next_step(&error, System::OtherUnix);
+                let foreign = ["/proc", "getrandom", "CLONE_NEWPID"];
+                assert!(
+                    !foreign.iter().any(|word| step.contains(word)),
+                    "{number}: {step}"
+                );
+            }
+        }
+    }
 
     fn step(operation: Operation, errno: Errno) -> String {
         let error = IoError::new(operation, Path::new("d.lock"), errno.into());
@@ -403,9 +554,10 @@ mod tests {
                 ],
             ),
             (
-                Operation::KernelLock("flock"),
+                Operation::KernelLock("take the kernel lock"),
                 &[
                     (Errno::EOPNOTSUPP, "support flock(2)"),
+                    (Errno::ENOTSUP, "support flock(2)"),
                     (
                         Errno::EDQUOT,
                         "check that the file system supports flock(2)",
@@ -462,7 +614,7 @@ mod tests {
             Operation::NewName("create the lock file"),
             Operation::File("open"),
             Operation::Sync("sync the record"),
-            Operation::KernelLock("flock"),
+            Operation::KernelLock("take the kernel lock"),
         ];
         for operation in operations {
             let names_a_file = matches!(
