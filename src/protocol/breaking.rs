@@ -168,7 +168,7 @@ impl<S: Sys> Place<S> {
             Ok(_) if sabotaged!(self.entry.sys, NameAgain) => Ok(stat),
             Ok(_) => look(),
             // The caller could read the file that it judged. A file that it may not read is another one.
-            Err(error) if self.is_locked_against_reads(&error) => Ok(None),
+            Err(error) if self.is_locked_against_reads(&error, false) => Ok(None),
             Err(error) => Err(error),
         }
     }
@@ -253,7 +253,7 @@ impl<S: Sys> Place<S> {
                 true
             }
             // A later breaker removes it as a leftover.
-            Err(error) => self.is_locked_against_reads(&error),
+            Err(error) => self.is_locked_against_reads(&error, false),
             Ok(_) => false,
         }
     }

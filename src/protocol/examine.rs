@@ -192,12 +192,19 @@ impl<'a, S: Sys> Examination<'a, S> {
             let Some(stat) = place.entry.stat_if_names(opened.stat.id)? else {
                 return Ok(None);
             };
+            let is_held = kernel_lock == KernelLock::HeldElsewhere;
             let prefix = match place.read(&opened.file) {
                 // The lock of the file's holder is mandatory, as on SMB.
-                Err(error) if place.is_locked_against_reads(&error) => {
-                    let is_held = kernel_lock == KernelLock::HeldElsewhere;
+                Err(error) if place.is_locked_against_reads(&error, is_held) => {
                     let locked = || LockFileState::Unreadable(Contention::locked());
                     return Ok(is_held.then(locked));
+                }
+                // A fault of the server, or a process has locked the file since flock's answer.
+                Err(error) if left > 0 && place.is_locked_against_reads(&error, true) => {
+                    if let Some(pause) = retry_pauses.next() {
+                        self.pauses.sleep(*pause);
+                    }
+                    continue;
                 }
                 read => read.context(Operation::File("read"), place.lock_path())?,
             };

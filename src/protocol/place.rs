@@ -14,7 +14,7 @@ use crate::sys::entry::{Entry, present};
 use crate::sys::hooks::sabotaged;
 use crate::sys::{
     Access, Context, FileId, FileKind, Flock, FlockOutcome, Host, IoError, LockingProcess,
-    Operation, Prefix, Sys, is_locked,
+    Operation, Prefix, Sys, is_io_failure, is_locked,
 };
 
 /// How often content with a wrong checksum is read again: a read may see half of a refresh.
@@ -128,7 +128,7 @@ impl<S: Sys> Place<S> {
             return Ok(None);
         };
         match (self.read(&file), own) {
-            (Err(error), Some(own)) if self.is_locked_against_reads(&error) => {
+            (Err(error), Some(own)) if self.is_locked_against_reads(&error, true) => {
                 let stat = present(self.entry.stat_at(name))?;
                 match stat {
                     Some(stat) if stat.id == id || sabotaged!(self.entry.sys, OwnNumber) => {
@@ -142,10 +142,12 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// Whether a read failed because another descriptor has a mandatory kernel lock of the file.
-    pub(super) fn is_locked_against_reads(&self, error: &io::Error) -> bool {
+    /// Whether a read failed because another descriptor has a mandatory kernel lock of the file. macOS reports
+    /// that as any other failure of the server, which means it only if a descriptor `is_known` to have one.
+    pub(super) fn is_locked_against_reads(&self, error: &io::Error, is_known: bool) -> bool {
+        let is_refused = || error.kind() == io::ErrorKind::PermissionDenied;
         is_locked(error)
-            || !self.entry.is_local() && error.kind() == io::ErrorKind::PermissionDenied
+            || !self.entry.is_local() && (is_refused() || is_known && is_io_failure(error))
     }
 
     /// Reads the beginning of `file`, and again if its checksum is wrong: the holder may be

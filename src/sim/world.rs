@@ -144,6 +144,14 @@ impl World {
         self
     }
 
+    /// The same, but the reads and writes that such a lock refuses fail with EIO, as on macOS.
+    #[must_use]
+    pub fn where_a_mandatory_flock_is_an_io_error(self) -> World {
+        let mut world = self.where_flock_is_mandatory();
+        world.rules.locked_against = Errno::EIO;
+        world
+    }
+
     /// A mount that lets two kernels both create one name (`weed mount`): for a moment the second
     /// kernel does not see the first one's file, and then its own file has the name.
     #[must_use]

@@ -372,6 +372,14 @@ pub(crate) fn is_locked(error: &io::Error) -> bool {
     cfg!(windows) && error.raw_os_error() == Some(ERROR_LOCK_VIOLATION)
 }
 
+/// Whether a read failed as any other one that a server cannot do: macOS reports a range that another client of
+/// an SMB server has locked as EIO.
+pub(crate) fn is_io_failure(error: &io::Error) -> bool {
+    /// The same number on every Unix.
+    const EIO: i32 = 5;
+    cfg!(unix) && error.raw_os_error() == Some(EIO)
+}
+
 /// Adds to a failed call its operation and its path.
 pub(crate) trait Context<T> {
     fn context(self, operation: Operation, path: &Path) -> Result<T, IoError>;

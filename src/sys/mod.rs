@@ -128,7 +128,7 @@ pub(crate) use facts::{
     WakeReason, nanos,
 };
 pub use io_error::IoError;
-pub(crate) use io_error::{Context, Operation, is_closed, is_locked, kind_of};
+pub(crate) use io_error::{Context, Operation, is_closed, is_io_failure, is_locked, kind_of};
 pub use locking_process::LockingProcess;
 pub(crate) use own_holds::{FailedPublish, OwnHolds};
 #[cfg(all(unix, not(rvlf_unsupported)))]

@@ -159,6 +159,25 @@ fn machines_exclude_each_other_where_flock_is_mandatory() {
     prove("1 holder refreshes, flock mandatory", &refresh);
 }
 
+// SMB on macOS: a read that B's lock refuses fails with EIO, as that of a server with a broken disk. A contender on
+// another machine was to report "could not read", and its wait ended, for as long as B held the lock.
+#[test]
+fn a_mandatory_flock_that_reads_report_as_an_io_error_is_contention() {
+    let world = || {
+        let world = World::network().where_a_mandatory_flock_is_an_io_error();
+        world.finally(LATER, come_later)
+    };
+    prove("2 machines, EIO", &machines(world().coarse(), contend));
+    sample(
+        "2 machines, EIO, 1 crash",
+        &machines(world(), contend).crashes(1),
+    );
+    let dead = world().dead_lock(10 * MINUTE);
+    sample("2 machines at a dead lock, EIO", &machines(dead, contend));
+    let refresh = world().coarse().process("A", 1, refresh_and_check);
+    prove("1 holder refreshes, EIO", &refresh);
+}
+
 /// Where an operator puts a lock file.
 const MOVED: &str = "moved";
 

@@ -187,7 +187,7 @@ impl Kernel {
             other.ino == ino && other.lock.is_some_and(&forbids)
         });
         match rules.mandatory_flock && is_forbidden {
-            true => Err(Errno::EACCES),
+            true => Err(rules.locked_against),
             false => Ok(()),
         }
     }

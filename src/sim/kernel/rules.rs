@@ -26,6 +26,8 @@ pub(in crate::sim) struct Rules {
     /// Whether a flock is a mandatory lock of the server, as on SMB: contention is EACCES, a lock cannot
     /// be converted, and it keeps other descriptors from reading and writing.
     pub(in crate::sim) mandatory_flock: bool,
+    /// With which error it keeps them from that.
+    pub(in crate::sim) locked_against: Errno,
     /// Whether handles have share modes, as on Windows, and which deletion there is.
     pub(in crate::sim) share_modes: Option<DeletionKind>,
     /// Whether a directory that a process has open cannot be replaced.
@@ -92,6 +94,7 @@ impl Rules {
             links: Ok(()),
             flock: FlockScope::Everywhere,
             mandatory_flock: false,
+            locked_against: Errno::EACCES,
             share_modes: None,
             pins_directories: false,
             exclusive_create_lies: false,
