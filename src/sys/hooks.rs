@@ -106,8 +106,8 @@ mod simulated {
         /// Off local file systems the mount is made to ask its server before each look at a name.
         /// (Disabled: it shows what it remembers.)
         ForgetName,
-        /// The handle of a holder, and of a breaker, lets others read and nothing else. (Disabled: it
-        /// shares everything.)
+        /// The handle of a holder, and of a breaker, lets others read and nothing else, and that of an
+        /// examiner does not let them write. (Disabled: they share everything.)
         ShareMode,
         /// A publish by renaming fails where the name is taken. (Disabled: that rename replaces.)
         PublishNoReplace,

@@ -127,8 +127,8 @@ fn one_breaker_removes_a_dead_lock_by_its_handle() {
     });
 }
 
-// The handle of a holder, and that of a breaker, share reading alone. `--cfg rvlf_weak_share` is the
-// same for the real calls.
+// The handle of a holder, and that of a breaker, share reading alone, and that of an examiner no writing.
+// `--cfg rvlf_weak_share` is the same for the real calls.
 #[test]
 fn handles_that_share_everything_break_exclusion() {
     let world = coarse().without(Safeguard::ShareMode);
@@ -168,7 +168,7 @@ fn come_after_3_s(os: &SimSys) {
 }
 
 // A deployed client has made the file and not written it yet. It looks like one that a dead process
-// has left; but the client has it open for writing, which a breaker does not share.
+// has left; but the client has it open for writing, which neither an examiner nor a breaker shares.
 #[test]
 fn a_deployed_client_that_is_still_writing_keeps_its_file() {
     let world = |world: World| {
@@ -176,8 +176,10 @@ fn a_deployed_client_that_is_still_writing_keeps_its_file() {
         world.process("A", 1, come_after_3_s)
     };
     prove_on_both("a slow deployed client", world);
-    let unguarded = coarse().without(Safeguard::KernelLock);
-    find("Windows: a breaker shares everything", &world(unguarded));
+    let examined = coarse().without(Safeguard::KernelLock);
+    prove("Windows: a breaker shares everything", &world(examined));
+    let unguarded = coarse().without(Safeguard::ShareMode);
+    find("Windows: every handle shares everything", &world(unguarded));
     find(
         "Linux: a slow deployed client",
         &world(World::local().coarse()),

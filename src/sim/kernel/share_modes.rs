@@ -59,7 +59,8 @@ impl Sharing {
     /// Of a file that is only read.
     pub(in crate::sim) const LOOK: Sharing = Sharing::of(Actions::READ, Actions::ALL);
     /// Of an examiner.
-    pub(in crate::sim) const EXAMINE: Sharing = Sharing::of(Actions::READ_DELETE, Actions::ALL);
+    pub(in crate::sim) const EXAMINE: Sharing =
+        Sharing::of(Actions::READ_DELETE, Actions::READ_DELETE);
     /// Of a breaker.
     pub(in crate::sim) const BREAK: Sharing = Sharing::of(Actions::READ_DELETE, Actions::READ);
     /// Of a holder, and of a private file.
@@ -78,7 +79,7 @@ impl Sharing {
     /// What the handle is without a safeguard.
     fn under(self, rules: &Rules) -> Sharing {
         let shares_all = match self {
-            Sharing::HOLD => rules.lacks(Safeguard::ShareMode),
+            Sharing::HOLD | Sharing::EXAMINE => rules.lacks(Safeguard::ShareMode),
             Sharing::BREAK => {
                 rules.lacks(Safeguard::ShareMode) || rules.lacks(Safeguard::KernelLock)
             }

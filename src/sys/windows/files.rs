@@ -6,12 +6,17 @@
 //! |---|---|---|
 //! | of a holder, and of a private file | read, write, delete | read |
 //! | `Flock::Exclusive`, of a breaker | read, delete | read |
-//! | `Flock::Shared`, of an examiner | read, delete | read, write, delete |
+//! | `Flock::Shared`, of an examiner | read, delete | read, delete |
 //! | of a file that is only read | read | read, write, delete |
 //!
 //! So a holder refuses every other writer, and every process that would delete or rename the file; a
 //! breaker refuses the same, and is refused by a holder; examiners do not refuse one another. A handle
 //! that shares nothing but reading also keeps deployed clients from removing the file.
+//!
+//! A holder refuses an examiner twice: the holder does not share deletion, and the examiner does not share
+//! the writing that the holder may do. Windows counts by the open file what handles share (\[MS-FSA\]
+//! 2.1.5.1.2.2), but it can also count deletion by the name (IoCheckLinkShareAccess), and a holder has opened its
+//! file under a temporary one.
 
 use std::ffi::{OsStr, OsString};
 use std::fs::{self, File, OpenOptions};
@@ -40,11 +45,18 @@ use crate::sys::{FileId, FileKind, Flock, FlockOutcome, Prefix, Stat};
 const SHARE_ALL: u32 = FILE_SHARE_READ | FILE_SHARE_WRITE | FILE_SHARE_DELETE;
 
 /// What a holder and a breaker share. `--cfg rvlf_weak_share` is for a test, which shows that without
-/// this there are two holders at a time.
+/// this, and what an examiner shares, there are two holders at a time.
 const SHARE_HELD: u32 = if cfg!(rvlf_weak_share) {
     SHARE_ALL
 } else {
     FILE_SHARE_READ
+};
+
+/// What an examiner shares: what other examiners do.
+const SHARE_EXAMINED: u32 = if cfg!(rvlf_weak_share) {
+    SHARE_ALL
+} else {
+    FILE_SHARE_READ | FILE_SHARE_DELETE
 };
 
 const ACCESS_HELD: u32 = FILE_GENERIC_READ | FILE_GENERIC_WRITE | DELETE;
@@ -339,14 +351,12 @@ impl OpenFile {
         patiently(is_denied, || self.reopen(name, access, SHARE_HELD))
     }
 
-    /// A user who may not delete the file asks by what a holder does: a handle that does not share
-    /// deleting is refused beside a holder's.
+    /// A user who may not delete the file asks by what a holder does alone: a handle that shares neither
+    /// writing nor deletion is refused beside a holder's.
     fn open_shared(&self, name: &[u16]) -> Result<File, Refusal> {
         let access = FILE_GENERIC_READ | DELETE;
-        match self.reopen(name, access, SHARE_ALL) {
-            Err(Refusal::AccessDenied) => {
-                self.reopen(name, FILE_GENERIC_READ, FILE_SHARE_READ | FILE_SHARE_WRITE)
-            }
+        match self.reopen(name, access, SHARE_EXAMINED) {
+            Err(Refusal::AccessDenied) => self.reopen(name, FILE_GENERIC_READ, FILE_SHARE_READ),
             outcome => outcome,
         }
     }
