@@ -136,6 +136,27 @@ fn drop_in_the_callback(place: &Place, most_threads: usize) {
     successor.release().expect("the lock is held");
 }
 
+// A callback may block, and the program may have locked what the callback waits for.
+#[test]
+fn a_callback_is_called_on_a_thread_of_its_own() {
+    let place = Place::new();
+    search().with_slow_threads().run(move || {
+        let data = place.data("data");
+        let (calls, caller) = (Arc::new(Calls::default()), Arc::new(Mutex::new(None)));
+        let (noted, called_by) = (calls.clone(), caller.clone());
+        let options = plain().on_lost(move |_| {
+            *called_by.lock().expect("it is not poisoned") = Some(thread::current().id());
+            noted.note();
+        });
+        let lock = options.try_acquire(&data).expect("the lock is free");
+        fs::remove_file(lock_path_for(&data)).expect("the file exists");
+        lock.check().expect_err("the file is gone");
+        calls.wait();
+        let caller = caller.lock().expect("it is not poisoned").take();
+        assert_ne!(caller, Some(thread::current().id()));
+    });
+}
+
 // The callback of a loss drops the lock, as a program does that reopens its store. The thread that finds the
 // loss has the lock's mutexes locked.
 #[test]

@@ -106,19 +106,25 @@ const WEAKENED: [Weakened; 32] = [
         what: "a loss is noted under the mutex under which it was looked for",
         file: HOLD,
         from: "        let loss = &mut lock(&self.status).loss;
-        match *loss {",
-        to: "        let seen = lock(&self.status).loss;
-        let loss = &mut lock(&self.status).loss;
-        match seen {",
+        match loss {
+            Some(earlier) if earlier.is_final() || !reason.is_final() => Err(earlier.clone()),
+            _ => Ok(loss.replace(reason.clone())),",
+        to: "        let seen = lock(&self.status).loss.clone();
+        match &seen {
+            Some(earlier) if earlier.is_final() || !reason.is_final() => Err(earlier.clone()),
+            _ => {
+                lock(&self.status).loss = Some(reason.clone());
+                Ok(seen)
+            }",
         found_by: "guard::a_loss_is_reported_once_however_many_threads_find_it",
     },
     Weakened {
         what: "a callback runs on a thread of its own",
         file: HOLD,
-        from: "reserved.call(on_lost, self.lost(reason));",
-        to: "let _ = || reserved.call(on_lost, self.lost(reason));
-            on_lost(&self.lost(reason));",
-        found_by: "guard::a_callback_may_drop_the_lock",
+        from: "reserved.call(on_lost, self.lost(reason.clone()));",
+        to: "let _ = || reserved.call(on_lost, self.lost(reason.clone()));
+            on_lost(&self.lost(reason.clone()));",
+        found_by: "guard::a_callback_is_called_on_a_thread_of_its_own",
     },
     Weakened {
         what: "a child takes no mutex of the hold",
