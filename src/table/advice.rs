@@ -99,8 +99,10 @@ impl InTheWay<'_> {
         f: &mut fmt::Formatter<'_>,
         otherwise: impl fmt::Display,
     ) -> fmt::Result {
-        let wait = format_args!("wait until that entry is released, or {otherwise}");
-        self.write_advice(f, wait)
+        self.write_advice(
+            f,
+            format_args!("wait until that entry is released, or {otherwise}"),
+        )
     }
 
     /// The conditions, which a person has to check, under which the entry stays.
