@@ -22,6 +22,8 @@ use crate::record::{Hostname, KernelStamp, Pid};
 
 #[cfg(all(any(unix, windows), not(rvlf_unsupported)))]
 mod aliases;
+#[cfg(all(any(target_os = "linux", target_os = "android"), not(rvlf_unsupported)))]
+mod boot_id;
 #[cfg(all(unix, not(rvlf_unsupported)))]
 mod calls;
 pub(crate) mod cancel;

@@ -47,7 +47,15 @@ pub(super) fn boot_id() -> io::Result<Option<[u8; 16]>> {
     Ok(None)
 }
 
-#[cfg(feature = "table")]
+/// Where processes have pid namespaces, the number of a namespace means nothing without the kernel that gave it:
+/// the first one of every kernel has the same.
+#[cfg(all(feature = "table", any(target_os = "linux", target_os = "android")))]
+pub(super) use super::boot_id::kernel_boot_id;
+
+#[cfg(all(
+    feature = "table",
+    not(any(target_os = "linux", target_os = "android"))
+))]
 pub(super) fn kernel_boot_id() -> io::Result<Option<[u8; 16]>> {
     Ok(None)
 }

@@ -7,7 +7,7 @@ mod of_nix {
     pub(in crate::sys) use nix::sys::stat::{FileStat, fstat, fstatat};
 
     /// The number of the type of a file system.
-    #[cfg(target_os = "linux")]
+    #[cfg(any(target_os = "linux", target_os = "android"))]
     pub(in crate::sys) fn fstatfs_type(
         file: &std::fs::File,
     ) -> nix::Result<nix::sys::statfs::FsType> {

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use nix::sys::mman::{MapFlags, MmapAdvise, ProtFlags, madvise, mmap_anonymous};
 
-use super::procfs;
+use super::{boot_id, procfs};
 use crate::record::Pid;
 use crate::sys::Identity;
 
@@ -42,7 +42,7 @@ pub(in crate::sys) fn identity() -> io::Result<Identity> {
     let start_ticks = procfs::own_start_ticks()?;
     // Both together make the stamp: a lack of descriptors is reported here, before anything is
     // published.
-    procfs::boot_id()?;
+    boot_id()?;
     Ok(page.map_or(
         Identity {
             pid,

@@ -36,14 +36,15 @@ pub(super) use identity::{identity, is_this_process};
 pub(crate) use inotify::{Watch, close_spare_watch};
 pub(super) use inotify::{end_of_this_process, wait, watch, watches_process};
 pub(super) use mark::{is_marked, mark};
-#[cfg(feature = "table")]
-pub(super) use procfs::kernel_boot_id;
-pub(super) use procfs::{boot_id, process};
+pub(super) use procfs::process;
 pub(super) use rename::rename_noreplace;
 #[cfg(feature = "table")]
 pub(super) use statx::stat_uncached;
 pub(super) use statx::{is_mount_point, stat};
 
+pub(super) use super::boot_id::boot_id;
+#[cfg(feature = "table")]
+pub(super) use super::boot_id::kernel_boot_id;
 pub(super) use super::calls::sync;
 
 /// Counts suspension, unlike CLOCK_MONOTONIC. clock_gettime(2)
