@@ -752,7 +752,7 @@ impl Held<Host> {
     }
 }
 
-#[cfg(test)]
+#[cfg(all(test, any(unix, windows), not(rvlf_unsupported)))]
 mod tests {
     use std::sync::mpsc::{RecvTimeoutError, channel};
 
@@ -767,10 +767,6 @@ mod tests {
     // A program that had lost its lock on a mount whose server was gone could neither release nor drop
     // it before the server was back: a refresh that hung had the file.
     #[test]
-    #[cfg_attr(
-        any(not(any(unix, windows)), rvlf_unsupported),
-        ignore = "no locks can be held there"
-    )]
     fn a_release_waits_for_a_refresh_that_hangs_until_the_lock_is_lost() {
         let dir = tempfile::tempdir().expect("there is room");
         let place = Place::open(Host, &dir.path().join("data"));
