@@ -57,9 +57,9 @@ pub enum AcquireError {
         /// The holder: the process, since when, and the evidence.
         holder: Box<Holder>,
     },
-    /// The wait was cancelled by its [`CancelToken`](crate::CancelToken). No lock file was left
-    /// behind, unless a system call took longer than 250 ms: then a thread of its own releases the
-    /// lock when that call returns.
+    /// The wait was cancelled by its [`CancelToken`](crate::CancelToken). This process does not hold the
+    /// lock. If a system call took longer than 250 ms, a thread stays behind until that call returns, and
+    /// gives up the lock if it has acquired it by then.
     Cancelled {
         /// The lock file.
         lock_path: PathBuf,
@@ -86,7 +86,9 @@ pub enum AcquireError {
         /// Why.
         alias: Alias,
     },
-    /// The operating system failed. No lock file was left behind.
+    /// The operating system failed. This process does not hold the lock, and a lock file that it has made
+    /// is removed. Off local file systems that file stays, empty, and so does one that cannot be removed:
+    /// the next contender recovers it.
     Io(IoError),
 }
 
@@ -343,6 +345,8 @@ impl Error for BreakError {
 }
 
 /// Why a wait for a free lock ended without an answer.
+///
+/// Converts into [`io::Error`]: `Cancelled` becomes `Interrupted`, and `Io` converts as [`IoError`] does.
 ///
 /// ```
 /// # let dir = tempfile::tempdir()?;

@@ -427,8 +427,8 @@ pub enum LockState {
     /// A dead holder left the lock: the next contender that may remove the file recovers it. In a
     /// sticky directory (/tmp) only root and the owner of the file or of the directory may.
     Stale(Holder),
-    /// A torn or damaged record that no process holds by flock(2). Its verdict says whether the
-    /// next contender may break it already.
+    /// A torn or damaged record that no process holds by flock(2). The [verdict](Holder::verdict) says
+    /// whether the next contender may break it already.
     Malformed(Holder),
     /// A record of a version that this library does not know.
     UnsupportedVersion(u32),

@@ -5,8 +5,8 @@
 //! Two cooperating writers never hold the lock at the same time on one machine, whatever crashes,
 //! forks, containers or clocks do. A dead writer's lock is recovered at once if the kernel can
 //! witness the death, and by age elsewhere; a live writer's lock is never broken on its own
-//! machine. A file that is not an RVLF record is never deleted. Every refusal names the holder, the
-//! time since when it holds the lock, the reason, and a next step.
+//! machine. A file that is not an RVLF record is never deleted. Every refusal names the holder, how long
+//! it has held the lock, the reason, and a next step.
 //!
 //! # What it does not protect against
 //!

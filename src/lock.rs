@@ -166,6 +166,10 @@ impl WriterLock {
     /// # })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future's: see [`AcquireError`].
     pub fn acquire_async(
         data_path: impl AsRef<Path>,
         timeout: Duration,
@@ -344,7 +348,8 @@ impl WriterLock {
     /// default. On a local file system this restores a lock file that another program has truncated
     /// or overwritten; elsewhere such a lock is lost.
     ///
-    /// On a file system that is not local this waits for the server.
+    /// Blocks for some system calls, and for a refresh of the keepalive thread that is under way. On a file
+    /// system that is not local both wait for the server.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -422,9 +427,10 @@ impl WriterLock {
         self.release_with(&Patience::NONE)
     }
 
-    /// The same, but waits up to `timeout` until no other process has a descriptor that was lent, and
-    /// refreshes the record every 10 s meanwhile, if this user may still write the lock file. `cancel`
-    /// ends the wait at once.
+    /// Releases the lock as [`release`](WriterLock::release) does, but first waits up to `timeout` until no
+    /// other process has a descriptor that was lent. Refreshes the record every 10 s meanwhile, if this
+    /// user may still write the lock file. `cancel` ends the wait, with the result
+    /// [`Released::StillOpen`].
     ///
     /// Blocks; polls every 10 ms at first, later every 500 ms, because the kernel generates no event
     /// when the last process closes the descriptor. If this process is killed during the wait, the lock
@@ -497,12 +503,14 @@ impl WriterLock {
     /// which the child passes the descriptor, has ended; also after this process is killed.
     ///
     /// On Linux the child gets SIGTERM when the thread that spawned it ends, on FreeBSD when the process
-    /// does: without this process the record is not refreshed. Spawn the child from a thread that outlives it, in the process
-    /// that made this call. After unshare(CLONE_NEWPID) the first child is pid 1 of its namespace,
-    /// and the kernel drops a SIGTERM for which it has no handler. The kernel takes the signal back when
-    /// the child changes its user or group in a later `pre_exec` (setuid(2); [`CommandExt::uid`] comes
-    /// before and does no harm), and when it executes a set-user-ID or set-group-ID program, or one with
-    /// capabilities.
+    /// does: without this process the record is not refreshed. Spawn the child from a thread that outlives
+    /// it, in the process that made this call.
+    ///
+    /// The child does not get the signal in two cases. After unshare(CLONE_NEWPID) the first child is pid 1
+    /// of its namespace, and the kernel drops a SIGTERM for which that child has no handler. And the kernel
+    /// cancels the signal when the child changes its user or group in a later `pre_exec` (setuid(2);
+    /// [`CommandExt::uid`] comes before and does no harm), or executes a set-user-ID or set-group-ID
+    /// program, or one with capabilities.
     ///
     /// For a child only: [`CommandExt::exec`], which replaces this process and gives up its locks, fails.
     ///
@@ -534,12 +542,12 @@ impl WriterLock {
         Ok(())
     }
 
-    /// Lends the lock to the children that `spawn` starts: they inherit a handle of the lock file, and
-    /// the kernel counts the lock as held until they, and every process to which the handle is passed
-    /// on, have ended; also after this process is killed. The children need not know of the handle. What
-    /// `lend_to` is on Unix.
+    /// Lends the lock to the children that `spawn` starts, as `lend_to` does on Unix: they inherit a handle
+    /// of the lock file, and the kernel counts the lock as held until they, and every process to which the
+    /// handle is passed on, have ended; also after this process is killed. The children need not know of
+    /// the handle.
     ///
-    /// Nothing ends the children with this process: [`Job`](crate::process::Job) does.
+    /// This call does not end the children with this process: for that use [`Job`](crate::process::Job).
     ///
     /// A child inherits all inheritable handles of this process. One that another thread starts at the
     /// same time by other means may inherit the lock file as well, and keeps the lock then. A process
@@ -802,10 +810,12 @@ impl LockOptions {
         self
     }
 
-    /// A callback that is called once, on a thread of its own, when a refresh or a check finds the
-    /// lock lost: for the first loss alone. After [`Moved`](crate::LossReason::Moved) another one may
-    /// follow, which [`WriterLock::check`] reports. A refresh that hangs with its mount does not delay it: the callback is called within
-    /// one interval of the keepalive after the 150 s that make such a lock count as lost.
+    /// A callback that is called when a refresh or a check finds the lock lost. It is called once, for the
+    /// first loss, on a thread of its own. After [`Moved`](crate::LossReason::Moved) another loss may
+    /// follow, which [`WriterLock::check`] reports.
+    ///
+    /// A refresh that hangs with its mount does not delay the callback: it is called within one interval of
+    /// the keepalive after the 150 s without a refresh that make such a lock count as lost.
     ///
     /// The thread blocks all signals, as every thread of this library does: the program's handlers
     /// run on the program's threads. A child process that the callback starts inherits the mask.
@@ -846,10 +856,10 @@ impl LockOptions {
     /// by the same rule, and a refusal would stop programs that never had two writers. Set it where
     /// a second path is always an error.
     ///
-    /// It sees what the given path shows. A path is not refused because a symbolic link or a bind
-    /// mount elsewhere leads to its file. Before Linux 5.8 and on other systems, a bind mount of
-    /// the file system that surrounds it is not seen. A directory is not refused for its number of
-    /// hard links.
+    /// The path is examined once, before the wait for the lock, and only what the path itself shows is
+    /// seen: a path is not refused because a symbolic link or a bind mount elsewhere leads to its file.
+    /// Before Linux 5.8 and on other systems, a bind mount of the file system that surrounds it is not
+    /// seen. A directory is not refused for its number of hard links.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -906,6 +916,10 @@ impl LockOptions {
     }
 
     /// Acquires the lock without blocking the caller; see [`WriterLock::acquire_async`].
+    ///
+    /// # Errors
+    ///
+    /// The future's: see [`AcquireError`].
     pub fn acquire_async(
         &self,
         data_path: impl AsRef<Path>,
@@ -946,14 +960,14 @@ impl LockOptions {
         cancel: Vec<CancelToken>,
     ) -> Result<WriterLock, AcquireError> {
         let lock_path = || place.lock_path().to_owned();
-        // Until the lock is registered: the thread is there when the wait ends.
+        // Kept until the lock is registered: the thread of the keepalive is there when the wait ends.
         let expectation = OnceCell::new();
-        let expect = || {
+        let before_wait = || {
             // If the thread cannot be started, the registration reports it.
             let expect = || self.keepalive.and_then(|_| keepalive::expect_lock().ok());
             expectation.get_or_init(expect);
         };
-        match Held::acquire(place, self.to_protocol(timeout, cancel), &expect)? {
+        match Held::acquire(place, self.to_protocol(timeout, cancel), &before_wait)? {
             Acquired::Held(held) => self.keep(held),
             Acquired::Refused(holder) => Err(match timeout {
                 None => AcquireError::Held {

@@ -50,7 +50,7 @@ pub struct LockFile {
 
 impl LockFile {
     /// Opens the directory of the data file `data_path`, for the default [`LockOptions`]. Neither
-    /// the data file nor its lock file need exist.
+    /// the data file nor its lock file need exist. On a mount that hangs this call hangs.
     ///
     /// ```
     /// # let dir = tempfile::tempdir()?;
@@ -144,7 +144,10 @@ impl LockFile {
         self.place.file_system()
     }
 
-    /// Reads and judges the lock file. Read-only: no contender and no holder can notice it.
+    /// Reads and judges the lock file. Creates, changes and removes nothing.
+    ///
+    /// The call has the kernel lock, shared, for some microseconds. The holder does not notice it. A
+    /// contender that breaks a stale lock at that moment repeats its attempt after a pause of 1 ms.
     ///
     /// The result describes the moment of the call. Blocks for up to 63 ms while the kernel lock of
     /// a dead holder lingers.
@@ -278,6 +281,10 @@ impl LockFile {
     /// # })?;
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
+    ///
+    /// # Errors
+    ///
+    /// The future's: see [`WaitError`].
     pub fn wait_until_free_async(&self, timeout: Duration) -> LockFuture<LockState, WaitError> {
         let file = self.clone();
         LockFuture::new(self.lock_path(), drop, move |token| {
@@ -384,6 +391,10 @@ impl LockFile {
     }
 
     /// Acquires the lock without blocking the caller; see [`WriterLock::acquire_async`].
+    ///
+    /// # Errors
+    ///
+    /// The future's: see [`AcquireError`].
     pub fn acquire_async(&self, timeout: Duration) -> LockFuture<WriterLock, AcquireError> {
         let file = self.clone();
         LockFuture::new(self.lock_path(), give_back, move |token| {
@@ -470,7 +481,7 @@ impl LockFile {
         self.broken_or_held(self.place()?.force_break(writer_id)?)
     }
 
-    /// Content that can never be a lock is a state to report, not an error.
+    /// What a caller gets of a break: the holder whose lock was removed, or a refusal as an error.
     fn broken_or_held(&self, outcome: BreakOutcome) -> Result<Option<Holder>, BreakError> {
         match outcome {
             BreakOutcome::Absent => Ok(None),
@@ -483,7 +494,7 @@ impl LockFile {
     }
 }
 
-/// What can never be a lock is a state to report, not an error.
+/// Content that can never be a lock is a state to report, not an error.
 fn state_or_error(outcome: protocol::Result<LockState>) -> Result<LockState, IoError> {
     match outcome {
         Ok(state) => Ok(state),

@@ -100,6 +100,9 @@ impl Wake for Latch {
 /// **Fork**: the thread stays in the parent. In a child a future that was polled before the fork
 /// never finishes; dropping it there is harmless.
 ///
+/// **Panics** if it is polled after it has finished, as other futures do. A panic on its thread goes on in
+/// the poll that takes the result.
+///
 /// Made by [`WriterLock::acquire_async`](crate::WriterLock::acquire_async) and
 /// [`LockFile::wait_until_free_async`](crate::LockFile::wait_until_free_async).
 #[must_use = "futures do nothing until they are polled"]

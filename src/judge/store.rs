@@ -116,7 +116,7 @@ pub enum StoreVerdict {
         /// Time until the lock is stale if its object does not change. `None`: never.
         stale_in: Option<Duration>,
     },
-    /// The holder is dead, or has stopped to believe that it holds the lock: it may be taken over.
+    /// The holder is dead, or no longer counts itself as the holder: the lock may be taken over.
     Stale {
         /// Why.
         reason: StoreReason,

@@ -30,10 +30,11 @@ pub enum Released {
     Free,
     /// Another process still has a descriptor that this lock has lent
     /// ([`lend_to`](crate::WriterLock::lend_to),
-    /// [`try_clone_descriptor`](crate::WriterLock::try_clone_descriptor); on Windows `lend_during`). The lock file is left where
-    /// it is: the kernel counts the lock as held until the last such process closes the descriptor or
-    /// ends, and the next writer recovers the lock then; while the releasing process lives, other
-    /// processes recover the lock 30 s after the release at the earliest.
+    /// [`try_clone_descriptor`](crate::WriterLock::try_clone_descriptor); on Windows `lend_during`).
+    ///
+    /// The lock file is left where it is. The kernel counts the lock as held until the last such process
+    /// closes the descriptor or ends, and the next writer recovers the lock then. While the releasing
+    /// process lives, other processes recover the lock 30 s after the release at the earliest.
     ///
     /// No process refreshes the record from now on. Deployed RVF clients take the lock 30 s after the
     /// releasing process has ended. Off local file systems every other writer takes the lock after

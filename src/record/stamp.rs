@@ -52,7 +52,7 @@ fn tagged(tag: [u8; TAG_FIELD.size], values: [u8; SIZE - TAG_FIELD.size]) -> [u8
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct KernelStamp {
-    /// Identifies the inode: by [`KernelStamp::plain_key`] if the writer stands on a plain file
+    /// Identifies the inode: by [`KernelStamp::plain_key`] if the lock file is on a plain file
     /// system, by [`KernelStamp::inode_key`] elsewhere.
     pub inode_key: u64,
     /// The start time of the writer's process, in the unit of its system: on Linux clock ticks since
@@ -134,9 +134,9 @@ impl KernelStamp {
 /// [`KernelStamp`].
 ///
 /// The holder promises to replace the object within the lease. A contender that has seen the same bytes
-/// for longer than the lease, by its own clock, may take the lock. No file has a store stamp: who reads a
-/// copy of such an object from a file judges a record without a stamp. Numbers are little-endian in the
-/// record. Source: `spec/format.md#store-stamp`.
+/// for longer than the lease, by its own clock, may take the lock. Lock files have no store stamp: if such
+/// an object is copied into a file, the file has a record without a kernel stamp. Numbers are little-endian
+/// in the record. Source: `spec/format.md#store-stamp`.
 ///
 /// ```text
 ///  0x34   tag, ASCII `RVS1` (4)

@@ -244,8 +244,9 @@ impl Allocation {
 
     /// Checks that the entry still belongs to this allocation. Call it right before each commit.
     ///
-    /// Reads the table without its lock and never waits for it. The result describes the moment of
-    /// the call: an entry that is removed right after a check is found by the next check.
+    /// Reads the table without its lock and never waits for it. On a network file system it may block as
+    /// [`snapshot`] does. The result describes the moment of the call: an entry that is removed right after a
+    /// check is found by the next check.
     ///
     /// # Errors
     ///
