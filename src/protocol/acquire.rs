@@ -42,9 +42,9 @@ pub(super) struct Attempts<'a, S: Sys> {
     place: &'a Place<S>,
     options: PublishOptions,
     examination: Examination<'a, S>,
-    /// The lock that was broken last. If another contender publishes between this break and this
-    /// process's publish, it never learns of the dead holder: the hold in which this acquisition ends
-    /// reports it. If this process dies or gives up before it, no process learns of the dead holder (C10).
+    /// The lock that was broken last. A contender that publishes between this break and this process's
+    /// publish does not learn of the dead holder: the hold in which this acquisition ends reports the
+    /// death. If this process dies or gives up before that hold, no process learns of the death (C10).
     broken: Option<BrokenLock>,
 }
 

@@ -216,8 +216,10 @@ impl<S: Sys> Held<S> {
         }
     }
 
-    /// The loss that is known, or that the time without a refresh has made, without I/O. The latter is reported
-    /// here. In a forked child: without locks, which a thread that the child does not have may hold.
+    /// The loss that is known, or that the time without a refresh has made: that one is reported here.
+    ///
+    /// Makes no I/O. In a forked child it locks no mutex: a thread that the child does not have may have
+    /// locked it.
     pub(crate) fn loss_by_now(&self) -> Option<LossReason> {
         if self.is_forked() {
             return Some(LossReason::Forked);
@@ -236,7 +238,7 @@ impl<S: Sys> Held<S> {
         loss
     }
 
-    /// The same loss, if nothing at the path is this holder's any more.
+    /// [`loss_by_now`](Held::loss_by_now), if it is a loss after which nothing at the path is this holder's.
     fn final_loss_by_now(&self) -> Option<LossReason> {
         self.loss_by_now().filter(LossReason::is_final)
     }
@@ -283,8 +285,9 @@ impl<S: Sys> Held<S> {
         leads_elsewhere() && !self.is_ours_by_the_whole_path(own)
     }
 
-    /// Also where the path leads to a copy of the directory made of hard links, and where inode
-    /// numbers of directories are made up. What cannot be examined is no sign.
+    /// Whether the holder's file is at the path, opened from its beginning. It is also where the path leads
+    /// to a copy of the directory made of hard links, and where inode numbers of directories are made up.
+    /// A path that cannot be examined is no sign of a move.
     fn is_ours_by_the_whole_path(&self, own: Option<&S::File>) -> bool {
         let anew = self.place.open_anew();
         let writer_id = self.record().writer_id();
@@ -387,7 +390,8 @@ impl<S: Sys> Held<S> {
     }
 
     /// What an error means to a release that has closed the file: the hold cannot go on, since a
-    /// contender may have recovered the lock. The caller has the error, and no callback is called.
+    /// contender may have recovered the lock. No callback is called, since the caller of the release gets
+    /// the error.
     pub(super) fn end_by(&self, error: HoldError) -> HoldError {
         match error {
             HoldError::Io(error) => {
@@ -431,7 +435,7 @@ impl<S: Sys> Held<S> {
         }
     }
 
-    /// The same, and nothing but the loss if the lock is lost by now.
+    /// Locks the file, unless the lock is lost by the time at which the file can be locked.
     fn lock_held_descriptor(&self) -> Result<MutexGuard<'_, Option<S::File>>, LossReason> {
         let file = self.lock_descriptor()?;
         match self.final_loss_by_now() {

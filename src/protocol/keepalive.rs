@@ -84,7 +84,7 @@ pub(crate) fn expect_lock() -> io::Result<Expectation> {
 
 impl Drop for Expectation {
     fn drop(&mut self) {
-        // As for a registration.
+        // As for a registration: in a forked child the mutex may be locked for good.
         if !self.keepalive.is_of_this_process() {
             return;
         }
@@ -146,7 +146,7 @@ pub(crate) const REFRESH_INTERVAL: Duration = Duration::from_secs(10);
 /// and releases again and again would start a thread each time, which costs more than the lock.
 const LINGER: Duration = Duration::from_secs(1);
 
-/// When it wakes by itself while a lock is waited for and nothing is held.
+/// When the thread wakes by itself while a lock is waited for and no lock is held.
 const NEVER: Duration = Duration::MAX;
 
 /// How long an idle worker stays: longer than the default interval.

@@ -15,9 +15,10 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `place` | the lock path of one data file, opened |
-//! | `examine`, `evidence`, `unchanged` | a look at the lock file, what it gathers for the judge, and for how long nothing has changed |
+//! | `examine`, `evidence`, `unchanged` | a look at the lock file, and the facts that it gathers for the judge |
 //! | `contention` | the holder that was in the way |
-//! | `breaking`, `by_hand`, `aside`, `leftovers` | a break, for a contender and for a user, and what a dead breaker leaves |
+//! | `breaking`, `by_hand` | a break, for a contender and for a user |
+//! | `aside`, `leftovers` | the names of files that breakers remove, and what a dead breaker leaves |
 //! | `publish`, `private_name`, `unsettled` | a record at the lock path, and what takes it back |
 //! | `acquire` | one attempt: examine, break, publish |
 //! | `wait`, `pace` | the pauses between attempts |

@@ -103,10 +103,11 @@ impl<S: Sys> Unsettled<'_, S> {
     /// Removes the publisher's file from the path on a local file system, where the inode number
     /// shows whose file it is. Elsewhere makes it short through the publisher's descriptor, and the
     /// next contender removes it: where numbers go by names (sshfs), the path and that descriptor
-    /// have one number when a deployed client has put its own file there. Shortened in one step:
-    /// zeros that are written and cut short by a full disk would make it foreign for good.
+    /// have one number when a deployed client has put its own file there. ftruncate(2) does that in one
+    /// step. Zeros written over the record could be cut short by a full disk, and the file would be
+    /// foreign for good.
     ///
-    /// The error that led here is the one to report, not a second one.
+    /// Returns no error: the one that led here is the one to report.
     fn withdraw(&self, file: &S::File) {
         let entry = &self.place.entry;
         // Where this fails as well, the record stays.

@@ -1,5 +1,5 @@
-//! [`Sys`] over nix and std, for every Unix. What only Linux has is in `linux`; what replaces it on
-//! other systems is in `portable`.
+//! [`Sys`] over nix and std, for every Unix. What differs between systems is in `platform`: `linux`, `bsd`
+//! (macOS and the BSDs) or `portable` (every other Unix).
 
 use std::ffi::{OsStr, OsString};
 use std::fs::File;

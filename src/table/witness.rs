@@ -65,9 +65,9 @@ impl<S: TableSys> LockedByte<S> {
     }
 }
 
-/// The directory of the table, opened anew: a lock belongs to an open, and is not seen through it.
-/// `None` off plain file systems: other kernels have locks of their own, and past an overlay the
-/// directory is another inode.
+/// The directory of the table, opened anew: a lock belongs to an open file description, and a query by that
+/// description does not report it. `None` off plain file systems: other kernels have locks of their own, and
+/// past an overlay the directory is another inode.
 fn open_directory<S: Sys>(place: &DirectoryEntry<S>) -> io::Result<Option<(FileId, S::Dir)>> {
     if !place.file_system.is_plain() {
         return Ok(None);

@@ -111,8 +111,10 @@ impl Acquisition {
         Ok(Holding::new(lock, events, !self.no_keepalive))
     }
 
-    /// The lock, if it is free and on a local file system, whose calls return soon. This one may hang: no
-    /// signal has a handler yet, so each ends this process, and nothing is left behind.
+    /// The lock file, if the lock is free, and on a local file system, whose calls return soon.
+    ///
+    /// On another file system this call may hang. No signal has a handler yet: each ends this process, which
+    /// has made no lock file.
     fn open_if_free(&self, data: &Path) -> Option<LockFile> {
         let file = LockFile::with_options(data, self.options()).ok()?;
         let is_local = matches!(file.file_system(), FileSystem::Local { .. });

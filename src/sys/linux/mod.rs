@@ -1,6 +1,8 @@
-//! Linux: unnamed files and their links, and the types of file systems. `statx` has mount points and
-//! birth times, `rename` the rename that does not replace, `procfs`, `identity` and `flock_holders` have the facts about processes, `inotify`
-//! has the waiting.
+//! Linux: unnamed files and their links, and the types of file systems.
+//!
+//! `statx` has mount points and birth times, `rename` the rename that does not replace, and `inotify` the
+//! waiting. `procfs`, `identity` and `flock_holders` have the facts about processes, `mark` the marks by which
+//! a descriptor is known again, and `byte_lock` the locks of single bytes.
 
 #[cfg(feature = "table")]
 mod byte_lock;

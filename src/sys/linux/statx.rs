@@ -37,7 +37,7 @@ pub(in super::super) fn stat(file: &File) -> io::Result<Stat> {
     stat_open(file, 0)
 }
 
-/// The same, asked of the server of a network mount, whatever the mount remembers.
+/// The stat of an open file. On a network mount it is asked of the server, whatever the mount remembers.
 #[cfg(feature = "table")]
 pub(in super::super) fn stat_uncached(file: &File) -> io::Result<Stat> {
     stat_open(file, libc::AT_STATX_FORCE_SYNC)
