@@ -345,6 +345,15 @@ impl Holder {
         let content = self.evidence.map(|evidence| evidence.content);
         matches!(content, Some(Content::Short | Content::Corrupt))
     }
+
+    /// The state in a word, for the sentence.
+    fn state(&self) -> &'static str {
+        if self.verdict.is_stale() {
+            "left behind"
+        } else {
+            "held"
+        }
+    }
 }
 
 impl fmt::Display for Holder {
@@ -387,16 +396,6 @@ impl fmt::Display for Holder {
             write!(f, ": {error}")?;
         }
         write!(f, ": {}", self.verdict.reason())
-    }
-}
-
-impl Holder {
-    fn state(&self) -> &'static str {
-        if self.verdict.is_stale() {
-            "left behind"
-        } else {
-            "held"
-        }
     }
 }
 

@@ -18,11 +18,7 @@ pub(super) type HoldId = (FileId, Option<WriterId>);
 impl Contention {
     /// The lock file was another one at every look.
     pub(crate) fn changed_hands() -> Contention {
-        let holder = Holder::unseen(Reason::Contended, FileFacts::UNKNOWN);
-        Contention {
-            holder: Box::new(holder),
-            id: None,
-        }
+        Contention::unseen(Reason::Contended, FileFacts::UNKNOWN)
     }
 
     /// This user may not read the lock file, which belongs to user `uid`.
@@ -31,28 +27,24 @@ impl Contention {
             uid,
             ..FileFacts::UNKNOWN
         };
-        let holder = Holder::unseen(Reason::Unreadable, facts);
-        Contention {
-            holder: Box::new(holder),
-            id: None,
-        }
+        Contention::unseen(Reason::Unreadable, facts)
     }
 
     /// Another process has locked the file, and the server lets no other one read it.
     pub(super) fn locked() -> Contention {
-        let holder = Holder::unseen(Reason::MandatoryLock, FileFacts::UNKNOWN);
-        Contention {
-            holder: Box::new(holder),
-            id: None,
-        }
+        Contention::unseen(Reason::MandatoryLock, FileFacts::UNKNOWN)
     }
 
     /// Another process has a lease on the lock file and does not yield it, or, on Windows, has it open and
     /// does not share it.
     pub(super) fn leased() -> Contention {
-        let holder = Holder::unseen(Reason::Leased, FileFacts::UNKNOWN);
+        Contention::unseen(Reason::Leased, FileFacts::UNKNOWN)
+    }
+
+    /// A holder whose file cannot be read, and so not watched.
+    fn unseen(reason: Reason, facts: FileFacts) -> Contention {
         Contention {
-            holder: Box::new(holder),
+            holder: Box::new(Holder::unseen(reason, facts)),
             id: None,
         }
     }
