@@ -310,8 +310,8 @@ impl<S: Sys> Place<S> {
     }
 
     /// Whether this process wrote `record`, which has this `stamp`. Exact where there is a stamp with a start. Two
-    /// containers without /proc may both have pid 1 and one name: of them neither claims the other's record. Only a
-    /// system that has no stamps at all goes by pid and host.
+    /// containers without /proc may both have pid 1 and one host name, and neither may claim the other's record: pid
+    /// and host name decide only on a system that has no stamps.
     pub(super) fn is_written_by_us(&self, record: &Record, stamp: Stamp) -> bool {
         let Ok(own) = self.sys().identity() else {
             return false;
@@ -320,8 +320,7 @@ impl<S: Sys> Place<S> {
             Stamp::Same { start_ticks } => start_ticks > 0 && start_ticks == own.start_ticks,
             Stamp::Different { .. } => false,
             Stamp::Absent => {
-                let has_stamps = cfg!(target_os = "linux") || own.start_ticks > 0;
-                !has_stamps && record.hostname() == self.sys().hostname()
+                !self.sys().has_stamps(own) && record.hostname() == self.sys().hostname()
             }
         };
         same_writer && record.pid() == own.pid

@@ -320,6 +320,11 @@ pub(super) fn is_not_writable(error: &io::Error) -> bool {
 
 #[cfg(all(test, unix, not(rvlf_unsupported)))]
 mod tests {
+    use std::sync::Arc;
+
+    use super::super::acquire::AcquireOptions;
+    use super::super::hold::{Acquired, Held};
+    use super::super::publish::PublishOptions;
     use super::*;
     use crate::record::{Pid, WriterId};
     use crate::sys::Host;
@@ -348,6 +353,34 @@ mod tests {
             examine(Purpose::Acquire);
         }
         assert_eq!(changed(), before);
+    }
+
+    // On a system without stamps (illumos, Haiku) a process has only its pid and its host name to recognise its
+    // record by. What other Unixes get was built on Linux as if it had stamps, and no test saw those compared.
+    #[test]
+    fn a_process_recognises_the_record_of_its_own_hold() {
+        let dir = tempfile::tempdir().expect("there is room");
+        let place = Place::open(Host, &dir.path().join("data"));
+        let place = Arc::new(place.expect("the directory is there"));
+        let options = AcquireOptions {
+            policy: StalePolicy::new(),
+            publish: PublishOptions {
+                sync: false,
+                mode: 0o644,
+            },
+            refuse_aliases: false,
+            timeout: Duration::ZERO,
+            cancel: Vec::new(),
+            on_lost: None,
+        };
+        let acquired = Held::acquire(&place, options, &|| {});
+        assert!(matches!(acquired, Ok(Acquired::Held(_))), "it is free");
+        let policy = StalePolicy::new();
+        let state = Examination::new(&place, policy, Purpose::Report).examine();
+        let Ok(LockFileState::Lock(lock)) = state else {
+            panic!("a lock file is there");
+        };
+        assert!(lock.holder.is_this_process);
     }
 
     // An examiner needs the kernel lock only for the answer of flock(2). If it kept the lock until

@@ -253,6 +253,10 @@ impl Sys for SimSys {
         }
     }
 
+    fn has_stamps(&self, _own: Identity) -> bool {
+        true
+    }
+
     fn identity(&self) -> io::Result<Identity> {
         match self.call(Call::Identity) {
             Reply::Identity(identity) => Ok(identity),

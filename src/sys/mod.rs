@@ -242,6 +242,10 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
         }
         Some(KernelStamp::inode_key(&self.boot_id()?, dev, ino))
     }
+    /// Whether this system has kernel stamps at all. `own` is this process.
+    fn has_stamps(&self, own: Identity) -> bool {
+        own.start_ticks > 0
+    }
     /// This process. A forked child has another identity, also as pid 1 of a new pid namespace.
     fn identity(&self) -> io::Result<Identity>;
     fn process(&self, pid: Pid) -> Liveness;

@@ -273,6 +273,11 @@ impl Sys for Host {
         platform::boot_id().ok().flatten()
     }
 
+    fn has_stamps(&self, own: Identity) -> bool {
+        // Linux has stamps without a start, too: where there is no /proc.
+        cfg!(all(target_os = "linux", not(rvlf_portable))) || own.start_ticks > 0
+    }
+
     fn identity(&self) -> io::Result<Identity> {
         platform::identity()
     }
