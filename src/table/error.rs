@@ -640,7 +640,7 @@ impl fmt::Display for PathProblem {
         f.write_str(match self {
             PathProblem::Relative => "a relative path; rules need absolute paths",
             PathProblem::NotUtf8 => "not UTF-8; a table holds UTF-8 paths only",
-            PathProblem::Nul => "no path has a NUL character; choose another path",
+            PathProblem::Nul => "contains a NUL character; choose another path",
         })
     }
 }
@@ -829,7 +829,7 @@ mod tests {
                 invalid(PathProblem::Nul),
                 InvalidInput,
                 "data",
-                "choose another path",
+                "contains a NUL character; choose another path",
             ),
             (
                 TableError::InvalidName {
