@@ -16,10 +16,10 @@ use crate::sys::hooks::sabotaged;
 use crate::sys::{Access, CancelToken, Sys, WakeReason};
 
 /// With few contenders the next release is a matter of microseconds: three lost races cost nothing.
-const CROWD_AFTER: u32 = 3;
+const BACKOFF_AFTER: u32 = 3;
 /// Then 1, 2, 4 .. 16 ms. Of 64 contenders that never rest, on ext4, the unluckiest had 0.02 to
 /// 0.26 of an even share without this, and 0.4 to 0.6 with it.
-const CROWD_LAST: Duration = Duration::from_millis(16);
+const LONGEST_BACKOFF: Duration = Duration::from_millis(16);
 
 /// The pauses of one operation: every sleep that may end early goes through here. (What must not
 /// end early is [`Place::settle`].)
@@ -93,7 +93,7 @@ pub(crate) struct Waiter<'a, S: Sys> {
     /// Whether another process had the kernel lock when the watch was armed.
     was_locked: bool,
     pace: Pace,
-    crowd: Crowd,
+    backoff: Backoff,
 }
 
 impl<'a, S: Sys> Waiter<'a, S> {
@@ -107,7 +107,7 @@ impl<'a, S: Sys> Waiter<'a, S> {
             watch: None,
             was_locked: false,
             pace: Pace::new(),
-            crowd: Crowd::default(),
+            backoff: Backoff::default(),
         }
     }
 
@@ -164,7 +164,7 @@ impl<'a, S: Sys> Waiter<'a, S> {
         self.pace = Pace::new();
         // The hold that was waited for has ended, and another contender has the lock.
         let lost_to_another = self.hold.take().is_some();
-        if let Some(pause) = lost_to_another.then(|| self.crowd.lost_race()).flatten() {
+        if let Some(pause) = lost_to_another.then(|| self.backoff.lost_race()).flatten() {
             let pause = jittered(self.place.sys(), pause);
             self.pauses.sleep(pause.min(left));
             return Next::LookAgain;
@@ -301,21 +301,21 @@ impl<S: Sys> Place<S> {
     }
 }
 
-/// How often other contenders were quicker. Each release wakes all waiters, and the process that
-/// has just released comes first most of the time: waiters that lose again and again would only
-/// slow that process down.
+/// The pauses after races that were lost to other contenders. Each release wakes all waiters, and the
+/// process that has just released comes first most of the time: waiters that lose again and again would
+/// only slow that process down.
 #[derive(Debug, Default)]
-struct Crowd {
+struct Backoff {
     lost_races: u32,
 }
 
-impl Crowd {
+impl Backoff {
     /// How long to stay away after a race that was lost.
     fn lost_race(&mut self) -> Option<Duration> {
-        let beyond = self.lost_races.checked_sub(CROWD_AFTER);
+        let beyond = self.lost_races.checked_sub(BACKOFF_AFTER);
         self.lost_races += 1;
         let doubled = |beyond: u32| Duration::from_millis(1 << beyond.min(10));
-        beyond.map(|beyond| doubled(beyond).min(CROWD_LAST))
+        beyond.map(|beyond| doubled(beyond).min(LONGEST_BACKOFF))
     }
 }
 
@@ -327,8 +327,8 @@ mod tests {
     // one that has just released would win nearly always.
     #[test]
     fn a_waiter_that_loses_race_after_race_stays_away_for_longer_but_never_for_long() {
-        let mut crowd = Crowd::default();
-        let pauses: Vec<_> = (0..40).map(|_| crowd.lost_race()).collect();
+        let mut backoff = Backoff::default();
+        let pauses: Vec<_> = (0..40).map(|_| backoff.lost_race()).collect();
         let ms = |ms| Some(Duration::from_millis(ms));
         let first = [None, None, None, ms(1), ms(2), ms(4), ms(8), ms(16)];
         assert!(pauses.starts_with(&first));
