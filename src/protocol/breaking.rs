@@ -7,7 +7,7 @@ use std::io;
 use std::time::Duration;
 
 use super::aside::{aside_name, is_rvlf_content};
-use super::evidence::Sighting;
+use super::evidence::Observation;
 use super::examine::{Examination, ExaminedLock};
 use super::{Error, Place, Result};
 use crate::judge::{Age, KernelLock, StalePolicy};
@@ -126,7 +126,7 @@ impl<S: Sys> Examination<'_, S> {
             return Ok(false);
         }
         self.gatherer.forget_server_clock();
-        let holder = self.judge(&Sighting {
+        let holder = self.judge(&Observation {
             prefix,
             stat: lock.opened.stat_now(stat),
             kernel_lock,

@@ -27,7 +27,7 @@ pub(crate) enum Purpose {
 }
 
 /// What one look has seen of a lock file.
-pub(super) struct Sighting {
+pub(super) struct Observation {
     pub(super) prefix: Prefix,
     /// Of the open file, so with its birth time; the modification time is that of this look.
     pub(super) stat: Stat,
@@ -96,15 +96,15 @@ impl<'a, S: Sys> Gatherer<'a, S> {
     /// The evidence of what was seen, and of its `record`.
     pub(super) fn gather(
         &mut self,
-        sighting: &Sighting,
+        observation: &Observation,
         record: &Result<Record, DecodeError>,
     ) -> Evidence {
         let place = self.place;
         let now = place.sys().now();
-        let watched = self.watched(sighting, record, &now);
+        let watched = self.watched(observation, record, &now);
         let malformed = Evidence {
-            content: content_class(record, sighting.kernel_lock),
-            kernel_lock: sighting.kernel_lock,
+            content: content_class(record, observation.kernel_lock),
+            kernel_lock: observation.kernel_lock,
             file_system: match place.entry.file_system {
                 // As on an overlay, where row 8 goes by host names.
                 FileSystem::Local { .. } if sabotaged!(place.entry.sys, NoHostNames) => {
@@ -116,12 +116,12 @@ impl<'a, S: Sys> Gatherer<'a, S> {
             host: HostMatch::Other,
             process: Process::Unknown,
             timestamp_age: Age::Past(Duration::ZERO),
-            mtime_age: self.mtime_age(sighting, record, &now).max(watched),
+            mtime_age: self.mtime_age(observation, record, &now).max(watched),
             predates_boot: false,
             own_hold: OwnHold::None,
         };
         let Ok(record) = record else { return malformed };
-        let stamp = place.stamp(record, &sighting.stat);
+        let stamp = place.stamp(record, &observation.stat);
         let host = place.host_match(&record.hostname());
         Evidence {
             stamp,
@@ -142,15 +142,15 @@ impl<'a, S: Sys> Gatherer<'a, S> {
     /// lie ahead of this machine's clock. Other ages grow with that clock.
     fn watched(
         &mut self,
-        sighting: &Sighting,
+        observation: &Observation,
         record: &Result<Record, DecodeError>,
         now: &Now,
     ) -> Duration {
-        let Sighting {
+        let Observation {
             prefix,
             stat,
             kernel_lock,
-        } = sighting;
+        } = observation;
         // Row 2 decides, which reads no age.
         if *kernel_lock == KernelLock::HeldElsewhere {
             return Duration::ZERO;
@@ -186,13 +186,13 @@ impl<'a, S: Sys> Gatherer<'a, S> {
     /// Age of the file's modification time by the clock that set it.
     fn mtime_age(
         &mut self,
-        sighting: &Sighting,
+        observation: &Observation,
         record: &Result<Record, DecodeError>,
         now: &Now,
     ) -> Duration {
-        let Sighting {
+        let Observation {
             stat, kernel_lock, ..
-        } = sighting;
+        } = observation;
         // Row 2 decides, which reads no age.
         if *kernel_lock == KernelLock::HeldElsewhere {
             return Duration::ZERO;

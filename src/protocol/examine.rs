@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use super::evidence::{Gatherer, Purpose, Sighting};
+use super::evidence::{Gatherer, Observation, Purpose};
 use super::wait::Pauses;
 use super::{Contention, Error, Place, ROUNDS, Result};
 use crate::holder::{FileFacts, Foreign, Holder};
@@ -208,7 +208,7 @@ impl<'a, S: Sys> Examination<'a, S> {
                 }
                 read => read.context(Operation::File("read"), place.lock_path())?,
             };
-            let holder = self.judge(&Sighting {
+            let holder = self.judge(&Observation {
                 prefix,
                 stat: opened.stat_now(stat),
                 kernel_lock,
@@ -235,13 +235,13 @@ impl<'a, S: Sys> Examination<'a, S> {
     /// Gathers the evidence of what was seen, and judges it.
     ///
     /// An error for content that can never be a lock, unless a process has locked the file.
-    pub(super) fn judge(&mut self, sighting: &Sighting) -> Result<Holder> {
-        let record = Record::decode(sighting.prefix.bytes());
+    pub(super) fn judge(&mut self, observation: &Observation) -> Result<Holder> {
+        let record = Record::decode(observation.prefix.bytes());
         // A live process that has locked the file keeps it, whatever a stray write has put there.
-        if sighting.kernel_lock != KernelLock::HeldElsewhere {
+        if observation.kernel_lock != KernelLock::HeldElsewhere {
             self.ensure_known(&record)?;
         }
-        let evidence = self.gatherer.gather(sighting, &record);
+        let evidence = self.gatherer.gather(observation, &record);
         let is_ours = |record| {
             evidence.own_hold != OwnHold::GivenUp
                 && !evidence.is_of_another_boot()
@@ -251,8 +251,8 @@ impl<'a, S: Sys> Examination<'a, S> {
             evidence: Some(evidence),
             verdict: judge(&evidence, &self.policy),
             facts: FileFacts {
-                uid: sighting.stat.uid,
-                has_trailing_bytes: sighting.prefix.bytes().len() > RECORD_LEN,
+                uid: observation.stat.uid,
+                has_trailing_bytes: observation.prefix.bytes().len() > RECORD_LEN,
                 held_for: None,
             },
             is_this_process: record.as_ref().is_ok_and(is_ours),
