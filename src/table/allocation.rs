@@ -82,9 +82,9 @@ pub struct Allocation {
     name: String,
     path: PathBuf,
     writer_id: WriterId,
-    /// The entry as it was seen last, to recognise it after a program that does not know `holder`
-    /// has saved the table.
-    seen: Mutex<Option<Entry>>,
+    /// The entry as it was seen last, and as a change that has failed since may have left it: to recognise it
+    /// after a program that does not know `holder` has saved the table.
+    seen: Mutex<Vec<Entry>>,
     /// The process that made the entry: a forked child that has a copy must not release it. `None`
     /// after the release.
     process: Option<Identity>,
@@ -175,7 +175,7 @@ impl Allocation {
             name: name.to_owned(),
             path: guard.path().to_owned(),
             writer_id,
-            seen: Mutex::new(guard.table().find(name).cloned()),
+            seen: Mutex::new(guard.table().find(name).cloned().into_iter().collect()),
             process: Some(guard.process()),
             byte: byte.map(Arc::new),
         };
@@ -451,10 +451,11 @@ impl Allocation {
             entry.holder = held;
         }
         operation(&mut guard)?;
-        if let Some(entry) = guard.table().find(&self.name) {
-            *self.seen() = Some(entry.clone());
-        }
+        let changed = guard.table().find(&self.name).cloned();
+        // Remembered before the save: after an error, the old table is there, or the new one.
+        self.seen().extend(changed.clone());
         guard.save()?;
+        *self.seen() = changed.into_iter().collect();
         KeptBytes::of_this_process().forget_unnamed(&self.path, guard.table());
         Ok(())
     }
@@ -471,7 +472,7 @@ impl Allocation {
         Some(&byte.witness)
     }
 
-    fn seen(&self) -> MutexGuard<'_, Option<Entry>> {
+    fn seen(&self) -> MutexGuard<'_, Vec<Entry>> {
         lock(&self.seen)
     }
 
@@ -494,11 +495,12 @@ impl Allocation {
         let mut seen = self.seen();
         if let Some(entry) = entry {
             if entry.writer_id() == Some(self.writer_id) {
-                *seen = Some(entry.clone());
+                *seen = vec![entry.clone()];
                 return Ok(entry.holder.clone());
             }
-            if let Some(seen) = seen.as_ref().filter(|seen| is_same_hold(seen, entry)) {
-                return Ok(seen.holder.clone());
+            if let Some(same) = seen.iter().find(|seen| is_same_hold(seen, entry)).cloned() {
+                *seen = vec![same.clone()];
+                return Ok(same.holder);
             }
         }
         Err(self.lost(entry.map(|entry| entry.pid)))

@@ -1469,6 +1469,25 @@ fn a_holder_recognises_its_entry_after_a_program_has_dropped_the_holder() {
     assert_eq!(names(&path), ["child"]);
 }
 
+// A full disk refused a change of the segment, and a program that drops `holder` saved next. The live holder was
+// told that it had lost its entry: it compared the segment that was never saved.
+#[test]
+fn a_holder_recognises_its_entry_after_a_change_that_was_not_saved() {
+    let (_dir, path) = place();
+    let held = Allocation::register(&path, &claim("a", "/a"), "1", PATIENCE);
+    let held = held.expect("the table is empty");
+    let in_the_way = path.with_file_name(".table.json.rvlf-new");
+    fs::create_dir(&in_the_way).expect("the disk has room");
+    let refused = held.update_segment("2", PATIENCE);
+    assert!(matches!(refused, Err(TableError::Io(_))), "{refused:?}");
+    fs::remove_dir(&in_the_way).expect("it is empty");
+
+    save_without_holders(&path);
+    held.check()
+        .expect("the entry is unchanged but for its holder");
+    held.release().expect("the entry is this process's");
+}
+
 // Another process's entry of the same name looks like one's own but for what it says.
 #[test]
 fn an_entry_that_differs_in_more_than_the_holder_is_not_recognised() {
