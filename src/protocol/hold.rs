@@ -198,6 +198,12 @@ impl<S: Sys> Held<S> {
         Ok(())
     }
 
+    /// In a forked child: leaks the channel to the parent's thread. Its drop locks a mutex in the channel, which
+    /// that thread may have locked at the moment of the fork.
+    fn keep_reserved_thread(&self) {
+        std::mem::forget(self.reserved.get().cloned());
+    }
+
     /// The lock of a dead holder that was broken to get this one.
     pub(crate) fn broken(&self) -> Option<&BrokenLock> {
         self.broken.as_ref().filter(|broken| broken.was_held)
@@ -640,6 +646,9 @@ impl<S: Sys> Drop for Held<S> {
             if !self.is_forked() {
                 self.give_up();
             }
+        }
+        if self.is_forked() {
+            self.keep_reserved_thread();
         }
     }
 }

@@ -36,6 +36,7 @@ pub const ROLES: &[RoleEntry] = &[
     ("reserves a thread", reserves_a_thread),
     ("waits for long", waits_for_long),
     ("forks while it refreshes", forks_while_it_refreshes),
+    ("forks with a callback", forks_with_a_callback),
     ("short holds", short_holds),
     ("ten thousand", ten_thousand),
 ];
@@ -866,6 +867,35 @@ fn forks_while_it_refreshes() {
 #[test]
 fn a_copy_forked_in_the_middle_of_a_refresh_does_not_hang() {
     run(Role::new("forks while it refreshes"));
+}
+
+fn forks_with_a_callback() {
+    let data = directory().join("data");
+    for round in 0..300 {
+        let options = every(10_000).durability(Durability::None).on_lost(|_| {});
+        let lock = options.try_acquire(&data).expect("the lock is free");
+        // At each fork the thread for the callback has come to another place.
+        for _ in 0..round % 64 * 20 {
+            std::hint::spin_loop();
+        }
+        let mut lock = Some(lock);
+        let child = support::fork(|| {
+            or_alarm(|| {
+                drop(lock.take());
+                true
+            })
+        });
+        support::join(child, "the drop of the child's copy does not hang");
+        let lock = lock.take().expect("the parent has a lock of its own");
+        lock.release().expect("the parent holds the lock");
+    }
+}
+
+// A daemon forks when it has the lock. The thread for the callback was about to sleep in its channel, and had
+// locked the mutex in it: the drop of the child's copy waited for that mutex without end.
+#[test]
+fn a_childs_copy_of_a_lock_with_a_callback_does_not_hang() {
+    run(Role::new("forks with a callback"));
 }
 
 // ---------------------------------------------------------------- many
