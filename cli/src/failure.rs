@@ -9,9 +9,16 @@ use rvlf::Escaped;
 
 use crate::{exit, messages};
 
+/// A failure of a verb that returns the status of a command (`run`, `hold`).
 pub fn failed(error: impl Display) -> u8 {
     messages::print(error);
     exit::RVLF_FAILED
+}
+
+/// A failure of any other verb.
+pub fn io_failed(error: impl Display) -> u8 {
+    messages::print(error);
+    exit::IO
 }
 
 pub fn failed_to(operation: &str, error: &io::Error) -> u8 {

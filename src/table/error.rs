@@ -276,6 +276,79 @@ impl TableError {
         }
     }
 
+    /// Another holder's entry, to be described.
+    fn entry_in_the_way(&self) -> Option<InTheWay<'_>> {
+        let (name, pid, is_placeholder, liveness, table) = match self {
+            TableError::DuplicateName {
+                name,
+                pid,
+                is_placeholder,
+                liveness,
+                table,
+            }
+            | TableError::WriteConflict {
+                entry: name,
+                pid,
+                is_placeholder,
+                liveness,
+                table,
+                ..
+            } => (name, pid, *is_placeholder, *liveness, table.as_deref()),
+            TableError::SegmentConflict {
+                entry: name,
+                pid,
+                liveness,
+                table,
+                ..
+            } => (name, pid, false, *liveness, table.as_deref()),
+            TableError::OldDefault {
+                entry: name,
+                pid,
+                is_placeholder,
+                liveness,
+                old,
+                ..
+            } => (name, pid, *is_placeholder, Some(*liveness), Some(&**old)),
+            _ => return None,
+        };
+        Some(InTheWay {
+            name,
+            pid: *pid,
+            is_placeholder,
+            liveness,
+            table,
+        })
+    }
+
+    /// A conflict with another holder's entry. Nothing for another error.
+    fn write_conflict(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(entry) = self.entry_in_the_way() else {
+            return Ok(());
+        };
+        let InTheWay { name, pid, .. } = entry;
+        match self {
+            TableError::WriteConflict {
+                requested, held, ..
+            } => {
+                write!(
+                    f,
+                    "{requested} conflicts with entry {name:?} (pid {pid}), which holds {held}"
+                )?;
+                let list = Verb::new(entry.table, "list");
+                entry.write_wait(f, format_args!("request less (`{list}` shows all entries)"))
+            }
+            TableError::SegmentConflict { segment, .. } => {
+                write!(f, "entry {name:?} (pid {pid}) writes segment {segment:?}")?;
+                entry.write_wait(f, "choose another segment")
+            }
+            TableError::OldDefault { old, path, .. } => write_old_default(f, old, path, &entry),
+            _ => {
+                write!(f, "entry {name:?} exists and is held by pid {pid}")?;
+                entry.write_wait(f, "choose another name")
+            }
+        }
+    }
+
     /// What is wrong with a file that is no table, without a next step; of another error the whole text.
     fn write_cause(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -370,66 +443,8 @@ impl TableError {
 impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            TableError::DuplicateName {
-                name,
-                pid,
-                is_placeholder,
-                liveness,
-                table,
-            } => {
-                write!(f, "entry {name:?} exists and is held by pid {pid}")?;
-                let entry = InTheWay {
-                    name,
-                    pid: *pid,
-                    is_placeholder: *is_placeholder,
-                    liveness: *liveness,
-                    table: table.as_deref(),
-                };
-                entry.write_wait(f, "choose another name")
-            }
-            TableError::WriteConflict {
-                entry: name,
-                pid,
-                is_placeholder,
-                requested,
-                held,
-                liveness,
-                table,
-            } => {
-                write!(
-                    f,
-                    "{requested} conflicts with entry {name:?} (pid {pid}), which holds {held}"
-                )?;
-                let entry = InTheWay {
-                    name,
-                    pid: *pid,
-                    is_placeholder: *is_placeholder,
-                    liveness: *liveness,
-                    table: table.as_deref(),
-                };
-                let list = Verb::new(table.as_deref(), "list");
-                entry.write_wait(f, format_args!("request less (`{list}` shows all entries)"))
-            }
             TableError::NotSubset { parent, rule } => write_not_subset(f, parent, rule),
             TableError::UnknownName { name, table } => write_unknown_name(f, name, table),
-            TableError::SegmentConflict {
-                segment,
-                entry: name,
-                pid,
-                liveness,
-                table,
-                ..
-            } => {
-                write!(f, "entry {name:?} (pid {pid}) writes segment {segment:?}")?;
-                let entry = InTheWay {
-                    name,
-                    pid: *pid,
-                    is_placeholder: false,
-                    liveness: *liveness,
-                    table: table.as_deref(),
-                };
-                entry.write_wait(f, "choose another segment")
-            }
             TableError::NotAPlaceholder { name, pid } => write_not_a_placeholder(f, name, *pid),
             TableError::NotAChild {
                 parent,
@@ -473,23 +488,10 @@ impl fmt::Display for TableError {
             TableError::Timeout { path, timeout } => write_timeout(f, path, *timeout),
             TableError::Replaced { path } => write_at(f, path, REPLACED),
             TableError::NoPath => f.write_str(NO_PATH),
-            TableError::OldDefault {
-                old,
-                path,
-                entry: name,
-                pid,
-                is_placeholder,
-                liveness,
-            } => {
-                let entry = InTheWay {
-                    name,
-                    pid: *pid,
-                    is_placeholder: *is_placeholder,
-                    liveness: Some(*liveness),
-                    table: Some(old),
-                };
-                write_old_default(f, old, path, &entry)
-            }
+            TableError::DuplicateName { .. }
+            | TableError::WriteConflict { .. }
+            | TableError::SegmentConflict { .. }
+            | TableError::OldDefault { .. } => self.write_conflict(f),
             TableError::Io(error) => error.fmt(f),
         }
     }

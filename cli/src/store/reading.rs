@@ -6,8 +6,9 @@ use rvlf_object_store::{Found, Register};
 
 use super::requests::with_bucket;
 use super::url::Url;
+use crate::failure::io_failed;
+use crate::messages;
 use crate::verbs::dump::Contents;
-use crate::{exit, messages};
 
 /// Reads the object itself: not the lock of an object. A failure is printed. The error is the exit status
 /// for it.
@@ -22,18 +23,11 @@ pub fn read_lock(url: &Url) -> Result<Contents, u8> {
             bytes: object.bytes.iter().copied().take(RECORD_LEN + 1).collect(),
             rest: payload(object.bytes.len().saturating_sub(RECORD_LEN)),
         }),
-        Ok(Ok(Found::Absent)) => {
-            messages::print(format_args!("{name}: cannot read: there is no such object"));
-            Err(exit::IO)
-        }
-        Ok(Err(error)) => {
-            messages::print(format_args!("{name}: cannot read: {error}"));
-            Err(exit::IO)
-        }
-        Err(unsent) => {
-            messages::print(unsent);
-            Err(exit::IO)
-        }
+        Ok(Ok(Found::Absent)) => Err(io_failed(format_args!(
+            "{name}: cannot read: there is no such object"
+        ))),
+        Ok(Err(error)) => Err(io_failed(format_args!("{name}: cannot read: {error}"))),
+        Err(unsent) => Err(io_failed(unsent)),
     }
 }
 

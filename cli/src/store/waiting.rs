@@ -7,6 +7,7 @@ use rvlf_object_store::{StoreOptions, block_on};
 
 use super::report::{Found, Looker};
 use super::url::Url;
+use crate::failure::io_failed;
 use crate::progress::{self, Ended};
 use crate::report::Report;
 use crate::sys::signals;
@@ -15,7 +16,7 @@ use crate::{exit, messages};
 /// Waits until the lock is free. Every failure is printed where it happens. The error is the exit status for
 /// it.
 pub fn wait(url: &Url, timeout: Option<Duration>) -> Result<u8, u8> {
-    let mut events = signals::listen().map_err(failed)?;
+    let mut events = signals::listen().map_err(io_failed)?;
     let cancel = CancelToken::new();
     let options = StoreOptions::new().cancel_token(&cancel);
     let waited_for = url.clone();
@@ -31,9 +32,9 @@ pub fn wait(url: &Url, timeout: Option<Duration>) -> Result<u8, u8> {
             found,
         })
     };
-    match progress::wait_for(looks(url), &mut events, &cancel, work).map_err(failed)? {
+    match progress::wait_for(looks(url), &mut events, &cancel, work).map_err(io_failed)? {
         Ended::Done(waited) => {
-            let found = waited.map_err(|error: String| failed(error))?;
+            let found = waited.map_err(|error: String| io_failed(error))?;
             report(&found, timeout);
             Ok(found.status())
         }
@@ -60,11 +61,6 @@ pub fn looks(url: &Url) -> impl FnMut() -> Option<String> + Clone + Send + use<>
             (failures >= FAILURES).then(|| format!("waiting, although {error}"))
         }
     }
-}
-
-fn failed(error: impl std::fmt::Display) -> u8 {
-    messages::print(error);
-    exit::IO
 }
 
 /// Says why the lock is not free.

@@ -1,6 +1,5 @@
 //! `rvlf wait`: returns when a lock is free.
 
-use std::error::Error;
 use std::path::Path;
 use std::time::Duration;
 
@@ -8,6 +7,7 @@ use clap::{Args, ValueHint};
 use rvlf::{CancelToken, Escaped, LockFile, LockOptions, LockState, WaitError};
 
 use crate::escape::shell_path;
+use crate::failure::io_failed;
 use crate::inspection::Inspection;
 use crate::progress::{self, Ended};
 use crate::sys::signals;
@@ -54,7 +54,7 @@ pub fn run(args: &Wait) -> u8 {
 
 /// Every failure is printed where it happens. The error is the exit status for it.
 fn wait(data: &Path, timeout: Option<Duration>) -> Result<u8, u8> {
-    let mut events = signals::listen().map_err(|error| failed(&error))?;
+    let mut events = signals::listen().map_err(io_failed)?;
     let cancel = CancelToken::new();
     let options = LockOptions::new().cancel_token(&cancel);
     let (path, patience) = (data.to_owned(), timeout.unwrap_or(Duration::MAX));
@@ -64,19 +64,14 @@ fn wait(data: &Path, timeout: Option<Duration>) -> Result<u8, u8> {
         Ok::<_, WaitError>(Inspection::from_state(&file, state))
     };
     let ended = progress::wait_for(render::looks(data), &mut events, &cancel, work);
-    match ended.map_err(|error| failed(&error))? {
+    match ended.map_err(io_failed)? {
         Ended::Done(waited) => {
-            let inspection = waited.map_err(|error| failed(&error))?;
+            let inspection = waited.map_err(io_failed)?;
             report(data, timeout, &inspection);
             Ok(exit::status_for_state(&inspection.state))
         }
         Ended::BySignal(signal) => Err(exit::status_for_signal(signal as i32)),
     }
-}
-
-fn failed(error: &dyn Error) -> u8 {
-    messages::print(error);
-    exit::IO
 }
 
 /// Says why the lock is not free.
