@@ -39,6 +39,20 @@ fn a_childs_copy_of_a_lock_that_is_refreshed_neither_hangs_nor_releases_it() {
     });
 }
 
+// The thread for the callback locks a mutex of its channel before it sleeps.
+#[test]
+fn a_childs_copy_of_a_lock_with_a_callback_does_not_hang() {
+    let place = Place::new();
+    search().with_slow_threads().run(move || {
+        let options = plain().on_lost(|_| {});
+        let lock = options.try_acquire(place.data("data"));
+        let mut lock = Some(lock.expect("the lock is free"));
+        run::fork(|| use_the_copy(lock.take().expect("the child has a copy")));
+        let lock = lock.expect("the parent has a lock of its own");
+        lock.release().expect("the lock is held");
+    });
+}
+
 // The keepalive of the parent has no thread in the child, and may be locked.
 #[test]
 fn a_child_acquires_and_refreshes_a_lock_of_its_own() {

@@ -26,7 +26,7 @@ const STORE_SHARED: &str = "object-store/src/shared.rs";
 // Not among them: that a waiter looks again after its watch is armed (`LookAfterWatch`). Where a holder releases
 // in between, the waiter's own close of the removed file is the event that wakes it; the simulated kernel has
 // the death for which the look is needed.
-const WEAKENED: [Weakened; 32] = [
+const WEAKENED: [Weakened; 33] = [
     Weakened {
         what: "a wait that ends without a lock wakes the thread",
         file: KEEPALIVE,
@@ -146,6 +146,13 @@ const WEAKENED: [Weakened; 32] = [
         from: "let _ = self.0.send(Box::new(call(lost)));",
         to: "let _: Box<dyn FnOnce() + Send> = Box::new(call(lost));",
         found_by: "guard::a_callback_may_drop_the_lock_also_when_no_thread_can_be_started",
+    },
+    Weakened {
+        what: "a child keeps its copy of the channel to the reserved thread",
+        file: HOLD,
+        from: "std::mem::forget(self.reserved.get().cloned());",
+        to: "drop(self.reserved.get().cloned());",
+        found_by: "forks::a_childs_copy_of_a_lock_with_a_callback_does_not_hang",
     },
     Weakened {
         what: "a child does not wait for the mutex of the reserved thread",

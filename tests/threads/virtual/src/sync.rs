@@ -196,16 +196,33 @@ pub mod mpsc {
         receiving: Option<Arc<Waiter>>,
     }
 
-    /// Never locked while another thread may go on.
-    type Shared<T> = Arc<Mutex<Queue<T>>>;
-
-    fn locked<T>(queue: &Shared<T>) -> MutexGuard<'_, Queue<T>> {
-        queue.lock().unwrap_or_else(PoisonError::into_inner)
+    struct Channel<T> {
+        /// Never locked while another thread may go on.
+        queue: Mutex<Queue<T>>,
+        /// As in std, whatever reads or writes `receiving` has this mutex: a child that is forked meanwhile never
+        /// gets it.
+        registration: super::Mutex<()>,
     }
 
-    fn wake(receiving: Option<Arc<Waiter>>) {
-        if let Some(waiter) = receiving {
-            waiter.wake(Woken::ByThread);
+    type Shared<T> = Arc<Channel<T>>;
+
+    impl<T> Channel<T> {
+        fn queue(&self) -> MutexGuard<'_, Queue<T>> {
+            self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+        }
+
+        fn register(&self, receiving: Option<Arc<Waiter>>) {
+            let _locked = self.registration.lock();
+            run::step();
+            self.queue().receiving = receiving;
+        }
+
+        fn wake_receiver(&self) {
+            let _locked = self.registration.lock();
+            let receiving = self.queue().receiving.take();
+            if let Some(waiter) = receiving {
+                waiter.wake(Woken::ByThread);
+            }
         }
     }
 
@@ -221,33 +238,39 @@ pub mod mpsc {
 
     #[must_use]
     pub fn channel<T>() -> (Sender<T>, Receiver<T>) {
-        let queue = Arc::new(Mutex::new(Queue {
+        let queue = Mutex::new(Queue {
             values: VecDeque::new(),
             senders: 1,
             has_receiver: true,
             receiving: None,
-        }));
-        (Sender(queue.clone()), Receiver(queue))
+        });
+        let shared = Arc::new(Channel {
+            queue,
+            registration: super::Mutex::new(()),
+        });
+        (Sender(shared.clone()), Receiver(shared))
     }
 
     impl<T> Sender<T> {
         pub fn send(&self, value: T) -> Result<(), SendError<T>> {
             run::step();
-            let mut queue = locked(&self.0);
+            let mut queue = self.0.queue();
             if !queue.has_receiver {
                 return Err(SendError(value));
             }
             queue.values.push_back(value);
-            let receiving = queue.receiving.take();
+            let is_awaited = queue.receiving.is_some();
             drop(queue);
-            wake(receiving);
+            if is_awaited {
+                self.0.wake_receiver();
+            }
             Ok(())
         }
     }
 
     impl<T> Clone for Sender<T> {
         fn clone(&self) -> Sender<T> {
-            locked(&self.0).senders += 1;
+            self.0.queue().senders += 1;
             Sender(self.0.clone())
         }
     }
@@ -255,12 +278,13 @@ pub mod mpsc {
     impl<T> Drop for Sender<T> {
         fn drop(&mut self) {
             run::step();
-            let mut queue = locked(&self.0);
+            let mut queue = self.0.queue();
             queue.senders -= 1;
             let is_last = queue.senders == 0;
-            let receiving = queue.receiving.take_if(|_| is_last);
             drop(queue);
-            wake(receiving);
+            if is_last {
+                self.0.wake_receiver();
+            }
         }
     }
 
@@ -275,23 +299,35 @@ pub mod mpsc {
 
         fn recv_until(&self, until: Option<Duration>) -> Result<T, RecvTimeoutError> {
             loop {
-                match self.try_recv() {
-                    Ok(value) => return Ok(value),
-                    Err(TryRecvError::Disconnected) => return Err(RecvTimeoutError::Disconnected),
-                    Err(TryRecvError::Empty) => {}
+                if let Some(ended) = self.take()? {
+                    return Ok(ended);
                 }
                 let waiter = Waiter::of_this_thread();
-                locked(&self.0).receiving = Some(waiter.clone());
+                self.0.register(Some(waiter.clone()));
+                // A value that came before the registration woke no thread.
+                if let Some(ended) = self.take()? {
+                    self.0.register(None);
+                    return Ok(ended);
+                }
                 if waiter.wait(until) == Woken::ByTime {
-                    locked(&self.0).receiving = None;
+                    self.0.register(None);
                     return Err(RecvTimeoutError::Timeout);
                 }
             }
         }
 
+        /// `None` if there is no value yet.
+        fn take(&self) -> Result<Option<T>, RecvTimeoutError> {
+            match self.try_recv() {
+                Ok(value) => Ok(Some(value)),
+                Err(TryRecvError::Empty) => Ok(None),
+                Err(TryRecvError::Disconnected) => Err(RecvTimeoutError::Disconnected),
+            }
+        }
+
         pub fn try_recv(&self) -> Result<T, TryRecvError> {
             run::step();
-            let mut queue = locked(&self.0);
+            let mut queue = self.0.queue();
             match queue.values.pop_front() {
                 Some(value) => Ok(value),
                 None if queue.senders == 0 => Err(TryRecvError::Disconnected),
@@ -323,7 +359,7 @@ pub mod mpsc {
         fn drop(&mut self) {
             run::step();
             let values = {
-                let mut queue = locked(&self.0);
+                let mut queue = self.0.queue();
                 queue.has_receiver = false;
                 std::mem::take(&mut queue.values)
             };
