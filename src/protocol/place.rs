@@ -142,12 +142,19 @@ impl<S: Sys> Place<S> {
         }
     }
 
-    /// Whether a read failed because another descriptor has a mandatory kernel lock of the file. macOS reports
-    /// that as any other failure of the server, which means it only if a descriptor `is_known` to have one.
+    /// Whether a read failed because another descriptor has a mandatory kernel lock of the file. SMB on macOS
+    /// reports that as any other failure of the server, which means it only if a descriptor `is_known` to have one.
     pub(super) fn is_locked_against_reads(&self, error: &io::Error, is_known: bool) -> bool {
-        let is_refused = || error.kind() == io::ErrorKind::PermissionDenied;
-        is_locked(error)
-            || !self.entry.is_local() && (is_refused() || is_known && is_io_failure(error))
+        if is_locked(error) {
+            return true;
+        }
+        let is_refused = error.kind() == io::ErrorKind::PermissionDenied;
+        let may_be_refused = || {
+            is_known
+                && is_io_failure(error)
+                && self.sys().reports_locks_as_io_errors(&self.entry.dir)
+        };
+        !self.entry.is_local() && (is_refused || may_be_refused())
     }
 
     /// Reads the beginning of `file`, and again if its checksum is wrong: the holder may be

@@ -6,6 +6,8 @@ use std::io;
 use std::path::Path;
 use std::time::Duration;
 
+use nix::errno::Errno;
+
 use super::call::{Call, Cancel, DirId, Fd, Name, Reply, WatchId, name_in};
 use super::fingerprint::fingerprint;
 use super::process::SimSys;
@@ -119,6 +121,10 @@ impl Sys for SimSys {
             Reply::FileSystem(file_system) => Ok(file_system),
             reply => Err(reply.into_error()),
         }
+    }
+
+    fn reports_locks_as_io_errors(&self, _dir: &SimDir) -> bool {
+        self.rules.locked_against == Errno::EIO
     }
 
     fn list(&self, dir: &SimDir) -> io::Result<Vec<OsString>> {

@@ -372,8 +372,7 @@ pub(crate) fn is_locked(error: &io::Error) -> bool {
     cfg!(windows) && error.raw_os_error() == Some(ERROR_LOCK_VIOLATION)
 }
 
-/// Whether a read failed as any other one that a server cannot do: macOS reports a range that another client of
-/// an SMB server has locked as EIO.
+/// Whether a read failed as any other one that a disk or a server cannot do.
 pub(crate) fn is_io_failure(error: &io::Error) -> bool {
     /// The same number on every Unix.
     const EIO: i32 = 5;

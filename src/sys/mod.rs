@@ -173,6 +173,10 @@ pub(crate) trait Sys: Clone + Send + Sync + 'static {
         !stat.is_err_and(|error| is_closed(&error))
     }
     fn file_system(&self, dir: &Self::Dir) -> io::Result<FileSystem>;
+    /// Whether a read that another descriptor's kernel lock refuses fails with EIO in this directory.
+    fn reports_locks_as_io_errors(&self, _dir: &Self::Dir) -> bool {
+        false
+    }
     fn list(&self, dir: &Self::Dir) -> io::Result<Vec<OsString>>;
     fn stat_at(&self, dir: &Self::Dir, name: &OsStr) -> io::Result<Stat>;
     /// Whether `name` is a mount point: where only the device shows it, a bind mount of the same

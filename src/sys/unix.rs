@@ -97,6 +97,11 @@ impl Sys for Host {
         platform::file_system(dir.get()?)
     }
 
+    #[cfg(all(target_vendor = "apple", not(rvlf_portable)))]
+    fn reports_locks_as_io_errors(&self, dir: &Descriptor<File>) -> bool {
+        dir.get().is_ok_and(platform::reports_locks_as_io_errors)
+    }
+
     fn list(&self, dir: &Descriptor<File>) -> io::Result<Vec<OsString>> {
         let flags = OFlag::O_RDONLY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let dir = dir.get()?;

@@ -28,10 +28,24 @@ pub(in crate::sys) fn file_system(dir: &File) -> io::Result<FileSystem> {
     let flags = mount.f_flags as u64;
     #[cfg(target_os = "netbsd")]
     let flags = mount.f_flag as u64;
-    let name = mount.f_fstypename.map(|byte| byte as u8);
-    let name = name.split(|byte| *byte == 0).next().unwrap_or_default();
     let is_local = flags & nix::libc::MNT_LOCAL as u64 != 0;
-    Ok(mounts::file_system(OS, name, is_local))
+    Ok(mounts::file_system(OS, &type_name(&mount), is_local))
+}
+
+#[cfg(target_vendor = "apple")]
+pub(in crate::sys) fn reports_locks_as_io_errors(dir: &File) -> bool {
+    mount_of(dir).is_ok_and(|mount| mounts::reports_locks_as_io_errors(OS, &type_name(&mount)))
+}
+
+#[allow(
+    clippy::unnecessary_cast,
+    reason = "the fields' types differ between systems"
+)]
+fn type_name(mount: &Mount) -> Vec<u8> {
+    let name = mount.f_fstypename.iter();
+    name.map(|byte| *byte as u8)
+        .take_while(|byte| *byte != 0)
+        .collect()
 }
 
 fn mount_of(dir: &File) -> io::Result<Mount> {

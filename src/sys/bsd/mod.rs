@@ -23,6 +23,8 @@ use nix::fcntl::OFlag;
 
 pub(super) use self::boot::{CLOCK_SINCE_BOOT, boot_id};
 pub(super) use self::file_system::file_system;
+#[cfg(target_vendor = "apple")]
+pub(super) use self::file_system::reports_locks_as_io_errors;
 pub(crate) use self::kqueue::{Watch, close_spare_watch};
 pub(super) use self::kqueue::{wait, watch, watches_process};
 pub(super) use self::processes::{identity, is_this_process, process};

@@ -25,6 +25,12 @@ pub(super) fn file_system(system: &str, type_name: &[u8], has_local_flag: bool) 
     }
 }
 
+/// Whether a read that the kernel lock of another descriptor refuses fails with EIO. The smbfs of macOS
+/// reports so every status of a server that it does not know, STATUS_FILE_LOCK_CONFLICT included.
+pub(super) fn reports_locks_as_io_errors(system: &str, type_name: &[u8]) -> bool {
+    system == "macos" && type_name == b"smbfs"
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -62,6 +68,24 @@ mod tests {
             assert_eq!(found, expected, "{name} on {system}");
             let found = file_system(system, name.as_bytes(), false);
             assert_eq!(found, FileSystem::NotLocal, "{name} on {system}, not local");
+        }
+    }
+
+    // `weed mount` reads a file with EIO that a second creator has replaced: taken for the lock of the first one,
+    // both held the lock.
+    #[test]
+    fn an_io_error_is_a_lock_on_smb_of_macos_alone() {
+        assert!(reports_locks_as_io_errors("macos", b"smbfs"));
+        for (system, name) in [
+            ("macos", "nfs"),
+            ("macos", "macfuse"),
+            ("macos", "smbfs2"),
+            ("freebsd", "smbfs"),
+        ] {
+            assert!(
+                !reports_locks_as_io_errors(system, name.as_bytes()),
+                "{name} on {system}"
+            );
         }
     }
 }
