@@ -95,7 +95,7 @@ impl Holder {
     /// std::fs::write(lock_path_for(&path), "FLVR")?;
     /// let state = inspect(&path)?;
     /// let error = state.holder().and_then(|holder| holder.decode_error()).expect("it is torn");
-    /// assert_eq!(error.to_string(), "torn record: 4 of 104 bytes, or zeros");
+    /// assert_eq!(error.to_string(), "torn record: 4 of 104 bytes");
     /// # Ok::<(), Box<dyn std::error::Error>>(())
     /// ```
     #[must_use]

@@ -51,8 +51,11 @@ impl fmt::Display for DecodeError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             DecodeError::Short { found: 0 } => f.write_str("empty file"),
+            DecodeError::Short { found: RECORD_LEN } => {
+                write!(f, "torn record: {RECORD_LEN} zero bytes")
+            }
             DecodeError::Short { found } => {
-                write!(f, "torn record: {found} of {RECORD_LEN} bytes, or zeros")
+                write!(f, "torn record: {found} of {RECORD_LEN} bytes")
             }
             DecodeError::Foreign { first } => write!(f, "not an RVLF record: begins with {first}"),
             DecodeError::UnsupportedVersion { found } => {

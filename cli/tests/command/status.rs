@@ -151,7 +151,7 @@ fn the_status_of_a_torn_lock_reads_like_this() {
     assert_reads(
         status(&dir, "torn"),
         str![[r#"
-torn: malformed: torn record: 8 of 104 bytes, or zeros
+torn: malformed: torn record: 8 of 104 bytes
   reason     the record is incomplete or damaged, and no process is writing it
   since      [..]
   lock file  torn.lock
