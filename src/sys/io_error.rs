@@ -307,7 +307,9 @@ fn step_for_file(operation: Operation, error: &io::Error, system: System) -> &'s
         (io::ErrorKind::ResourceBusy, Operation::OldName(_) | Operation::NewName(_)) => {
             "unmount the lock file, and mount its directory in its place"
         }
-        _ if is_name_too_long(error) => "choose another file name",
+        _ if is_name_too_long(error) => {
+            "choose a shorter name, or a path from a directory that is nearer to the file"
+        }
         // open(2), EINVAL: the file system does not accept the name.
         (io::ErrorKind::InvalidInput, Operation::NewName(_)) => "choose another file name",
         (io::ErrorKind::Unsupported, _) => {
@@ -544,7 +546,7 @@ mod tests {
                     (Errno::EPERM, "permissions of its directory"),
                     (Errno::EACCES, "permissions of its directory"),
                     (Errno::EINVAL, "choose another file name"),
-                    (Errno::ENAMETOOLONG, "choose another file name"),
+                    (Errno::ENAMETOOLONG, "choose a shorter name"),
                     (Errno::EROFS, "mount it read-write"),
                     (Errno::EDQUOT, "free space"),
                     (Errno::ENOSPC, "inodes"),
