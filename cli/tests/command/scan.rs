@@ -215,7 +215,7 @@ fn scan_says_that_it_may_not_examine_the_processes_of_other_users() {
         let scanned = finish(command);
         let path = dir.path().display().to_string();
         assert!(!scanned.stdout.contains(&path), "{}", scanned.stdout);
-        let message = "that this user may not examine; scan as root to see their locks";
+        let message = "that this user may not examine; to see all locks, scan as root";
         assert!(scanned.stderr.contains(message), "{}", scanned.stderr);
     }
     holder.end();

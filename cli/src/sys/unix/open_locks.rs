@@ -30,8 +30,8 @@ impl OpenLocks {
     pub fn skipped(&self) -> Option<String> {
         let processes = count(self.unreadable, "process", "processes");
         let step = match geteuid().is_root() {
-            true => "; scan where they run, outside of this container, to see their locks",
-            false => "; scan as root to see their locks",
+            true => "; to see all locks, scan outside of this container",
+            false => "; to see all locks, scan as root",
         };
         (self.unreadable > 0)
             .then(|| format!("skipped {processes} that this user may not examine{step}"))
