@@ -4,7 +4,7 @@
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
-use clap::error::{ContextKind, ContextValue};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use rvlf::lock_path_for;
 use rvlf::record::{DecodeError, Record};
 
@@ -99,6 +99,9 @@ fn line_to_type(error: &clap::Error, args: &[OsString]) -> Option<String> {
         return verb_of_other_tools(verb);
     }
     let lacks = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+    if error.kind() == ErrorKind::UnknownArgument && args.get(1).is_some_and(|verb| verb == "run") {
+        return option_of_flock(&lacks?);
+    }
     let lacks_command =
         lacks.is_some_and(|lacks| lacks.contains("COMMAND") && !lacks.contains("DATA"));
     let data = shell_path(first_word(args).filter(|_| lacks_command)?.as_ref());
@@ -107,13 +110,24 @@ fn line_to_type(error: &clap::Error, args: &[OsString]) -> Option<String> {
     ))
 }
 
+/// What an option of flock(1) is here.
+fn option_of_flock(option: &str) -> Option<String> {
+    let line = match option {
+        "-c" | "--command" => "for shell syntax: rvlf run DATA sh -c '...'",
+        "-e" | "-x" | "--exclusive" => "the lock is always exclusive: leave the option out",
+        "-s" | "--shared" => "there are no shared locks, and readers need none",
+        _ => return None,
+    };
+    Some(line.to_owned())
+}
+
 /// What other tools call our verbs.
 fn verb_of_other_tools(verb: &str) -> Option<String> {
     let line = match verb {
         "list" | "ls" | "ps" => "to list the locks that are held: rvlf scan",
         "check" | "info" | "inspect" | "show" => "to see who holds the lock: rvlf status DATA",
         "exec" | "lock" => "to run a command under the lock: rvlf run DATA COMMAND",
-        "clean" | "remove" | "rm" | "unlock" => {
+        "clean" | "release" | "remove" | "rm" | "unlock" => {
             "to remove the lock that a dead holder left: rvlf break DATA"
         }
         _ => return None,
@@ -206,6 +220,7 @@ mod tests {
         for (line, expected) in [
             ("rvlf run --wait 5s d cmd", "rvlf run --wait=5s d cmd"),
             ("rvlf run --wait 5 d cmd", "rvlf run --wait=5 d cmd"),
+            ("rvlf run --wait 1d d cmd", "rvlf run --wait=1d d cmd"),
             ("rvlf run --wait d cmd", "rvlf run --wait d cmd"),
             ("rvlf run --wait d -- cmd", "rvlf run --wait d -- cmd"),
             ("rvlf run -q --wait 5s d cmd", "rvlf run -q --wait=5s d cmd"),

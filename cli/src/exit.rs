@@ -26,6 +26,11 @@ pub const NOT_EXECUTABLE: u8 = 126;
 /// `run`: the command was not found. POSIX, sh
 pub const NOT_FOUND: u8 = 127;
 
+/// Reads an exit status that an option sets.
+pub fn parse(text: &str) -> Result<u8, &'static str> {
+    text.parse().map_err(|_| "expected a number from 0 to 255")
+}
+
 /// The number that shells report for a process that a signal has killed.
 pub fn status_for_signal(signal: i32) -> u8 {
     const SHELL_OFFSET: u8 = 128;

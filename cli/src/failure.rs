@@ -69,7 +69,10 @@ pub fn cannot_run(program: &OsStr, error: &io::Error) -> u8 {
             exit::NOT_EXECUTABLE,
         ),
     };
-    let program = Escaped::path(path);
+    let program = match program.is_empty() {
+        true => "the command".to_owned(),
+        false => Escaped::path(path).to_string(),
+    };
     messages::print(format_args!("cannot run {program}: {error}; {step}"));
     status
 }
@@ -98,6 +101,10 @@ fn step_for_missing(program: &Path) -> (&'static str, u8) {
         () if has_directory(program) && program.exists() => (
             "the interpreter in its first line, or its dynamic loader, does not exist",
             exit::NOT_EXECUTABLE,
+        ),
+        () if program.as_os_str().is_empty() => (
+            "its name is empty: check the variable that it comes from",
+            exit::NOT_FOUND,
         ),
         () if has_blank => (
             "give the program and its arguments as separate words; for shell syntax: sh -c '...'",

@@ -9,6 +9,10 @@ use clap::{Arg, Command, Error};
 
 use crate::store;
 
+/// Without a supervisor of its own process tree, no keeper can end a script before a lease is over.
+pub const NOT_FOR_HOLD: &str =
+    "rvlf hold takes files only; run the script under the lock: rvlf run URL COMMAND";
+
 /// Data that has a lock.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -68,9 +72,14 @@ pub struct TargetParser;
 impl TypedValueParser for TargetParser {
     type Value = Target;
 
-    fn parse_ref(&self, _: &Command, _: Option<&Arg>, value: &OsStr) -> Result<Target, Error> {
+    fn parse_ref(&self, verb: &Command, _: Option<&Arg>, value: &OsStr) -> Result<Target, Error> {
         let refused = |text: String| Error::raw(ErrorKind::ValueValidation, text + "\n");
-        Target::parse(value).map_err(refused)
+        let holds = ["hold", "keep"].contains(&verb.get_name());
+        match value.to_str().and_then(scheme_of) {
+            // The line that installs object stores would lead to this refusal.
+            Some("s3" | "gs" | "az") if holds => Err(refused(NOT_FOR_HOLD.into())),
+            _ => Target::parse(value).map_err(refused),
+        }
     }
 }
 

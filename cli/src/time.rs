@@ -5,11 +5,18 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp, tz::TimeZone};
 use rvlf::judge::Age;
 
-/// Reads `500ms`, `5s`, `2m`, `1h30m`, or a plain number of seconds.
+const SECONDS_OF_A_DAY: f64 = 86_400.0;
+
+/// Reads `500ms`, `5s`, `2m`, `1h30m`, `1d`, or a plain number of seconds.
+///
+/// The calendar has no days of 24 h, so that jiff refuses them. Refused here, `--wait 1d DATA` would lock a file `1d`.
 pub fn parse_duration(text: &str) -> Result<Duration, String> {
     const EXPECTED: &str = "expected a duration such as 500ms, 5s, 2m or 1h30m";
     if let Ok(seconds) = text.parse() {
         return Duration::try_from_secs_f64(seconds).map_err(|_| EXPECTED.into());
+    }
+    if let Some(Ok(days)) = text.strip_suffix('d').map(str::parse::<f64>) {
+        return Duration::try_from_secs_f64(days * SECONDS_OF_A_DAY).map_err(|_| EXPECTED.into());
     }
     let signed: SignedDuration = text.parse().map_err(|_| EXPECTED)?;
     Duration::try_from(signed).map_err(|_| EXPECTED.into())
@@ -78,13 +85,27 @@ mod tests {
             ("1h", 3_600_000),
             ("1h30m", 5_400_000),
             ("1 minute 5 seconds", 65_000),
+            ("1d", 86_400_000),
+            ("0.5d", 43_200_000),
             ("0", 0),
         ];
         for (text, millis) in cases {
             let expected = Duration::from_millis(millis);
             assert_eq!(parse_duration(text), Ok(expected), "{text}");
         }
-        for text in ["", "-5", "-5s", "nan", "inf", "1e300", "soon", "5 parsecs"] {
+        for text in [
+            "",
+            "d",
+            "-5",
+            "-5s",
+            "-1d",
+            "nand",
+            "nan",
+            "inf",
+            "1e300",
+            "soon",
+            "5 parsecs",
+        ] {
             assert!(parse_duration(text).is_err(), "{text} is not a duration");
         }
     }

@@ -44,7 +44,7 @@ pub struct Acquisition {
     nonblock: bool,
 
     /// The exit status if another process holds the lock
-    #[arg(short = 'E', long, value_name = "CODE", default_value_t = exit::TRY_AGAIN)]
+    #[arg(short = 'E', long, value_name = "CODE", default_value_t = exit::TRY_AGAIN, value_parser = exit::parse)]
     pub conflict_exit_code: u8,
 
     /// Print nothing if another process holds the lock

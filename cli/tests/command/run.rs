@@ -355,10 +355,47 @@ fn no_usage_error_proposes_a_line_that_fails() {
 }
 
 #[test]
+fn an_option_of_flock_is_answered_with_what_takes_its_place() {
+    let dir = Directory::new();
+    for (option, advice) in [
+        ("-c", "rvlf run DATA sh -c"),
+        ("-x", "always exclusive"),
+        ("-s", "no shared locks"),
+    ] {
+        let text = dir.rvlf(&["run", "d", option, "true"]).stderr;
+        assert!(text.contains(advice), "{option}: {text}");
+    }
+}
+
+// `rvlf run d $COMMAND` with an unset variable in quotes was told to check PATH.
+#[test]
+fn a_command_without_a_name_is_called_that() {
+    let ended = Directory::new().rvlf(&["run", "d", ""]);
+    assert_eq!(ended.code(), 127, "{}", ended.stderr);
+    assert!(ended.stderr.contains("name is empty"), "{}", ended.stderr);
+}
+
+// "invalid digit found in string" did not say what the option takes.
+#[test]
+fn a_number_that_is_none_is_answered_with_what_the_option_takes() {
+    let dir = Directory::new();
+    for value in ["", "x", "256"] {
+        let text = dir.rvlf(&["run", "-E", value, "d", "true"]).stderr;
+        assert!(text.contains("a number from 0 to 255"), "{value}: {text}");
+    }
+    for value in ["", "x", "0", "-1"] {
+        let option = format!("--for={value}");
+        let text = dir.rvlf(&["hold", &option, "d"]).stderr;
+        assert!(text.contains("$$ is that of the script"), "{value}: {text}");
+    }
+}
+
+#[test]
 fn a_verb_of_another_tool_is_answered_with_ours() {
     let dir = Directory::new();
     for (verb, advice) in [
         ("list", "rvlf scan"),
+        ("release", "rvlf break DATA"),
         ("unlock", "rvlf break DATA"),
         ("lock", "rvlf run DATA COMMAND"),
         ("check", "rvlf status DATA"),

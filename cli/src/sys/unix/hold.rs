@@ -23,7 +23,7 @@ use super::supervisor::status_for_end;
 use crate::events::{Event, EventSource, Events, Sender};
 use crate::failure::{failed, failed_to, with_next_step};
 use crate::holding::Holding;
-use crate::target::Target;
+use crate::target::{NOT_FOR_HOLD, Target};
 use crate::verbs::acquisition::Acquisition;
 use crate::{arguments, exit, loss, messages, progress, thread};
 
@@ -41,7 +41,7 @@ pub struct Hold {
     acquisition: Acquisition,
 
     /// The process for which the lock is held; $$ is the script
-    #[arg(long = "for", value_name = "PID", value_parser = clap::value_parser!(i32).range(1..))]
+    #[arg(long = "for", value_name = "PID", value_parser = parse_pid)]
     pid: i32,
 }
 
@@ -58,19 +58,23 @@ EXIT STATUS
   125  rvlf itself failed: usage error, or no usable lock file
   130  interrupted by Ctrl-C while waiting (128 + the number of the signal)";
 
+fn parse_pid(text: &str) -> Result<i32, &'static str> {
+    match text.parse() {
+        Ok(pid) if pid > 0 => Ok(pid),
+        _ => Err("expected the pid of a process; $$ is that of the script"),
+    }
+}
+
 /// Starts a keeper. Returns the exit status.
 pub fn run(args: &Hold) -> u8 {
     let (Ok(status) | Err(status)) = data_file(args).and_then(|data| start_keeper(&data));
     status
 }
 
-/// Without a supervisor of its own process tree, no keeper can end a script before a lease is over.
 fn data_file(args: &Hold) -> Result<PathBuf, u8> {
     match &args.acquisition.data {
         Target::File(data) => Ok(arguments::data_file(data)),
-        Target::Store(_) => Err(failed(
-            "rvlf hold holds lock files only; run the script under the lock: rvlf run URL COMMAND",
-        )),
+        Target::Store(_) => Err(failed(NOT_FOR_HOLD)),
     }
 }
 
