@@ -60,13 +60,7 @@ EXIT STATUS
   With several locks, the highest of their statuses. What was skipped does not count.";
 
 pub fn run(args: &Scan) -> io::Result<u8> {
-    let mut walk = Walk {
-        args,
-        highest: exit::SUCCESS,
-        empty: 0,
-        unreadable: 0,
-        removed: 0,
-    };
+    let mut walk = Walk::new(args);
     match &args.dir {
         Some(directory) => {
             walk.tree(directory)?;
@@ -118,7 +112,22 @@ impl Listing {
     }
 }
 
+fn is_gone(path: &Path) -> bool {
+    path.symlink_metadata()
+        .is_err_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 impl Walk<'_> {
+    fn new(args: &Scan) -> Walk<'_> {
+        Walk {
+            args,
+            highest: exit::SUCCESS,
+            empty: 0,
+            unreadable: 0,
+            removed: 0,
+        }
+    }
+
     fn tree(&mut self, directory: &Path) -> io::Result<()> {
         let mut directories = vec![directory.to_owned()];
         while let Some(directory) = directories.pop() {
@@ -156,6 +165,13 @@ impl Walk<'_> {
     fn directory(&mut self, directory: &Path) -> io::Result<Vec<PathBuf>> {
         let listing = match Listing::of(directory) {
             Ok(listing) => listing,
+            // Removed since its parent was read.
+            Err(error)
+                if error.kind() == io::ErrorKind::NotFound
+                    && self.args.dir.as_deref() != Some(directory) =>
+            {
+                return Ok(Vec::new());
+            }
             Err(error) => {
                 self.report_failure(directory, &error);
                 return Ok(Vec::new());
@@ -196,6 +212,8 @@ impl Walk<'_> {
                     writeln!(stdout(), "{}: {line}", Escaped::path(data))
                 }
             }
+            // Removed with its directory since the directory was read.
+            Err(_) if is_gone(&lock_path_for(data)) => Ok(()),
             Err(error) => {
                 self.report(&error);
                 Ok(())
@@ -268,6 +286,28 @@ impl Walk<'_> {
                 "leftover .rvlf-* files",
             );
             messages::print(format_args!("removed {files}"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // Where tests of another program made and removed their directories meanwhile, a scan exited with 5.
+    #[test]
+    fn a_directory_that_was_removed_meanwhile_is_no_error_and_a_missing_dir_is_one() {
+        let missing = Path::new("not-there");
+        for (dir, expected) in [("not-there", exit::IO), (".", exit::SUCCESS)] {
+            let args = Scan {
+                dir: Some(dir.into()),
+                json: false,
+                clean: false,
+            };
+            let mut walk = Walk::new(&args);
+            let below = walk.directory(missing).expect("nothing is printed");
+            assert!(below.is_empty());
+            assert_eq!(walk.highest, expected, "{dir}");
         }
     }
 }
