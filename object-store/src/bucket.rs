@@ -187,10 +187,12 @@ fn is_same(new: &Version, old: &Version) -> bool {
     }
 }
 
-/// A missing bucket is no free lock: a wrong name would otherwise look like one until the first write.
+/// A missing bucket is no free lock: a wrong name would otherwise look like one until the first write. Nor is
+/// the 404 of a proxy, which a holder would take for the deletion of its lock.
 fn absent_or_no_bucket(error: &ClientError) -> Result<Found, RegisterError> {
     match store_error::class(error) {
         ErrorClass::Permanent => Err(store_error::of_client(error)),
+        _ if store_error::is_of_no_store(error) => Err(store_error::of_client(error)),
         _ => Ok(Found::Absent),
     }
 }

@@ -106,6 +106,13 @@ fn status(text: &str) -> Option<u16> {
     text.split_once(STATUS)?.1.get(..3)?.parse().ok()
 }
 
+/// Whether a 404 is of a proxy whose store is away, or of a server that is no store: the answers of S3, Azure and
+/// Google Cloud Storage have a code.
+pub(crate) fn is_of_no_store(error: &ClientError) -> bool {
+    let text = error.to_string();
+    status(&text) == Some(404) && !text.contains("<Code>")
+}
+
 /// A next step that fits better than that of the class.
 fn step(error: &ClientError) -> Option<&'static str> {
     let text = error.to_string();

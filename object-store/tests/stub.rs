@@ -355,6 +355,36 @@ fn a_redirect_is_not_followed_and_is_no_write_and_no_object() {
     }
 }
 
+// A proxy whose store restarts answers 404 by itself: the holder lost its lock for good ("the lock object was
+// deleted"). An endpoint that is a web server had a free lock under every key.
+#[test]
+fn the_404_of_a_proxy_is_no_absent_object() {
+    let name = "the_404_of_a_proxy_is_no_absent_object";
+    if env::var_os("RVLF_TEST_CHILD").is_none() {
+        for dialect in [Dialect::S3, Dialect::Gcs] {
+            let stub = Stub::start(dialect);
+            stub.answer_next(1, 404, "404 page not found\n");
+            stub.answer_next(1, 404, "");
+            let (scheme, mut variables) = match dialect {
+                Dialect::Gcs => ("gs", gcs(&stub)),
+                _ => ("s3", s3(&stub)),
+            };
+            variables.push(("RVLF_TEST_SCHEME", scheme.to_owned()));
+            run_again(name, &variables);
+        }
+        return;
+    }
+    let scheme = env::var("RVLF_TEST_SCHEME").expect("the parent sets it");
+    let runtime = runtime();
+    let object = open(&format!("{scheme}://bucket/x"), &runtime).register("x.lock".into());
+    for body in ["a text", "nothing"] {
+        let got = runtime.block_on(object.get());
+        assert_eq!(got.expect_err(body).class, ErrorClass::Unknown, "{body}");
+    }
+    let absent = runtime.block_on(object.get());
+    assert_eq!(absent.expect("the store answers"), Found::Absent);
+}
+
 // "the store gave no answer in time", after half a minute, of a server that answers or is never asked.
 #[test]
 fn an_acquisition_that_no_repetition_helps_ends_at_once_and_says_what_to_do() {
