@@ -30,8 +30,8 @@ pub struct AcquireSettings {
     pub deadline: Duration,
     /// The holds that this process has lost or given up: their records are stale at once.
     pub own_dead: Vec<WriterId>,
-    /// Whether a record is stale that both its timestamp and the store's modification time call old:
-    /// the one place where clocks of two machines are compared.
+    /// Whether the first look takes a record for stale that both its timestamp and the store's modification
+    /// time call old: the one place where clocks of two machines are compared.
     pub both_clocks: bool,
     /// Takes the lock from the hold with this id, whatever the judgement of it, and from no other one.
     pub forced: Option<WriterId>,
@@ -280,16 +280,18 @@ impl Acquire {
     }
 
     fn judge(&mut self, at: &Moment, stored: Stored, unchanged: Duration) -> AcquireStep {
+        // Later looks see the lease pass. A wait may be long, and this machine's clock be set ahead in it: it
+        // was compared with the store's before the first look alone.
+        let both_clocks = mem::take(&mut self.settings.both_clocks);
         let AcquireSettings {
             own_dead,
-            both_clocks,
             forced,
             stale_only,
             ..
         } = &self.settings;
         let content = StoreContent::of(&stored.bytes);
         let found = Found::Present(stored.clone());
-        let look = judge(&found, unchanged, own_dead, *both_clocks, at);
+        let look = judge(&found, unchanged, own_dead, both_clocks, at);
         let verdict = look.verdict;
         let id = look.record.map(|record| record.writer_id());
         let is_forced = id.is_some() && id == *forced;

@@ -845,6 +845,37 @@ fn first_look_finds_a_lock_stale_only_if_it_is_old_by_both_clocks() {
     assert!(!look(200_000, unix_ms(20), true).is_stale(), "young");
 }
 
+// A contender waits for days. Its clock, which agreed with the store's when it began, is set ahead by an hour: the
+// lock of a holder that refreshes it was taken over.
+#[test]
+fn clock_that_is_set_ahead_in_a_wait_makes_no_live_lock_stale() {
+    let mut settings = settings(2);
+    (settings.both_clocks, settings.deadline) = (true, Duration::MAX);
+    let (mut acquire, look) = Acquire::begin(settings, &at(14_000));
+    let mut hold = held();
+    let mut refresh = |moment: &Moment| {
+        let steps = hold.check(moment);
+        let request = requested(&steps);
+        hold.answered(moment, written(&request, Put::Stored(version(2))));
+        Found::Present(Stored {
+            bytes: bytes_of(&request),
+            version: version(2),
+            modified_ms: Some(moment.unix_ns / 1_000_000),
+        })
+    };
+    let found = refresh(&at(15_000));
+    let step = acquire.answered(&at(16_000), got(&look, found, at(16_000).boottime));
+    assert_eq!(step, AcquireStep::Continue(None), "it is held");
+    let look = next(acquire.woken(&at(20_000)));
+    let found = refresh(&at(20_010));
+    let ahead = Moment {
+        unix_ns: at(3_620_020).unix_ns,
+        ..at(20_020)
+    };
+    let step = acquire.answered(&ahead, got(&look, found, ahead.boottime));
+    assert_eq!(step, AcquireStep::Continue(None), "it is held");
+}
+
 // The deadline of a caller does not end the write of another one.
 #[test]
 fn caller_that_gives_up_leaves_the_commits_of_others_waiting() {
