@@ -7,7 +7,7 @@ use std::io;
 use rvlf::ShellWord;
 use rvlf::judge::StoreReason;
 
-use crate::location::LocationError;
+use crate::location::{Location, LocationError};
 use crate::loss::{Lost, escaped};
 use crate::register::RegisterError;
 use crate::report::LockReport;
@@ -255,15 +255,19 @@ fn step_for_contender(holder: &LockReport) -> String {
     if holder.is_this_process() {
         return "release it there first".into();
     }
-    let url = data_url(holder);
-    format!("wait for its release; to see the holder: rvlf status {url}")
+    match data_url(holder) {
+        Some(url) => format!("wait for its release; to see the holder: rvlf status {url}"),
+        None => "wait for its release".into(),
+    }
 }
 
-/// As a word of a command. The name of a lock object is that of its data and `.lock`.
-fn data_url(holder: &LockReport) -> String {
-    let name = holder.name();
-    let url = name.strip_suffix(".lock").unwrap_or(name);
-    ShellWord::new(url).to_string()
+/// As a word of a command. The name of a lock object is that of its data and `.lock`. `None` if the command would
+/// look at another object: at a lock file, for a store that was handed in and has no URL, or at the lock of this one,
+/// for a key that a program has chosen.
+fn data_url(holder: &LockReport) -> Option<String> {
+    let url = holder.name().strip_suffix(".lock")?;
+    url.parse::<Location>().ok()?;
+    Some(ShellWord::new(url).to_string())
 }
 
 fn write_not_a_lock(f: &mut fmt::Formatter<'_>, found: &LockReport) -> fmt::Result {
@@ -309,13 +313,16 @@ impl fmt::Display for BreakError {
                     Some(_) if holder.verdict().is_stale() => {
                         f.write_str("; break it without force")
                     }
-                    Some(record) => write!(
-                        f,
-                        "; end the process first; if you are sure that it does not write any more: \
-                         rvlf break --force --writer-id {} {}",
-                        record.writer_id(),
-                        data_url(holder)
-                    ),
+                    Some(record) => {
+                        f.write_str(
+                            "; end the process first; if you are sure that it does not write any more",
+                        )?;
+                        let id = record.writer_id();
+                        match data_url(holder) {
+                            Some(url) => write!(f, ": rvlf break --force --writer-id {id} {url}"),
+                            None => write!(f, ", break it by force, with its writer id"),
+                        }
+                    }
                 }
             }
             BreakError::Lost(lost) => {

@@ -101,6 +101,59 @@ fn a_register_that_panics_ends_the_belief() {
     assert!(matches!(error, CommitError::Out { .. }), "{error}");
 }
 
+// `rvlf status 'InMemory/data/x'` looked for a lock file and said "free" of a lock that was held, and so did
+// `rvlf status s3://bucket/locks/index`, which has the lock `locks/index.lock`, of the lock object `locks/index`.
+#[test]
+fn a_refusal_proposes_a_command_only_where_the_command_finds_this_lock() {
+    let (store, id) = (store(), WriterId::from_bytes([7; 16]));
+    let stamp = StoreStamp {
+        generation: 7,
+        lease_ms: 3_600_000,
+        nonce: 7,
+    };
+    let host = Hostname::truncated(b"elsewhere");
+    let record = Record::for_store(
+        Pid::new(7).expect("it is a pid"),
+        &host,
+        u64::MAX,
+        id,
+        stamp,
+    );
+    for key in ["x.lock", "locks/index"] {
+        let bytes = Bytes::copy_from_slice(&record.encode());
+        block_on(store.put(&key.into(), bytes.into())).expect("memory answers");
+    }
+    let of_bucket = |url, key: &str| {
+        let register = Bucket::new(store.clone(), url).register(key.into());
+        options().open_register(Arc::new(register))
+    };
+    for (object, data) in [
+        (options().open_on(store.clone(), "x").expect("a key"), None),
+        (of_bucket("memory://", "x.lock"), None),
+        (of_bucket("s3://bucket", "locks/index"), None),
+        (of_bucket("s3://bucket", "x.lock"), Some("s3://bucket/x")),
+    ] {
+        let refused = block_on(object.acquire(Duration::ZERO)).expect_err("it is held");
+        let unbroken = block_on(object.break_stale()).expect_err("it is held");
+        let refused = refused.to_string();
+        let unbroken = unbroken.to_string();
+        match data {
+            None => assert!(
+                !format!("{refused}{unbroken}").contains(": rvlf "),
+                "{refused}"
+            ),
+            Some(data) => {
+                assert!(
+                    refused.ends_with(&format!(": rvlf status {data}")),
+                    "{refused}"
+                );
+                let command = format!(": rvlf break --force --writer-id {id} {data}");
+                assert!(unbroken.ends_with(&command), "{unbroken}");
+            }
+        }
+    }
+}
+
 #[test]
 fn a_second_contender_is_refused_with_the_holder_and_acquires_after_the_release() {
     let object = options().open_on(store(), "x").expect("it is a key");
