@@ -7,7 +7,9 @@ use bytes::Bytes;
 use futures_util::future::join_all;
 
 use crate::machine::{Condition, Found, Put};
-use crate::self_test::{Scratch, SelfTestError, Subject, deadline_after, random_key, self_test};
+use crate::self_test::{
+    Scratch, SelfTestError, Subject, deadline_after, on_a_runtime, random_key, self_test,
+};
 
 /// The contenders of one race.
 const CONTENDERS: u32 = 8;
@@ -87,6 +89,14 @@ impl fmt::Display for Races {
 /// # Ok::<(), Box<dyn std::error::Error>>(())
 /// ```
 pub async fn diagnose(
+    scratch: &dyn Scratch,
+    lock_key: &str,
+    timeout: Duration,
+) -> Result<Diagnosis, SelfTestError> {
+    on_a_runtime(test_and_races(scratch, lock_key, timeout)).await
+}
+
+async fn test_and_races(
     scratch: &dyn Scratch,
     lock_key: &str,
     timeout: Duration,

@@ -2,15 +2,23 @@
 
 use std::error::Error;
 use std::fmt;
+#[cfg(not(rvlf_shuttle))]
+use std::future::poll_fn;
+#[cfg(not(rvlf_shuttle))]
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use rand::TryRng;
 use rand::rngs::SysRng;
+#[cfg(not(rvlf_shuttle))]
+use tokio::runtime::Handle;
 use tokio::time::{Instant, sleep};
 
 use crate::bucket::Bucket;
+#[cfg(not(rvlf_shuttle))]
+use crate::keepalive::Keepalive;
 use crate::location::any_key;
 use crate::machine::{Condition, ErrorClass, Found, Put, Stored, Version};
 use crate::register::{Register, RegisterError, RegisterFuture};
@@ -121,6 +129,8 @@ pub enum SelfTestError {
     },
     /// The operating system has no random bytes.
     Random(std::io::Error),
+    /// There is no runtime of tokio on this thread, and the thread of this library cannot be started.
+    Thread(std::io::Error),
 }
 
 impl fmt::Display for SelfTestError {
@@ -145,13 +155,14 @@ impl fmt::Display for SelfTestError {
                 write!(f, "the server of {object} did not answer in time")
             }
             Self::Random(error) => write!(f, "cannot choose a key: no random bytes: {error}"),
+            Self::Thread(error) => write!(f, "cannot start the thread of the test: {error}"),
         }
     }
 }
 
 impl Error for SelfTestError {}
 
-/// Tests with six conditional writes on random keys beside `lock_key` whether the server keeps the
+/// Tests with seven conditional writes on random keys beside `lock_key` whether the server keeps the
 /// conditions. Call it when there is no lock object yet; an object that exists is the proof.
 ///
 /// A right version that is refused is tried once more without the quotes of its ETag: some servers
@@ -184,6 +195,14 @@ pub async fn self_test(
     lock_key: &str,
     timeout: Duration,
 ) -> Result<(), SelfTestError> {
+    on_a_runtime(test(scratch, lock_key, timeout)).await
+}
+
+async fn test(
+    scratch: &dyn Scratch,
+    lock_key: &str,
+    timeout: Duration,
+) -> Result<(), SelfTestError> {
     let deadline = deadline_after(timeout);
     match sequence(scratch, lock_key, deadline).await {
         Err(SelfTestError::Unsuitable {
@@ -199,6 +218,24 @@ pub async fn self_test(
         }
         result => result,
     }
+}
+
+/// The test needs timers, and the client of a store may need more: what a runtime of tokio has. A program without
+/// one gets that of the locks.
+pub(crate) async fn on_a_runtime<T>(
+    test: impl Future<Output = Result<T, SelfTestError>>,
+) -> Result<T, SelfTestError> {
+    #[cfg(not(rvlf_shuttle))]
+    if Handle::try_current().is_err() {
+        let keepalive = Keepalive::of_this_process().map_err(SelfTestError::Thread)?;
+        let mut test = pin!(test);
+        return poll_fn(|context| {
+            let _inside = keepalive.handle().enter();
+            test.as_mut().poll(context)
+        })
+        .await;
+    }
+    test.await
 }
 
 async fn sequence(
@@ -453,6 +490,7 @@ mod tests {
     use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
     use super::*;
+    use crate::block_on;
 
     /// A server that breaks one rule.
     #[derive(Clone, Copy, Debug, PartialEq)]
@@ -624,6 +662,21 @@ mod tests {
         runtime
             .expect("a runtime needs no resource here")
             .block_on(test)
+    }
+
+    // The futures of this crate need no runtime, but these two panicked without one.
+    #[test]
+    fn tests_need_no_runtime() {
+        let server = Server::new(Flaw::None);
+        let time = Duration::from_secs(60);
+        block_on(self_test(&server, "x.lock", time)).expect("it keeps all conditions");
+        let bucket = Bucket::new(Arc::new(object_store::memory::InMemory::new()), "memory://");
+        let diagnosis = block_on(crate::diagnose(&bucket, "x.lock", time));
+        assert!(diagnosis.expect("memory answers").is_suitable());
+        // The pause after a request without an answer ends.
+        let lost = Server::new(Flaw::None);
+        lost.0.lose.store(1, Ordering::SeqCst);
+        block_on(self_test(&lost, "x.lock", time)).expect("one answer was lost");
     }
 
     // A server that ignores one condition has two holders the first time two processes meet, and looks

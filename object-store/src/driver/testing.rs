@@ -96,6 +96,8 @@ pub(super) fn failure(name: String, error: SelfTestError) -> AcquireError {
             }
         }
         SelfTestError::Timeout { last: source, .. } => StoreError::NoAnswer { name, source }.into(),
-        SelfTestError::Random(source) => StoreError::Host { name, source }.into(),
+        SelfTestError::Random(source) | SelfTestError::Thread(source) => {
+            StoreError::Host { name, source }.into()
+        }
     }
 }
