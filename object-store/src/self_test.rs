@@ -160,6 +160,12 @@ impl fmt::Display for SelfTestError {
     }
 }
 
+impl SelfTestError {
+    fn is_denied(&self) -> bool {
+        matches!(self, Self::Store { error, .. } if error.class == ErrorClass::Denied)
+    }
+}
+
 impl Error for SelfTestError {}
 
 /// Tests with seven conditional writes on random keys beside `lock_key` whether the server keeps the
@@ -357,7 +363,7 @@ impl Subject {
                 None => has_all_answers = false,
             }
             // An earlier copy of this write may be in: it would refuse the next one.
-            match self.get().await? {
+            match self.find(condition == Condition::Absent).await? {
                 Found::Present(found) if found.bytes == bytes => return Ok(found.version),
                 // A copy without an answer may be in although an older state is shown: no verdict then.
                 _ if refusals >= REFUSALS && has_all_answers => {
@@ -377,7 +383,10 @@ impl Subject {
         kept: Option<Bytes>,
     ) -> Result<(), SelfTestError> {
         loop {
-            let put = self.put(&bytes, &condition).await?;
+            let put = match self.put(&bytes, &condition).await {
+                Err(error) if kept.is_none() && error.is_denied() => Some(Put::Refused),
+                put => put?,
+            };
             let is_stored = matches!(put, Some(Put::Stored(_)));
             // A refusal that was none, or a write without an answer that was done.
             if is_stored || self.shows(&bytes, kept.as_ref()).await? {
@@ -393,7 +402,7 @@ impl Subject {
     /// store may show for a while: no fault of its conditions.
     async fn shows(&self, new: &Bytes, kept: Option<&Bytes>) -> Result<bool, SelfTestError> {
         loop {
-            let found = match self.get().await? {
+            let found = match self.find(kept.is_none()).await? {
                 Found::Present(found) => Some(found.bytes),
                 Found::Absent => None,
             };
@@ -440,6 +449,15 @@ impl Subject {
         {
             Ok(put) => Ok(Some(put)),
             Err(error) => self.pause(PAUSE, error).await.map(|()| None),
+        }
+    }
+
+    /// What is there. To a user who may not list the bucket S3 denies the GET of an object that is not there.
+    /// That the user may read is tested with an object that is there.
+    async fn find(&self, may_be_absent: bool) -> Result<Found, SelfTestError> {
+        match self.get().await {
+            Err(error) if may_be_absent && error.is_denied() => Ok(Found::Absent),
+            got => got,
         }
     }
 
@@ -503,6 +521,8 @@ mod tests {
         RefusesUpdates,
         RefusesCreates,
         ComparesUnquotedAndIgnoresOthers,
+        /// It denies what is asked of an object that does not exist, as to a user who may not list.
+        HidesAbsent,
     }
 
     #[derive(Default)]
@@ -584,6 +604,7 @@ mod tests {
             let Self(server, key) = self.clone();
             Box::pin(async move {
                 Ok(match server.read(&key) {
+                    None if server.1 == Flaw::HidesAbsent => return Err(denied()),
                     None => Found::Absent,
                     Some((bytes, version)) => Found::Present(crate::machine::Stored {
                         bytes,
@@ -603,6 +624,10 @@ mod tests {
                     .lock()
                     .expect("no test panics while it writes");
                 let version = bytes.get(&key).map(|(_, version)| *version);
+                let is_update = condition != Condition::Absent;
+                if server.1 == Flaw::HidesAbsent && version.is_none() && is_update {
+                    return Err(denied());
+                }
                 let put = if server.holds(version, &condition) {
                     let version = server.0.versions.fetch_add(1, Ordering::SeqCst);
                     let past = bytes.insert(key.clone(), (new, version));
@@ -625,6 +650,10 @@ mod tests {
         fn name(&self) -> String {
             format!("test://{}", self.1)
         }
+    }
+
+    fn denied() -> RegisterError {
+        crate::store_error::of_text(ErrorClass::Denied, "403 Forbidden")
     }
 
     fn e_tag(version: u32) -> Version {
@@ -728,6 +757,16 @@ mod tests {
         let server = Server::new(Flaw::ComparesUnquoted);
         run(&server).expect("it keeps all conditions, in its dialect");
         assert!(server.0.strip.load(Ordering::SeqCst));
+    }
+
+    // The lock needs no permission to list, and the first acquisition of each ended with "access denied".
+    #[test]
+    fn a_server_that_hides_absent_objects_passes_also_if_an_answer_is_lost() {
+        for lost in [0, 1] {
+            let server = Server::new(Flaw::HidesAbsent);
+            server.0.lose.store(lost, Ordering::SeqCst);
+            run(&server).expect("it keeps all conditions");
+        }
     }
 
     // `Duration::MAX` is how a caller of the lock waits indefinitely. Here it was a panic.

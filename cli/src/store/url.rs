@@ -31,10 +31,14 @@ impl Url {
     pub fn open(&self, options: &StoreOptions) -> Result<Opened, StoreError> {
         if let Some(data) = self.without_lock() {
             let lock = options.open(&data.to_string())?;
-            let found = block_on(lock.inspect())?;
-            // Of another program it is the data, of which this name is the whole.
-            if found.record().is_some() || found.code() == "unsupported" {
-                return Ok(Opened { data, lock });
+            match block_on(lock.inspect()) {
+                Ok(found) if found.record().is_some() || found.code() == "unsupported" => {
+                    return Ok(Opened { data, lock });
+                }
+                // Of another program it is the data, of which this name is the whole. Denied is what S3 answers for
+                // an absent object, if the user may not list the bucket.
+                Ok(_) | Err(StoreError::Denied { .. }) => {}
+                Err(error) => return Err(error),
             }
         }
         let lock = options.open(&self.0.to_string())?;

@@ -438,6 +438,27 @@ fn diagnose_reports_a_good_store_and_leaves_nothing_behind() {
     );
 }
 
+// The permissions that docs/object-stores.md names: get and put, and no list. To a key that is absent S3 answers 403
+// then.
+#[test]
+fn no_verb_that_creates_a_lock_needs_the_permission_to_list() {
+    let test = Test::new();
+    test.bucket.hide_absent_objects();
+    let inner = format!("{RVLF} run s3://bucket/inner true");
+    let nested: [&str; 6] = ["run", URL, "--", "sh", "-c", &inner];
+    for args in [
+        &nested[..],
+        &["run", "s3://bucket/Cargo.lock", "true"],
+        &["diagnose", "s3://bucket/fresh"],
+    ] {
+        let ended = test.rvlf(args);
+        assert_eq!(ended.code(), 0, "{args:?}: {}", ended.stderr);
+    }
+    for key in [KEY, "inner.lock", "Cargo.lock.lock"] {
+        assert!(test.bucket.read(key).is_some(), "{key}");
+    }
+}
+
 // An endpoint that is wrong stays wrong: the wait said nothing, and the test of the server went on for ten minutes.
 #[test]
 fn a_store_that_cannot_be_asked_is_reported_while_a_verb_waits_for_it() {

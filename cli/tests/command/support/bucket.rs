@@ -25,6 +25,7 @@ pub struct Bucket {
 struct Objects {
     by_path: HashMap<String, Object>,
     versions: u64,
+    hides_absent: bool,
 }
 
 #[derive(Clone)]
@@ -103,6 +104,12 @@ impl Bucket {
             .lock()
             .unwrap_or_else(PoisonError::into_inner);
         *error = Some(status);
+    }
+
+    /// From now on the server answers as S3 does to a user who may not list the bucket: 403 to a GET of an object
+    /// that is not there.
+    pub fn hide_absent_objects(&self) {
+        lock(&self.objects).hides_absent = true;
     }
 
     /// Overwrites an object of the bucket `bucket`, as another program would.
@@ -201,6 +208,9 @@ fn answer(request: &Request, objects: &mut Objects) -> Vec<u8> {
     match (request.method.as_str(), found) {
         _ if !request.path.starts_with("/bucket/") => {
             error_answer("404 Not Found: NoSuchBucket", request)
+        }
+        ("GET", None) if objects.hides_absent => {
+            error_answer("403 Forbidden: AccessDenied", request)
         }
         ("GET", None) => error_answer("404 Not Found: NoSuchKey", request),
         ("GET", Some(object)) => {
