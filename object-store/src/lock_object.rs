@@ -19,6 +19,9 @@ use crate::report::LockReport;
 ///
 /// The handle itself holds no lock.
 ///
+/// **Fork**: the client of a URL stays with the process that opened it. In a forked child its requests are never
+/// sent, and each call ends with "gave no answer in time": open the lock anew there.
+///
 /// ```
 /// # use std::sync::Arc;
 /// # use object_store::memory::InMemory;

@@ -81,8 +81,8 @@ impl StoreOptions {
     /// The lease. Default: 30 s. Between 1 s and 1 h; what is outside counts as the nearest.
     ///
     /// A dead holder's lock is taken over after it. A live holder refreshes every sixth of it, and counts
-    /// itself lost if the store confirms nothing for two thirds of it: an outage of the store that is
-    /// shorter costs nothing. Contenders obey the lease in the holder's record, not their own.
+    /// itself lost if the store confirms nothing for two thirds of it: an outage of the store for a third of it
+    /// costs nothing, if the lease is 5 s or more.
     pub fn lease(mut self, lease: Duration) -> StoreOptions {
         self.lease = lease;
         self
@@ -171,7 +171,8 @@ impl StoreOptions {
     /// `AZURE_*`. The lease is 5 s at least.
     ///
     /// There is always one look. A write that is under way at the timeout is waited for, up to a third of
-    /// the lease longer. `Duration::MAX` waits indefinitely. There is no queue: any of several waiters may
+    /// the lease longer, and so is the [self-test](StoreOptions::self_test), up to 30 s and the removal of its
+    /// objects. `Duration::MAX` waits indefinitely. There is no queue: any of several waiters may
     /// be next. Dropping the future ends the wait; what an open write acquires then is released in the
     /// background.
     ///
