@@ -608,11 +608,12 @@ place_weed() {
     measured "O_EXCL alone: both of two creators won $both of 20 times"
     # The record of a loser may stay where a later flush of its mount put it, and delay every contender until it
     # is as old as this. A call of two contenders that race may take 5 s on a busy machine, and a holder without a
-    # refresh for half of the age has lost its lock.
-    local outcome overlaps
+    # refresh for half of the age has lost its lock. A creator whose mount learns of the holder's file too late
+    # replaces that file: the holder's lock is lost, 3 of 96 on a busy machine.
+    local outcome two_holders
     outcome=$(RVLF_STALE_AFTER=60 "$contender" race 6 "$base/one/dir/data" "$base/two/dir/data" 2>&1) || true
-    overlaps=$(sed -n 's/.* 96 holds, \([0-9]*\) overlaps$/\1/p' <<<"$outcome")
-    [[ -n $overlaps ]] && ((overlaps <= 4)) || violation "race: $outcome"
+    two_holders=$(sed -n 's/.* 96 holds, \([0-9]*\) overlaps, \([0-9]*\) lost$/\1 + \2/p' <<<"$outcome")
+    [[ -n $two_holders ]] && ((two_holders <= 8)) || violation "race: $outcome"
     measured "16 contenders, with the read-back: $outcome"
     mkdir "$base/one/links"
     until_true test -d "$base/two/links"

@@ -9,8 +9,12 @@ use std::time::Duration;
 
 use support::monotonic_ns;
 
-/// The length of a line: two numbers of 20 digits and a flag.
+/// The length of a line: two numbers of 20 digits and the flags.
 const LINE: u64 = 44;
+
+/// The flags of a line.
+const RECLAIMED: u8 = 1;
+const LOST: u8 = 2;
 
 /// The holds of one process.
 pub(crate) struct Log {
@@ -23,7 +27,7 @@ pub(crate) struct Log {
 pub(crate) struct Hold<'a> {
     log: &'a Log,
     begin: u64,
-    reclaimed: bool,
+    flags: u8,
 }
 
 impl Log {
@@ -37,7 +41,7 @@ impl Log {
         let hold = Hold {
             log: self,
             begin: monotonic_ns(),
-            reclaimed,
+            flags: if reclaimed { RECLAIMED } else { 0 },
         };
         hold.continues()?;
         Ok(hold)
@@ -48,14 +52,16 @@ impl Hold<'_> {
     /// Notes that the hold has not ended yet.
     pub(crate) fn continues(&self) -> io::Result<()> {
         let now = monotonic_ns();
-        let line = format!(
-            "{:020} {now:020} {}\n",
-            self.begin,
-            u8::from(self.reclaimed)
-        );
+        let line = format!("{:020} {now:020} {}\n", self.begin, self.flags);
         let at = (self.log.lines - 1) * LINE;
         // One write: a process that is killed leaves whole lines.
         self.log.file.write_all_at(line.as_bytes(), at)
+    }
+
+    /// Notes that it was lost before its release.
+    pub(crate) fn lost(mut self) -> io::Result<()> {
+        self.flags |= LOST;
+        self.continues()
     }
 
     /// Works for a time, with a sign of life every 5 ms at most.
@@ -75,6 +81,7 @@ pub(crate) struct Audit {
     pub(crate) holds: usize,
     pub(crate) overlaps: usize,
     pub(crate) reclaimed: usize,
+    pub(crate) lost: usize,
     /// The longest time between two holds.
     pub(crate) longest_gap: Duration,
 }
@@ -101,9 +108,10 @@ pub(crate) fn audit(logs: &[PathBuf]) -> Result<Audit, Box<dyn Error>> {
         ..Audit::default()
     };
     let mut busy_until = holds.first().map_or(0, |(begin, ..)| begin - 1);
-    for (begin, end, reclaimed) in holds {
+    for (begin, end, flags) in holds {
         audit.overlaps += usize::from(begin <= busy_until);
-        audit.reclaimed += usize::from(reclaimed != 0);
+        audit.reclaimed += usize::from(flags & u64::from(RECLAIMED) != 0);
+        audit.lost += usize::from(flags & u64::from(LOST) != 0);
         let gap = Duration::from_nanos(begin.saturating_sub(busy_until));
         audit.longest_gap = audit.longest_gap.max(gap);
         busy_until = busy_until.max(end);

@@ -24,7 +24,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use rvlf::{AcquireError, LockOptions, StalePolicy, WriterLock};
+use rvlf::{AcquireError, HoldError, LockOptions, StalePolicy, WriterLock};
 use support::monotonic_ns;
 
 use super::witness::{self, Witness};
@@ -190,22 +190,28 @@ fn contend(crashes: bool, rounds: u32, path: &Path, log: &str) -> Fallible<ExitC
     let mut log = Log::create(Path::new(log))?;
     for round in 1..=rounds {
         let lock = options().acquire(path, PATIENCE)?;
-        log.begin(lock.reclaimed().is_some())?
-            .last(Duration::from_micros(100))?;
+        let hold = log.begin(lock.reclaimed().is_some())?;
+        hold.last(Duration::from_micros(100))?;
         if crashes && (round + std::process::id()) % 8 == 0 {
             nix::sys::signal::raise(nix::sys::signal::Signal::SIGKILL)?;
         }
-        lock.release()?;
+        match lock.release() {
+            Err(error) if matches!(error.error, HoldError::Lost(_)) => hold.lost()?,
+            released => drop(released?),
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
 
 fn report(logs: &[PathBuf]) -> Fallible<ExitCode> {
     let Audit {
-        holds, overlaps, ..
+        holds,
+        overlaps,
+        lost,
+        ..
     } = audit(logs)?;
-    println!("{holds} holds, {overlaps} overlaps");
-    Ok(if overlaps == 0 && holds > 0 {
+    println!("{holds} holds, {overlaps} overlaps, {lost} lost");
+    Ok(if overlaps == 0 && lost == 0 && holds > 0 {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
