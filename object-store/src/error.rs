@@ -203,10 +203,7 @@ impl AcquireError {
 impl fmt::Display for AcquireError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            AcquireError::Held { holder } => {
-                let (name, step) = (escaped(holder.name()), step_for_contender(holder));
-                write!(f, "{name}: {holder}; {step}")
-            }
+            AcquireError::Held { holder } => write_refusal(f, holder),
             AcquireError::NotALock { found } => write_not_a_lock(f, found),
             AcquireError::Unsuitable { name, what } => {
                 let name = escaped(name);
@@ -249,6 +246,17 @@ impl From<StoreError> for AcquireError {
     fn from(error: StoreError) -> AcquireError {
         AcquireError::Store(error)
     }
+}
+
+fn write_refusal(f: &mut fmt::Formatter<'_>, holder: &LockReport) -> fmt::Result {
+    let name = escaped(holder.name());
+    if holder.verdict().is_free() {
+        return write!(
+            f,
+            "{name}: other contenders were quicker, and have released the lock since; try again"
+        );
+    }
+    write!(f, "{name}: {holder}; {}", step_for_contender(holder))
 }
 
 fn step_for_contender(holder: &LockReport) -> String {
@@ -454,3 +462,32 @@ impl fmt::Display for CommitError {
 }
 
 impl Error for CommitError {}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use rvlf::judge::StoreVerdict;
+
+    use super::*;
+    use crate::keepalive::Keepalive;
+    use crate::machine::Refusal;
+
+    // The report was that of the latest look: "free: the lock was released; wait for its release".
+    #[test]
+    fn a_refusal_by_contenders_that_have_released_since_proposes_another_attempt() {
+        let look = Refusal {
+            verdict: StoreVerdict::Free {
+                reason: StoreReason::Released,
+            },
+            record: None,
+            unchanged: Duration::ZERO,
+        };
+        let keepalive = Keepalive::of_this_process().expect("a thread can be started");
+        let holder = LockReport::new("s3://b/x.lock".into(), look, keepalive);
+        let holder = Box::new(holder);
+        let text = AcquireError::Held { holder }.to_string();
+        assert!(text.ends_with("; try again"), "{text}");
+        assert!(!text.contains("wait for its release"), "{text}");
+    }
+}
