@@ -96,7 +96,9 @@ pub fn with_advice(mut error: clap::Error, args: &[OsString]) -> clap::Error {
 
 fn line_to_type(error: &clap::Error, args: &[OsString]) -> Option<String> {
     if let Some(ContextValue::String(verb)) = error.get(ContextKind::InvalidSubcommand) {
-        return verb_of_other_tools(verb);
+        // The verbs of `rvlf table` have other names elsewhere, too, and other data.
+        args.get(1).filter(|word| *word == verb.as_str())?;
+        return verb_of_other_tools(verb).or_else(|| verb_before(verb, args));
     }
     let lacks = error.get(ContextKind::InvalidArg).map(ToString::to_string);
     if error.kind() == ErrorKind::UnknownArgument && args.get(1).is_some_and(|verb| verb == "run") {
@@ -125,6 +127,7 @@ fn option_of_flock(option: &str) -> Option<String> {
 fn verb_of_other_tools(verb: &str) -> Option<String> {
     let line = match verb {
         "list" | "ls" | "ps" => "to list the locks that are held: rvlf scan",
+        "version" => "to print the version: rvlf --version",
         "check" | "info" | "inspect" | "show" => "to see who holds the lock: rvlf status DATA",
         "exec" | "lock" => "to run a command under the lock: rvlf run DATA COMMAND",
         "clean" | "release" | "remove" | "rm" | "unlock" => {
@@ -133,6 +136,16 @@ fn verb_of_other_tools(verb: &str) -> Option<String> {
         _ => return None,
     };
     Some(line.to_owned())
+}
+
+/// The verb that is missing before the name of a data file.
+fn verb_before(data: &str, args: &[OsString]) -> Option<String> {
+    let is_file = data.contains(['.', '/']) || Path::new(data).exists();
+    let data = shell_path(is_file.then_some(data)?.as_ref());
+    Some(match args.get(2) {
+        Some(_) => format!("to run a command under the lock: rvlf run {data} COMMAND"),
+        None => format!("to see who holds the lock: rvlf status {data}"),
+    })
 }
 
 /// The first argument of the verb that is neither an option nor the value of one. What follows `--` is no option.

@@ -390,12 +390,28 @@ fn a_number_that_is_none_is_answered_with_what_the_option_takes() {
     }
 }
 
+// `rvlf store.rvf ./work` was "unrecognized subcommand", without a next step.
+#[test]
+fn a_data_file_in_place_of_the_verb_is_answered_with_the_verb() {
+    let dir = Directory::new();
+    let text = |args: &[&str]| dir.rvlf(args).stderr;
+    let command = text(&["store.rvf", "./work"]);
+    assert!(command.contains("rvlf run store.rvf COMMAND"), "{command}");
+    let alone = text(&["./store"]);
+    assert!(alone.contains("rvlf status ./store"), "{alone}");
+    let of_a_table = text(&["table", "t.json", "list"]);
+    assert!(!of_a_table.contains("rvlf run"), "{of_a_table}");
+    let word = text(&["frobnicate"]);
+    assert!(!word.contains("rvlf status"), "{word}");
+}
+
 #[test]
 fn a_verb_of_another_tool_is_answered_with_ours() {
     let dir = Directory::new();
     for (verb, advice) in [
         ("list", "rvlf scan"),
         ("release", "rvlf break DATA"),
+        ("version", "rvlf --version"),
         ("unlock", "rvlf break DATA"),
         ("lock", "rvlf run DATA COMMAND"),
         ("check", "rvlf status DATA"),
