@@ -520,7 +520,7 @@ def main(verb="", *arguments):
     try:
         return verbs[verb](*arguments)
     except (KeyError, TypeError, ValueError) as error:
-        message, exit_status = f"{error!r}\n{__doc__}", 2
+        message, exit_status = f"these arguments, or this input, do not fit: {error}\n{__doc__}", 2
     except Refused as refused:
         message, exit_status = refused.args
     except OSError as error:
