@@ -29,6 +29,24 @@ pub(crate) struct AcquireOptions {
     pub(crate) on_lost: Option<OnLost>,
 }
 
+#[cfg(all(test, any(unix, windows), not(rvlf_unsupported)))]
+impl AcquireOptions {
+    /// One attempt, of which nothing is synced.
+    pub(super) fn one_attempt() -> AcquireOptions {
+        AcquireOptions {
+            policy: StalePolicy::new(),
+            publish: PublishOptions {
+                sync: false,
+                mode: 0o644,
+            },
+            refuse_aliases: false,
+            timeout: Duration::ZERO,
+            cancel: Vec::new(),
+            on_lost: None,
+        }
+    }
+}
+
 /// How an attempt ended without an error.
 pub(super) enum Attempt<F> {
     Held(Box<Published<F>>),

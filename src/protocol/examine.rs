@@ -324,7 +324,6 @@ mod tests {
 
     use super::super::acquire::AcquireOptions;
     use super::super::hold::{Acquired, Held};
-    use super::super::publish::PublishOptions;
     use super::*;
     use crate::record::{Pid, WriterId};
     use crate::sys::Host;
@@ -362,17 +361,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("there is room");
         let place = Place::open(Host, &dir.path().join("data"));
         let place = Arc::new(place.expect("the directory is there"));
-        let options = AcquireOptions {
-            policy: StalePolicy::new(),
-            publish: PublishOptions {
-                sync: false,
-                mode: 0o644,
-            },
-            refuse_aliases: false,
-            timeout: Duration::ZERO,
-            cancel: Vec::new(),
-            on_lost: None,
-        };
+        let options = AcquireOptions::one_attempt();
         let acquired = Held::acquire(&place, options, &|| {});
         assert!(matches!(acquired, Ok(Acquired::Held(_))), "it is free");
         let policy = StalePolicy::new();

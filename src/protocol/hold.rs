@@ -769,9 +769,8 @@ impl Held<Host> {
 mod tests {
     use std::sync::mpsc::{RecvTimeoutError, channel};
 
-    use super::super::publish::PublishOptions;
     use super::*;
-    use crate::judge::{OwnHold, StalePolicy};
+    use crate::judge::OwnHold;
     use crate::sys::thread;
 
     /// Far more than any machine needs: a test that waits so long has failed.
@@ -784,17 +783,7 @@ mod tests {
         let dir = tempfile::tempdir().expect("there is room");
         let place = Place::open(Host, &dir.path().join("data"));
         let place = Arc::new(place.expect("the directory is there"));
-        let options = AcquireOptions {
-            policy: StalePolicy::new(),
-            publish: PublishOptions {
-                sync: false,
-                mode: 0o644,
-            },
-            refuse_aliases: false,
-            timeout: Duration::ZERO,
-            cancel: Vec::new(),
-            on_lost: None,
-        };
+        let options = AcquireOptions::one_attempt();
         let acquired = Held::acquire(&place, options, &|| {});
         let Ok(Acquired::Held(held)) = acquired else {
             panic!("the lock is free");
