@@ -71,7 +71,7 @@ pub enum TableError {
         /// [`Table`](super::Table) alone, which looks at no process.
         liveness: Option<Liveness>,
         /// The table's file; `None` from an operation of [`Table`](super::Table) alone, which has no file.
-        table: Option<PathBuf>,
+        table: Option<Box<Path>>,
     },
     /// Another entry may write some of the requested paths.
     WriteConflict {
@@ -90,7 +90,7 @@ pub enum TableError {
         /// [`Table`](super::Table) alone, which looks at no process.
         liveness: Option<Liveness>,
         /// The table's file; `None` from an operation of [`Table`](super::Table) alone, which has no file.
-        table: Option<PathBuf>,
+        table: Option<Box<Path>>,
     },
     /// The parent's own scope does not cover what it was to delegate or to get back.
     NotSubset {
@@ -104,7 +104,7 @@ pub enum TableError {
         /// The name.
         name: String,
         /// The table's file; `None` from an operation of [`Table`](super::Table) alone, which has no file.
-        table: Option<PathBuf>,
+        table: Option<Box<Path>>,
     },
     /// Another entry writes this segment.
     SegmentConflict {
@@ -120,7 +120,7 @@ pub enum TableError {
         /// [`Table`](super::Table) alone, which looks at no process.
         liveness: Option<Liveness>,
         /// The table's file; `None` from an operation of [`Table`](super::Table) alone, which has no file.
-        table: Option<PathBuf>,
+        table: Option<Box<Path>>,
     },
     /// The entry is no placeholder: it was registered, or a process has adopted it.
     NotAPlaceholder {
@@ -139,7 +139,7 @@ pub enum TableError {
         /// The name of the entry that delegated it, if there is one.
         delegated_from: Option<String>,
         /// The table's file; `None` from an operation of [`Table`](super::Table) alone, which has no file.
-        table: Option<PathBuf>,
+        table: Option<Box<Path>>,
     },
     /// A table cannot hold this path.
     InvalidPath {
@@ -383,7 +383,7 @@ impl TableError {
         | TableError::UnknownName { table, .. }
         | TableError::NotAChild { table, .. } = &mut self
         {
-            *table = Some(path.to_owned());
+            *table = Some(path.into());
         }
         self
     }
@@ -444,14 +444,16 @@ impl fmt::Display for TableError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             TableError::NotSubset { parent, rule } => write_not_subset(f, parent, rule),
-            TableError::UnknownName { name, table } => write_unknown_name(f, name, table),
+            TableError::UnknownName { name, table } => {
+                write_unknown_name(f, name, table.as_deref())
+            }
             TableError::NotAPlaceholder { name, pid } => write_not_a_placeholder(f, name, *pid),
             TableError::NotAChild {
                 parent,
                 name,
                 delegated_from,
                 table,
-            } => write_not_a_child(f, parent, name, delegated_from.as_deref(), table),
+            } => write_not_a_child(f, parent, name, delegated_from.as_deref(), table.as_deref()),
             TableError::InvalidPath { path, problem } => {
                 write!(f, "{}: {problem}", Escaped::path(path))
             }
@@ -519,15 +521,11 @@ fn write_not_subset(f: &mut fmt::Formatter<'_>, parent: &str, rule: &ScopeRule) 
     )
 }
 
-fn write_unknown_name(
-    f: &mut fmt::Formatter<'_>,
-    name: &str,
-    table: &Option<PathBuf>,
-) -> fmt::Result {
+fn write_unknown_name(f: &mut fmt::Formatter<'_>, name: &str, table: Option<&Path>) -> fmt::Result {
     if let Some(table) = table {
         write!(f, "{}: ", Escaped::path(table))?;
     }
-    let list = Verb::new(table.as_deref(), "list");
+    let list = Verb::new(table, "list");
     write!(
         f,
         "no entry {name:?}: it was released, reclaimed, or never made; `{list}` shows all entries"
@@ -547,7 +545,7 @@ fn write_not_a_child(
     parent: &str,
     name: &str,
     delegated_from: Option<&str>,
-    table: &Option<PathBuf>,
+    table: Option<&Path>,
 ) -> fmt::Result {
     write!(f, "entry {parent:?} cannot reclaim entry {name:?}: ")?;
     match delegated_from {
@@ -556,9 +554,7 @@ fn write_not_a_child(
             f,
             "it has no parent, and more than {parent:?} could have delegated; end its process, or \
              release it by hand (`{}`)",
-            Verb::new(table.as_deref(), "release")
-                .of(name)
-                .with_force(true)
+            Verb::new(table, "release").of(name).with_force(true)
         ),
     }
 }
@@ -696,7 +692,7 @@ mod tests {
             pid: 7,
             is_placeholder: false,
             liveness,
-            table: Some(path()),
+            table: Some(path().into()),
         };
         let segment = TableError::SegmentConflict {
             segment: "s".to_owned(),
@@ -895,7 +891,7 @@ mod tests {
                 pid: 7,
                 is_placeholder: false,
                 liveness: Some(Liveness::Elsewhere),
-                table: Some(PathBuf::from(table)),
+                table: Some(Path::new(table).into()),
             };
             error.to_string()
         };

@@ -12,7 +12,7 @@ use crate::{exit, messages};
 pub fn run(path: &Path, name: &str, force: bool) -> Result<u8, Failure> {
     let unknown = || TableError::UnknownName {
         name: name.to_owned(),
-        table: Some(path.to_owned()),
+        table: Some(path.into()),
     };
     // Opening a table that does not exist would create its file and directory.
     if snapshot(path)?.table.find(name).is_none() {
