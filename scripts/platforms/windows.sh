@@ -10,6 +10,7 @@ set_up_wine "$scratch"
 # Wine's share modes exclude the processes of one prefix: only a build for tests counts its volumes as local.
 flags="-D warnings --cfg rvlf_wine"
 export CARGO_PROFILE_DEV_DEBUG=0
+cargo clippy --quiet "${cargo_std[@]}" -p rvlf -p rvlf-cli -p rvlf-windows-tests --all-targets -- -D warnings
 run() {
     RUSTFLAGS=$flags cargo test "${cargo_std[@]}" --quiet "$@"
 }

@@ -72,8 +72,10 @@ extern "system" fn handle(event: u32) -> BOOL {
         sender.send(Event::Signal(Received));
     }
     // The system ends this process when the handler returns, and the job its command with it, which is cleaning up.
-    while answer == Answer::End {
-        std::thread::park();
+    if answer == Answer::End {
+        loop {
+            std::thread::park();
+        }
     }
     BOOL::from(answer != Answer::Default)
 }
