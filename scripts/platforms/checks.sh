@@ -1,7 +1,6 @@
-# Checks the library and the command, with warnings denied, for targets that have no part of their own.
+# Lints the library and the command, with warnings denied, for targets that have no part of their own.
 source "$(dirname "$0")/common.bash"
 
-export RUSTFLAGS="-D warnings"
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 pretend_to_compile_c "$scratch/cc"
@@ -15,7 +14,7 @@ check() {
         skipped+=("$target")
         return
     fi
-    cargo check --quiet "${cargo_std[@]}" "$@"
+    cargo clippy --quiet "${cargo_std[@]}" "$@" -- -D warnings
     echo "$target: $* ($((SECONDS - start)) s)"
 }
 

@@ -144,6 +144,10 @@ fn pidfd_open(pid: Pid) -> io::Result<Descriptor<OwnedFd>> {
     // SAFETY: the call takes two integers and returns a new descriptor or -1; it touches no memory.
     let fd = unsafe { libc::syscall(libc::SYS_pidfd_open, pid.get() as i32, flags) };
     let fd = Errno::result(fd)?;
+    #[allow(
+        clippy::useless_conversion,
+        reason = "c_long is an i32 on 32-bit systems"
+    )]
     let fd = fd.try_into().map_err(io::Error::other)?;
     // SAFETY: the kernel has just made this descriptor, close-on-exec, and no other code owns it.
     Descriptor::new(unsafe { OwnedFd::from_raw_fd(fd) })
