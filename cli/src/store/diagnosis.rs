@@ -5,12 +5,11 @@ use std::time::Duration;
 
 use anstream::stdout;
 use rvlf::Escaped;
-use rvlf_object_store::{
-    Diagnosis, SelfTestError, StoreError, StoreOptions, block_on, diagnose as races,
-};
+use rvlf_object_store::{Diagnosis, SelfTestError, StoreOptions, diagnose as races};
 
 use super::requests::with_bucket;
 use super::url::Url;
+use crate::failure::io_failed;
 use crate::{exit, messages};
 
 /// A server that is fast takes seconds, SeaweedFS under load two minutes.
@@ -18,14 +17,9 @@ const TIMEOUT: Duration = Duration::from_secs(600);
 
 pub fn diagnose(url: &Url) -> io::Result<u8> {
     // The test goes on through failures that may pass. A store that cannot be asked at all is reported at once.
-    let looked = url.open(&StoreOptions::new());
-    match looked.and_then(|opened| block_on(opened.lock.inspect())) {
-        // So S3 answers for a lock that is absent, if the user may not list the bucket. The test shows which it is.
-        Ok(_) | Err(StoreError::Denied { .. }) => {}
-        Err(error) => {
-            messages::print(error);
-            return Ok(exit::IO);
-        }
+    let opened = url.open(&StoreOptions::new());
+    if let Err(error) = opened.and_then(|opened| opened.inspect()) {
+        return Ok(io_failed(error));
     }
     let key = url.location().lock_key(None);
     let tested = with_bucket(url, async |bucket| {
@@ -40,10 +34,7 @@ pub fn diagnose(url: &Url) -> io::Result<u8> {
                 _ => exit::IO,
             })
         }
-        Err(unsent) => {
-            messages::print(unsent);
-            Ok(exit::IO)
-        }
+        Err(unsent) => Ok(io_failed(unsent)),
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use rvlf::{CancelToken, Escaped};
 use rvlf_object_store::{
-    AcquireError, ReleaseError, Released, StoreError, StoreLock, StoreOptions, block_on, is_idle,
+    AcquireError, ReleaseError, Released, StoreLock, StoreOptions, block_on, is_idle,
 };
 
 use super::holding::Holding;
@@ -83,10 +83,9 @@ fn refuse_nesting(url: &Url) -> Result<(), u8> {
         return Ok(());
     };
     let opened = url.open(&StoreOptions::new()).map_err(failed)?;
-    let report = match block_on(opened.lock.inspect()) {
-        // An absent lock, of which the acquisition finds out: the outer rvlf run has none that is absent.
-        Err(StoreError::Denied { .. }) => return Ok(()),
-        report => report.map_err(failed)?,
+    // The outer rvlf run has no lock that is absent.
+    let Some(report) = opened.inspect().map_err(failed)? else {
+        return Ok(());
     };
     match report
         .record()

@@ -1,6 +1,6 @@
 //! [`Url`]: the data object that an argument names.
 
-use rvlf_object_store::{Location, LockObject, StoreError, StoreOptions, block_on};
+use rvlf_object_store::{Location, LockObject, LockReport, StoreError, StoreOptions, block_on};
 
 /// The URL of an object.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,14 +31,13 @@ impl Url {
     pub fn open(&self, options: &StoreOptions) -> Result<Opened, StoreError> {
         if let Some(data) = self.without_lock() {
             let lock = options.open(&data.to_string())?;
-            match block_on(lock.inspect()) {
-                Ok(found) if found.record().is_some() || found.code() == "unsupported" => {
-                    return Ok(Opened { data, lock });
-                }
-                // Of another program it is the data, of which this name is the whole. Denied is what S3 answers for
-                // an absent object, if the user may not list the bucket.
-                Ok(_) | Err(StoreError::Denied { .. }) => {}
-                Err(error) => return Err(error),
+            let opened = Opened { data, lock };
+            let is_lock = |found: LockReport| {
+                // Of another program it is the data, of which this name is the whole.
+                found.record().is_some() || found.code() == "unsupported"
+            };
+            if opened.inspect()?.is_some_and(is_lock) {
+                return Ok(opened);
             }
         }
         let lock = options.open(&self.0.to_string())?;
@@ -61,4 +60,19 @@ impl Url {
 pub struct Opened {
     pub data: Location,
     pub lock: LockObject,
+}
+
+impl Opened {
+    /// What is there. `None` if the store denies the look: so S3 answers for an absent lock, if the user may not
+    /// list the bucket.
+    ///
+    /// # Errors
+    ///
+    /// The store cannot be asked.
+    pub fn inspect(&self) -> Result<Option<LockReport>, StoreError> {
+        match block_on(self.lock.inspect()) {
+            Err(StoreError::Denied { .. }) => Ok(None),
+            found => found.map(Some),
+        }
+    }
 }
