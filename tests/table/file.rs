@@ -1469,8 +1469,8 @@ fn a_holder_recognises_its_entry_after_a_program_has_dropped_the_holder() {
     assert_eq!(names(&path), ["child"]);
 }
 
-// A full disk refused a change of the segment, and a program that drops `holder` saved next. The live holder was
-// told that it had lost its entry: it compared the segment that was never saved.
+// A full disk refused a change of the segment, and a program that drops `holder` saved next. The check of the
+// live holder reported a loss: it compared the segment that was never saved.
 #[test]
 fn a_holder_recognises_its_entry_after_a_change_that_was_not_saved() {
     let (_dir, path) = place();

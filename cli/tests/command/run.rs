@@ -367,7 +367,7 @@ fn an_option_of_flock_is_answered_with_what_takes_its_place() {
     }
 }
 
-// `rvlf run d $COMMAND` with an unset variable in quotes was told to check PATH.
+// The advice for `rvlf run d "$COMMAND"` with an unset variable was to check PATH.
 #[test]
 fn a_command_without_a_name_is_called_that() {
     let ended = Directory::new().rvlf(&["run", "d", ""]);

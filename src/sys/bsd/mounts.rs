@@ -71,8 +71,8 @@ mod tests {
         }
     }
 
-    // `weed mount` reads a file with EIO that a second creator has replaced: taken for the lock of the first one,
-    // both held the lock.
+    // EIO of a broken server was taken for a lock on every mount: a publisher whose read-back had failed decided by
+    // its own descriptor, which shows its own record also where another creator has replaced the file.
     #[test]
     fn an_io_error_is_a_lock_on_smb_of_macos_alone() {
         assert!(reports_locks_as_io_errors("macos", b"smbfs"));
